@@ -1,0 +1,204 @@
+"""The vocabulary that crosses every wall: what a painter asks of a model and what comes back.
+
+Needs numpy only, so that the window can be on the screen before torch is imported.
+Pictures and papers are arrays of shape (H, W, C), dtype uint8, sRGB, row 0 at the top.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+MIN_SIZE_PX, MAX_SIZE_PX, SIZE_MULTIPLE_PX = 256, 2048, 32
+MAX_PROMPT_CHARS = 2000
+
+
+class ModelError(Exception):
+    """A model cannot be found, loaded or run. The message is one line that says what to do."""
+
+
+class Rect(NamedTuple):
+    """Half-open box of pixels: x0 <= x < x1, y0 <= y < y1. An empty one has no area; its union is the other."""
+
+    x0: int = 0
+    y0: int = 0
+    x1: int = 0
+    y1: int = 0
+
+    @property
+    def width(self) -> int:
+        return max(0, self.x1 - self.x0)
+
+    @property
+    def height(self) -> int:
+        return max(0, self.y1 - self.y0)
+
+    @property
+    def empty(self) -> bool:
+        return self.x1 <= self.x0 or self.y1 <= self.y0
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Index of this box in an array of shape (H, W, ...)."""
+        return slice(self.y0, self.y1), slice(self.x0, self.x1)
+
+    def union(self, other: Rect) -> Rect:
+        if self.empty:
+            return other
+        if other.empty:
+            return self
+        return Rect(
+            min(self.x0, other.x0), min(self.y0, other.y0), max(self.x1, other.x1), max(self.y1, other.y1)
+        )
+
+    def intersect(self, other: Rect) -> Rect:
+        box = Rect(
+            max(self.x0, other.x0), max(self.y0, other.y0), min(self.x1, other.x1), min(self.y1, other.y1)
+        )
+        return Rect() if box.empty else box
+
+    def grow(self, margin_px: int) -> Rect:
+        if self.empty:
+            return self
+        return Rect(self.x0 - margin_px, self.y0 - margin_px, self.x1 + margin_px, self.y1 + margin_px)
+
+
+class Material(NamedTuple):
+    """What a stroke of the palette stands for, and the colour (r, g, b) in 0..255 that says so."""
+
+    name: str
+    color: tuple[int, int, int]
+
+
+# The order is the label number in the training data; the colours are what the embedded painter has learnt.
+MATERIALS = (
+    Material("sky", (118, 169, 222)),
+    Material("cloud", (236, 239, 243)),
+    Material("sun", (255, 226, 130)),
+    Material("snow", (246, 250, 255)),
+    Material("rock", (122, 113, 106)),
+    Material("forest", (38, 72, 44)),
+    Material("grass", (112, 146, 62)),
+    Material("sand", (216, 186, 132)),
+    Material("water", (44, 98, 138)),
+    Material("earth", (128, 92, 62)),
+    Material("autumn", (190, 106, 38)),
+    Material("mist", (190, 200, 208)),
+)
+
+
+class MoodAxis(NamedTuple):
+    """One number of the mood vector. All axes run 0..1; `low` and `high` name the ends."""
+
+    name: str
+    default: float
+    low: str
+    high: str
+
+
+MOOD_AXES = (
+    MoodAxis("sun", 0.6, "night", "noon"),
+    MoodAxis("warmth", 0.4, "cold light", "golden light"),
+    MoodAxis("haze", 0.3, "clear", "foggy"),
+    MoodAxis("clouds", 0.35, "open sky", "overcast"),
+    MoodAxis("snow", 0.2, "no snow", "snow to the valley"),
+    MoodAxis("dryness", 0.3, "lush", "desert"),
+    MoodAxis("vegetation", 0.5, "bare", "wooded"),
+)
+DEFAULT_MOOD = tuple(axis.default for axis in MOOD_AXES)
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """All that is needed to make one picture, and nothing that can change while it is made.
+
+    paper: (H, W, 4) uint8, straight alpha, 0 where nothing is painted; read-only, owned by the request.
+    dirty: what changed since the request before. epoch: raised by a change of prompt, model, seed or mood.
+    strength: 0..1, how far the picture may depart from the strokes. mood: one number in 0..1 for each MOOD_AXES.
+    origin: canvas position (x, y) of the paper's top-left pixel, where the anchored noise is read.
+    input_s: monotonic time of the newest input event that the paper shows; None if no input led to this request.
+    """
+
+    paper: np.ndarray
+    sequence: int = 0
+    epoch: int = 0
+    dirty: Rect = Rect()
+    steps: int = 1
+    strength: float = 0.6
+    seed: int = 0
+    prompt: str = ""
+    mood: tuple[float, ...] = DEFAULT_MOOD
+    origin: tuple[int, int] = (0, 0)
+    input_s: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """A finished picture: (H, W, 3) uint8 of the same height and width as the request's paper.
+
+    stage_ms: milliseconds by stage: upload, start, denoise, decode, download.
+    notes: lines for the HUD, such as prompt words that the model does not know.
+    """
+
+    request: Request
+    picture: np.ndarray
+    stage_ms: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Failure:
+    """A request that brought no picture. `message` is one line for the HUD, `trace` the whole traceback."""
+
+    request: Request
+    message: str
+    trace: str = ""
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What the window, the reports and the stroke log say about a loaded model."""
+
+    name: str
+    family: str = "painter"
+    device: str = "cpu"
+    dtype: str = "float32"
+    threads: int = 1
+    path: str = ""  # which implementation runs, in words
+    why_not_faster: str = ""  # the reason why no faster path is active
+    steps: tuple[int, ...] = (1, 2, 3, 4)
+    default_strength: float = 0.6
+    licence: str = ""
+    weights_hash: str = ""  # first 16 hex digits of the SHA-256 of the weights file
+    understands_mood: bool = False
+    understands_prompt: bool = False
+
+
+class Img2Img(Protocol):
+    """A model that turns a sketch into a picture. Lives on the worker thread; called by no other."""
+
+    card: ModelCard
+
+    def render(self, request: Request) -> Frame:
+        """Make one picture. Raises ModelError with one clear line where the request cannot be served."""
+        ...
+
+    def gflop(self, height_px: int, width_px: int, steps: int) -> float:
+        """Counted work of one frame in 1e9 floating-point operations (a multiply-add is two)."""
+        ...
+
+    def close(self) -> None:
+        """Give back memory; idempotent."""
+        ...
+
+
+def check_size(height_px: int, width_px: int) -> None:
+    """Raise ModelError unless both sides are multiples of 32 in 256..2048."""
+    for side in (height_px, width_px):
+        if side % SIZE_MULTIPLE_PX or not MIN_SIZE_PX <= side <= MAX_SIZE_PX:
+            raise ModelError(
+                f"size {width_px}x{height_px} will not do: each side must be a multiple of "
+                f"{SIZE_MULTIPLE_PX} from {MIN_SIZE_PX} to {MAX_SIZE_PX}"
+            )
