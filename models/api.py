@@ -20,7 +20,7 @@ class ModelError(Exception):
 
 
 class Rect(NamedTuple):
-    """Half-open box of pixels: x0 <= x < x1, y0 <= y < y1. An empty one has no area; its union is the other."""
+    """Half-open box of pixels: x0 <= x < x1, y0 <= y < y1. An empty one adds nothing to a union."""
 
     x0: int = 0
     y0: int = 0
@@ -63,6 +63,9 @@ class Rect(NamedTuple):
         if self.empty:
             return self
         return Rect(self.x0 - margin_px, self.y0 - margin_px, self.x1 + margin_px, self.y1 + margin_px)
+
+
+NOTHING = Rect()
 
 
 class Material(NamedTuple):
@@ -115,16 +118,18 @@ class Request:
     """All that is needed to make one picture, and nothing that can change while it is made.
 
     paper: (H, W, 4) uint8, straight alpha, 0 where nothing is painted; read-only, owned by the request.
-    dirty: what changed since the request before. epoch: raised by a change of prompt, model, seed or mood.
-    strength: 0..1, how far the picture may depart from the strokes. mood: one number in 0..1 for each MOOD_AXES.
+    dirty: what changed since the request before.
+    epoch: raised by a change of prompt, model, seed or mood.
+    strength: 0..1, how far the picture may depart from the strokes.
+    mood: one number in 0..1 for each of MOOD_AXES.
     origin: canvas position (x, y) of the paper's top-left pixel, where the anchored noise is read.
-    input_s: monotonic time of the newest input event that the paper shows; None if no input led to this request.
+    input_s: monotonic time of the newest input event that the paper shows; None if no input led here.
     """
 
     paper: np.ndarray
     sequence: int = 0
     epoch: int = 0
-    dirty: Rect = Rect()
+    dirty: Rect = NOTHING
     steps: int = 1
     strength: float = 0.6
     seed: int = 0

@@ -1,0 +1,77 @@
+"""Stage 1, the teacher: the flow learnt from noise to views, many steps, no shortcut. And the batch of every stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models import flow
+from models.checkpoint import save
+from models.flow import Condition
+from models.network import NetworkConfig, PainterNetwork
+from models.training.grids import save_grid
+from models.training.run import Run, follow, learning_rate, set_rate
+
+PEAK_RATE = 1e-3
+EMA_DECAY = 0.999
+AT_START = 0.15  # share of samples at t=1 exactly, where every picture begins
+
+
+def to_tensors(batch: tuple[np.ndarray, ...]) -> tuple[Tensor, Condition]:
+    """(picture (B,H,W,3) u8, sketch (B,H,W,4) u8, mood, strength) -> picture in [-1, 1] and its Condition."""
+    picture, sketch, mood, strength = (torch.from_numpy(np.ascontiguousarray(part)) for part in batch)
+    picture = picture.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+    sketch = sketch.permute(0, 3, 1, 2).float()
+    alpha = sketch[:, 3:] / 255
+    color = (sketch[:, :3] / 127.5 - 1) * alpha
+    return picture, Condition(color, alpha, strength.float(), mood.float())
+
+
+def sample_times(count: int) -> Tensor:
+    """(B,) logit-normal times (Esser et al. 2024, SD3), a share of them at the start itself."""
+    t = torch.sigmoid(torch.randn(count) * 1.2 + 0.3)
+    return torch.where(torch.rand(count) < AT_START, torch.ones(count), t).clamp_min(flow.MIN_TIME)
+
+
+def train(
+    batch: Callable[[], tuple[np.ndarray, ...]],
+    folder: Path,
+    *,
+    steps: int,
+    batch_size: int,
+    config: NetworkConfig | None = None,
+    initial: dict[str, Tensor] | None = None,
+) -> PainterNetwork:
+    """Train and return the averaged teacher; writes teacher.safetensors in `folder`."""
+    network = PainterNetwork(config).to(memory_format=torch.channels_last)
+    if initial:
+        network.load_state_dict(initial)
+    average = deepcopy(network).requires_grad_(False)
+    optimizer = torch.optim.AdamW(
+        network.parameters(), PEAK_RATE, betas=(0.9, 0.99), weight_decay=0.01, fused=True
+    )
+    parts = {"network": network, "average": average, "optimizer": optimizer}
+    run = Run(folder, parts, steps, batch_size)
+    shown = to_tensors(batch())
+    for step in run.steps(lambda done: save_grid(folder / f"grid-{done:07d}.png", average, *shown)):
+        picture, condition = to_tensors(batch())
+        t = sample_times(len(picture))
+        z = flow.start(condition, torch.randn_like(picture))
+        x_t = flow.interpolate(picture, z, t)
+        with torch.autocast("cpu", torch.bfloat16):
+            predicted = flow.denoise(network, x_t, condition, t, torch.zeros_like(t))
+        loss = flow.velocity_loss(predicted.float(), picture, t).mean()
+        set_rate(optimizer, learning_rate(step, steps, PEAK_RATE))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        follow(average, network, EMA_DECAY, step)
+        run.note(loss=loss.item(), norm=norm.item())
+    save(folder / "teacher.safetensors", average.state_dict(), average.config.as_dict(), dtype=torch.bfloat16)
+    return average
