@@ -1,7 +1,7 @@
-"""The painter's network: a small U-Net of dense 3x3 convolutions at 1/4, 1/8 and 1/16 scale, local by construction.
+"""The painter's network: a small U-Net of 3x3 convolutions at 1/4, 1/8 and 1/16 scale, local by construction.
 
-Nothing mixes distant positions except convolutions, and nothing normalises over space, so that a stroke cannot
-change a pixel beyond the receptive radius. Time, step size, strength and mood enter as one bias for each
+Nothing but convolutions mixes positions, and nothing normalises over space, so that a stroke cannot change
+a pixel beyond the receptive radius. Time, step size, strength and mood enter as one bias for each
 convolution: at a fixed condition they cost nothing a frame. Every activation is a ReLU after the sum of a
 convolution and its skip, the chain that oneDNN, cuDNN and a Triton kernel can fuse into one pass.
 """
@@ -113,7 +113,7 @@ class PainterNetwork(nn.Module):
         return x
 
     def receptive_radius_px(self) -> int:
-        """Upper bound of how far a change of input can reach in the output, in pixels, from the layers alone."""
+        """Upper bound of how far a change of input reaches in the output, from the layers alone."""
         b = self.config.blocks
         fine, middle, coarse = b[0] + b[4] + 1, 1 + b[1] + b[3], 1 + b[2]
         # a cell of 16 px blurs what falls in it: pooling and enlarging add less than one coarse cell

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -24,7 +25,7 @@ def uniform_times(steps: int) -> list[float]:
 
 def euler(model: Model, x: Tensor, times: Sequence[float], callback: Callback | None = None) -> Tensor:
     """Euler's method, order 1, one evaluation a step. The last step lands on the predicted picture itself."""
-    for index, (t, t_next) in enumerate(zip(times[:-1], times[1:], strict=True)):
+    for index, (t, t_next) in enumerate(pairwise(times)):
         picture = model(x, t, t - t_next)
         x = picture if t_next == 0 else torch.lerp(picture, x, t_next / t)
         if callback and callback(index, t, picture):
@@ -34,7 +35,7 @@ def euler(model: Model, x: Tensor, times: Sequence[float], callback: Callback | 
 
 def heun(model: Model, x: Tensor, times: Sequence[float], callback: Callback | None = None) -> Tensor:
     """Heun's method, order 2: two evaluations a step, one in the last (Karras et al. 2022, algorithm 1)."""
-    for index, (t, t_next) in enumerate(zip(times[:-1], times[1:], strict=True)):
+    for index, (t, t_next) in enumerate(pairwise(times)):
         picture = model(x, t, 0.0)
         if t_next == 0:
             x = picture

@@ -1,4 +1,4 @@
-"""One stage of training as a folder: checkpoint, log, sample grids. Killed at any moment, it goes on from there."""
+"""One stage of training as a folder: checkpoint, log, sample grids. Killed at any moment, it goes on."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Run:
         self.sums, self.counted = {}, 0
 
     def steps(self, on_sample=None) -> Iterator[int]:
-        """Yield each step left. Logs once a minute, saves every two minutes and at the end or an interrupt."""
+        """Yield each step left. Logs every minute, saves every two, at the end and at an interrupt."""
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
