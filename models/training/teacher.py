@@ -1,4 +1,4 @@
-"""Stage 1, the teacher: the flow learnt from noise to views, many steps, no shortcut. And the batch of every stage."""
+"""Stage 1, the teacher: the flow learnt from noise to views, many steps, no shortcut."""
 
 from __future__ import annotations
 
