@@ -21,7 +21,7 @@ from models.training.teacher import to_tensors
 
 RATE, CRITIC_RATE = 2e-4, 4e-4
 EMA_DECAY = 0.998
-ROUGHNESS_WEIGHT = 40.0
+ROUGHNESS_WEIGHT = 100.0
 ROUGHNESS_EVERY = 4  # steps
 ADVERSARIAL = (0.05, 0.3)  # ramp of its weight over the first third
 ANCHOR_LEVELS = (

@@ -1,0 +1,172 @@
+"""The embedded painter behind the Img2Img protocol: paper in, picture out, on the CPU or CUDA."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from kernels.noise import normal
+from torch import Tensor
+
+from models import flow, prompt
+from models.api import Frame, ModelCard, ModelError, Request, check_size
+from models.checkpoint import content_hash
+from models.checkpoint import load as load_checkpoint
+from models.flow import Condition
+from models.inference import Body
+from models.network import NetworkConfig, PainterNetwork
+from models.sampler import euler, uniform_times
+
+BF16_GAIN = 1.3  # bf16 must be this much faster than fp32 to be chosen: a noisy measurement shall not flip it
+PROBE_PX = 256
+
+
+def load(
+    path: Path, *, device: str | None = None, dtype: str | None = None, name: str = "painter"
+) -> Painter:
+    """Load a checkpoint. device: None takes CUDA if it is there. dtype: None measures which is faster.
+
+    Raises ModelError for weights that are missing, cut short or of another shape, and for an absent device.
+    """
+    weights, config = load_checkpoint(path)
+    try:
+        network = PainterNetwork(NetworkConfig.from_dict(config))
+        network.load_state_dict({key: value.float() for key, value in weights.items()}, strict=True)
+    except (RuntimeError, TypeError, KeyError) as error:
+        raise ModelError(
+            f"{path} does not fit the painter's network: {str(error).splitlines()[0]}"
+        ) from error
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ModelError(
+            "device cuda was asked for but torch finds none here; leave --device out, or use cpu"
+        )
+    return Painter(network.eval().requires_grad_(False), name, content_hash(path), device, dtype)
+
+
+class Painter:
+    """A painter's network ready to serve. Makes the same bytes for the same Request, always."""
+
+    def __init__(
+        self,
+        network: PainterNetwork,
+        name: str,
+        weights_hash: str = "",
+        device: str = "cpu",
+        dtype: str | None = None,
+    ):
+        self.network = network.to(device)
+        self.device = torch.device(device)
+        self.body, reason = choose_body(self.network, self.device, dtype)
+        self.card = ModelCard(
+            name=name,
+            family="painter",
+            device=device,
+            dtype=str(self.body.dtype).removeprefix("torch."),
+            threads=torch.get_num_threads() if device == "cpu" else 1,
+            path=self.body.path,
+            why_not_faster=reason,
+            default_strength=0.6,
+            licence="Apache-2.0",
+            weights_hash=weights_hash,
+            understands_mood=True,
+            understands_prompt=True,
+        )
+        self._noise: tuple[tuple, Tensor] | None = None
+        self._biases: dict[tuple, list[Tensor]] = {}
+
+    @torch.inference_mode()
+    def render(self, request: Request) -> Frame:
+        """One picture. Raises ModelError for a size, a number of steps or a strength that will not do."""
+        height, width = request.paper.shape[:2]
+        check_size(height, width)
+        if request.steps not in self.card.steps:
+            raise ModelError(f"the painter takes 1 to 4 steps, not {request.steps}")
+        if not 0 <= request.strength <= 1:
+            raise ModelError(f"strength runs from 0 to 1, not {request.strength}")
+        mood, ignored = prompt.read(request.prompt, request.mood)
+        clock = Stopwatch(self.device)
+        paper = torch.from_numpy(request.paper).to(self.device, non_blocking=True)
+        noise = self.noise(request.seed, height, width, request.origin)
+        clock.lap("upload")
+        condition = condition_of(paper, request.strength, mood)
+        z = flow.start(condition, noise)
+        clock.lap("start")
+
+        def model(x_t: Tensor, t: float, step: float) -> Tensor:
+            biases = self.biases(t, step, request.strength, mood)
+            return self.body.denoise(x_t, condition, t, biases)
+
+        picture = euler(model, z, uniform_times(request.steps))
+        clock.lap("denoise")
+        pixels = picture[0].permute(1, 2, 0).mul_(127.5).add_(127.5).round_().clamp_(0, 255).byte()
+        clock.lap("decode")
+        out = np.ascontiguousarray(pixels.cpu().numpy())
+        clock.lap("download")
+        notes = (f"ignored: {', '.join(ignored[:6])}",) if ignored else ()
+        return Frame(request, out, clock.stage_ms, notes)
+
+    def noise(self, seed: int, height: int, width: int, origin: tuple[int, int]) -> Tensor:
+        """(1, 3, H, W) anchored noise, kept until seed, size or origin changes."""
+        key = (seed, height, width, origin)
+        if self._noise is None or self._noise[0] != key:
+            x0, y0 = origin
+            values = normal(seed, height=height, width=width, channels=3, y0=y0, x0=x0, device=self.device)
+            self._noise = key, values[None].contiguous(memory_format=torch.channels_last)
+        return self._noise[1]
+
+    def biases(self, t: float, step: float, strength: float, mood: tuple[float, ...]) -> list[Tensor]:
+        """The condition as one bias for each convolution; kept for the conditions met lately."""
+        key = (t, step, strength, mood)
+        if key not in self._biases:
+            if len(self._biases) >= 64:
+                self._biases.clear()
+            values = [torch.tensor([v], device=self.device) for v in (t, step, strength)]
+            moods = torch.tensor([mood], device=self.device)
+            biases = self.network.biases(*values, moods)
+            self._biases[key] = [bias[0].to(self.body.dtype) for bias in biases]
+        return self._biases[key]
+
+    def gflop(self, height_px: int, width_px: int, steps: int) -> float:
+        return steps * self.network.gflop(height_px, width_px)
+
+    def close(self) -> None:
+        self._noise, self._biases = None, {}
+
+
+class Stopwatch:
+    """Milliseconds by stage. CUDA is waited for only where the picture is copied out."""
+
+    def __init__(self, device: torch.device):
+        self.device, self.stage_ms, self.last = device, {}, time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.stage_ms[stage] = (now - self.last) * 1e3
+        self.last = now
+
+
+def condition_of(paper: Tensor, strength: float, mood: tuple[float, ...]) -> Condition:
+    """(H, W, 4) uint8 -> Condition of a batch of one, float32, channels-last."""
+    pixels = paper.float()
+    alpha = pixels[..., 3:] * (1 / 255)
+    color = pixels[..., :3].mul(1 / 127.5).sub_(1).mul_(alpha)
+    planes = (part.permute(2, 0, 1)[None] for part in (color, alpha))
+    device = paper.device
+    return Condition(*planes, torch.tensor([strength], device=device), torch.tensor([mood], device=device))
+
+
+def choose_body(network: PainterNetwork, device: torch.device, dtype: str | None) -> tuple[Body, str]:
+    """The faster of bf16 and fp32, measured now; returns it and the reason why no faster one runs."""
+    if dtype is not None:
+        return Body(network, getattr(torch, dtype)), f"{dtype} was asked for"
+    if device.type != "cpu":
+        return Body(network, torch.bfloat16), ""
+    half, full = Body(network, torch.bfloat16), Body(network, torch.float32)
+    ratio = full.seconds(PROBE_PX) / half.seconds(PROBE_PX)
+    if ratio > BF16_GAIN:
+        return half, "no CUDA device"
+    return full, f"no CUDA device, and bf16 gains only {ratio:.1f}x on this CPU"
