@@ -123,7 +123,6 @@ class Request:
     strength: 0..1, how far the picture may depart from the strokes.
     mood: one number in 0..1 for each of MOOD_AXES.
     origin: canvas position (x, y) of the paper's top-left pixel, where the anchored noise is read.
-    input_s: monotonic time of the newest input event that the paper shows; None if no input led here.
     """
 
     paper: np.ndarray
@@ -136,7 +135,6 @@ class Request:
     prompt: str = ""
     mood: tuple[float, ...] = DEFAULT_MOOD
     origin: tuple[int, int] = (0, 0)
-    input_s: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

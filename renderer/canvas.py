@@ -1,0 +1,216 @@
+"""The paper: RGBA pixels, the edits of a hand, their undoing. Every edit returns the Rect it changed."""
+
+from __future__ import annotations
+
+import zlib
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from models.api import NOTHING, Rect
+from renderer.actions import Begin, Clear, Edit, End, Extend, Fill, InputError, Line, Paste, Redo, Undo
+from renderer.brushes import Stroke
+
+UNDO_DEPTH = 200
+UNDO_BYTES = 256 << 20
+COMPRESS_FROM_BYTES = 1 << 14
+MAX_IMAGE_PIXELS = 64_000_000
+
+
+class Patch(NamedTuple):
+    """Pixels that an edit replaced: where, and what stood there, compressed where that pays."""
+
+    box: Rect
+    data: bytes
+    packed: bool
+
+    @classmethod
+    def of(cls, pixels: np.ndarray, box: Rect) -> Patch:
+        raw = np.ascontiguousarray(pixels[box.slices]).tobytes()
+        if len(raw) < COMPRESS_FROM_BYTES:
+            return cls(box, raw, False)
+        return cls(box, zlib.compress(raw, 1), True)
+
+    def restore(self, pixels: np.ndarray) -> None:
+        raw = zlib.decompress(self.data) if self.packed else self.data
+        pixels[self.box.slices] = np.frombuffer(raw, np.uint8).reshape(self.box.height, self.box.width, 4)
+
+
+class Canvas:
+    """pixels: (H, W, 4) uint8, straight alpha, owned by the thread that draws. Others get snapshots."""
+
+    def __init__(self, width: int, height: int):
+        self.width, self.height = width, height
+        self.pixels = np.zeros((height, width, 4), np.uint8)
+        self._undo: list[Patch] = []
+        self._redo: list[Patch] = []
+        self._stroke: Stroke | None = None
+        self._before = self.pixels  # the paper as it was when the stroke began
+        self._touched = NOTHING
+
+    @property
+    def whole(self) -> Rect:
+        return Rect(0, 0, self.width, self.height)
+
+    @property
+    def blank(self) -> bool:
+        return not self.pixels[..., 3].any()
+
+    def snapshot(self) -> np.ndarray:
+        """A read-only copy that later edits do not reach."""
+        copy = self.pixels.copy()
+        copy.flags.writeable = False
+        return copy
+
+    def color_at(self, x: float, y: float) -> tuple[int, int, int] | None:
+        """The paint's colour at a point; None off the paper or where nothing is painted."""
+        column, row = int(x), int(y)
+        if not (0 <= column < self.width and 0 <= row < self.height) or not self.pixels[row, column, 3]:
+            return None
+        return tuple(int(v) for v in self.pixels[row, column, :3])
+
+    def apply(self, edit: Edit) -> Rect:
+        """Do what the hand did. Raises InputError for a bad image; the paper stays as it was."""
+        match edit:
+            case Begin(brush, point):
+                self.finish()
+                self._before = self.pixels.copy()
+                self._stroke = Stroke(brush, np.zeros((self.height, self.width), np.uint8))
+                return self.paint(self._stroke.begin(point))
+            case Extend(points):
+                if self._stroke is None:
+                    return NOTHING
+                changed = NOTHING
+                for point in points:
+                    changed = changed.union(self._stroke.extend(point))
+                return self.paint(changed)
+            case End():
+                return self.finish()
+            case Line(brush, start, stop):
+                self.finish()
+                self._before = self.pixels.copy()
+                self._stroke = stroke = Stroke(brush, np.zeros((self.height, self.width), np.uint8))
+                box = stroke.begin((*start, 1.0))
+                box = box.union(stroke.segment((*start, 1.0), (*stop, 1.0))).union(stroke.stamp(*stop, 1.0))
+                stroke.last = stroke.middle = (*stop, 1.0)
+                return self.paint(box).union(self.finish())
+            case Fill(color, x, y, tolerance):
+                return self.fill(color, int(x), int(y), tolerance)
+            case Clear():
+                return self.replace(np.zeros_like(self.pixels))
+            case Paste(png):
+                return self.replace(fit(decode(png), self.width, self.height))
+            case Undo():
+                return self.step(self._undo, self._redo)
+            case Redo():
+                return self.step(self._redo, self._undo)
+        raise TypeError(f"not an edit: {edit!r}")
+
+    def paint(self, box: Rect) -> Rect:
+        """Lay the stroke's coverage over the paper as it was before the stroke, inside `box`."""
+        if box.empty:
+            return box
+        self._touched = self._touched.union(box)
+        brush = self._stroke.brush
+        before = self._before[box.slices]
+        cover = self._stroke.coverage[box.slices].astype(np.float32)
+        cover *= brush.opacity / 255
+        alpha = before[..., 3] * np.float32(1 / 255)
+        out = self.pixels[box.slices]
+        if brush.erase:
+            out[..., 3] = np.rint(before[..., 3] * (1 - cover))
+            out[..., :3] = np.where(out[..., 3:] > 0, before[..., :3], 0)
+            return box
+        total = cover + alpha * (1 - cover)
+        share = np.divide(cover, total, out=np.zeros_like(cover), where=total > 0)[..., None]
+        old = before[..., :3].astype(np.float32)
+        old += (np.array(brush.color, np.float32) - old) * share
+        out[..., :3] = np.rint(old)
+        out[..., 3] = np.rint(total * 255)
+        return box
+
+    def finish(self) -> Rect:
+        """End the stroke under way, if any, and remember how to undo it."""
+        if self._stroke is None:
+            return NOTHING
+        changed = self.paint(self._stroke.end())
+        if not self._touched.empty:
+            self.remember(Patch.of(self._before, self._touched))
+        self._stroke, self._before, self._touched = None, self.pixels, NOTHING
+        return changed
+
+    def fill(self, color: tuple[int, int, int], x: int, y: int, tolerance: int) -> Rect:
+        self.finish()
+        if not (0 <= x < self.width and 0 <= y < self.height):
+            return NOTHING
+        apart = np.abs(self.pixels.astype(np.int16) - self.pixels[y, x].astype(np.int16))
+        alike = (apart.max(-1) <= tolerance).astype(np.uint8)
+        _, regions, stats, _ = cv2.connectedComponentsWithStats(alike, connectivity=4)
+        number = regions[y, x]
+        left, top, width, height = (int(v) for v in stats[number][:4])
+        box = Rect(left, top, left + width, top + height)
+        self.remember(Patch.of(self.pixels, box))
+        self.pixels[box.slices][regions[box.slices] == number] = (*color, 255)
+        return box
+
+    def replace(self, pixels: np.ndarray) -> Rect:
+        self.finish()
+        self.remember(Patch.of(self.pixels, self.whole))
+        self.pixels[:] = pixels
+        return self.whole
+
+    def remember(self, patch: Patch) -> None:
+        self._undo.append(patch)
+        self._redo.clear()
+        while len(self._undo) > UNDO_DEPTH or sum(len(p.data) for p in self._undo) > UNDO_BYTES:
+            self._undo.pop(0)
+
+    def step(self, source: list[Patch], target: list[Patch]) -> Rect:
+        self.finish()
+        if not source:
+            return NOTHING
+        patch = source.pop()
+        target.append(Patch.of(self.pixels, patch.box))
+        patch.restore(self.pixels)
+        return patch.box
+
+
+def decode(data: bytes) -> np.ndarray:
+    """Bytes of an image file -> (H, W, 4) uint8 RGBA. Raises InputError for no image, or too large a one."""
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
+    except cv2.error as error:
+        raise InputError(
+            f"this image cannot be used: it is over {MAX_IMAGE_PIXELS / 1e6:.0f} megapixels"
+        ) from error
+    if image is None:
+        raise InputError("this file is not an image that can be read; use PNG, JPEG, WebP, BMP or TIFF")
+    if image.shape[0] * image.shape[1] > MAX_IMAGE_PIXELS:
+        raise InputError(
+            f"this image is {image.shape[1]}x{image.shape[0]}, over {MAX_IMAGE_PIXELS / 1e6:.0f} megapixels; "
+            "make it smaller first"
+        )
+    if image.dtype != np.uint8:
+        top = np.iinfo(image.dtype).max if image.dtype.kind == "u" else 1.0
+        image = np.rint(np.clip(image / top, 0, 1) * 255).astype(np.uint8)
+    if image.ndim == 2:
+        image = image[..., None]
+    if image.shape[2] <= 2:
+        gray, alpha = image[..., :1], image[..., 1:]
+        image = np.concatenate((gray, gray, gray, alpha), 2)
+    if image.shape[2] == 3:
+        return cv2.cvtColor(image, cv2.COLOR_BGR2RGBA)
+    return cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA)
+
+
+def fit(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Scale to cover width x height and cut the rest off evenly; unchanged where the size is right."""
+    rows, columns = image.shape[:2]
+    if (columns, rows) == (width, height):
+        return image
+    scale = max(width / columns, height / rows)
+    size = (max(width, round(columns * scale)), max(height, round(rows * scale)))
+    image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    x, y = (size[0] - width) // 2, (size[1] - height) // 2
+    return image[y : y + height, x : x + width]

@@ -1,0 +1,73 @@
+"""When to draw, how many steps, when to refine: pure decisions from (state, now). Only the loop reads a clock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+REST_S = 0.18  # pen still for this long: time to refine
+REFINED_STEPS = (2, 4)
+SMALLEST_SIDE_PX = 256
+RAISE_BELOW = 0.75  # of the time a frame may take: only then is more asked of the model
+SMOOTHING = 0.25  # weight of the newest frame time in the running mean
+MAX_SPIKE = 3.0  # one frame counts at most as this many of the mean: a stall is not a slow model
+
+
+def sleep_s(now_s: float, last_flip_s: float, display_hz: float) -> float:
+    """Seconds until the next update of the window is due; never negative, never longer than one interval.
+
+    After an oversleep or a stall the next update is due at once, and the rhythm starts from it.
+    """
+    interval = 1 / display_hz
+    return min(interval, max(0.0, last_flip_s + interval - now_s))
+
+
+def next_refinement(shown_steps: int, drawing_steps: int, now_s: float, last_edit_s: float) -> int | None:
+    """Steps of the next, finer rendering of a resting picture; None while drawing or when there is none finer."""
+    if now_s - last_edit_s < REST_S:
+        return None
+    finer = [steps for steps in REFINED_STEPS if steps > max(shown_steps, drawing_steps)]
+    return finer[0] if finer else None
+
+
+def smoothed(mean_ms: float | None, newest_ms: float) -> float:
+    """Running mean of frame times, in which one spike counts little."""
+    if mean_ms is None:
+        return newest_ms
+    return mean_ms + SMOOTHING * (min(newest_ms, MAX_SPIKE * mean_ms) - mean_ms)
+
+
+def predicted_ms(measured: Mapping[tuple[int, int], float], steps: int, side_px: int) -> float | None:
+    """Frame time of (steps, side), from its own measurement or by proportion from the nearest other one."""
+    if (steps, side_px) in measured:
+        return measured[steps, side_px]
+    if not measured:
+        return None
+    known = min(measured, key=lambda k: (abs(k[1] - side_px), abs(k[0] - steps)))
+    return measured[known] * (steps / known[0]) * (side_px / known[1]) ** 2
+
+
+def choose_effort(
+    target_fps: float,
+    measured: Mapping[tuple[int, int], float],
+    wanted_steps: int,
+    full_side_px: int,
+    current: tuple[int, int],
+) -> tuple[int, int]:
+    """(steps, side) while drawing so that the model holds target_fps: fewer steps first, then a smaller picture.
+
+    current: the choice in force; more effort than it is chosen only with time to spare, so that it does not swing.
+    target_fps 0 asks for nothing: the wanted steps at full size.
+    """
+    if target_fps <= 0:
+        return wanted_steps, full_side_px
+    budget_ms = 1000 / target_fps
+    sides = [s for s in (full_side_px * k // 4 // 32 * 32 for k in (4, 3, 2, 1)) if s >= SMALLEST_SIDE_PX]
+    choices = [(steps, sides[0]) for steps in range(wanted_steps, 0, -1)] + [(1, side) for side in sides[1:]]
+    if current not in choices:
+        current = choices[0]
+    for choice in choices:
+        expected = predicted_ms(measured, *choice)
+        harder = choices.index(choice) < choices.index(current)
+        if expected is None or expected <= budget_ms * (RAISE_BELOW if harder else 1.0):
+            return choice
+    return choices[-1]
