@@ -1,0 +1,72 @@
+"""What the hand feels, measured: latency from input to glass, frames a second, what was refused; drawn as a graph."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+
+GRAPH = 240
+WINDOW_S = 2.0  # over which frame rates are counted
+
+
+class Meter:
+    """Counts and times of one run. Times are monotonic seconds given by the caller."""
+
+    def __init__(self) -> None:
+        self.latency_ms: list[float] = []
+        self.recent_ms: deque[float] = deque(maxlen=GRAPH)
+        self.tick_ms: list[float] = []
+        self.stage_ms: dict[str, list[float]] = {}
+        self.frame_ms: list[float] = []
+        self.stale = self.errors = self.model_frames = self.flips = self.idle_calls = 0
+        self._flips: deque[float] = deque()
+        self._frames: deque[float] = deque()
+        self._waiting: deque[tuple[float, int]] = deque()  # (input time, sequence that shows it)
+
+    def input(self, time_s: float, sequence: int) -> None:
+        """An input event changed the paper; the frame of `sequence` will show it."""
+        self._waiting.append((time_s, sequence))
+
+    def forget_inputs(self) -> None:
+        """No frame will come for what was painted (no model is there): those latencies are not measured."""
+        self._waiting.clear()
+
+    def frame(self, now_s: float, stage_ms: dict[str, float]) -> None:
+        """A distinct frame came from the model."""
+        self.model_frames += 1
+        self._frames.append(now_s)
+        self.frame_ms.append(sum(stage_ms.values()))
+        for stage, ms in stage_ms.items():
+            self.stage_ms.setdefault(stage, []).append(ms)
+
+    def flip(self, end_s: float, shown: int) -> None:
+        """The window was updated and shows the frame of sequence `shown`; -1 before the first."""
+        self.flips += 1
+        self._flips.append(end_s)
+        while self._waiting and self._waiting[0][1] <= shown:
+            ms = (end_s - self._waiting.popleft()[0]) * 1e3
+            self.latency_ms.append(ms)
+            self.recent_ms.append(ms)
+
+    def rate(self, times: deque[float], now_s: float) -> float:
+        while times and times[0] < now_s - WINDOW_S:
+            times.popleft()
+        return len(times) / WINDOW_S
+
+    def shown_fps(self, now_s: float) -> float:
+        return self.rate(self._flips, now_s)
+
+    def model_fps(self, now_s: float) -> float:
+        return self.rate(self._frames, now_s)
+
+    def stage_medians(self) -> dict[str, float]:
+        return {stage: round(float(np.median(ms)), 3) for stage, ms in self.stage_ms.items()}
+
+
+def percentiles(values_ms: list[float]) -> dict[str, float | None]:
+    """p50, p95 and p99, or None each where nothing was measured."""
+    names = (50, 95, 99)
+    if not values_ms:
+        return {f"p{p}": None for p in names}
+    return {f"p{p}": round(float(np.percentile(values_ms, p)), 3) for p in names}

@@ -1,0 +1,36 @@
+"""What the window shows of the program, handed over once a tick; the window reads it and changes nothing in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from models.api import NOTHING, ModelCard, Rect
+from renderer.canvas import Canvas
+from renderer.hud import Meter
+from renderer.ink import WetInk
+from renderer.settings import Look
+
+
+@dataclass
+class Scene:
+    """picture: the newest frame's (H, W, 3) uint8, or None before the first; changed: what differs on the paper
+    since the window drew it last. view: "side", "ink" or "picture"."""
+
+    canvas: Canvas
+    ink: WetInk
+    look: Look
+    meter: Meter
+    view: str = "side"
+    picture: np.ndarray | None = None
+    picture_new: bool = False
+    changed: Rect = NOTHING
+    show_hud: bool = True
+    show_help: bool = False
+    card: ModelCard | None = None
+    status: str = ""  # "" when all is well, else what is being waited for or what failed
+    messages: list[str] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
+    models: tuple[str, ...] = ("painter",)
+    demo: bool = False

@@ -1,0 +1,133 @@
+"""Settings as frozen dataclasses. The command line is made from `Paint`, the log and the panel from `Look`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from models.api import DEFAULT_MOOD, MAX_PROMPT_CHARS, MOOD_AXES, ModelError, Request
+from renderer.actions import InputError
+
+MAX_SEED = 2**63 - 1
+
+
+def option(default, text: str, **extra):
+    """A field of the command line: its default, its help, and what typer needs besides."""
+    return field(default=default, metadata={"help": text, **extra})
+
+
+@dataclass(frozen=True)
+class Paint:
+    """What `paint` can be told."""
+
+    model: str = option("painter", "Model by name (see `models`), or a .safetensors file.")
+    size: int = option(512, "Side of the square paper in pixels: a multiple of 32 from 256 to 2048.")
+    steps: int = option(1, "Steps of the model while drawing.", min=1, max=50)
+    strength: float | None = option(None, "How far the picture may leave the strokes: 0 to 1.", min=0, max=1)
+    seed: int = option(0, "Seed of the noise.", min=0, max=MAX_SEED)
+    prompt: str = option("", "What to paint, in words.")
+    paper: Path | None = option(None, "Start from this image.")
+    session: Path | None = option(None, "Write the stroke log to this file.")
+    target_fps: float = option(
+        0.0, "Frames a second that the model shall hold while drawing; 0: no matter.", min=0
+    )
+    demo: str | None = option(None, "Paint by itself from a session: a name in assets/sessions, or a file.")
+    device: str | None = option(None, "cpu or cuda; by default cuda where it is there.")
+    headless: bool = option(False, "Run the same loop without a display.")
+    seconds: float = option(0.0, "End after so many seconds; 0: never.", min=0)
+    json: bool = option(False, "At the end, print one JSON object with what was measured.")
+    save_last: Path | None = option(None, "At the end, write the last window contents to this PNG.")
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the picture is made with, besides the paper. Changed by panel, keys and replayed logs alike."""
+
+    model: str = "painter"
+    steps: int = 1
+    strength: float = 0.6
+    seed: int = 0
+    prompt: str = ""
+    mood: tuple[float, ...] = DEFAULT_MOOD
+    target_fps: float = 0.0
+
+    def change(self, name: str, value) -> Look:
+        """The look with one setting changed, in its range. Raises InputError for what is none."""
+        axes = [axis.name for axis in MOOD_AXES]
+        try:
+            if name.startswith("mood.") and name[5:] in axes:
+                at = axes.index(name[5:])
+                level = round(min(1.0, max(0.0, float(value))), 3)
+                return replace(self, mood=(*self.mood[:at], level, *self.mood[at + 1 :]))
+            if name == "prompt":
+                return replace(self, prompt=checked_prompt(str(value)))
+            if name == "steps":
+                return replace(self, steps=min(50, max(1, int(value))))
+            if name == "strength":
+                return replace(self, strength=round(min(1.0, max(0.0, float(value))), 3))
+            if name == "seed":
+                return replace(self, seed=min(MAX_SEED, max(0, int(value))))
+            if name == "target_fps":
+                return replace(self, target_fps=max(0.0, float(value)))
+            if name == "model":
+                return replace(self, model=str(value))
+        except (TypeError, ValueError, OverflowError) as error:
+            raise InputError(f"{name} cannot be {value!r}") from error
+        raise InputError(f"there is no setting named {name!r}")
+
+    def starts_epoch(self, other: Look) -> bool:
+        """Whether pictures made with the other look are refused once this one holds."""
+        return (self.model, self.seed, self.prompt, self.mood) != (
+            other.model,
+            other.seed,
+            other.prompt,
+            other.mood,
+        )
+
+    def request(self, paper, **fields) -> Request:
+        """A request for this look. fields: sequence, epoch, dirty, steps."""
+        made = {"steps": self.steps, "strength": self.strength, "seed": self.seed, "prompt": self.prompt}
+        return Request(paper=paper, mood=self.mood, **(made | fields))
+
+    def as_dict(self) -> dict:
+        moods = {axis.name: value for axis, value in zip(MOOD_AXES, self.mood, strict=True)}
+        return {
+            "steps": self.steps,
+            "strength": self.strength,
+            "seed": self.seed,
+            "prompt": self.prompt,
+            "mood": moods,
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict, model: str = "painter") -> Look:
+        """The look that a log or a picture carries. Raises InputError for what cannot be one."""
+        look = cls(model=model)
+        for name in ("steps", "strength", "seed", "prompt"):
+            if name in values:
+                look = look.change(name, values[name])
+        moods = values.get("mood", {})
+        if not isinstance(moods, dict):
+            raise InputError("mood must be given by the names of its axes")
+        for name, value in moods.items():
+            look = look.change(f"mood.{name}", value)
+        return look
+
+
+def checked_prompt(text: str) -> str:
+    """One line of at most MAX_PROMPT_CHARS. Raises InputError for a longer one."""
+    text = " ".join(text.split())
+    if len(text) > MAX_PROMPT_CHARS:
+        raise InputError(f"the prompt has {len(text)} characters; at most {MAX_PROMPT_CHARS} will do")
+    return text
+
+
+def side_px(size: int) -> int:
+    """The size, if it will do. Raises InputError."""
+    from models.api import check_size
+
+    try:
+        check_size(size, size)
+    except ModelError as error:
+        raise InputError(str(error)) from error
+    return size
