@@ -1,1 +1,5 @@
 """What you see and touch: the window, the paper, the loop. Never imports torch."""
+
+import os
+
+os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")  # standard output belongs to --json

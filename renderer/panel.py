@@ -10,12 +10,14 @@ from models.api import MATERIALS, MOOD_AXES
 from renderer.actions import Action, Change, Command
 from renderer.events import LARGEST_PX, NAMES, SMALLEST_PX, TOOLS, Hand, label
 from renderer.scene import Scene
+from renderer.strip import sans
 from renderer.view import PANEL_PX
 
 BACK, INK, FAINT, ACCENT = (30, 34, 41), (226, 229, 234), (140, 148, 160), (126, 200, 150)
 MARGIN, ROW = 12, 22
 INNER = PANEL_PX - 2 * MARGIN
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
+TOOL_NAMES = {"eraser": "Erase"}
 BUTTONS = (("undo", "Undo"), ("redo", "Redo"), ("clear", "Clear"), ("open", "Open"))
 BUTTONS_BELOW = (("save", "Save"), ("view", "View"), ("hud", "HUD"), ("help", "Help"))
 THEME = {
@@ -42,7 +44,7 @@ THEME = {
             "shape": "rounded_rectangle",
             "shape_corner_radius": "4",
         },
-        "font": {"size": "12"},
+        "font": {"name": "noto_sans", "size": "11"},
     },
     "horizontal_slider": {"misc": {"enable_arrow_buttons": "0", "sliding_button_width": "10"}},
 }
@@ -53,8 +55,8 @@ class Panel:
 
     def __init__(self, window: tuple[int, int], models: tuple[str, ...], model: str):
         self.manager = pygame_gui.UIManager(window, theme_path=THEME, enable_live_theme_updates=False)
-        self.font = pygame.font.Font(None, 16)
-        self.tiny = pygame.font.Font(None, 14)
+        self.font = sans(12)
+        self.tiny = sans(10)
         self.buttons: dict[object, str] = {}  # element -> row of the key table
         self.sliders: dict[str, elements.UIHorizontalSlider] = {}
         self.texts: list[tuple[str, tuple[int, int]]] = []
@@ -67,7 +69,7 @@ class Panel:
 
     def build(self, models: tuple[str, ...], model: str) -> None:
         y = MARGIN
-        self.row(y, [(f"tool.{tool}", tool.capitalize()) for tool in TOOLS])
+        self.row(y, [(f"tool.{tool}", TOOL_NAMES.get(tool, tool.capitalize())) for tool in TOOLS])
         y += 36
         wide, high = INNER // 4, 32
         for i, material in enumerate(MATERIALS):
@@ -223,7 +225,7 @@ class Panel:
         values |= {f"mood.{axis.name}": level for axis, level in zip(MOOD_AXES, look.mood, strict=True)}
         for name, value in values.items():
             slider = self.sliders[name]
-            if not slider.has_moved_recently and abs(slider.get_current_value() - value) > 1e-3:
+            if not slider.sliding_button.held and abs(slider.get_current_value() - value) > 1e-3:
                 slider.set_current_value(value, warn=False)
         for button, name in self.buttons.items():
             chosen = name in (f"tool.{hand.tool}", f"steps.{look.steps}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
+
 import pygame
 
 from renderer.events import KEYS, label
@@ -14,13 +16,18 @@ REFRESH_S = 0.25
 GRAPH_TOP_MS = 100.0
 
 
+def sans(size_px: int) -> pygame.font.Font:
+    """Noto Sans, the font that pygame_gui brings."""
+    return pygame.font.Font(str(files("pygame_gui.data") / "NotoSans-Regular.ttf"), size_px)
+
+
 class Strip:
     """Text is rendered four times a second; between, the last surface is shown again."""
 
     def __init__(self) -> None:
-        self.small = pygame.font.Font(None, 17)
-        self.large = pygame.font.Font(None, 34)
-        self.title = pygame.font.Font(None, 22)
+        self.small = sans(12)
+        self.large = sans(25)
+        self.title = sans(15)
         self._next_s = 0.0
         self._surface: pygame.Surface | None = None
 

@@ -12,7 +12,7 @@ from models.api import Rect
 from renderer.scene import Scene
 
 VIEWS = ("side", "ink", "picture")
-PANEL_PX, GAP_PX, STRIP_PX = 232, 12, 150
+PANEL_PX, GAP_PX, STRIP_PX = 228, 8, 160
 IVORY = np.array((244, 240, 231), np.float32)  # blank paper
 
 

@@ -8,8 +8,6 @@ import time
 from collections.abc import Iterable
 
 import numpy as np
-
-os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 import pygame
 
 from models.api import NOTHING
