@@ -196,7 +196,7 @@ class App:
         self.picture = frame
         self.meter.frame(now_s, frame.stage_ms)
         key = (frame.request.steps, frame.picture.shape[1])
-        self._effort[key] = pacing.smoothed(self._effort.get(key), sum(frame.stage_ms.values()))
+        self._effort = pacing.learnt(self._effort, key, sum(frame.stage_ms.values()))
         picture = frame.picture
         if picture.shape[:2] != (self.canvas.height, self.canvas.width):
             size = (self.canvas.width, self.canvas.height)

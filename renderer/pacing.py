@@ -36,6 +36,18 @@ def smoothed(mean_ms: float | None, newest_ms: float) -> float:
     return mean_ms + SMOOTHING * (min(newest_ms, MAX_SPIKE * mean_ms) - mean_ms)
 
 
+def learnt(
+    measured: Mapping[tuple[int, int], float], choice: tuple[int, int], newest_ms: float
+) -> dict[tuple[int, int], float]:
+    """The mean times of all choices after a frame of one of them.
+
+    What makes one choice slower or faster, another program or a hot processor, does it to all: the others drift with it.
+    """
+    mean_ms = smoothed(measured.get(choice), newest_ms)
+    drift = mean_ms / measured[choice] if measured.get(choice) else 1.0
+    return {other: ms * drift for other, ms in measured.items()} | {choice: mean_ms}
+
+
 def predicted_ms(measured: Mapping[tuple[int, int], float], steps: int, side_px: int) -> float | None:
     """Frame time of (steps, side), from its own measurement or by proportion from the nearest other one."""
     if (steps, side_px) in measured:

@@ -1,0 +1,113 @@
+"""Pacing on invented clocks: oversleep, stall, spikes, a slow model."""
+
+import pytest
+
+from renderer import pacing
+from renderer.pacing import choose_effort, learnt, next_refinement, sleep_s, smoothed
+
+HZ = 50.0  # an interval of 20 ms
+
+
+def drive(cost_ms, *, target_fps: float, wanted: int = 4, side: int = 512, frames: int = 60):
+    """The controller against a model whose frame time is cost_ms(steps, side, index); returns its choices."""
+    measured, choice, choices = {}, (wanted, side), []
+    for index in range(frames):
+        choice = choose_effort(target_fps, measured, wanted, side, choice)
+        choices.append(choice)
+        measured = learnt(measured, choice, cost_ms(*choice, index))
+    return choices
+
+
+@pytest.mark.parametrize(
+    ("now", "last", "expected"),
+    [
+        (10.005, 10.0, 0.015),  # early: the rest of the interval
+        (10.020, 10.0, 0.0),  # on time
+        (10.027, 10.0, 0.0),  # overslept: at once
+        (17.3, 10.0, 0.0),  # stalled for seconds: at once, and no burst to catch up
+        (9.0, 10.0, 0.02),  # a clock that seems to run back: never longer than an interval
+    ],
+)
+def test_sleep(now, last, expected):
+    assert sleep_s(now, last, HZ) == pytest.approx(expected)
+
+
+def test_a_stall_is_followed_by_the_old_rhythm():
+    """After a flip that came 5 s late the next is due one interval after it, not 250 times at once."""
+    last, flips = 10.0, []
+    now = 15.0
+    for _ in range(4):
+        now += sleep_s(now, last, HZ)
+        last = now
+        flips.append(round(now, 3))
+    assert flips == [15.0, 15.02, 15.04, 15.06]
+
+
+def test_refinement_waits_for_the_pen_to_rest():
+    assert next_refinement(1, 1, 100.0 + pacing.REST_S - 0.01, 100.0) is None
+    assert next_refinement(1, 1, 100.0 + pacing.REST_S, 100.0) == 2
+    assert next_refinement(2, 1, 101.0, 100.0) == 4
+    assert next_refinement(4, 1, 101.0, 100.0) is None
+
+
+def test_refinement_starts_above_what_is_drawn_with():
+    assert next_refinement(2, 2, 101.0, 100.0) == 4
+    assert next_refinement(3, 3, 101.0, 100.0) == 4
+    assert next_refinement(4, 4, 101.0, 100.0) is None
+    assert next_refinement(1, 2, 101.0, 100.0) == 4
+
+
+def test_without_a_target_the_wish_holds():
+    assert choose_effort(0, {(3, 512): 900.0}, 3, 512, (1, 256)) == (3, 512)
+
+
+def test_nothing_is_cut_before_anything_was_measured():
+    assert choose_effort(30, {}, 4, 512, (4, 512)) == (4, 512)
+
+
+def test_a_fast_model_keeps_all_its_steps():
+    assert set(drive(lambda steps, side, _: 2.0 * steps, target_fps=30)) == {(4, 512)}
+
+
+def test_fewer_steps_come_before_a_smaller_picture():
+    """10 ms a step at 512: 40 fps leaves 25 ms, so two steps, and the full size."""
+    choices = drive(lambda steps, side, _: 10.0 * steps * (side / 512) ** 2, target_fps=40)
+    assert choices[-1] == (2, 512)
+
+
+def test_a_slow_model_gets_a_smaller_picture_and_never_less_than_the_smallest():
+    choices = drive(lambda steps, side, _: 50.0 * steps * (side / 512) ** 2, target_fps=30)
+    assert choices[-1] == (1, 384)
+    assert drive(lambda steps, side, _: 5000.0, target_fps=30)[-1] == (1, 256)
+
+
+def test_the_choice_holds_the_target_and_does_not_swing():
+    def cost(steps, side, _):
+        return 24.0 * steps * (side / 512) ** 2
+
+    choices = drive(cost, target_fps=40, frames=200)
+    settled = choices[20:]
+    assert len(set(settled)) == 1
+    assert 1000 / cost(*settled[0], 0) >= 40
+
+
+def test_one_spike_changes_nothing():
+    """A stall of one frame, 50 times its mean, is no slow model."""
+    choices = drive(lambda s, side, i: 500.0 if i == 30 else 10.0 * s / 2, target_fps=30, frames=60)
+    assert set(choices) == {(4, 512)}
+
+
+def test_a_model_that_becomes_slow_is_followed_down_and_up_again():
+    def cost(steps, side, index):
+        return (30.0 if 40 <= index < 120 else 5.0) * steps * (side / 512) ** 2
+
+    choices = drive(cost, target_fps=30, frames=400)
+    assert choices[39] == (4, 512)
+    assert choices[110] == (1, 512)
+    assert choices[-1] == (4, 512)
+
+
+def test_smoothing_counts_a_spike_as_three_means_at_most():
+    assert smoothed(None, 12.0) == 12.0
+    assert smoothed(10.0, 1000.0) == pytest.approx(15.0)
+    assert smoothed(10.0, 6.0) == pytest.approx(9.0)
