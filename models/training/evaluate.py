@@ -1,0 +1,209 @@
+"""The painter's report card: every figure on held-out seeds, a markdown table and a gallery."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from models import checkpoint, flow
+from models.api import DEFAULT_MOOD
+from models.flow import Condition
+from models.network import NetworkConfig, PainterNetwork
+from models.training import metrics
+from models.training.data import Views
+from models.training.grids import sample, to_pixels
+from models.training.teacher import to_tensors
+
+CHUNK = 8
+CHORD_STEPS = 16
+BLANK_PAPER = 0.9
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Views that were never trained on: pictures (N, 3, H, W) in [-1, 1] and the conditions they are seen through."""
+
+    pictures: Tensor
+    condition: Condition
+    noise: Tensor
+
+    @classmethod
+    def load(cls, folder: Path, count: int, side_px: int, *, seed: int = 0) -> HeldOut:
+        views = Views(folder)
+        rng = np.random.default_rng(seed)
+        pictures, condition = to_tensors(views.batch(rng, min(count, len(views)), side_px))
+        noise = torch.randn(pictures.shape, generator=torch.Generator().manual_seed(seed))
+        return cls(pictures, condition, noise)
+
+
+def network_of(path: Path) -> PainterNetwork:
+    weights, config = checkpoint.load(path)
+    network = PainterNetwork(NetworkConfig.from_dict(config))
+    network.load_state_dict({name: value.float() for name, value in weights.items()})
+    return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+
+
+def pictures_of(network: PainterNetwork, held: HeldOut, steps: int, strength: float | None = None) -> Tensor:
+    """The network's pictures of every held-out sketch; strength: None keeps each sketch's own."""
+    made = []
+    for begin in range(0, len(held.pictures), CHUNK):
+        rows = slice(begin, begin + CHUNK)
+        condition = held.condition.rows(rows)
+        if strength is not None:
+            condition = condition._replace(strength=torch.full_like(condition.strength, strength))
+        made.append(sample(network, condition, held.noise[rows], steps))
+    return torch.cat(made)
+
+
+@torch.no_grad()
+def straightness(network: PainterNetwork, held: HeldOut, count: int = 16) -> dict[str, float]:
+    """How bent the paths are, by CHORD_STEPS Euler steps from the start to the picture.
+
+    bend: integral of the squared difference between velocity and chord, over the squared chord (Liu et al. 2022).
+    arc: length of the path over that of the chord. gap: the one-step picture's distance to the path's end, over
+    the chord.
+    """
+    condition, noise = held.condition.rows(slice(count)), held.noise[:count]
+    start = x = flow.start(condition, noise)
+    slopes, one_step = [], None
+    for index in range(CHORD_STEPS):
+        t = torch.full((len(x),), 1 - index / CHORD_STEPS)
+        with torch.autocast("cpu", torch.bfloat16):
+            picture = flow.denoise(network, x, condition, t, torch.zeros_like(t)).float()
+        one_step = picture if one_step is None else one_step
+        slope = flow.velocity(x, picture, t)
+        slopes.append(slope)
+        x = x - slope / CHORD_STEPS
+    chord = start - x
+    size = chord.square().sum((1, 2, 3))
+    bend = torch.stack([(slope - chord).square().sum((1, 2, 3)) for slope in slopes]).mean(0) / size
+    arc = torch.stack([slope.square().sum((1, 2, 3)).sqrt() for slope in slopes]).mean(0) / size.sqrt()
+    gap = (one_step - x).square().sum((1, 2, 3)).sqrt() / size.sqrt()
+    return {"bend": bend.mean().item(), "arc": arc.mean().item(), "gap": gap.mean().item()}
+
+
+def diversity(network: PainterNetwork, held: HeldOut, *, seeds: int = 4, count: int = 8) -> float:
+    """Mean absolute difference, in 0..255, between pictures of one sketch under different noise."""
+    condition = held.condition.rows(slice(count))
+    made = []
+    for seed in range(seeds):
+        generator = torch.Generator().manual_seed(100 + seed)
+        made.append(sample(network, condition, torch.randn(held.noise[:count].shape, generator=generator), 1))
+    pairs = [(a - b).abs().mean().item() for i, a in enumerate(made) for b in made[i + 1 :]]
+    return float(np.mean(pairs)) * 127.5
+
+
+@torch.no_grad()
+def locality(network: PainterNetwork, side_px: int = 512) -> float:
+    """Largest change, in 0..255, beyond the receptive radius after one edit in the middle. Must be 0."""
+    from models.api import Request
+    from models.painter import Painter
+
+    painter = Painter(network, "evaluate")
+    rng = np.random.default_rng(5)
+    paper = np.zeros((side_px, side_px, 4), np.uint8)
+    paper[: side_px // 2] = (118, 169, 222, 255)
+    edited = paper.copy()
+    middle, half = side_px // 2, 8
+    edited[middle - half : middle + half, middle - half : middle + half] = (*rng.integers(0, 255, 3), 255)
+    before, after = (painter.render(Request(p, seed=3)).picture.astype(int) for p in (paper, edited))
+    radius = network.receptive_radius_px() + half
+    far = np.ones((side_px, side_px), bool)
+    far[max(0, middle - radius) : middle + radius, max(0, middle - radius) : middle + radius] = False
+    return float(np.abs(before - after).max(-1)[far].max())
+
+
+def report_card(paths: dict[str, Path], folder: Path, training: Path, *, count: int, side_px: int) -> dict:
+    """All figures. paths: "painter" and, where they are kept, "teacher" and "reflow". folder: held-out views."""
+    held = HeldOut.load(folder, count, side_px)
+    half = len(held.pictures) // 2
+    networks = {name: network_of(path) for name, path in paths.items() if path.is_file()}
+    painter = networks["painter"]
+    sets = {f"painter {n}": pictures_of(painter, held, n) for n in (1, 2, 4)}
+    if "teacher" in networks:
+        sets["teacher 25"] = pictures_of(networks["teacher"], held, 25)
+        sets["teacher 1"] = pictures_of(networks["teacher"], held, 1)
+    flat = held.condition.sketch + (1 - held.condition.alpha) * BLANK_PAPER
+    sets["sketch"] = flat
+    training_set = to_tensors(Views(training).batch(np.random.default_rng(1), 128, side_px))[0]
+    other = HeldOut.load(folder, count, side_px, seed=1).pictures
+    figures: dict = {
+        "count": len(held.pictures),
+        "size": side_px,
+        "swd": {},
+        "kid_random": {},
+        "sharpness": {},
+    }
+    figures["swd"]["real against real"] = metrics.swd(other, held.pictures)
+    figures["kid_random"]["real against real"] = metrics.kid_random(
+        held.pictures[:half], held.pictures[half:]
+    )
+    for name, made in sets.items():
+        figures["swd"][name] = metrics.swd(made, held.pictures)
+        figures["kid_random"][name] = metrics.kid_random(made, held.pictures)
+        figures["sharpness"][name] = metrics.sharpness(made, held.pictures)
+    figures["sketch_error"] = {}
+    for strength in (0.0, 0.25, 0.5, 0.75, 1.0):
+        made = pictures_of(painter, held, 1, strength)
+        error = metrics.sketch_error(made, held.condition.sketch, held.condition.alpha)
+        figures["sketch_error"][f"{strength}"] = error
+    figures["straightness"] = {name: straightness(network, held) for name, network in networks.items()}
+    figures["diversity"] = diversity(painter, held)
+    figures["nearest"] = {
+        "painter to training": metrics.nearest_patch(sets["painter 1"], training_set),
+        "real to training": metrics.nearest_patch(held.pictures, training_set),
+    }
+    figures["locality"] = locality(painter)
+    return rounded(figures)
+
+
+def rounded(value):
+    if isinstance(value, dict):
+        return {name: rounded(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(part) for part in value]
+    return round(value, 4) if isinstance(value, float) else value
+
+
+def markdown(figures: dict) -> str:
+    """The table that the README shows."""
+    rows = ["| set | swd | kid_random | sharpness, finest first |", "|---|---|---|---|"]
+    for name, value in figures["swd"].items():
+        kid = figures["kid_random"][name]
+        sharp = figures["sharpness"].get(name)
+        shown = ", ".join(f"{v:.2f}" for v in sharp) if sharp else ""
+        rows.append(f"| {name} | {value:.3f} | {kid[0]:.3f} ± {kid[1]:.3f} | {shown} |")
+    errors = ", ".join(f"{e:.1f} at {s}" for s, e in figures["sketch_error"].items())
+    rows += [
+        "",
+        f"sketch_error: {errors}. diversity {figures['diversity']:.1f}. locality {figures['locality']:.0f}.",
+    ]
+    for name, value in figures["straightness"].items():
+        rows.append(
+            f"straightness of {name}: bend {value['bend']:.3f}, arc {value['arc']:.3f}, gap {value['gap']:.3f}."
+        )
+    return "\n".join(rows) + "\n"
+
+
+def gallery(path: Path, paths: dict[str, Path], sketches: Path, side_px: int = 512) -> None:
+    """Sketch, 1 step, 4 steps and the teacher's 25, of every sketch in a folder, side by side as PNG."""
+    networks = {name: network_of(p) for name, p in paths.items() if p.is_file()}
+    rows = []
+    for file in sorted(sketches.glob("*.png")):
+        drawn = cv2.cvtColor(cv2.imread(str(file), cv2.IMREAD_UNCHANGED), cv2.COLOR_BGRA2RGBA)
+        drawn = cv2.resize(drawn, (side_px, side_px), interpolation=cv2.INTER_AREA)
+        mood = np.array([DEFAULT_MOOD], np.float32)
+        batch = (drawn[None, ..., :3], drawn[None], mood, np.array([0.6], np.float32))
+        _, condition = to_tensors(batch)
+        noise = torch.randn((1, 3, side_px, side_px), generator=torch.Generator().manual_seed(0))
+        shown = [condition.sketch + (1 - condition.alpha) * BLANK_PAPER]
+        shown += [sample(networks["painter"], condition, noise, steps) for steps in (1, 4)]
+        if "teacher" in networks:
+            shown.append(sample(networks["teacher"], condition, noise, 25))
+        rows.append(np.concatenate([to_pixels(picture)[0] for picture in shown], 1))
+    cv2.imwrite(str(path), np.concatenate(rows, 0)[..., ::-1])

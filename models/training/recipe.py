@@ -1,0 +1,147 @@
+"""The recipe that made the shipped weights, stage by stage; every stage goes on where it was killed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from models import checkpoint
+from models.api import ModelError
+from models.registry import ASSETS
+from models.training import data, evaluate, finish, teacher
+from models.training.data import Views
+from models.training.scenes import HELD_OUT
+
+STAGES = ("data", "teacher", "finish", "evaluate", "export")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much of everything. steps: of the optimizer."""
+
+    views: int = 3008
+    held_out: int = 128
+    view_px: int = 256
+    held_out_px: int = 512
+    teacher_steps: int = 12_000
+    teacher_batch: int = 48
+    finish_steps: int = 6_000
+    finish_batch: int = 32
+    crop_px: int = 128
+    evaluate_count: int = 96
+    evaluate_px: int = 256
+
+
+QUICK = Sizes(4, 2, 128, 256, 6, 4, 3, 2, 64, 2, 128)
+
+
+def run(
+    stage: str, folder: Path | None = None, *, quick: bool = False, images: Path | None = None
+) -> dict | None:
+    """Run one stage, or "all" in order. Returns what `evaluate` measured. Raises ModelError for a bad stage."""
+    if stage not in (*STAGES, "all"):
+        raise ModelError(f"no stage is named {stage!r}; choose {', '.join(STAGES)} or all")
+    sizes = QUICK if quick else Sizes()
+    folder = folder or data.default_folder() / ("quick" if quick else "full")
+    if stage == "all":
+        for each in STAGES:
+            result = run(each, folder, quick=quick)
+            if each == "evaluate":
+                measured = result
+        return measured
+    if images is not None and stage != "finish":
+        raise ModelError("--images goes with the stage `finish` only")
+    work = {
+        "data": make_data,
+        "teacher": make_teacher,
+        "finish": make_painter,
+        "evaluate": measure,
+        "export": export,
+    }
+    if stage == "finish" and images is not None:
+        return learn_from(images, folder, sizes)
+    return work[stage](folder, sizes)
+
+
+def make_data(folder: Path, sizes: Sizes) -> None:
+    workers = os.cpu_count() or 1
+    data.write(folder / "views", views=sizes.views, seed=0, size_px=sizes.view_px, workers=workers)
+    data.write(
+        folder / "held-out", views=sizes.held_out, seed=HELD_OUT, size_px=sizes.held_out_px, workers=workers
+    )
+    data.contact_sheet(folder / "contact-sheet.png", Views(folder / "views"))
+
+
+def batches(views, count: int, crop_px: int):
+    """A function that draws one batch; every process draws others."""
+    rng = np.random.default_rng([os.getpid(), int.from_bytes(os.urandom(4), "big")])
+    return lambda: views.batch(rng, count, crop_px)
+
+
+def make_teacher(folder: Path, sizes: Sizes) -> None:
+    draw = batches(Views(folder / "views"), sizes.teacher_batch, sizes.crop_px)
+    teacher.train(draw, folder / "teacher", steps=sizes.teacher_steps, batch_size=sizes.teacher_batch)
+
+
+def make_painter(folder: Path, sizes: Sizes) -> None:
+    network = evaluate.network_of(folder / "teacher" / "teacher.safetensors")
+    draw = batches(Views(folder / "views"), sizes.finish_batch, sizes.crop_px)
+    finish.train(draw, network, folder / "finish", steps=sizes.finish_steps, batch_size=sizes.finish_batch)
+
+
+def learn_from(images: Path, folder: Path, sizes: Sizes) -> dict:
+    """Fine-tune the shipped painter on a folder of pictures; returns where the new weights are."""
+    from models.training.own import Pictures
+
+    pictures = Pictures(images, max(sizes.view_px, sizes.crop_px))
+    network = evaluate.network_of(ASSETS / "painter.safetensors")
+    out = folder / f"own-{images.resolve().name}"
+    draw = batches(pictures, sizes.finish_batch, sizes.crop_px)
+    finish.train(draw, network, out, steps=max(3, sizes.finish_steps // 3), batch_size=sizes.finish_batch)
+    return {
+        "pictures": len(pictures.pictures),
+        "skipped": pictures.skipped,
+        "weights": str(out / "painter.safetensors"),
+    }
+
+
+def weights_of(folder: Path) -> dict[str, Path]:
+    """What is to be measured: the stages of this folder, or what ships where a stage is not there."""
+    found = {
+        "painter": folder / "finish" / "painter.safetensors",
+        "teacher": folder / "teacher" / "teacher.safetensors",
+    }
+    return {name: path if path.is_file() else ASSETS / f"{name}.safetensors" for name, path in found.items()}
+
+
+def measure(folder: Path, sizes: Sizes) -> dict:
+    """Figures, table and gallery, written beside the data."""
+    paths = weights_of(folder)
+    figures = evaluate.report_card(
+        paths,
+        folder / "held-out",
+        folder / "views",
+        count=sizes.evaluate_count,
+        side_px=sizes.evaluate_px,
+    )
+    (folder / "figures.md").write_text(evaluate.markdown(figures), encoding="utf-8")
+    evaluate.gallery(folder / "gallery.png", paths, ASSETS / "sketches")
+    return figures
+
+
+def export(folder: Path, sizes: Sizes) -> dict:
+    """Copy the stages' weights to assets/ (bf16), except those of a quick run."""
+    made = {}
+    for name, path in weights_of(folder).items():
+        target = ASSETS / f"{name}.safetensors"
+        if sizes is QUICK:
+            target = folder / "assets" / target.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+        if path != target:
+            shutil.copyfile(path, target)
+        made[name] = f"{target} ({checkpoint.content_hash(target)})"
+    return made
