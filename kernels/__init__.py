@@ -1,4 +1,76 @@
-"""Fused operations with one signature each: plain torch everywhere. Imports torch; never triton at import.
+"""Fused operations, one signature each: Triton on CUDA tensors, plain torch everywhere else.
 
-Another package of this import name exists, which `transformers` probes for by its version: this one has none.
+Each op lives in a file of its own with its kernel, launcher, cost and one dispatching function; `reference` holds
+every op in plain torch. Importing this package imports torch and nothing more; an op's file imports triton if it
+is there. Another package of this import name exists, which `transformers` probes for by version: this has none.
 """
+
+from __future__ import annotations
+
+import os
+
+import torch
+from torch import Tensor
+
+CHOICES = ("auto", "reference", "triton")
+_choice = "auto"
+
+
+def use(choice: str) -> str:
+    """Choose what runs the ops of this process; returns the choice before.
+
+    "auto": Triton for CUDA tensors where it can run, else the reference. "reference": plain torch always.
+    "triton": Triton always; raises RuntimeError, here or at the op, naming why it cannot run.
+    Raises ValueError for any other word.
+    """
+    global _choice
+    if choice not in CHOICES:
+        raise ValueError(f"kernels.use takes one of {', '.join(CHOICES)}, not {choice!r}")
+    if choice == "triton":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        if reason := why_not_triton(torch.device(device)):
+            raise RuntimeError(f"triton kernels cannot run: {reason}")
+    before, _choice = _choice, choice
+    return before
+
+
+def active(tensor: Tensor) -> str:
+    """Which implementation an op called with this tensor takes: "reference" or "triton".
+
+    Meta tensors take the op, so that a shape-only run of the CUDA path counts what CUDA would launch.
+    Under autograd the reference runs: the kernels have no backward. Raises RuntimeError where the choice is
+    "triton" and it cannot run on this tensor's device.
+    """
+    if _choice == "reference" or (tensor.requires_grad and torch.is_grad_enabled()):
+        return "reference"
+    if tensor.device.type == "meta":
+        return "triton"
+    if _choice == "auto":
+        return "triton" if tensor.is_cuda and not why_not_triton(tensor.device) else "reference"
+    if reason := why_not_triton(tensor.device):
+        raise RuntimeError(f"triton kernels cannot run: {reason}")
+    return "triton"
+
+
+def interpreted() -> bool:
+    """Whether Triton kernels run in its interpreter, on CPU tensors: set before they are imported, or never."""
+    return os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "yes", "on", "y")
+
+
+def why_not_triton(device: torch.device) -> str:
+    """One line that says why Triton kernels cannot run on a device; empty where they can."""
+    from kernels.jit import MISSING
+
+    if MISSING:
+        return MISSING
+    if device.type == "cuda" or interpreted():
+        return ""
+    return f"they need a CUDA tensor, this one is on {device.type} (TRITON_INTERPRET=1 runs them there, slowly)"
+
+
+def describe() -> dict[str, str | bool]:
+    """What `doctor` reports: choice, triton's version or why it is missing, interpreter or native."""
+    from kernels import jit
+
+    version = "" if jit.MISSING else jit.triton.__version__
+    return {"choice": _choice, "triton": version, "missing": jit.MISSING, "interpreted": interpreted()}

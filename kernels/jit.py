@@ -1,0 +1,67 @@
+"""Triton if it is there, one launch as a value, and the registration of an op."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+try:
+    import triton
+    import triton.language as tl
+except ImportError as error:  # not on this platform, or not installed: the reference runs
+    triton = tl = None
+    MISSING = f"triton cannot be imported: {error}"
+else:
+    MISSING = ""
+
+LIBRARY = torch.library.Library("flowbrush", "DEF")
+
+
+def jit(function: Callable) -> Callable:
+    """triton.jit where there is triton; the plain function, never called, where there is none."""
+    return function if triton is None else triton.jit(function)
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One kernel launch: what `run` starts on a GPU and what `targets` compiles without one.
+
+    args: tensors, ints and floats in the order of the kernel's parameters. constants: its constexprs by name.
+    """
+
+    kernel: Callable
+    grid: tuple[int, ...]
+    args: tuple[Tensor | int | float, ...]
+    constants: dict = field(default_factory=dict)
+    warps: int = 4
+    stages: int = 2
+
+    def run(self) -> None:
+        if 0 not in self.grid:
+            options = {"num_warps": self.warps, "num_stages": self.stages}
+            self.kernel[self.grid](*self.args, **self.constants, **options)
+
+
+def register(schema: str, run: Callable, fake: Callable) -> Callable:
+    """Define `flowbrush::<schema>` for CPU and CUDA tensors and for shapes alone; returns the callable op.
+
+    `torch.compile`, CUDA graphs and meta tensors then see one op. It has no backward: see kernels.active.
+    """
+    name = schema.split("(")[0]
+    LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
+    for key in ("CPU", "CUDA"):
+        LIBRARY.impl(name, run, key)
+    torch.library.register_fake(f"flowbrush::{name}", fake, lib=LIBRARY)
+    return getattr(torch.ops.flowbrush, name).default
+
+
+def ceil_div(a: int, b: int) -> int:
+    return -(-a // b)
+
+
+def power_of_two(n: int) -> int:
+    """The least power of two that is n or more."""
+    return 1 << max(0, n - 1).bit_length()
