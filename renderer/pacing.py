@@ -1,4 +1,4 @@
-"""When to draw, how many steps, when to refine: pure decisions from (state, now). Only the loop reads a clock."""
+"""When to draw, how many steps, when to refine: pure decisions from (state, now); the loop reads the clock."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ REFINED_STEPS = (2, 4)
 SMALLEST_SIDE_PX = 256
 RAISE_BELOW = 0.75  # of the time a frame may take: only then is more asked of the model
 SMOOTHING = 0.25  # weight of the newest frame time in the running mean
+FORGETTING = 0.998  # a frame: what a choice not in use is thought to cost falls to half in 350 frames
 MAX_SPIKE = 3.0  # one frame counts at most as this many of the mean: a stall is not a slow model
 
 
@@ -22,7 +23,7 @@ def sleep_s(now_s: float, last_flip_s: float, display_hz: float) -> float:
 
 
 def next_refinement(shown_steps: int, drawing_steps: int, now_s: float, last_edit_s: float) -> int | None:
-    """Steps of the next, finer rendering of a resting picture; None while drawing or when there is none finer."""
+    """Steps of the next, finer rendering of a resting picture; None while drawing or where none is finer."""
     if now_s - last_edit_s < REST_S:
         return None
     finer = [steps for steps in REFINED_STEPS if steps > max(shown_steps, drawing_steps)]
@@ -41,10 +42,11 @@ def learnt(
 ) -> dict[tuple[int, int], float]:
     """The mean times of all choices after a frame of one of them.
 
-    What makes one choice slower or faster, another program or a hot processor, does it to all: the others drift with it.
+    What makes one choice slower, another program or a hot processor, does it to all: the others drift with
+    it. They are also forgotten slowly: a choice that was too slow once is tried again some hundred frames later.
     """
     mean_ms = smoothed(measured.get(choice), newest_ms)
-    drift = mean_ms / measured[choice] if measured.get(choice) else 1.0
+    drift = FORGETTING * (mean_ms / measured[choice] if measured.get(choice) else 1.0)
     return {other: ms * drift for other, ms in measured.items()} | {choice: mean_ms}
 
 
@@ -65,9 +67,9 @@ def choose_effort(
     full_side_px: int,
     current: tuple[int, int],
 ) -> tuple[int, int]:
-    """(steps, side) while drawing so that the model holds target_fps: fewer steps first, then a smaller picture.
+    """(steps, side) while drawing so that the model holds target_fps: fewer steps first, then a smaller side.
 
-    current: the choice in force; more effort than it is chosen only with time to spare, so that it does not swing.
+    current: the choice in force; more than it is asked only with time to spare, so that it does not swing.
     target_fps 0 asks for nothing: the wanted steps at full size.
     """
     if target_fps <= 0:
@@ -77,9 +79,10 @@ def choose_effort(
     choices = [(steps, sides[0]) for steps in range(wanted_steps, 0, -1)] + [(1, side) for side in sides[1:]]
     if current not in choices:
         current = choices[0]
-    for choice in choices:
+    at = choices.index(current)
+    for index, choice in list(enumerate(choices))[max(0, at - 1) :]:  # up by one at a time, down at once
         expected = predicted_ms(measured, *choice)
-        harder = choices.index(choice) < choices.index(current)
+        harder = index < at
         if expected is None or expected <= budget_ms * (RAISE_BELOW if harder else 1.0):
             return choice
     return choices[-1]

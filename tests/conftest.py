@@ -1,4 +1,4 @@
-"""Shared fixtures. A stand-in for the model is used only where a test needs one that is slow or that fails."""
+"""Shared fixtures. A stand-in for the model is used only where a test needs a slow or a failing one."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def desk():
 
 @pytest.fixture(scope="session")
 def painter_file(tmp_path_factory) -> Path:
-    """The real painter: the weights in assets/, or the same network with random ones where there are none yet."""
+    """The real painter: the weights in assets/; the same network with random ones where there are none yet."""
     path = ROOT / "assets" / "painter.safetensors"
     if path.is_file():
         return path
