@@ -1,7 +1,7 @@
 """Remakes assets/sessions and assets/sketches: a seeded hand that paints five scenes, stroke after stroke.
 
-The hand aims, overshoots and corrects: its points lie on smooth random detours round the way it means to go, its
-speed rises and falls along a stroke, and it rests between strokes. Run: python assets/make_samples.py
+The hand aims, overshoots and corrects: its points lie on smooth random detours round the way it means to go,
+its speed rises and falls along a stroke, and it rests between strokes. Run: python assets/make_samples.py
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class SampleHand:
     def put(self, action) -> None:
         self.events.append(Event(rounded(action), self.clock))
 
-    def rest(self, low: float = 0.25, high: float = 0.9) -> None:
+    def rest(self, low: float = 0.5, high: float = 1.5) -> None:
         self.clock += self.rng.uniform(low, high)
 
     def change(self, name: str, value, seconds: float = 0.0) -> None:
@@ -60,7 +60,7 @@ class SampleHand:
         corners += rng.normal(0, 2.5, corners.shape)
         lengths = np.hypot(*np.diff(corners, axis=0).T)
         total = float(lengths.sum())
-        ticks = max(6, int(HZ * (0.25 + total / rng.uniform(420, 700))))
+        ticks = max(6, int(HZ * (0.25 + total / rng.uniform(300, 520))))
         along = np.linspace(0, 1, ticks)
         along = along - 0.12 * np.sin(2 * math.pi * along) / math.pi  # slow, fast, slow
         at = np.interp(along * total, np.concatenate(([0], np.cumsum(lengths))), np.arange(len(corners)))
@@ -185,6 +185,10 @@ def dunes(hand: SampleHand) -> None:
     hand.change("prompt", "")
     hand.stroke([(440, 330), (446, 290), (450, 260)], "grass", 18)
     hand.stroke([(470, 336), (474, 300)], "grass", 14)
+    hand.change("mood.sun", (0.6, 0.25), 2.0)
+    hand.rest(2, 3)
+    hand.change("mood.sun", (0.25, 0.9), 2.5)
+    hand.rest(2, 3)
 
 
 def few(hand: SampleHand) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 
@@ -103,6 +104,8 @@ class Painter:
 
         picture = euler(model, z, uniform_times(request.steps))
         clock.lap("denoise")
+        if not math.isfinite(float(picture.sum())):
+            raise ModelError("the model gave what is not a number; the last picture stays")
         pixels = picture[0].permute(1, 2, 0).mul_(127.5).add_(127.5).round_().clamp_(0, 255).byte()
         clock.lap("decode")
         out = np.ascontiguousarray(pixels.cpu().numpy())

@@ -1,0 +1,248 @@
+"""The painter: flow, samplers, network, checkpoint and adapter, on the weights that ship."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from models import checkpoint, flow, painter, prompt
+from models.api import DEFAULT_MOOD, MOOD_AXES, ModelError, Request
+from models.flow import Condition
+from models.inference import Body
+from models.network import NetworkConfig, PainterNetwork
+from models.sampler import euler, heun, uniform_times
+
+ASSETS = Path(__file__).resolve().parent.parent / "assets"
+SIDE = 256
+
+
+@pytest.fixture(scope="module")
+def shipped() -> painter.Painter:
+    return painter.load(ASSETS / "painter.safetensors", device="cpu", dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def paper() -> np.ndarray:
+    """Sky over forest over water, with a blank stripe."""
+    made = np.zeros((SIDE, SIDE, 4), np.uint8)
+    made[:120] = (118, 169, 222, 255)
+    made[120:170] = (38, 72, 44, 255)
+    made[190:] = (44, 98, 138, 255)
+    return made
+
+
+def random_network(seed: int = 0) -> PainterNetwork:
+    torch.manual_seed(seed)
+    network = PainterNetwork().eval().requires_grad_(False)
+    torch.nn.init.normal_(network.head.weight, std=0.05)
+    torch.nn.init.normal_(network.bias_of.weight, std=0.2)
+    return network
+
+
+def condition_for(count: int = 2, side: int = 64) -> Condition:
+    generator = torch.Generator().manual_seed(1)
+    alpha = torch.rand((count, 1, side, side), generator=generator).round()
+    sketch = (torch.rand((count, 3, side, side), generator=generator) * 2 - 1) * alpha
+    return Condition(sketch, alpha, torch.linspace(0.2, 0.9, count), torch.rand((count, len(MOOD_AXES))))
+
+
+def test_start_is_noise_on_blank_paper_and_the_mix_under_paint():
+    condition = condition_for()
+    noise = torch.randn(2, 3, 64, 64)
+    z = flow.start(condition, noise)
+    blank = (condition.alpha == 0).expand_as(z)
+    assert torch.equal(z[blank], noise[blank])
+    strength = condition.strength.view(-1, 1, 1, 1)
+    mixed = condition.sketch * (1 - strength) + strength * noise
+    assert torch.allclose(z[~blank], mixed[~blank], atol=1e-6)
+
+
+def test_path_ends_and_velocity_agree():
+    x, z = torch.randn(3, 3, 8, 8), torch.randn(3, 3, 8, 8)
+    assert torch.equal(flow.interpolate(x, z, torch.zeros(3)), x)
+    assert torch.allclose(flow.interpolate(x, z, torch.ones(3)), z)
+    t = torch.tensor([0.2, 0.5, 0.9])
+    assert torch.allclose(flow.velocity(flow.interpolate(x, z, t), x, t), z - x, atol=1e-5)
+
+
+@pytest.mark.parametrize(("sampler", "order"), [(euler, 1), (heun, 2)])
+def test_sampler_converges_at_its_order(sampler, order):
+    """A Gaussian of deviation s: the best prediction is linear, and the flow's end is known exactly."""
+    s, start = 0.4, torch.tensor([1.3], dtype=torch.float64)
+
+    def model(x, t, step):
+        return x * (1 - t) * s**2 / ((1 - t) ** 2 * s**2 + t**2)
+
+    errors = []
+    for steps in (16, 32, 64, 128):
+        times = [0.02 + (1 - 0.02) * t for t in uniform_times(steps)]
+        exact = start * math.sqrt((1 - times[-1]) ** 2 * s**2 + times[-1] ** 2)
+        errors.append((sampler(model, start, times) - exact).abs().item())
+    slopes = [math.log2(a / b) for a, b in pairwise(errors)]
+    assert all(abs(slope - order) < 0.35 for slope in slopes[1:]), slopes
+
+
+def test_sampler_stops_when_told():
+    seen = []
+    euler(lambda x, t, step: x, torch.ones(1), uniform_times(8), lambda i, t, x: seen.append(i) or i == 2)
+    assert seen == [0, 1, 2]
+    with pytest.raises(ValueError, match="at least one step"):
+        uniform_times(0)
+
+
+@pytest.mark.parametrize("t", [1.0, 0.5, 0.25])
+def test_packed_body_equals_network(t):
+    network = random_network()
+    condition = condition_for(1, SIDE)
+    x = torch.randn(1, 3, SIDE, SIDE)
+    times, step = torch.tensor([t]), torch.tensor([0.25])
+    expected = flow.denoise(network, x, condition, times, step)
+    biases = [b[0] for b in network.biases(times, step, condition.strength, condition.mood)]
+    made = Body(network, torch.float32).denoise(x, condition, t, biases)
+    assert (made - expected).abs().max() < 1e-4
+
+
+def test_budget_and_radius_hold():
+    network = PainterNetwork()
+    assert network.gflop(512, 512) <= 6
+    assert network.gflop(1024, 1024) == pytest.approx(4 * network.gflop(512, 512))
+    radius = network.receptive_radius_px()
+    assert radius <= 128
+    network = random_network()
+    side, middle = 512, 256
+    x = torch.randn(1, 7, side, side, requires_grad=True)
+    zeros = [torch.full((1, width), 0.5) for _, width in network.biased()]
+    network.body(x, zeros)[0, :, middle, middle].sum().backward()
+    ys, xs = np.nonzero(x.grad[0].abs().sum(0).numpy())
+    reach = max(abs(ys - middle).max(), abs(xs - middle).max())
+    print(f"receptive radius: {reach} px by gradient, {radius} px by counting")
+    assert 48 < reach <= radius
+
+
+def test_same_request_same_bytes(shipped, paper):
+    request = Request(paper, seed=11, steps=2)
+    first = shipped.render(request).picture
+    shipped.render(Request(paper, seed=12))
+    assert np.array_equal(first, shipped.render(request).picture)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_nothing_changes_beyond_the_radius(dtype):
+    """An edit in the corner leaves every pixel out of reach as it was, bit for bit."""
+    model = painter.load(ASSETS / "painter.safetensors", device="cpu", dtype=dtype)
+    before = np.zeros((512, 512, 4), np.uint8)
+    before[:250] = (118, 169, 222, 255)
+    after = before.copy()
+    after[:16, :16] = (200, 30, 30, 255)
+    a, b = (model.render(Request(p, seed=4)).picture for p in (before, after))
+    reach = 16 + model.network.receptive_radius_px()
+    assert not np.array_equal(a[:reach, :reach], b[:reach, :reach])
+    assert np.array_equal(a[reach:], b[reach:])
+    assert np.array_equal(a[:, reach:], b[:, reach:])
+
+
+def test_crop_with_halo_equals_crop_of_whole(shipped):
+    rng = np.random.default_rng(0)
+    whole = np.repeat(np.repeat(rng.integers(0, 255, (16, 16, 4), dtype=np.uint8), 32, 0), 32, 1)
+    halo = 128
+    picture = shipped.render(Request(whole, seed=9)).picture
+    part = np.ascontiguousarray(whole[64:448, 64:448])
+    crop = shipped.render(Request(part, seed=9, origin=(64, 64))).picture
+    inner = crop[halo:-halo, halo:-halo].astype(int)
+    wanted = picture[64 + halo : 448 - halo, 64 + halo : 448 - halo].astype(int)
+    assert np.abs(inner - wanted).max() <= 1
+
+
+@pytest.mark.parametrize("size", [(256, 256), (256, 512), (320, 288)])
+def test_any_multiple_of_32(shipped, size):
+    blank = np.zeros((*size, 4), np.uint8)
+    assert shipped.render(Request(blank)).picture.shape == (*size, 3)
+
+
+@pytest.mark.parametrize("fields", [{"steps": 5}, {"steps": 0}, {"strength": 1.5}, {"strength": -0.1}])
+def test_request_out_of_range_is_refused(shipped, paper, fields):
+    with pytest.raises(ModelError) as error:
+        shipped.render(Request(paper, **fields))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("shape", [(250, 256), (224, 224), (2080, 256)])
+def test_size_out_of_range_is_refused(shipped, shape):
+    with pytest.raises(ModelError, match="multiple of 32"):
+        shipped.render(Request(np.zeros((*shape, 4), np.uint8)))
+
+
+def test_nan_is_a_failure_not_a_picture(paper):
+    network = random_network()
+    network.head.bias.fill_(float("nan"))
+    with pytest.raises(ModelError, match="not a number"):
+        painter.Painter(network, "broken", dtype="float32").render(Request(paper))
+
+
+def test_prompt_changes_the_picture_and_names_what_it_ignored(shipped, paper):
+    plain = shipped.render(Request(paper))
+    foggy = shipped.render(Request(paper, prompt="foggy winter zeppelin"))
+    assert foggy.notes == ("ignored: zeppelin",)
+    assert not np.array_equal(plain.picture, foggy.picture)
+
+
+@pytest.mark.parametrize(
+    ("words", "axis", "rises"),
+    [
+        ("fog", "haze", True),
+        ("clear", "haze", False),
+        ("sunset", "warmth", True),
+        ("Night", "sun", False),
+        ("snowy peaks", "snow", True),
+        ("deserts", "dryness", True),
+        ("a very slightly foggy noon", "sun", True),
+        ("bare", "vegetation", False),
+    ],
+)
+def test_words_set_their_axis(words, axis, rises):
+    at = [a.name for a in MOOD_AXES].index(axis)
+    value = prompt.read(words, DEFAULT_MOOD)[0][at]
+    assert (value > DEFAULT_MOOD[at]) == rises and value != DEFAULT_MOOD[at]
+
+
+def test_moods_compose():
+    mood, ignored = prompt.read("foggy winter sunset", DEFAULT_MOOD)
+    values = dict(zip([a.name for a in MOOD_AXES], mood, strict=True))
+    assert values["haze"] > 0.9 and values["snow"] > 0.9 and values["warmth"] > 0.9 and not ignored
+
+
+def test_checkpoint_carries_its_config(tmp_path):
+    network = PainterNetwork(NetworkConfig(widths=(16, 32, 32)))
+    path = tmp_path / "small.safetensors"
+    checkpoint.save(path, network.state_dict(), network.config.as_dict(), dtype=torch.bfloat16)
+    loaded = painter.load(path, device="cpu")
+    assert loaded.network.config == network.config
+    assert len(loaded.card.weights_hash) == 16
+
+
+@pytest.mark.parametrize("harm", ["missing", "cut", "foreign", "reshaped"])
+def test_bad_weights_are_one_line(tmp_path, harm):
+    path = tmp_path / "weights.safetensors"
+    network = PainterNetwork(NetworkConfig(widths=(16, 32, 32)))
+    if harm == "cut":
+        checkpoint.save(path, network.state_dict(), network.config.as_dict())
+        path.write_bytes(path.read_bytes()[:5000])
+    elif harm == "foreign":
+        path.write_bytes(b"not weights at all" * 100)
+    elif harm == "reshaped":
+        checkpoint.save(path, network.state_dict(), NetworkConfig().as_dict())
+    with pytest.raises(ModelError) as error:
+        painter.load(path, device="cpu")
+    assert "\n" not in str(error.value)
+
+
+def test_absent_cuda_is_said():
+    if torch.cuda.is_available():
+        pytest.skip("a CUDA device is here")
+    with pytest.raises(ModelError, match="cuda"):
+        painter.load(ASSETS / "painter.safetensors", device="cuda")
