@@ -20,10 +20,10 @@ from renderer.demo import Script
 from renderer.engine import Engine
 from renderer.hud import Meter
 from renderer.ink import WetInk
+from renderer.layout import VIEWS
 from renderer.scene import Scene
 from renderer.session import Header, Session, SessionWriter, rounded
 from renderer.settings import Look
-from renderer.view import VIEWS
 from renderer.window import Window
 
 MESSAGE_S = 6.0

@@ -1,8 +1,9 @@
-"""pygame events -> strokes and commands. The key table below is the only one: help and tooltips are made from it."""
+"""pygame events -> strokes and commands, and the only key table: help and tooltips are made from it."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -21,18 +22,18 @@ from renderer.actions import (
     Extend,
     Fill,
     Line,
-    Point,
     Redo,
     Undo,
 )
+from renderer.layout import Layout, Pane
 from renderer.settings import Look
-from renderer.view import Pane, near_canvas, to_canvas
 
 CTRL, SHIFT = pygame.KMOD_CTRL | pygame.KMOD_META, pygame.KMOD_SHIFT
 TOOLS = ("brush", "eraser", "line", "fill", "pick")
 SMALLEST_PX, LARGEST_PX = 2.0, 300.0
 FULL_SPEED = 2600.0  # canvas px/s at which a stroke is thinnest
 SPEED_MEMORY = 0.35  # weight of the newest speed in the running mean
+FIRST_PRESSURE, LEAST_PRESSURE = 0.8, 0.25
 MOOD_STEP = 0.1
 
 
@@ -104,6 +105,7 @@ def label(key: Key) -> str:
     """The key as the help prints it: Ctrl+Shift+Z."""
     words = [word for mask, word in ((CTRL, "Ctrl"), (SHIFT, "Shift")) if key.mods & mask]
     name = pygame.key.name(key.key)
+    name = {"return": "Enter", "escape": "Esc", "delete": "Del"}.get(name, name)
     return "+".join([*words, name.upper() if len(name) == 1 else name.title()])
 
 
@@ -125,82 +127,89 @@ class Hand:
         self.tolerance = 24
         self.mood_axis = 0
         self.pane: Pane | None = None  # where the stroke under way began
-        self.start = (0.0, 0.0)
-        self.at = (0.0, 0.0)  # newest canvas position
-        self._moved_s = 0.0
-        self._speed = 0.0
+        self.place: tuple[float, float] | None = None  # canvas position under the pointer
+        self._start = self._at = (0.0, 0.0)
+        self._ruling = False  # a straight line is being drawn, not a stroke
+        self._speed, self._pressure, self._moved_s = 0.0, FIRST_PRESSURE, 0.0
 
     @property
     def drawing(self) -> bool:
         return self.pane is not None
 
-    def translate(self, events: list, panes: list[Pane], look: Look, now_s: float) -> list[Event]:
-        """Events of one tick. All motion between two other events becomes one Extend that holds every point."""
-        made: list[Event] = []
-        points: list[Point] = []
+    @property
+    def rubber(self) -> tuple[tuple[float, float], tuple[float, float]] | None:
+        """Both ends of the straight line that is being drawn."""
+        return (self._start, self._at) if self.pane is not None and self._ruling else None
 
-        def flush() -> None:
-            if points:
-                made.append(Event(Extend(tuple(points)), now_s))
-                points.clear()
-
+    def translate(self, events: Iterable, layout: Layout, look: Look, now_s: float) -> list[Event]:
+        """Events of one tick. All motion between two others becomes one Extend with every point."""
+        made: list[Action] = []
+        moves: list[tuple[float, float]] = []
         for event in events:
             if event.type == pygame.MOUSEMOTION:
-                point = self.move(event, panes, now_s)
-                if point is not None:
-                    points.append(point)
+                moves.append(event.pos)
                 continue
-            flush()
+            made += self.move(moves, layout, now_s)
+            moves = []
             if event.type == pygame.MOUSEBUTTONDOWN:
-                made += [Event(action, now_s) for action in self.press(event, panes, now_s)]
-            elif event.type == pygame.MOUSEBUTTONUP and event.button in (1, 3):
-                made += [Event(action, now_s) for action in self.release()]
+                made += self.press(event, layout, now_s)
+            elif event.type == pygame.WINDOWFOCUSLOST or event.type == pygame.MOUSEBUTTONUP:
+                made += self.release() if getattr(event, "button", 1) in (1, 3) else []
+            elif event.type == pygame.MOUSEWHEEL and self.place is not None and event.y:
+                kind = "hardness" if pygame.key.get_mods() & SHIFT else "size"
+                self.do(f"{kind}.{'more' if event.y > 0 else 'less'}", look)
             elif event.type == pygame.KEYDOWN:
                 row = find(event.key, event.mod)
-                if row is not None:
-                    made += [Event(action, now_s) for action in self.do(row.name, look)]
+                made += self.do(row.name, look) if row is not None else []
             elif event.type == pygame.QUIT:
-                made.append(Event(Command("quit"), now_s))
+                made.append(Command("quit"))
             elif event.type == pygame.DROPFILE:
-                made.append(Event(Command("load", event.file), now_s))
-        flush()
-        return made
+                made.append(Command("load", event.file))
+        made += self.move(moves, layout, now_s)
+        return [Event(action, now_s) for action in made]
 
-    def press(self, event, panes: list[Pane], now_s: float) -> list[Action]:
-        place = to_canvas(panes, *event.pos)
-        if place is None or event.button not in (1, 3):
+    def press(self, event, layout: Layout, now_s: float) -> list[Action]:
+        pane = layout.pane_at(*event.pos)
+        if pane is None or event.button not in (1, 3) or self.drawing:
             return []
-        self.at, self._moved_s, self._speed = place, now_s, 0.0
+        self.place = self._start = self._at = place = pane.canvas_at(*event.pos)
+        self._speed, self._pressure, self._moved_s = 0.0, FIRST_PRESSURE, now_s
         if self.tool == "fill" and event.button == 1:
             return [Fill(self.brush.color, *place, self.tolerance)]
         if self.tool == "pick":
             return [Command("pick", place)]
-        self.pane = next(p for p in panes if to_canvas([p], *event.pos) is not None)
-        self.start = place
-        if self.tool == "line" and event.button == 1:
+        self.pane, self._ruling = pane, self.tool == "line" and event.button == 1
+        if self._ruling:
             return []
         erase = self.tool == "eraser" or event.button == 3
-        return [Begin(replace(self.brush, erase=erase), (*place, 0.8))]
+        return [Begin(replace(self.brush, erase=erase), (*place, FIRST_PRESSURE))]
 
-    def move(self, event, panes: list[Pane], now_s: float) -> Point | None:
+    def move(self, moves: list[tuple[float, float]], layout: Layout, now_s: float) -> list[Action]:
+        """Follow the pointer. The speed is that of the whole tick: its events come in bursts."""
+        if not moves:
+            return []
         if self.pane is None:
-            place = to_canvas(panes, *event.pos)
-            self.at = place if place is not None else (-1.0, -1.0)
-            return None
-        place = near_canvas(self.pane, *event.pos)
-        distance = math.hypot(place[0] - self.at[0], place[1] - self.at[1])
-        speed = distance / max(1 / 250, now_s - self._moved_s)
-        self._speed += SPEED_MEMORY * (speed - self._speed)
-        self.at, self._moved_s = place, now_s
-        if self.tool == "line":
-            return None
-        return (*place, 1.0 - 0.75 * min(1.0, self._speed / FULL_SPEED))
+            pane = layout.pane_at(*moves[-1])
+            self.place = pane.canvas_at(*moves[-1]) if pane is not None else None
+            return []
+        places = [self.pane.canvas_at(*position) for position in moves]
+        length = sum(math.dist(a, b) for a, b in zip([self._at, *places], places, strict=False))
+        self._speed += SPEED_MEMORY * (length / max(1 / 250, now_s - self._moved_s) - self._speed)
+        self.place = self._at = places[-1]
+        self._moved_s = now_s
+        if self._ruling:
+            return []
+        before, share = self._pressure, min(1.0, self._speed / FULL_SPEED)
+        self._pressure = 1.0 - (1.0 - LEAST_PRESSURE) * share
+        step = (self._pressure - before) / len(places)
+        return [Extend(tuple((*place, before + step * (i + 1)) for i, place in enumerate(places)))]
 
     def release(self) -> list[Action]:
         if self.pane is None:
             return []
+        line = self.rubber
         self.pane = None
-        return [Line(self.brush, self.start, self.at)] if self.tool == "line" else [End()]
+        return [Line(self.brush, *line)] if line else [End()]
 
     def do(self, name: str, look: Look) -> list[Action]:
         """Carry out one row of the key table, or a button of the same name."""

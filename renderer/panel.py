@@ -1,262 +1,361 @@
-"""The panel: tools, palette, sliders, prompt and buttons, made of pygame_gui; and the dialogs for colour and file."""
+"""The panel: tools, palette, sliders and buttons, and the bar with the prompt below the picture; pygame_gui."""
 
 from __future__ import annotations
+
+import math
+from dataclasses import replace
 
 import pygame
 import pygame_gui
 from pygame_gui import elements, windows
 
-from models.api import MATERIALS, MOOD_AXES
+from models.api import MOOD_AXES
 from renderer.actions import Action, Change, Command
 from renderer.events import LARGEST_PX, NAMES, SMALLEST_PX, TOOLS, Hand, label
+from renderer.icons import icon
+from renderer.layout import PANEL, Layout
 from renderer.scene import Scene
-from renderer.strip import sans
-from renderer.view import PANEL_PX
+from renderer.swatches import Swatches
+from renderer.theme import ACCENT, CARD, EDGE, FAINT, INK, SOFT, WELL, Theme, text
 
-BACK, INK, FAINT, ACCENT = (30, 34, 41), (226, 229, 234), (140, 148, 160), (126, 200, 150)
-MARGIN, ROW = 12, 22
-INNER = PANEL_PX - 2 * MARGIN
+MARGIN, GUTTER = 12, 4
+INNER = PANEL - 2 * MARGIN
+FOURTH = (INNER - 3 * GUTTER) / 4
+LABEL, VALUE, ROW = 64, 32, 21  # columns and height of a slider's row
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
-TOOL_NAMES = {"eraser": "Erase"}
-BUTTONS = (("undo", "Undo"), ("redo", "Redo"), ("clear", "Clear"), ("open", "Open"))
-BUTTONS_BELOW = (("save", "Save"), ("view", "View"), ("hud", "HUD"), ("help", "Help"))
-THEME = {
-    "defaults": {
-        "colours": {
-            "dark_bg": "#1e2229",
-            "normal_bg": "#2b313a",
-            "hovered_bg": "#39414d",
-            "active_bg": "#4a8f68",
-            "selected_bg": "#4a8f68",
-            "disabled_bg": "#23272e",
-            "normal_text": "#e2e5ea",
-            "hovered_text": "#ffffff",
-            "active_text": "#ffffff",
-            "selected_text": "#ffffff",
-            "normal_border": "#39414d",
-            "hovered_border": "#5b6675",
-            "active_border": "#7ec896",
-            "selected_border": "#7ec896",
-        },
-        "misc": {
-            "border_width": "1",
-            "shadow_width": "0",
-            "shape": "rounded_rectangle",
-            "shape_corner_radius": "4",
-        },
-        "font": {"name": "noto_sans", "size": "11"},
-    },
-    "horizontal_slider": {"misc": {"enable_arrow_buttons": "0", "sliding_button_width": "10"}},
-}
+BUTTONS = (("undo", "redo", "clear", "open"), ("view", "full", "hud", "help"))
+HINT = "What is it a picture of?  foggy autumn sunset ..."
+POINTER = (pygame.MOUSEBUTTONDOWN, pygame.MOUSEBUTTONUP, pygame.MOUSEMOTION, pygame.MOUSEWHEEL)
+
+
+class Slider(elements.UIHorizontalSlider):
+    """A slider of 0..1 whose knob comes to where the groove is pressed."""
+
+    def process_event(self, event) -> bool:
+        if event.type == pygame.MOUSEBUTTONDOWN and event.button == 1 and self.rect.collidepoint(event.pos):
+            along = event.pos[0] - self.rect.x - self.sliding_button_width / 2
+            self.set_current_value(min(1.0, max(0.0, along / self.scrollable_width)))
+            self._update_data_and_fire_events_when_moved()
+            self.sliding_button.process_event(event)
+            return True
+        return super().process_event(event)
 
 
 class Panel:
     """Reads and writes the Hand directly; everything that changes the picture comes back as actions."""
 
-    def __init__(self, window: tuple[int, int], models: tuple[str, ...], model: str):
-        self.manager = pygame_gui.UIManager(window, theme_path=THEME, enable_live_theme_updates=False)
-        self.font = sans(12)
-        self.tiny = sans(10)
+    def __init__(self, window: tuple[int, int], theme: Theme, scene: Scene):
+        self.theme = theme
+        self.manager = pygame_gui.UIManager(window, theme.gui(), enable_live_theme_updates=False)
         self.buttons: dict[object, str] = {}  # element -> row of the key table
-        self.sliders: dict[str, elements.UIHorizontalSlider] = {}
-        self.texts: list[tuple[str, tuple[int, int]]] = []
-        self.swatches: list[tuple[pygame.Rect, tuple[int, int, int], str]] = []
-        self.dialog: object | None = None
+        self.sliders: dict[str, Slider] = {}
+        self.labels: list[tuple[str, str, pygame.Rect]] = []  # (slider or "", words, box)
+        self.headings: list[tuple[str, int]] = []
+        self.dialog: elements.UIWindow | None = None
         self.stale = True
-        self._holding = False
         self._shown: tuple = ()
-        self.build(models, model)
+        self._floated = False
+        self.build()
+        self.build_bar(scene)
 
-    def build(self, models: tuple[str, ...], model: str) -> None:
-        y = MARGIN
-        self.row(y, [(f"tool.{tool}", TOOL_NAMES.get(tool, tool.capitalize())) for tool in TOOLS])
-        y += 36
-        wide, high = INNER // 4, 32
-        for i, material in enumerate(MATERIALS):
-            box = pygame.Rect(MARGIN + i % 4 * wide, y + i // 4 * (high + 4), wide - 4, high)
-            self.swatches.append((box, material.color, material.name))
-        y += (len(MATERIALS) + 3) // 4 * (high + 4) + 2
-        self.current = pygame.Rect(MARGIN, y, 3 * wide - 4, 24)
-        self.button("color", "Free", pygame.Rect(MARGIN + 3 * wide, y, wide, 24))
-        y += 34
-        y = self.slider(y, "size", "Size", SMALLEST_PX, LARGEST_PX)
-        y = self.slider(y, "hardness", "Hardness", 0.05, 1.0)
-        y = self.slider(y, "opacity", "Opacity", 0.05, 1.0)
-        y = self.slider(y, "tolerance", "Tolerance", 0.0, 255.0) + 8
-        y = self.slider(y, "strength", "Strength", 0.0, 1.0)
-        self.texts.append(("Steps", (MARGIN, y + 7)))
-        self.row(y, [(f"steps.{n}", str(n)) for n in (1, 2, 3, 4)], left=70)
-        y += 30
-        self.texts.append(("Seed", (MARGIN, y + 7)))
-        self.seed = self.entry(pygame.Rect(MARGIN + 70, y, INNER - 70 - 54, 26), "")
-        self.button("dice", "Dice", pygame.Rect(PANEL_PX - MARGIN - 50, y, 50, 26))
-        y += 38
+    def build(self) -> None:
+        y = 12
+        fifth = (INNER - 4 * GUTTER) / 5
+        for i, tool in enumerate(TOOLS):
+            self.button(f"tool.{tool}", MARGIN + i * (fifth + GUTTER), y, fifth, 34)
+        self.swatches = Swatches(self.theme, MARGIN, y + 44, FOURTH, 36, GUTTER)
+        y += 44 + 3 * 40 + 6
+        self.sample = self.theme.box(MARGIN, y, 3 * FOURTH + 2 * GUTTER, 40)
+        self.button("color", MARGIN + 3 * (FOURTH + GUTTER), y, FOURTH, 40)
+        y += 50
+        y = self.slider(y, "size", "Size")
+        self.slider(y, "tolerance", "Tolerance")
+        y = self.slider(y, "hardness", "Hardness")
+        y = self.slider(y, "opacity", "Opacity")
+        y = self.heading(y + 8, "PICTURE")
+        self.labels.append(("", "Steps", self.theme.box(MARGIN, y, LABEL, 26)))
+        quarter = (INNER - LABEL - 3 * GUTTER) / 4
+        for n in range(4):
+            self.button(f"steps.{n + 1}", MARGIN + LABEL + n * (quarter + GUTTER), y, quarter, 26, str(n + 1))
+        y = self.slider(y + 31, "strength", "Strength") + 4
+        self.labels.append(("", "Seed", self.theme.box(MARGIN, y, LABEL, 28)))
+        self.seed = self.entry(self.theme.box(MARGIN + LABEL, y, INNER - LABEL - quarter - GUTTER, 28))
+        self.button("dice", PANEL - MARGIN - quarter, y, quarter, 28)
+        y = self.heading(y + 40, "MOOD")
         for axis in MOOD_AXES:
-            y = self.slider(y, f"mood.{axis.name}", axis.name.capitalize(), 0.0, 1.0)
-        y += 8
-        self.prompt = self.entry(pygame.Rect(MARGIN, y, INNER, 28), "prompt: foggy autumn sunset")
-        y += 34
-        box = pygame.Rect(MARGIN, y, INNER, 28)
-        self.menu = elements.UIDropDownMenu([*models], model, box, self.manager, expansion_height_limit=200)
-        y += 36
-        self.row(y, BUTTONS)
-        self.row(y + 32, BUTTONS_BELOW)
+            y = self.slider(y, f"mood.{axis.name}", axis.name.capitalize(), f"{axis.low} ... {axis.high}")
+        y += 14
+        for i, names in enumerate(BUTTONS):
+            for j, name in enumerate(names):
+                self.button(name, MARGIN + j * (FOURTH + GUTTER), y + 38 * i, FOURTH, 34)
 
-    def row(self, y: int, items, left: int = 0) -> None:
-        wide = (INNER - left) / len(items)
-        for i, (name, text) in enumerate(items):
-            x = round(MARGIN + left + i * wide)
-            self.button(name, text, pygame.Rect(x, y, round(wide) - 4, 28))
+    def build_bar(self, scene: Scene) -> None:
+        """The prompt, the model and the button to save; their places are given by `arrange`."""
+        px = self.theme.px
+        self.prompt = self.entry(pygame.Rect(0, 0, px(200), px(32)), HINT)
+        box = pygame.Rect(0, 0, px(150), px(32))
+        limit = px(300)
+        self.menu = elements.UIDropDownMenu(
+            [*scene.models], scene.look.model, box, self.manager, expansion_height_limit=limit
+        )
+        self.button("save", 0, 0, 96, 32, "Save")
+        self.save = next(button for button, name in self.buttons.items() if name == "save")
 
-    def button(self, name: str, text: str, box: pygame.Rect) -> None:
-        key = NAMES[name]
-        tip = f"{key.help} ({label(key)})"
-        self.buttons[elements.UIButton(box, text, self.manager, tool_tip_text=tip)] = name
+    def arrange(self, window: tuple[int, int], layout: Layout) -> None:
+        """Fit the bar to the window."""
+        self.manager.set_window_resolution(window)
+        bar, px = layout.bar, self.theme.px
+        if bar.empty:
+            return
+        right = bar.x1 - px(96)
+        self.save.set_relative_position((right, bar.y0))
+        self.menu.set_relative_position((right - px(158), bar.y0))
+        self.prompt.set_relative_position((bar.x0, bar.y0))
+        self.prompt.set_dimensions((right - px(166) - bar.x0, bar.height))
+        self.stale = True
 
-    def entry(self, box: pygame.Rect, hint: str) -> elements.UITextEntryLine:
+    def heading(self, y: float, words: str) -> float:
+        self.headings.append((words, self.theme.px(y)))
+        return y + 20
+
+    def button(self, name: str, x: float, y: float, wide: float, high: float, words: str = "") -> None:
+        tip = f"{NAMES[name].help}  ({label(NAMES[name])})"
+        box = self.theme.box(x, y, wide, high)
+        made = elements.UIButton(box, words, self.manager, tool_tip_text=tip)
+        self.buttons[made] = name
+        if not words:
+            side = self.theme.px(20)
+            plain, bright = [icon(name, side, INK)], [icon(name, side, (255, 255, 255))]
+            made.normal_images, made.hovered_images, made.selected_images = plain, bright, bright
+            places = [(0.5, 0.5)]
+            made.normal_image_positions = made.hovered_image_positions = places
+            made.selected_image_positions = places
+            made.rebuild()
+
+    def entry(self, box: pygame.Rect, hint: str = "") -> elements.UITextEntryLine:
         return elements.UITextEntryLine(box, self.manager, placeholder_text=hint)
 
-    def slider(self, y: int, name: str, text: str, low: float, high: float) -> int:
-        self.texts.append((text, (MARGIN, y + 4)))
-        box = pygame.Rect(MARGIN + 70, y, INNER - 70, ROW - 4)
-        self.sliders[name] = elements.UIHorizontalSlider(box, low, (low, high), self.manager)
+    def slider(self, y: float, name: str, words: str, tip: str = "") -> float:
+        self.labels.append((name, words, self.theme.box(MARGIN, y, LABEL, ROW)))
+        groove = self.theme.box(MARGIN + LABEL, y + (ROW - 14) / 2, INNER - LABEL - VALUE, 14)
+        self.sliders[name] = slider = Slider(groove, 0.0, (0.0, 1.0), self.manager)
+        if tip:
+            slider.set_tooltip(f"{tip}  ({label(NAMES['mood.less'])}, {label(NAMES['mood.more'])})")
         return y + ROW
 
     def typing(self) -> bool:
-        """A text line has the keyboard."""
+        """A text line or a dialog has the keyboard."""
         return bool(self.prompt.is_focused or self.seed.is_focused or self.dialog is not None)
 
-    def covers(self, position: tuple[int, int]) -> bool:
-        """The position belongs to the panel, an open menu or a dialog."""
-        return position[0] < PANEL_PX or self.dialog is not None
+    def covers(self, position: tuple[int, int], layout: Layout) -> bool:
+        """The position belongs to the panel, the bar, an open menu or a dialog."""
+        if self.menu_open() or (self.dialog is not None and self.dialog.rect.collidepoint(position)):
+            return True
+        return any(
+            r.x0 <= position[0] < r.x1 and r.y0 <= position[1] < r.y1 for r in (layout.panel, layout.bar)
+        )
+
+    def menu_open(self) -> bool:
+        return self.menu.current_state is self.menu.menu_states["expanded"]
+
+    def floating(self) -> bool:
+        """Something of the panel lies over the panes: a dialog, the open menu, a tooltip."""
+        tips = any(e.tool_tip is not None for e in (*self.buttons, *self.sliders.values()))
+        return tips or self.dialog is not None or self.menu_open()
 
     def focus_prompt(self) -> None:
         self.manager.set_focus_set({self.prompt})
-        self.prompt.focus()
 
     def pick_color(self, color: tuple[int, int, int]) -> None:
         if self.dialog is None:
-            box = pygame.Rect(PANEL_PX + 20, 60, 420, 400)
+            box = self.dialog_box(440, 420)
             self.dialog = windows.UIColourPickerDialog(box, self.manager, initial_colour=pygame.Color(*color))
 
     def pick_file(self) -> None:
         if self.dialog is None:
-            box = pygame.Rect(PANEL_PX + 20, 60, 460, 440)
             self.dialog = windows.UIFileDialog(
-                box,
+                self.dialog_box(520, 460),
                 self.manager,
                 "Open an image as paper",
                 allowed_suffixes=IMAGE_SUFFIXES,
                 allow_existing_files_only=True,
             )
 
-    def handle(self, event, hand: Hand, scene: Scene) -> tuple[bool, list[Action]]:
+    def dialog_box(self, width: float, height: float) -> pygame.Rect:
+        return self.theme.box(PANEL + 40, 60, width, height)
+
+    def handle(self, event, hand: Hand, scene: Scene, layout: Layout) -> tuple[bool, list[Action]]:
         """(whether the panel kept the event, what it means)."""
-        if event.type in (
-            pygame.MOUSEBUTTONDOWN,
-            pygame.MOUSEBUTTONUP,
-            pygame.MOUSEMOTION,
-            pygame.MOUSEWHEEL,
-        ):
-            self.stale |= (
-                event.type != pygame.MOUSEMOTION or event.pos[0] < PANEL_PX or self.dialog is not None
-            )
-        self.manager.process_events(event)
-        actions: list[Action] = []
+        if event.type in POINTER:
+            inside = event.type != pygame.MOUSEMOTION or self.covers(event.pos, layout)
+            self.stale |= inside or (hand.pane is None and any(pygame.mouse.get_pressed()))
+        typing = self.typing()
+        down = event.type == pygame.MOUSEBUTTONDOWN
+        keep = down and self.covers(event.pos, layout)
+        if down and not keep:
+            self.manager.set_focus_set(None)
+        kept_keys = typing and event.type in (pygame.KEYDOWN, pygame.KEYUP, pygame.TEXTINPUT)
+        if kept_keys:
+            self.stale = True
+            if event.type == pygame.KEYDOWN and event.key == pygame.K_ESCAPE:
+                self.leave()
+                return True, []
+        if not (hand.drawing and event.type == pygame.MOUSEMOTION):
+            self.manager.process_events(event)
+        actions = self.meant(event, hand, scene)
+        return keep or kept_keys, actions
+
+    def leave(self) -> None:
+        """Give the keyboard back; close the dialog."""
+        self.manager.set_focus_set(None)
+        if self.dialog is not None:
+            self.dialog.kill()
+            self.dialog = None
+
+    def meant(self, event, hand: Hand, scene: Scene) -> list[Action]:
+        element = getattr(event, "ui_element", None)
         if event.type == pygame.MOUSEBUTTONDOWN and event.button == 1 and self.dialog is None:
-            for box, color, _ in self.swatches:
-                if box.collidepoint(event.pos):
-                    hand.take(color)
-        if event.type == pygame_gui.UI_BUTTON_PRESSED and event.ui_element in self.buttons:
-            actions = hand.do(self.buttons[event.ui_element], scene.look)
+            color = self.swatches.at(event.pos)
+            if color is not None:
+                hand.take(color)
+        elif event.type == pygame_gui.UI_BUTTON_PRESSED and element in self.buttons:
+            return hand.do(self.buttons[element], scene.look)
         elif event.type == pygame_gui.UI_HORIZONTAL_SLIDER_MOVED:
-            actions = self.slid(event, hand)
-        elif event.type == pygame_gui.UI_TEXT_ENTRY_FINISHED:
-            actions = self.entered(event)
-        elif event.type == pygame_gui.UI_DROP_DOWN_MENU_CHANGED and event.ui_element is self.menu:
-            actions = [Change("model", event.text)]
+            return self.slid(element, event.value, hand)
+        elif event.type == pygame_gui.UI_TEXT_ENTRY_FINISHED and element in (self.prompt, self.seed):
+            self.manager.set_focus_set(None)
+            return self.entered(element, scene)
+        elif event.type == pygame_gui.UI_DROP_DOWN_MENU_CHANGED and element is self.menu:
+            return [Change("model", event.text)]
         elif event.type == pygame_gui.UI_COLOUR_PICKER_COLOUR_PICKED:
             hand.take(tuple(event.colour)[:3])
         elif event.type == pygame_gui.UI_FILE_DIALOG_PATH_PICKED:
-            actions = [Command("load", event.text)]
-        elif event.type == pygame_gui.UI_WINDOW_CLOSE and event.ui_element is self.dialog:
+            return [Command("load", event.text)]
+        elif event.type == pygame_gui.UI_WINDOW_CLOSE and element is self.dialog:
             self.dialog = None
-        if event.type == pygame.MOUSEBUTTONDOWN and not self.covers(event.pos):
-            self.manager.set_focus_set(None)
-        keyboard = event.type in (pygame.KEYDOWN, pygame.KEYUP, pygame.TEXTINPUT) and self.typing()
-        pointer = event.type == pygame.MOUSEBUTTONDOWN and (self.covers(event.pos) or self.menu_open())
-        return keyboard or pointer, actions
+        return []
 
-    def menu_open(self) -> bool:
-        return self.menu.current_state is self.menu.menu_states["expanded"]
-
-    def slid(self, event, hand: Hand) -> list[Action]:
-        from dataclasses import replace
-
-        name = next((n for n, slider in self.sliders.items() if slider is event.ui_element), None)
-        if name in ("size", "hardness", "opacity"):
-            field = "size_px" if name == "size" else name
-            hand.brush = replace(hand.brush, **{field: float(event.value)})
+    def slid(self, element, share: float, hand: Hand) -> list[Action]:
+        name = next((n for n, slider in self.sliders.items() if slider is element), None)
+        value = value_of(name, share) if name is not None else share
+        if name == "size":
+            hand.brush = replace(hand.brush, size_px=value)
+        elif name in ("hardness", "opacity"):
+            hand.brush = replace(hand.brush, **{name: value})
         elif name == "tolerance":
-            hand.tolerance = int(event.value)
+            hand.tolerance = round(value)
         elif name is not None:
             if name.startswith("mood."):
                 hand.mood_axis = [axis.name for axis in MOOD_AXES].index(name[5:])
-            return [Change(name, float(event.value))]
+            return [Change(name, value)]
         return []
 
-    def entered(self, event) -> list[Action]:
-        self.manager.set_focus_set(None)
-        if event.ui_element is self.prompt:
-            return [Change("prompt", event.text)]
-        if event.ui_element is self.seed and event.text.isdigit():
-            return [Change("seed", int(event.text))]
-        return []
+    def entered(self, element, scene: Scene) -> list[Action]:
+        words = element.get_text()
+        if element is self.prompt:
+            return [Change("prompt", words)]
+        self._shown = ()
+        return [Change("seed", int(words))] if words.strip().isdecimal() else []
 
     def follow(self, hand: Hand, scene: Scene) -> None:
         """Show what is true now, unless the hand is at that very control."""
-        state = (hand.tool, hand.brush, hand.tolerance, hand.mood_axis, scene.look)
+        look = scene.look
+        state = (hand.tool, hand.brush, hand.tolerance, hand.mood_axis, look)
         if state == self._shown:
             return
         self._shown, self.stale = state, True
-        look = scene.look
-        values = {"size": hand.brush.size_px, "hardness": hand.brush.hardness, "opacity": hand.brush.opacity}
-        values |= {"tolerance": hand.tolerance, "strength": look.strength}
-        values |= {f"mood.{axis.name}": level for axis, level in zip(MOOD_AXES, look.mood, strict=True)}
-        for name, value in values.items():
+        for name, value in values_of(hand, scene).items():
             slider = self.sliders[name]
-            if not slider.sliding_button.held and abs(slider.get_current_value() - value) > 1e-3:
-                slider.set_current_value(value, warn=False)
+            if not slider.sliding_button.held:
+                slider.set_current_value(share_of(name, value), warn=False)
         for button, name in self.buttons.items():
             chosen = name in (f"tool.{hand.tool}", f"steps.{look.steps}")
             if chosen != button.is_selected:
                 (button.select if chosen else button.unselect)()
+        for name, wanted in (("tolerance", hand.tool == "fill"), ("hardness", hand.tool != "fill")):
+            slider = self.sliders[name]
+            if bool(slider.visible) != wanted:
+                (slider.show if wanted else slider.hide)()
         if not self.seed.is_focused:
             self.seed.set_text(str(look.seed))
         if not self.prompt.is_focused:
             self.prompt.set_text(look.prompt)
+        if self.menu.selected_option[0] != look.model and look.model in scene.models:
+            self.menu.selected_option = (look.model, look.model)
+            self.menu.rebuild()
 
-    def draw(self, surface: pygame.Surface, hand: Hand, elapsed_s: float) -> bool:
-        """Draw if anything in it changed; returns whether it did."""
+    def update(self, elapsed_s: float) -> bool:
+        """Let pygame_gui move on; returns whether everything under the floating parts must be drawn anew."""
         self.manager.update(elapsed_s)
-        if not self.stale:
-            return False
-        self.stale = self.dialog is not None
-        surface.fill(BACK, (0, 0, PANEL_PX, surface.get_height()))
-        for text, place in self.texts:
-            surface.blit(self.font.render(text, True, FAINT), place)
-        axis = self.sliders[f"mood.{MOOD_AXES[hand.mood_axis].name}"].relative_rect
-        pygame.draw.rect(surface, ACCENT, (MARGIN - 6, axis.y + 2, 2, 14))
-        for box, color, name in self.swatches:
-            self.swatch(surface, box, color, name, color == hand.brush.color)
-        self.swatch(surface, self.current, hand.brush.color, "", False)
-        self.manager.draw_ui(surface)
-        return True
+        floated, self._floated = self._floated, self.floating()
+        return floated or self._floated
 
-    def swatch(self, surface: pygame.Surface, box: pygame.Rect, color, name: str, chosen: bool) -> None:
-        pygame.draw.rect(surface, color, box, border_radius=5)
-        if chosen:
-            pygame.draw.rect(surface, (255, 255, 255), box.inflate(4, 4), 2, border_radius=6)
-        bright = 0.3 * color[0] + 0.59 * color[1] + 0.11 * color[2] > 130
-        text = self.tiny.render(name, True, (20, 22, 26) if bright else (240, 242, 245))
-        surface.blit(text, text.get_rect(midbottom=(box.centerx, box.bottom - 3)))
+    def draw(self, surface: pygame.Surface, hand: Hand, scene: Scene, layout: Layout) -> list[pygame.Rect]:
+        """Draw if anything in it changed; returns the boxes it drew on."""
+        if not (self.stale or self.typing()):
+            return []
+        self.stale = False
+        boxes = [pygame.Rect(r.x0, r.y0, r.width, r.height) for r in (layout.panel, layout.bar)]
+        surface.fill(CARD, boxes[0])
+        surface.fill((19, 20, 24), boxes[1])
+        self.draw_labels(surface, hand, scene)
+        self.swatches.draw(surface, hand.brush.color)
+        self.swatches.draw_sample(surface, self.sample, hand.brush, hand.tool)
+        self.manager.draw_ui(surface)
+        return boxes
+
+    def draw_labels(self, surface: pygame.Surface, hand: Hand, scene: Scene) -> None:
+        theme, values = self.theme, values_of(hand, scene)
+        right = theme.px(PANEL - MARGIN)
+        for words, y in self.headings:
+            shown = text(words, theme.heading, FAINT)
+            surface.blit(shown, (theme.px(MARGIN), y))
+            middle = y + shown.get_height() // 2
+            start = (theme.px(MARGIN + 6) + shown.get_width(), middle)
+            pygame.draw.line(surface, EDGE, start, (right, middle))
+        chosen = f"mood.{MOOD_AXES[hand.mood_axis].name}"
+        for name, words, box in self.labels:
+            slider = self.sliders.get(name)
+            if slider is not None and not slider.visible:
+                continue
+            shown = text(words, theme.body, ACCENT if name == chosen else SOFT)
+            surface.blit(shown, shown.get_rect(midleft=box.midleft))
+            if slider is not None:
+                number = text(words_of(name, values[name]), theme.small, INK)
+                surface.blit(number, number.get_rect(midright=(right, box.centery)))
+                self.draw_groove(surface, slider, name.startswith("mood."))
+
+    def draw_groove(self, surface: pygame.Surface, slider: Slider, warm: bool) -> None:
+        px = self.theme.px
+        groove = slider.rect.inflate(-px(4), -px(10))
+        pygame.draw.rect(surface, WELL, groove.inflate(0, px(1)), border_radius=px(3))
+        knob = slider.sliding_button.rect.centerx
+        filled = pygame.Rect(groove.x, groove.y, max(0, knob - groove.x), groove.height)
+        pygame.draw.rect(surface, ACCENT if warm else (146, 150, 160), filled, border_radius=px(2))
+
+
+def values_of(hand: Hand, scene: Scene) -> dict[str, float]:
+    """What each slider stands for, by name."""
+    brush, look = hand.brush, scene.look
+    moods = {f"mood.{axis.name}": level for axis, level in zip(MOOD_AXES, look.mood, strict=True)}
+    values = {"size": brush.size_px, "hardness": brush.hardness, "opacity": brush.opacity}
+    return {**values, "tolerance": hand.tolerance, "strength": look.strength, **moods}
+
+
+def share_of(name: str, value: float) -> float:
+    """Value -> 0..1 along the slider; sizes by their ratio, so that small brushes have room."""
+    if name == "size":
+        return math.log(value / SMALLEST_PX) / math.log(LARGEST_PX / SMALLEST_PX)
+    return value / 255 if name == "tolerance" else value
+
+
+def value_of(name: str, share: float) -> float:
+    if name == "size":
+        return round(SMALLEST_PX * (LARGEST_PX / SMALLEST_PX) ** share, 1)
+    return share * 255 if name == "tolerance" else round(share, 3)
+
+
+def words_of(name: str, value: float) -> str:
+    if name == "size":
+        return f"{value:.0f} px"
+    return f"{value:.0f}" if name == "tolerance" else f"{value * 100:.0f} %"

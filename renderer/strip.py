@@ -1,33 +1,24 @@
-"""The drawn HUD: numbers and the graph of the last latencies, as a strip or over the picture; and the help overlay."""
+"""The HUD as it is drawn: figures, stages, the path that runs, and a graph of the last latencies."""
 
 from __future__ import annotations
 
-from importlib.resources import files
-
 import pygame
 
-from renderer.events import KEYS, label
 from renderer.hud import GRAPH, Meter, percentiles
 from renderer.scene import Scene
+from renderer.theme import ACCENT, BAD, CARD, EDGE, FAINT, GOOD, INK, SOFT, WELL, Theme, text
 
-INK, FAINT, GOOD, BAD = (232, 234, 238), (138, 146, 158), (126, 200, 150), (236, 120, 104)
-BACK = (24, 27, 33)
 REFRESH_S = 0.25
-GRAPH_TOP_MS = 100.0
-
-
-def sans(size_px: int) -> pygame.font.Font:
-    """Noto Sans, the font that pygame_gui brings."""
-    return pygame.font.Font(str(files("pygame_gui.data") / "NotoSans-Regular.ttf"), size_px)
+STAGES = ("upload", "start", "denoise", "decode", "download")
+STAGE_COLORS = ((96, 120, 150), (126, 170, 190), ACCENT, (196, 120, 110), (120, 110, 150))
+TOPS_MS = (50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 20000.0)
 
 
 class Strip:
-    """Text is rendered four times a second; between, the last surface is shown again."""
+    """Drawn four times a second; between, the last surface is shown again."""
 
-    def __init__(self) -> None:
-        self.small = sans(12)
-        self.large = sans(25)
-        self.title = sans(15)
+    def __init__(self, theme: Theme):
+        self.theme = theme
         self._next_s = 0.0
         self._surface: pygame.Surface | None = None
 
@@ -36,77 +27,84 @@ class Strip:
         if self._surface is not None and now_s < self._next_s and self._surface.get_size() == size:
             return self._surface, False
         self._next_s = now_s + REFRESH_S
+        px = self.theme.px
         self._surface = surface = pygame.Surface(size)
-        surface.fill(BACK)
-        self.numbers(surface, scene, now_s)
-        width = min(GRAPH * 2, size[0] - 560)
-        if width > 80:
-            self.graph(surface, scene.meter, pygame.Rect(size[0] - width - 12, 12, width, size[1] - 24))
+        surface.fill(CARD)
+        width = min(px(2 * GRAPH), size[0] - px(470))
+        self.figures(surface, scene.meter, now_s)
+        self.stages(surface, scene.meter, pygame.Rect(px(16), px(62), px(420), px(5)))
+        self.path(surface, scene)
+        if width > px(120):
+            graph = pygame.Rect(size[0] - width - px(10), px(10), width, size[1] - px(20))
+            self.graph(surface, scene.meter, graph)
         return surface, True
 
-    def numbers(self, surface: pygame.Surface, scene: Scene, now_s: float) -> None:
-        meter = scene.meter
+    def figures(self, surface: pygame.Surface, meter: Meter, now_s: float) -> None:
+        px = self.theme.px
         recent = percentiles(list(meter.recent_ms))
-        p95 = "-" if recent["p95"] is None else f"{recent['p95']:.0f}"
-        rows = (
+        both = [("-" if recent[p] is None else f"{recent[p]:.0f}") for p in ("p50", "p95")]
+        shown = (
             (f"{meter.model_fps(now_s):.0f}", "model frames/s"),
             (f"{meter.shown_fps(now_s):.0f}", "shown frames/s"),
-            (p95, "ms pen to picture, p95"),
+            (both[0], "ms pen to picture"),
+            (both[1], "ms, 95 of 100"),
         )
-        x = 14
-        for value, name in rows:
-            surface.blit(self.large.render(value, True, INK), (x, 12))
-            surface.blit(self.small.render(name, True, FAINT), (x, 40))
-            x += 130
-        stages = meter.stage_medians()
-        lines = ["   ".join(f"{name} {ms:.1f}" for name, ms in stages.items()) + (" ms" if stages else "")]
-        if scene.card is not None:
-            card = scene.card
-            lines.append(f"{card.name} on {card.device}, {card.dtype}, {card.threads} threads: {card.path}")
-            if card.why_not_faster:
-                lines.append(f"not faster because: {card.why_not_faster}")
+        for i, (value, name) in enumerate(shown):
+            x = px(16 + i * 108)
+            surface.blit(text(value, self.theme.figure, INK), (x, px(2)))
+            surface.blit(text(name, self.theme.small, FAINT), (x, px(36)))
+
+    def stages(self, surface: pygame.Surface, meter: Meter, box: pygame.Rect) -> None:
+        """One bar, divided as the time of a frame is."""
+        px, medians = self.theme.px, meter.stage_medians()
+        total = sum(medians.values())
+        if not total:
+            return
+        x = float(box.x)
+        for name, color in zip(STAGES, STAGE_COLORS, strict=True):
+            wide = medians.get(name, 0.0) / total * box.width
+            pygame.draw.rect(surface, color, (round(x), box.y, round(x + wide) - round(x), box.height))
+            x += wide
+        at = box.x
+        for name, color in zip(STAGES, STAGE_COLORS, strict=True):
+            if name not in medians:
+                continue
+            pygame.draw.circle(surface, color, (at + px(3), box.bottom + px(10)), px(3))
+            words = text(f"{name} {medians[name]:.1f}", self.theme.small, SOFT)
+            surface.blit(words, (at + px(10), box.bottom + px(3)))
+            at += words.get_width() + px(20)
+        surface.blit(text("ms", self.theme.small, FAINT), (at, box.bottom + px(3)))
+
+    def path(self, surface: pygame.Surface, scene: Scene) -> None:
+        px, card, meter = self.theme.px, scene.card, scene.meter
+        if card is not None:
+            line = f"{card.name}  {card.device} {card.dtype}, {card.threads} threads. {card.path}"
+        else:
+            line = scene.status
+        why = card.why_not_faster if card is not None else ""
         if meter.stale or meter.errors:
-            lines.append(f"stale {meter.stale}   errors {meter.errors}")
-        for i, line in enumerate(lines):
-            surface.blit(self.small.render(line, True, FAINT), (14, 66 + 18 * i))
-        for i, line in enumerate([scene.status, *scene.messages[-1:], *scene.notes][:2]):
-            bad = line == scene.status and line
-            surface.blit(self.small.render(line, True, BAD if bad else GOOD), (410, 14 + 18 * i))
+            line += f"   stale {meter.stale}, errors {meter.errors}"
+        for i, (words, color) in enumerate(((line, SOFT), (why, FAINT))):
+            clip = pygame.Rect(0, 0, px(440), px(16))
+            surface.blit(text(words, self.theme.small, color), (px(16), px(84 + 15 * i)), clip)
 
     def graph(self, surface: pygame.Surface, meter: Meter, box: pygame.Rect) -> None:
-        pygame.draw.rect(surface, (17, 19, 24), box, border_radius=4)
-        for ms in (16.7, 33.3):
-            y = box.bottom - ms / GRAPH_TOP_MS * box.height
-            pygame.draw.line(surface, (48, 53, 62), (box.x, y), (box.right, y))
-        values = list(meter.recent_ms)
-        wide = box.width / GRAPH
+        px, values = self.theme.px, list(meter.recent_ms)
+        pygame.draw.rect(surface, WELL, box, border_radius=px(6))
+        most = max(values, default=0.0)
+        top = next((t for t in TOPS_MS if t >= most), TOPS_MS[-1])
+        inner = box.inflate(-px(2), -px(8))
+        for ms, name in ((1000 / 60, "60 Hz"), (1000 / 30, "30 Hz")):
+            y = round(inner.bottom - ms / top * inner.height)
+            if inner.bottom - y > px(8):
+                pygame.draw.line(surface, EDGE, (box.x, y), (box.right - 1, y))
+                words = text(name, self.theme.font(9), FAINT)
+                surface.blit(words, words.get_rect(bottomright=(box.right - px(5), y)))
+        wide = inner.width / GRAPH
         for i, ms in enumerate(values):
-            high = min(1.0, ms / GRAPH_TOP_MS) * box.height
-            x = box.right - (len(values) - i) * wide
-            color = GOOD if ms <= 50 else BAD
-            pygame.draw.line(surface, color, (x, box.bottom), (x, box.bottom - high))
-        text = self.small.render(f"pen to picture, last {GRAPH}: lines at 60 and 30 Hz", True, FAINT)
-        surface.blit(text, (box.x + 6, box.y + 4))
-
-    def help(self, surface: pygame.Surface) -> None:
-        """The key table over everything."""
-        width, height = surface.get_size()
-        shade = pygame.Surface((width, height), pygame.SRCALPHA)
-        shade.fill((14, 16, 20, 228))
-        surface.blit(shade, (0, 0))
-        groups = list(dict.fromkeys(key.group for key in KEYS))
-        columns = [groups[:1], groups[1:3], groups[3:]]
-        column = max(240, min(340, (width - 60) // 3))
-        left = max(20, (width - 3 * column) // 2)
-        for i, names in enumerate(columns):
-            x, y = left + i * column, 36
-            for name in names:
-                surface.blit(self.title.render(name.capitalize(), True, GOOD), (x, y))
-                y += 26
-                for key in (k for k in KEYS if k.group == name):
-                    surface.blit(self.small.render(label(key), True, INK), (x, y))
-                    surface.blit(self.small.render(key.help, True, FAINT), (x + 104, y))
-                    y += 19
-                y += 16
-        foot = "Right mouse button erases. Drop an image on the window to paint over it. Any key leaves the help."
-        surface.blit(self.small.render(foot, True, FAINT), (left, height - 30))
+            high = max(1, round(min(1.0, ms / top) * inner.height))
+            x = round(inner.right - (len(values) - i) * wide)
+            next_x = max(x + 1, round(inner.right - (len(values) - i - 1) * wide))
+            surface.fill(GOOD if ms <= 50 else BAD, (x, inner.bottom - high, next_x - x, high))
+        title = text(f"pen to picture, the last {GRAPH}; top {top:.0f} ms", self.theme.small, SOFT)
+        surface.blit(title, (box.x + px(8), box.y + px(4)))

@@ -1,119 +1,108 @@
-"""Where paper and picture stand in the window, and their pixels: three views, screen to paper and back."""
+"""Pixels of the panes, kept between ticks: only what changed is worked out again and sent to the window."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import pygame
 
-from models.api import Rect
+from models.api import NOTHING, Rect
+from renderer.layout import Pane
 from renderer.scene import Scene
 
-VIEWS = ("side", "ink", "picture")
-PANEL_PX, GAP_PX, STRIP_PX = 228, 8, 160
-IVORY = np.array((244, 240, 231), np.float32)  # blank paper
-
-
-@dataclass(frozen=True)
-class Pane:
-    """kind: "paper", or "picture" with wet ink over it. box: its place in the window. scale: window / canvas px."""
-
-    kind: str
-    box: Rect
-    scale: float
-
-
-def layout(view: str, window: tuple[int, int], canvas: tuple[int, int], show_hud: bool = True) -> list[Pane]:
-    """Panes of a view; whole multiples are kept where a pane fits at its own size."""
-    width, height = window
-    if view == "picture":
-        return [place("picture", Rect(0, 0, width, height), canvas, 0)]
-    left = PANEL_PX + GAP_PX
-    bottom = height - GAP_PX - (STRIP_PX if show_hud else 0)
-    area = Rect(left, GAP_PX, max(left + 64, width - GAP_PX), max(GAP_PX + 64, bottom))
-    if view == "ink":
-        return [place("picture", area, canvas, 0)]
-    middle = (area.x0 + area.x1) // 2
-    halves = Rect(area.x0, area.y0, middle - GAP_PX // 2, area.y1), Rect(middle + GAP_PX // 2, *area[1:])
-    return [place("paper", halves[0], canvas, 1), place("picture", halves[1], canvas, -1)]
-
-
-def place(kind: str, area: Rect, canvas: tuple[int, int], pull: int) -> Pane:
-    """The largest pane of the canvas's shape in the area. pull: 1 to its right edge, -1 to its left, 0 centred."""
-    scale = min(area.width / canvas[0], area.height / canvas[1])
-    if 1 <= scale < 1.12:
-        scale = 1.0
-    width, height = max(1, round(canvas[0] * scale)), max(1, round(canvas[1] * scale))
-    room = area.width - width
-    x = area.x0 + {1: room, 0: room // 2, -1: 0}[pull]
-    y = area.y0 + (area.height - height) // 2
-    return Pane(kind, Rect(x, y, x + width, y + height), scale)
-
-
-def to_canvas(panes: list[Pane], x: float, y: float) -> tuple[float, float] | None:
-    """Canvas position under a window position; None beside the panes."""
-    for pane in panes:
-        if pane.box.x0 <= x < pane.box.x1 and pane.box.y0 <= y < pane.box.y1:
-            return (x - pane.box.x0) / pane.scale, (y - pane.box.y0) / pane.scale
-    return None
-
-
-def near_canvas(pane: Pane, x: float, y: float) -> tuple[float, float]:
-    """Canvas position relative to one pane, also beyond its edge, where a stroke may wander."""
-    return (x - pane.box.x0) / pane.scale, (y - pane.box.y0) / pane.scale
+IVORY = np.array((245, 241, 232), np.float32)  # blank paper
+FIBRE, GRAIN = 2.2, 1.6  # how far the paper's texture strays from it, in levels
 
 
 class View:
-    """Pixels of the panes, kept between ticks; only what changed is worked out again."""
+    """paper: as it lies on the desk. picture: the model's, with wet ink over it. Both (H, W, 3) uint8."""
 
     def __init__(self, width: int, height: int):
-        self.paper = np.empty((height, width, 3), np.uint8)
-        self.paper[:] = np.rint(IVORY)
-        self.picture = self.paper.copy()  # picture with wet ink over it
+        self.blank = ivory(width, height)
+        self.paper, self.picture = self.blank.copy(), self.blank.copy()
         self._clean: np.ndarray | None = None  # picture alone
+        self._surfaces = {
+            "paper": pygame.image.frombuffer(self.paper, (width, height), "RGB"),
+            "picture": pygame.image.frombuffer(self.picture, (width, height), "RGB"),
+        }
 
-    def update(self, scene: Scene, dried: Rect) -> tuple[bool, bool]:
-        """Bring both up to date; returns whether (paper, picture) changed."""
-        changed = scene.changed
+    @property
+    def whole(self) -> Rect:
+        return Rect(0, 0, self.paper.shape[1], self.paper.shape[0])
+
+    def update(self, scene: Scene, dried: Rect) -> dict[str, Rect]:
+        """Bring both up to date; returns what changed in each, in canvas pixels."""
+        changed = scene.changed.intersect(self.whole)
         if not changed.empty:
-            self.paper[changed.slices] = over_ivory(scene.canvas.pixels[changed.slices])
+            self.paper[changed.slices] = over(self.blank[changed.slices], scene.canvas.pixels[changed.slices])
+        wet, fresh = changed.union(dried), NOTHING
         if scene.picture_new and scene.picture is not None:
-            self._clean = scene.picture
+            self._clean, fresh = scene.picture, self.whole
             self.picture[:] = self._clean
-            dirty = scene.ink.box
-        else:
-            dirty = changed.union(dried)
-        if not dirty.empty:
-            self.lay_ink(dirty, scene.ink.wet)
-        return not changed.empty, scene.picture_new or not dirty.empty
+            wet = scene.ink.box.union(dried)
+        wet = wet.intersect(self.whole)
+        if not wet.empty:
+            self.lay_ink(wet, scene.ink.wet)
+        return {"paper": changed, "picture": wet.union(fresh)}
+
+    def refresh(self, scene: Scene) -> None:
+        """Work out everything from the canvas, for a new one."""
+        self.paper[:] = over(self.blank, scene.canvas.pixels)
+        self.lay_ink(self.whole, scene.ink.wet)
 
     def lay_ink(self, box: Rect, wet: np.ndarray) -> None:
-        below = self.picture_below(box).astype(np.int16)
-        amount = wet[box.slices].astype(np.int16)[..., None]
-        ink = self.paper[box.slices].astype(np.int16)
-        self.picture[box.slices] = below + (ink - below) * (amount >> 1) // 127
+        """Show the paper over the picture where it is wet, in `box`; everywhere while there is no picture."""
+        ink = self.paper[box.slices]
+        if self._clean is None:
+            self.picture[box.slices] = ink
+            return
+        amount = wet[box.slices].astype(np.uint16)[..., None]
+        amount += amount >> 7  # 0..256
+        mixed = self._clean[box.slices] * (256 - amount)
+        mixed += ink * amount
+        mixed >>= 8
+        self.picture[box.slices] = mixed
 
-    def picture_below(self, box: Rect) -> np.ndarray:
-        """The clean picture, or the paper's own colour where no picture came yet."""
-        if self._clean is not None:
-            return self._clean[box.slices]
-        return self.paper[box.slices]
+    def draw(self, surface: pygame.Surface, pane: Pane, box: Rect) -> None:
+        """Copy these pixels of the window from the pane."""
+        box = box.intersect(pane.box)
+        if box.empty:
+            return
+        inside = (box.x0 - pane.box.x0, box.y0 - pane.box.y0, box.width, box.height)
+        if pane.scale == 1:
+            surface.blit(self._surfaces[pane.kind], box[:2], inside)
+        else:
+            part = self.scaled(pane, box)
+            surface.blit(pygame.image.frombuffer(part, (box.width, box.height), "RGB"), box[:2])
 
-    def refresh_paper(self, pixels: np.ndarray) -> None:
-        self.paper[:] = over_ivory(pixels)
-
-    def blit(self, surface: pygame.Surface, pane: Pane) -> None:
+    def scaled(self, pane: Pane, box: Rect) -> np.ndarray:
+        """(h, w, 3) of the pane at the window's size, in `box` of the window."""
         source = self.paper if pane.kind == "paper" else self.picture
-        size = (pane.box.width, pane.box.height)
-        if size != (source.shape[1], source.shape[0]):
-            how = cv2.INTER_LINEAR if pane.scale > 1 else cv2.INTER_AREA
-            source = cv2.resize(source, size, interpolation=how)
-        surface.blit(pygame.image.frombuffer(np.ascontiguousarray(source), size, "RGB"), pane.box[:2])
+        if pane.scale < 1:
+            whole = cv2.resize(source, (pane.box.width, pane.box.height), interpolation=cv2.INTER_AREA)
+            x, y = box.x0 - pane.box.x0, box.y0 - pane.box.y0
+            return np.ascontiguousarray(whole[y : y + box.height, x : x + box.width])
+        back = 1 / pane.scale  # pixel centres to pixel centres, the same for any part of the pane
+        x0, y0 = pane.canvas_at(box.x0 + 0.5, box.y0 + 0.5)
+        placed = np.array(((back, 0, x0 - 0.5), (0, back, y0 - 0.5)))
+        how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        return cv2.warpAffine(source, placed, (box.width, box.height), None, how, cv2.BORDER_REPLICATE)
 
 
-def over_ivory(pixels: np.ndarray) -> np.ndarray:
-    """(h, w, 4) RGBA -> (h, w, 3) as it looks on blank paper."""
-    alpha = pixels[..., 3:].astype(np.float32) * np.float32(1 / 255)
-    return np.rint(IVORY + (pixels[..., :3] - IVORY) * alpha).astype(np.uint8)
+def over(below: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """(h, w, 3) below, (h, w, 4) RGBA -> (h, w, 3) uint8 as the paint looks on it."""
+    alpha = pixels[..., 3:].astype(np.uint16)
+    mixed = pixels[..., :3] * alpha
+    mixed += below * (255 - alpha)
+    mixed += 127
+    mixed //= 255
+    return mixed.astype(np.uint8)
+
+
+def ivory(width: int, height: int) -> np.ndarray:
+    """(H, W, 3) uint8: blank paper, with fibres and grain that one sees only when one looks for them."""
+    random = np.random.default_rng(11)
+    fibre = cv2.GaussianBlur(random.standard_normal((height, width), np.float32), (0, 0), 6.0, sigmaY=1.2)
+    grain = cv2.GaussianBlur(random.standard_normal((height, width), np.float32), (0, 0), 0.8)
+    rough = fibre * (FIBRE / fibre.std()) + grain * (GRAIN / grain.std())
+    return np.clip(np.rint(IVORY + rough[..., None]), 0, 255).astype(np.uint8)

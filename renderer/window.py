@@ -10,44 +10,49 @@ from collections.abc import Iterable
 import numpy as np
 import pygame
 
-from models.api import NOTHING
-from renderer.actions import Event, InputError
+from models.api import NOTHING, Rect
+from renderer.actions import Command, Event, InputError
 from renderer.events import Hand
+from renderer.help import draw_help
+from renderer.layout import Layout, arrange
+from renderer.overlay import Mark, draw_mark, marks
 from renderer.panel import Panel
 from renderer.scene import Scene
 from renderer.strip import Strip
-from renderer.view import GAP_PX, PANEL_PX, STRIP_PX, View, layout
+from renderer.theme import BACK, Theme, scale_for
+from renderer.view import View
 
-BACK = (20, 22, 27)
-SMALLEST = (900, 600)
+SIZE, SMALLEST = (1280, 720), (960, 600)  # at scale 1
+ICON = "icon.png"
 
 
 class Window:
     """A pygame window. Everything that reads input or touches the screen goes through here."""
 
-    def __init__(self, size: tuple[int, int] = (1280, 720)):
+    def __init__(self, size: tuple[int, int] | None = None, scale: float | None = None):
+        """scale: how much larger than on a screen of 96 dots an inch; None: as the screen asks for."""
         try:
             pygame.display.init()
             pygame.font.init()
-            self.screen_ = self.open(size)
+            self.theme = Theme(scale or scale_for(pygame.display.get_desktop_sizes()[0]))
+            self.screen_ = self.open(size or tuple(self.theme.px(side) for side in SIZE))
         except pygame.error as error:
             raise InputError(
                 f"no window can be opened: {error}; use --headless where no display is"
             ) from error
-        pygame.display.set_caption("Flowbrush")
         pygame.key.set_repeat(320, 40)
         self.hand = Hand()
         self.panel: Panel | None = None
-        self.strip = Strip()
+        self.strip = Strip(self.theme)
         self.view: View | None = None
         self._shape: tuple = ()  # what the layout depends on; everything is drawn anew when it changes
+        self._marks: tuple[Mark, ...] = ()
         self._drawn_s = time.monotonic()
         self._boxes: list[pygame.Rect] = []
-        self._covered = False
 
     def open(self, size: tuple[int, int]) -> pygame.Surface:
-        flags = pygame.RESIZABLE
-        surface = pygame.display.set_mode(size, flags)
+        pygame.display.set_caption("Flowbrush")
+        surface = pygame.display.set_mode(size, pygame.RESIZABLE)
         surface.fill(BACK)
         pygame.display.flip()
         return surface
@@ -63,22 +68,33 @@ class Window:
         return self.read(pygame.event.get(), now_s, scene)
 
     def read(self, events: Iterable, now_s: float, scene: Scene) -> list[Event]:
+        layout = self.layout(scene)
+        if scene.show_help:
+            return self.read_help(events, now_s)
         free, made = [], []
-        panes = self.panes(scene)
         for event in events:
-            if event.type == pygame.VIDEORESIZE:
-                self._shape = ()
-            kept, actions = (False, [])
+            kept, actions = False, []
             if self.panel is not None and scene.view != "picture":
-                kept, actions = self.panel.handle(event, self.hand, scene)
+                kept, actions = self.panel.handle(event, self.hand, scene, layout)
             made += [Event(action, now_s) for action in actions]
             if not kept:
                 free.append(event)
-        return made + self.hand.translate(free, panes, scene.look, now_s)
+        return made + self.hand.translate(free, layout, scene.look, now_s)
 
-    def panes(self, scene: Scene):
+    def read_help(self, events: Iterable, now_s: float) -> list[Event]:
+        """Any key or button leaves the help."""
+        for event in events:
+            if event.type == pygame.QUIT:
+                return [Event(Command("quit"), now_s)]
+            if event.type in (pygame.KEYDOWN, pygame.MOUSEBUTTONDOWN):
+                return [Event(Command("help"), now_s)]
+        return []
+
+    def layout(self, scene: Scene) -> Layout:
         canvas = (scene.canvas.width, scene.canvas.height)
-        return layout(scene.view, self.screen_.get_size(), canvas, scene.show_hud)
+        return arrange(
+            scene.view, self.screen_.get_size(), canvas, hud=scene.show_hud, scale=self.theme.scale
+        )
 
     def ask(self, what: str) -> None:
         """Open what a command asks for: "prompt", "color" or "open"."""
@@ -97,50 +113,69 @@ class Window:
         """Compose what changed since the last call."""
         elapsed_s, self._drawn_s = now_s - self._drawn_s, now_s
         surface = self.screen_ = pygame.display.get_surface()
-        size = surface.get_size()
-        canvas = (scene.canvas.width, scene.canvas.height)
-        if self.view is None or self.view.paper.shape[:2] != (canvas[1], canvas[0]):
-            self.view = View(*canvas)
-            self.view.refresh_paper(scene.canvas.pixels)
-        if self.panel is None:
-            self.panel = Panel(size, scene.models, scene.look.model)
-        shape = (size, canvas, scene.view, scene.show_hud, scene.show_help)
-        dialog = self.panel.dialog is not None or self.panel.menu_open()
-        anew = shape != self._shape or dialog or self._covered
-        if shape != self._shape:
-            self.panel.manager.set_window_resolution(size)
-            self._shape = shape
-        self._covered = dialog
-        dried = scene.ink.dry(elapsed_s * 1e3)
-        paper_new, picture_new = self.view.update(scene, dried)
-        scene.changed, scene.picture_new = NOTHING, False
         self._boxes = []
+        layout = self.layout(scene)
+        anew = self.prepare(scene, layout)
+        changed = self.view.update(scene, scene.ink.dry(elapsed_s * 1e3))
+        scene.changed, scene.picture_new = NOTHING, False
+        if scene.view != "picture":
+            self.panel.follow(self.hand, scene)
+            anew |= self.panel.update(elapsed_s)
+        if scene.show_help and not anew:
+            return
         if anew:
             surface.fill(BACK)
             self.panel.stale = True
             self._boxes = [surface.get_rect()]
-        for pane in layout(scene.view, size, canvas, scene.show_hud):
-            if anew or (paper_new if pane.kind == "paper" else picture_new):
-                self.view.blit(surface, pane)
-                self._boxes.append(pygame.Rect(pane.box[:2], (pane.box.width, pane.box.height)))
-        if scene.show_hud and scene.view != "picture":
-            self.draw_strip(surface, scene, now_s, anew)
+        self.draw_panes(surface, scene, layout, changed, anew)
+        if not layout.strip.empty:
+            self.draw_strip(surface, scene, layout.strip, now_s, anew)
         if scene.view != "picture":
-            self.panel.follow(self.hand, scene)
-            if self.panel.draw(surface, self.hand, elapsed_s):
-                self._boxes.append(pygame.Rect(0, 0, PANEL_PX, size[1]))
-        if scene.show_help and anew:
-            self.strip.help(surface)
+            self._boxes += self.panel.draw(surface, self.hand, scene, layout)
+        if scene.show_help:
+            draw_help(surface, self.theme)
 
-    def draw_strip(self, surface: pygame.Surface, scene: Scene, now_s: float, anew: bool) -> None:
-        size = surface.get_size()
-        box = pygame.Rect(
-            PANEL_PX + GAP_PX, size[1] - STRIP_PX, size[0] - PANEL_PX - 2 * GAP_PX, STRIP_PX - GAP_PX
-        )
-        strip, new = self.strip.surface(scene, box.size, now_s)
+    def prepare(self, scene: Scene, layout: Layout) -> bool:
+        """Make what is missing; returns whether everything must be drawn anew."""
+        size, canvas = self.screen_.get_size(), scene.canvas
+        if self.view is None or self.view.whole != canvas.whole:
+            self.view = View(canvas.width, canvas.height)
+            self.view.refresh(scene)
+        if self.panel is None:
+            self.panel = Panel(size, self.theme, scene)
+        shape = (size, canvas.whole, scene.view, scene.show_hud, scene.show_help)
+        if shape == self._shape:
+            return False
+        self._shape = shape
+        self.panel.arrange(size, layout)
+        return True
+
+    def draw_panes(
+        self, surface: pygame.Surface, scene: Scene, layout: Layout, changed: dict[str, Rect], anew: bool
+    ) -> None:
+        """Copy what changed, and what lies over it."""
+        over = marks(self.hand, scene, layout, self.theme)
+        dirty = []
+        for pane in layout.panes:
+            box = pane.box if anew else pane.window_box(changed[pane.kind])
+            dirty += [box] if not box.empty else []
+        if over != self._marks:
+            dirty += [mark.box for mark in {*over} ^ {*self._marks}]
+        self._marks = over
+        dirty += [m.box for m in over if any(not m.box.intersect(box).empty for box in dirty)]
+        for box in dirty:
+            for pane in layout.panes:
+                self.view.draw(surface, pane, box)
+        for mark in over:
+            if any(not mark.box.intersect(box).empty for box in dirty):
+                draw_mark(surface, mark, self.theme)
+        self._boxes += [pygame.Rect(box[:2], (box.width, box.height)) for box in dirty]
+
+    def draw_strip(self, surface: pygame.Surface, scene: Scene, box: Rect, now_s: float, anew: bool) -> None:
+        strip, new = self.strip.surface(scene, (box.width, box.height), now_s)
         if new or anew:
-            surface.blit(strip, box)
-            self._boxes.append(box)
+            surface.blit(strip, box[:2])
+            self._boxes.append(pygame.Rect(box[:2], (box.width, box.height)))
 
     def flip(self) -> float:
         """Show what was composed; returns the monotonic time at which that was done."""
@@ -163,9 +198,14 @@ class Headless(Window):
     script: Events whose times count from the first poll; they are handed out when their time has come.
     """
 
-    def __init__(self, size: tuple[int, int] = (1280, 720), script: Iterable[Event] = ()):
+    def __init__(
+        self,
+        size: tuple[int, int] | None = None,
+        scale: float | None = 1.0,
+        script: Iterable[Event] = (),
+    ):
         os.environ["SDL_VIDEODRIVER"] = "dummy"
-        super().__init__(size)
+        super().__init__(size, scale)
         self._script = list(script)
         self._next = 0
         self._began_s: float | None = None
