@@ -1,0 +1,83 @@
+"""Where everything stands in the window: panel, panes, prompt bar, strip; and from the screen to the canvas."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from models.api import Rect
+
+VIEWS = ("side", "ink", "picture")
+PANEL, GAP, BAR, STRIP = 220, 12, 32, 118  # at scale 1: two panes of 512 just fit a window of 1280x720
+TALLEST = 708  # of the panel
+
+
+@dataclass(frozen=True)
+class Pane:
+    """kind: "paper", or "picture" with wet ink over it. box: its place in the window. scale: window / canvas px."""
+
+    kind: str
+    box: Rect
+    scale: float
+
+    def holds(self, x: float, y: float) -> bool:
+        return self.box.x0 <= x < self.box.x1 and self.box.y0 <= y < self.box.y1
+
+    def canvas_at(self, x: float, y: float) -> tuple[float, float]:
+        """Canvas position of a window position, also beyond the pane's edge, where a stroke may wander."""
+        return (x - self.box.x0) / self.scale, (y - self.box.y0) / self.scale
+
+    def window_box(self, rect: Rect) -> Rect:
+        """The pixels of the window that show these pixels of the canvas, and one more on each side."""
+        x0, y0 = int(rect.x0 * self.scale) - 1, int(rect.y0 * self.scale) - 1
+        x1, y1 = int(rect.x1 * self.scale) + 2, int(rect.y1 * self.scale) + 2
+        moved = Rect(x0 + self.box.x0, y0 + self.box.y0, x1 + self.box.x0, y1 + self.box.y0)
+        return moved.intersect(self.box)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """panel, bar and strip are empty where they are not shown."""
+
+    panes: tuple[Pane, ...]
+    panel: Rect = Rect()
+    bar: Rect = Rect()
+    strip: Rect = Rect()
+
+    def pane_at(self, x: float, y: float) -> Pane | None:
+        return next((pane for pane in self.panes if pane.holds(x, y)), None)
+
+
+def arrange(
+    view: str, window: tuple[int, int], canvas: tuple[int, int], *, hud: bool = True, scale: float = 1.0
+) -> Layout:
+    """The layout of a view. canvas: width and height in pixels; scale: of panel, bar and strip."""
+    width, height = window
+    if view == "picture":
+        return Layout((place("picture", Rect(0, 0, width, height), canvas, 0),))
+    panel_px, gap, bar_px, strip_px = (round(length * scale) for length in (PANEL, GAP, BAR, STRIP))
+    left, right = panel_px + gap, max(panel_px + gap + 64, width - gap)
+    strip = Rect(left, height - gap - strip_px, right, height - gap) if hud else Rect()
+    below = (strip.y0 if hud else height) - gap
+    bar = Rect(left, below - bar_px, right, below)
+    area = Rect(left, gap, right, max(gap + 64, bar.y0 - gap))
+    if view == "ink":
+        panes = (place("picture", area, canvas, 0),)
+    else:
+        middle = (area.x0 + area.x1) // 2
+        one, two = area._replace(x1=middle - gap // 2), area._replace(x0=middle + (gap + 1) // 2)
+        panes = place("paper", one, canvas, 1), place("picture", two, canvas, -1)
+    return Layout(panes, Rect(0, 0, panel_px, height), bar, strip)
+
+
+def place(kind: str, area: Rect, canvas: tuple[int, int], pull: int) -> Pane:
+    """The largest pane of the canvas's shape in the area; its own size where that is nearly as large.
+
+    pull: 1 to the area's right edge, -1 to its left, 0 to its middle.
+    """
+    scale = min(area.width / canvas[0], area.height / canvas[1])
+    if 1 <= scale < 1.12:
+        scale = 1.0
+    width, height = max(1, round(canvas[0] * scale)), max(1, round(canvas[1] * scale))
+    x = area.x0 + {1: area.width - width, 0: (area.width - width) // 2, -1: 0}[pull]
+    y = area.y0 + (area.height - height) // 2
+    return Pane(kind, Rect(x, y, x + width, y + height), scale)

@@ -1,0 +1,91 @@
+"""What lies over the panes: the ring of the brush, the line being ruled, and messages; small and redrawn whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pygame
+
+from models.api import Rect
+from renderer.events import Hand
+from renderer.layout import Layout, Pane
+from renderer.scene import Scene
+from renderer.theme import BAD, INK, Theme, text
+
+DARK, LIGHT = (20, 20, 24), (250, 250, 248)
+MOST_WORDS = 110
+
+
+@dataclass(frozen=True)
+class Mark:
+    """box: all pixels of the window it may touch. kind: "ring", "line" or "note"."""
+
+    kind: str
+    box: Rect
+    what: tuple
+
+
+def marks(hand: Hand, scene: Scene, layout: Layout, theme: Theme) -> tuple[Mark, ...]:
+    """Everything that lies over the panes now."""
+    made = []
+    for pane in layout.panes:
+        if hand.place is not None:
+            made.append(ring(pane, hand))
+        if hand.rubber is not None:
+            made.append(ruled(pane, hand))
+    return (*made, *notes(scene, layout, theme))
+
+
+def ring(pane: Pane, hand: Hand) -> Mark:
+    x, y = window_point(pane, hand.place)
+    radius = max(3, round(hand.brush.size_px * pane.scale / 2)) if hand.tool not in ("fill", "pick") else 3
+    box = Rect(x - radius - 2, y - radius - 2, x + radius + 3, y + radius + 3)
+    return Mark("ring", box.intersect(pane.box), (x, y, radius))
+
+
+def ruled(pane: Pane, hand: Hand) -> Mark:
+    (ax, ay), (bx, by) = (window_point(pane, end) for end in hand.rubber)
+    box = Rect(min(ax, bx) - 2, min(ay, by) - 2, max(ax, bx) + 3, max(ay, by) + 3)
+    return Mark("line", box.intersect(pane.box), ((ax, ay), (bx, by)))
+
+
+def window_point(pane: Pane, place: tuple[float, float]) -> tuple[int, int]:
+    return round(pane.box.x0 + place[0] * pane.scale), round(pane.box.y0 + place[1] * pane.scale)
+
+
+def notes(scene: Scene, layout: Layout, theme: Theme) -> list[Mark]:
+    """What is waited for, what failed, what was said: at the top of the picture."""
+    pane = layout.panes[-1].box
+    lines = [scene.status, *scene.messages[-2:], *(scene.notes[:1] if not scene.messages else ())]
+    if scene.demo:
+        lines.append("demo: touch anything to paint yourself")
+    y, made = pane.y0 + theme.px(12), []
+    for words in dict.fromkeys(line for line in lines if line):
+        words = words if len(words) <= MOST_WORDS else words[: MOST_WORDS - 3] + "..."
+        wide, high = theme.body.size(words)
+        width = min(pane.width, wide + theme.px(24))
+        x = (pane.x0 + pane.x1 - width) // 2
+        box = Rect(x, y, x + width, y + high + theme.px(10))
+        made.append(Mark("note", box.intersect(pane), (words, "fail" in words or "error" in words.lower())))
+        y = box.y1 + theme.px(6)
+    return made
+
+
+def draw_mark(surface: pygame.Surface, mark: Mark, theme: Theme) -> None:
+    box = pygame.Rect(mark.box[:2], (mark.box.width, mark.box.height))
+    surface.set_clip(box)
+    if mark.kind == "ring":
+        x, y, radius = mark.what
+        pygame.draw.aacircle(surface, DARK, (x, y), radius + 1, 1)
+        pygame.draw.aacircle(surface, LIGHT, (x, y), radius, 1)
+    elif mark.kind == "line":
+        pygame.draw.line(surface, DARK, *mark.what, 3)
+        pygame.draw.line(surface, LIGHT, *mark.what, 1)
+    else:
+        words, bad = mark.what
+        pill = pygame.Surface(box.size, pygame.SRCALPHA)
+        pygame.draw.rect(pill, (20, 20, 24, 215), pill.get_rect(), border_radius=theme.px(8))
+        surface.blit(pill, box)
+        shown = text(words, theme.body, BAD if bad else INK)
+        surface.blit(shown, shown.get_rect(center=box.center))
+    surface.set_clip(None)

@@ -1,0 +1,137 @@
+"""Colours, type and measures of the window, in one place; also the theme that pygame_gui is given."""
+
+from __future__ import annotations
+
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import pygame
+
+FONTS = Path(__file__).resolve().parent.parent / "assets" / "fonts"
+
+BACK = (19, 20, 24)  # behind everything
+CARD = (29, 31, 37)  # panel, strip
+WELL = (22, 23, 28)  # grooves, text lines, the graph
+RAISED = (44, 47, 55)  # buttons
+EDGE = (58, 62, 72)
+INK, SOFT, FAINT = (234, 233, 228), (170, 172, 178), (116, 120, 130)
+ACCENT, ACCENT_DARK = (232, 168, 84), (142, 94, 38)  # the one warm colour: what is chosen
+GOOD, BAD = (128, 190, 160), (232, 112, 94)
+
+
+class Theme:
+    """Measures are written for a scale of 1, a screen of about 96 dots an inch, and multiplied by `scale`."""
+
+    def __init__(self, scale: float = 1.0):
+        self.scale = scale
+
+    def px(self, length: float) -> int:
+        return round(length * self.scale)
+
+    def box(self, x: float, y: float, width: float, height: float) -> pygame.Rect:
+        left, top = self.px(x), self.px(y)
+        return pygame.Rect(left, top, self.px(x + width) - left, self.px(y + height) - top)
+
+    def font(self, size: float, bold: bool = False) -> pygame.font.Font:
+        return font(self.px(size), bold)
+
+    @cached_property
+    def body(self) -> pygame.font.Font:
+        return self.font(12)
+
+    @cached_property
+    def small(self) -> pygame.font.Font:
+        return self.font(10.5)
+
+    @cached_property
+    def strong(self) -> pygame.font.Font:
+        return self.font(12, bold=True)
+
+    @cached_property
+    def heading(self) -> pygame.font.Font:
+        return self.font(10.5, bold=True)
+
+    @cached_property
+    def figure(self) -> pygame.font.Font:
+        return self.font(25, bold=True)
+
+    def gui(self) -> dict:
+        """The theme for pygame_gui."""
+        px = lambda length: str(self.px(length))
+        face = {"name": "noto_sans", "size": px(12)}
+        return {
+            "defaults": {
+                "colours": {
+                    "dark_bg": tone(WELL),
+                    "normal_bg": tone(RAISED),
+                    "hovered_bg": tone((56, 60, 70)),
+                    "active_bg": tone(ACCENT_DARK),
+                    "selected_bg": tone(ACCENT_DARK),
+                    "disabled_bg": tone(CARD),
+                    "normal_text": tone(INK),
+                    "hovered_text": "#ffffff",
+                    "active_text": "#ffffff",
+                    "selected_text": "#ffffff",
+                    "disabled_text": tone(FAINT),
+                    "normal_border": tone(EDGE),
+                    "hovered_border": tone((84, 89, 102)),
+                    "active_border": tone(ACCENT),
+                    "selected_border": tone(ACCENT),
+                    "disabled_border": tone(CARD),
+                    "text_cursor": tone(ACCENT),
+                },
+                "misc": {
+                    "border_width": "1",
+                    "shadow_width": "0",
+                    "shape": "rounded_rectangle",
+                    "shape_corner_radius": px(6),
+                    "tool_tip_delay": "0.5",
+                },
+                "font": face,
+            },
+            "button": {"colours": {"normal_border": tone(RAISED)}, "misc": {"border_width": "1"}},
+            "horizontal_slider": {
+                "colours": {"dark_bg": "#00000000", "normal_border": "#00000000"},
+                "misc": {"enable_arrow_buttons": "0", "sliding_button_width": px(14), "border_width": "0"},
+            },
+            "horizontal_slider.#sliding_button": {
+                "colours": {
+                    "normal_bg": tone((206, 206, 202)),
+                    "hovered_bg": "#ffffff",
+                    "active_bg": tone(ACCENT),
+                    "selected_bg": tone(ACCENT),
+                    "normal_border": tone(CARD),
+                    "hovered_border": tone(CARD),
+                    "active_border": tone(CARD),
+                },
+                "misc": {"shape": "rounded_rectangle", "shape_corner_radius": px(7), "border_width": px(2)},
+            },
+            "text_entry_line": {
+                "colours": {"normal_border": tone(EDGE), "selected_bg": tone(ACCENT_DARK)},
+                "misc": {"padding": f"{px(8)},{px(4)}", "text_horiz_alignment_padding": "0"},
+            },
+            "drop_down_menu": {"misc": {"expand_direction": "up", "shape_corner_radius": px(6)}},
+            "drop_down_menu.button": {"misc": {"border_width": "0", "shape_corner_radius": px(5)}},
+            "tool_tip": {"misc": {"rect_width": px(210)}},
+            "window": {"colours": {"dark_bg": tone(CARD)}, "misc": {"shadow_width": px(12)}},
+        }
+
+
+@lru_cache(maxsize=64)
+def font(size_px: int, bold: bool) -> pygame.font.Font:
+    return pygame.font.Font(FONTS / ("NotoSans-Bold.ttf" if bold else "NotoSans-Regular.ttf"), size_px)
+
+
+@lru_cache(maxsize=512)
+def text(words: str, face: pygame.font.Font, color: tuple[int, int, int]) -> pygame.Surface:
+    """Rendered words, kept: most of them are on the screen again the next time."""
+    return face.render(words, True, color)
+
+
+def tone(color: tuple[int, int, int]) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*color)
+
+
+def scale_for(desktop: tuple[int, int]) -> float:
+    """How much larger everything is drawn on a screen with many dots; whole or half steps stay sharp."""
+    return min(3.0, max(1.0, min(desktop[0] / 1920, desktop[1] / 1080) * 2 // 1 / 2))
