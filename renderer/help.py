@@ -5,10 +5,10 @@ from __future__ import annotations
 import pygame
 
 from renderer.events import KEYS, Key, label
-from renderer.theme import ACCENT, CARD, EDGE, FAINT, INK, RAISED, SOFT, Theme, text
+from renderer.theme import ACCENT, CARD, EDGE, FAINT, INK, RAISED, SOFT, Theme, rounded, text
 
 TITLES = {"tools": "Tools", "palette": "Palette", "paper": "Paper", "picture": "Picture", "mood": "Mood"}
-COLUMNS = (("tools",), ("palette", "mood"), ("picture", "paper", "window"))
+COLUMNS = (("tools", "mood"), ("palette", "paper"), ("picture", "window"))
 WIDE, ROW, KEY = 290, 23, 104
 FOOT = "The right button erases.   The wheel sizes the brush.   Drop an image on the window to paint over it."
 
@@ -24,8 +24,8 @@ def draw_help(surface: pygame.Surface, theme: Theme) -> None:
     surface.blit(shade, (0, 0))
     card = pygame.Rect(0, 0, px(3 * WIDE + 40), px(tall - 20))
     card.center = (width // 2, height // 2)
-    pygame.draw.rect(surface, CARD, card, border_radius=px(12))
-    pygame.draw.rect(surface, EDGE, card, 1, border_radius=px(12))
+    rounded(surface, CARD, card, px(12))
+    rounded(surface, EDGE, card, px(12), 1)
     surface.blit(
         text("Everything has a key", theme.font(18, bold=True), INK), card.move(px(28), px(18)).topleft
     )
@@ -52,7 +52,7 @@ def cap(surface: pygame.Surface, theme: Theme, words: str, x: int, y: int) -> No
     for part in words.replace("++", "+Plus").split("+"):
         shown = text(part, theme.small, INK)
         box = pygame.Rect(x, y, max(theme.px(20), shown.get_width() + theme.px(10)), theme.px(18))
-        pygame.draw.rect(surface, RAISED, box, border_radius=theme.px(4))
+        rounded(surface, RAISED, box, theme.px(4))
         pygame.draw.line(surface, EDGE, (box.x + 3, box.bottom - 1), (box.right - 4, box.bottom - 1))
         surface.blit(shown, shown.get_rect(center=box.center))
         x = box.right + theme.px(3)

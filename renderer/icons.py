@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from itertools import pairwise
 
 import pygame
 
@@ -31,6 +32,19 @@ BACK_ARROW = [
     ),
     ("area", [(3.5, 9), (9.5, 3.8), (9.5, 14.2)]),
 ]
+ENDS = [("dot", (5.5, 18.5), 2.6), ("dot", (18.5, 5.5), 2.6)]
+HOOK = [
+    (8, 8.6),
+    (8.8, 6.2),
+    (10.6, 4.8),
+    (13.4, 4.8),
+    (15.4, 6.2),
+    (16, 8.6),
+    (15, 10.8),
+    (12.6, 12.6),
+    (12, 15),
+]
+LEFT, RIGHT = box(3.5, 6, 10.5, 18), box(13.5, 6, 20.5, 18)
 ICONS: dict[str, list[Shape]] = {
     "tool.brush": [
         ("line", 3.4, [(19.5, 4.5), (12.4, 11.6)]),
@@ -40,7 +54,7 @@ ICONS: dict[str, list[Shape]] = {
         ("line", 2.0, [(9, 19.5), (4, 14.5), (14, 4.5), (20, 10.5), (11, 19.5), (9, 19.5), (20, 19.5)]),
         ("area", [(9, 19.5), (4, 14.5), (8.6, 9.9), (14.6, 15.9), (11, 19.5)]),
     ],
-    "tool.line": [("line", 2.4, [(5.5, 18.5), (18.5, 5.5)]), ("dot", (5.5, 18.5), 2.6), ("dot", (18.5, 5.5), 2.6)],
+    "tool.line": [("line", 2.4, [(5.5, 18.5), (18.5, 5.5)]), *ENDS],
     "tool.fill": [
         ("line", 2.0, [(4, 12.5), (11, 5.5), (18, 12.5), (11, 19.5), (4, 12.5)]),
         ("area", [(4, 12.5), (18, 12.5), (11, 19.5)]),
@@ -67,7 +81,7 @@ ICONS: dict[str, list[Shape]] = {
         ("area", [(7, 10.5), (17, 10.5), (12, 16)]),
         ("line", 2.2, [(4.5, 15), (4.5, 20), (19.5, 20), (19.5, 15)]),
     ],
-    "view": [("line", 2.0, box(3.5, 6, 10.5, 18)), ("line", 2.0, box(13.5, 6, 20.5, 18)), ("area", box(13.5, 6, 20.5, 18))],
+    "view": [("line", 2.0, LEFT), ("line", 2.0, RIGHT), ("area", RIGHT)],
     "full": [
         ("line", 2.2, [(4, 9), (4, 4.5), (8.5, 4.5)]),
         ("line", 2.2, [(15.5, 4.5), (20, 4.5), (20, 9)]),
@@ -75,10 +89,7 @@ ICONS: dict[str, list[Shape]] = {
         ("line", 2.2, [(8.5, 19.5), (4, 19.5), (4, 15)]),
     ],
     "hud": [("line", 2.6, [(x, 19), (x, y)]) for x, y in ((4.5, 13), (9.5, 8), (14.5, 11), (19.5, 5))],
-    "help": [
-        ("line", 2.4, [(8, 8.6), (8.8, 6.2), (10.6, 4.8), (13.4, 4.8), (15.4, 6.2), (16, 8.6), (15, 10.8), (12.6, 12.6), (12, 15)]),
-        ("dot", (12, 19.2), 1.7),
-    ],
+    "help": [("line", 2.4, HOOK), ("dot", (12, 19.2), 1.7)],
     "dice": [
         ("line", 2.0, box(4.5, 4.5, 19.5, 19.5)),
         *(("dot", spot, 1.7) for spot in ((8.6, 8.6), (15.4, 8.6), (12, 12), (8.6, 15.4), (15.4, 15.4))),
@@ -105,7 +116,7 @@ def icon(name: str, size_px: int, color: tuple[int, int, int]) -> pygame.Surface
             pygame.draw.polygon(large, color, points)
             continue
         thick = numbers[0] * unit
-        for a, b in zip(points, points[1:], strict=False):
+        for a, b in pairwise(points):
             bar(large, color, a, b, thick)
     return pygame.transform.smoothscale(large, (size_px, size_px)).premul_alpha()
 

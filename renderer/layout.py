@@ -1,10 +1,10 @@
-"""Where everything stands in the window: panel, panes, prompt bar, strip; and from the screen to the canvas."""
+"""Where everything stands in the window: panel, panes, prompt bar, strip; and screen to canvas."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from models.api import Rect
+from models.api import NOTHING, Rect
 
 VIEWS = ("side", "ink", "picture")
 PANEL, GAP, BAR, STRIP = 220, 12, 32, 118  # at scale 1: two panes of 512 just fit a window of 1280x720
@@ -13,7 +13,7 @@ TALLEST = 708  # of the panel
 
 @dataclass(frozen=True)
 class Pane:
-    """kind: "paper", or "picture" with wet ink over it. box: its place in the window. scale: window / canvas px."""
+    """kind: "paper", or "picture" with wet ink over it. box: in the window. scale: window / canvas pixels."""
 
     kind: str
     box: Rect
@@ -39,9 +39,9 @@ class Layout:
     """panel, bar and strip are empty where they are not shown."""
 
     panes: tuple[Pane, ...]
-    panel: Rect = Rect()
-    bar: Rect = Rect()
-    strip: Rect = Rect()
+    panel: Rect = NOTHING
+    bar: Rect = NOTHING
+    strip: Rect = NOTHING
 
     def pane_at(self, x: float, y: float) -> Pane | None:
         return next((pane for pane in self.panes if pane.holds(x, y)), None)
@@ -56,7 +56,7 @@ def arrange(
         return Layout((place("picture", Rect(0, 0, width, height), canvas, 0),))
     panel_px, gap, bar_px, strip_px = (round(length * scale) for length in (PANEL, GAP, BAR, STRIP))
     left, right = panel_px + gap, max(panel_px + gap + 64, width - gap)
-    strip = Rect(left, height - gap - strip_px, right, height - gap) if hud else Rect()
+    strip = Rect(left, height - gap - strip_px, right, height - gap) if hud else NOTHING
     below = (strip.y0 if hud else height) - gap
     bar = Rect(left, below - bar_px, right, below)
     area = Rect(left, gap, right, max(gap + 64, bar.y0 - gap))

@@ -1,4 +1,4 @@
-"""What lies over the panes: the ring of the brush, the line being ruled, and messages; small and redrawn whole."""
+"""What lies over the panes: the ring of the brush, the line being ruled, messages; small, redrawn whole."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from models.api import Rect
 from renderer.events import Hand
 from renderer.layout import Layout, Pane
 from renderer.scene import Scene
-from renderer.theme import BAD, INK, Theme, text
+from renderer.theme import BAD, INK, Theme, rounded, text
 
 DARK, LIGHT = (20, 20, 24), (250, 250, 248)
 MOST_WORDS = 110
@@ -83,9 +83,7 @@ def draw_mark(surface: pygame.Surface, mark: Mark, theme: Theme) -> None:
         pygame.draw.line(surface, LIGHT, *mark.what, 1)
     else:
         words, bad = mark.what
-        pill = pygame.Surface(box.size, pygame.SRCALPHA)
-        pygame.draw.rect(pill, (20, 20, 24, 215), pill.get_rect(), border_radius=theme.px(8))
-        surface.blit(pill, box)
+        rounded(surface, (20, 20, 24, 215), box, theme.px(8))
         shown = text(words, theme.body, BAD if bad else INK)
         surface.blit(shown, shown.get_rect(center=box.center))
     surface.set_clip(None)

@@ -1,4 +1,4 @@
-"""The panel: tools, palette, sliders and buttons, and the bar with the prompt below the picture; pygame_gui."""
+"""The panel of tools, palette, sliders and buttons, and the bar with the prompt; made of pygame_gui."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from renderer.icons import icon
 from renderer.layout import PANEL, Layout
 from renderer.scene import Scene
 from renderer.swatches import Swatches
-from renderer.theme import ACCENT, CARD, EDGE, FAINT, INK, SOFT, WELL, Theme, text
+from renderer.theme import ACCENT, BACK, CARD, EDGE, FAINT, INK, SOFT, WELL, Theme, rounded, text
 
 MARGIN, GUTTER = 12, 4
 INNER = PANEL - 2 * MARGIN
 FOURTH = (INNER - 3 * GUTTER) / 4
-LABEL, VALUE, ROW = 64, 32, 21  # columns and height of a slider's row
+LABEL, VALUE, ROW = 66, 34, 22  # columns and height of a slider's row
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 BUTTONS = (("undo", "redo", "clear", "open"), ("view", "full", "hud", "help"))
 HINT = "What is it a picture of?  foggy autumn sunset ..."
@@ -63,8 +63,8 @@ class Panel:
         fifth = (INNER - 4 * GUTTER) / 5
         for i, tool in enumerate(TOOLS):
             self.button(f"tool.{tool}", MARGIN + i * (fifth + GUTTER), y, fifth, 34)
-        self.swatches = Swatches(self.theme, MARGIN, y + 44, FOURTH, 36, GUTTER)
-        y += 44 + 3 * 40 + 6
+        self.swatches = Swatches(self.theme, MARGIN, y + 44, FOURTH, 40, GUTTER)
+        y += 44 + 3 * 44 + 6
         self.sample = self.theme.box(MARGIN, y, 3 * FOURTH + 2 * GUTTER, 40)
         self.button("color", MARGIN + 3 * (FOURTH + GUTTER), y, FOURTH, 40)
         y += 50
@@ -92,7 +92,7 @@ class Panel:
     def build_bar(self, scene: Scene) -> None:
         """The prompt, the model and the button to save; their places are given by `arrange`."""
         px = self.theme.px
-        self.prompt = self.entry(pygame.Rect(0, 0, px(200), px(32)), HINT)
+        self.prompt = self.entry(pygame.Rect(0, 0, px(200), px(32)))
         box = pygame.Rect(0, 0, px(150), px(32))
         limit = px(300)
         self.menu = elements.UIDropDownMenu(
@@ -132,8 +132,8 @@ class Panel:
             made.selected_image_positions = places
             made.rebuild()
 
-    def entry(self, box: pygame.Rect, hint: str = "") -> elements.UITextEntryLine:
-        return elements.UITextEntryLine(box, self.manager, placeholder_text=hint)
+    def entry(self, box: pygame.Rect) -> elements.UITextEntryLine:
+        return elements.UITextEntryLine(box, self.manager)
 
     def slider(self, y: float, name: str, words: str, tip: str = "") -> float:
         self.labels.append((name, words, self.theme.box(MARGIN, y, LABEL, ROW)))
@@ -297,11 +297,14 @@ class Panel:
         self.stale = False
         boxes = [pygame.Rect(r.x0, r.y0, r.width, r.height) for r in (layout.panel, layout.bar)]
         surface.fill(CARD, boxes[0])
-        surface.fill((19, 20, 24), boxes[1])
+        surface.fill(BACK, boxes[1])
         self.draw_labels(surface, hand, scene)
         self.swatches.draw(surface, hand.brush.color)
         self.swatches.draw_sample(surface, self.sample, hand.brush, hand.tool)
         self.manager.draw_ui(surface)
+        if not self.prompt.get_text() and not self.prompt.is_focused:
+            hint = text(HINT, self.theme.body, FAINT)
+            surface.blit(hint, hint.get_rect(midleft=self.prompt.rect.move(self.theme.px(12), 0).midleft))
         return boxes
 
     def draw_labels(self, surface: pygame.Surface, hand: Hand, scene: Scene) -> None:
@@ -328,10 +331,11 @@ class Panel:
     def draw_groove(self, surface: pygame.Surface, slider: Slider, warm: bool) -> None:
         px = self.theme.px
         groove = slider.rect.inflate(-px(4), -px(10))
-        pygame.draw.rect(surface, WELL, groove.inflate(0, px(1)), border_radius=px(3))
+        rounded(surface, WELL, groove, px(2))
         knob = slider.sliding_button.rect.centerx
         filled = pygame.Rect(groove.x, groove.y, max(0, knob - groove.x), groove.height)
-        pygame.draw.rect(surface, ACCENT if warm else (146, 150, 160), filled, border_radius=px(2))
+        if filled.width > 1:
+            rounded(surface, ACCENT if warm else (146, 150, 160), filled, px(2))
 
 
 def values_of(hand: Hand, scene: Scene) -> dict[str, float]:

@@ -6,7 +6,7 @@ import pygame
 
 from renderer.hud import GRAPH, Meter, percentiles
 from renderer.scene import Scene
-from renderer.theme import ACCENT, BAD, CARD, EDGE, FAINT, GOOD, INK, SOFT, WELL, Theme, text
+from renderer.theme import ACCENT, BAD, CARD, EDGE, FAINT, GOOD, INK, SOFT, WELL, Theme, rounded, text
 
 REFRESH_S = 0.25
 STAGES = ("upload", "start", "denoise", "decode", "download")
@@ -90,10 +90,10 @@ class Strip:
 
     def graph(self, surface: pygame.Surface, meter: Meter, box: pygame.Rect) -> None:
         px, values = self.theme.px, list(meter.recent_ms)
-        pygame.draw.rect(surface, WELL, box, border_radius=px(6))
+        rounded(surface, WELL, box, px(6))
         most = max(values, default=0.0)
         top = next((t for t in TOPS_MS if t >= most), TOPS_MS[-1])
-        inner = box.inflate(-px(2), -px(8))
+        inner = pygame.Rect(box.x + 1, box.y + px(20), box.width - 2, box.height - px(22))
         for ms, name in ((1000 / 60, "60 Hz"), (1000 / 30, "30 Hz")):
             y = round(inner.bottom - ms / top * inner.height)
             if inner.bottom - y > px(8):

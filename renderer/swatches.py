@@ -10,7 +10,7 @@ import pygame
 from models.api import MATERIALS
 from renderer.actions import Begin, Brush, End, Extend
 from renderer.canvas import Canvas
-from renderer.theme import CARD, Theme, text
+from renderer.theme import CARD, Theme, plate, rounded, text
 from renderer.view import ivory, over
 
 KEYS = "1234567890-="
@@ -38,10 +38,10 @@ class Swatches:
         px, round_px = self.theme.px, self.theme.px(6)
         for box, material, key in zip(self.boxes, MATERIALS, KEYS, strict=True):
             color = material.color
-            pygame.draw.rect(surface, color, box, border_radius=round_px)
+            rounded(surface, color, box, round_px)
             if color == chosen:
-                pygame.draw.rect(surface, (255, 255, 255), box.inflate(px(4), px(4)), px(2), round_px + px(2))
-                pygame.draw.rect(surface, CARD, box, px(1), round_px)
+                rounded(surface, (255, 255, 255), box.inflate(px(4), px(4)), round_px + px(2), px(2))
+                rounded(surface, CARD, box, round_px, px(1))
             light = 0.3 * color[0] + 0.59 * color[1] + 0.11 * color[2] > 128
             ink = (
                 tuple(int(c * 0.3) for c in color) if light else tuple(c + (255 - c) * 8 // 10 for c in color)
@@ -73,7 +73,6 @@ def sample(brush: Brush, tool: str, size: tuple[int, int], corner_px: int) -> py
     canvas.apply(Extend(tuple(points[1:])))
     canvas.apply(End())
     shown = pygame.image.frombuffer(over(ivory(width, height), canvas.pixels).tobytes(), size, "RGB")
-    rounded = pygame.Surface(size, pygame.SRCALPHA)
-    pygame.draw.rect(rounded, (255, 255, 255), rounded.get_rect(), border_radius=corner_px)
-    rounded.blit(shown, (0, 0), special_flags=pygame.BLEND_RGB_MULT)
-    return rounded
+    cut = plate(size, (255, 255, 255), corner_px).copy()
+    cut.blit(shown, (0, 0), special_flags=pygame.BLEND_RGB_MULT)
+    return cut

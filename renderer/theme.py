@@ -9,6 +9,7 @@ import pygame
 
 FONTS = Path(__file__).resolve().parent.parent / "assets" / "fonts"
 
+SMOOTH = 4  # how many times too large round corners are drawn before they are scaled down
 BACK = (19, 20, 24)  # behind everything
 CARD = (29, 31, 37)  # panel, strip
 WELL = (22, 23, 28)  # grooves, text lines, the graph
@@ -57,8 +58,12 @@ class Theme:
 
     def gui(self) -> dict:
         """The theme for pygame_gui."""
-        px = lambda length: str(self.px(length))
+
+        def px(length: float) -> str:
+            return str(self.px(length))
+
         face = {"name": "noto_sans", "size": px(12)}
+        plain = {"shape": "rounded_rectangle", "shadow_width": "0", "shape_corner_radius": px(6)}
         return {
             "defaults": {
                 "colours": {
@@ -89,10 +94,17 @@ class Theme:
                 },
                 "font": face,
             },
-            "button": {"colours": {"normal_border": tone(RAISED)}, "misc": {"border_width": "1"}},
+            "#default_shape_style": {"misc": plain},
+            "#no_frills_button": {"misc": {**plain, "border_width": "0"}},
+            "button": {"colours": {"normal_border": tone(RAISED)}, "misc": {**plain, "border_width": "1"}},
             "horizontal_slider": {
                 "colours": {"dark_bg": "#00000000", "normal_border": "#00000000"},
-                "misc": {"enable_arrow_buttons": "0", "sliding_button_width": px(14), "border_width": "0"},
+                "misc": {
+                    **plain,
+                    "enable_arrow_buttons": "0",
+                    "sliding_button_width": px(14),
+                    "border_width": "0",
+                },
             },
             "horizontal_slider.#sliding_button": {
                 "colours": {
@@ -104,16 +116,21 @@ class Theme:
                     "hovered_border": tone(CARD),
                     "active_border": tone(CARD),
                 },
-                "misc": {"shape": "rounded_rectangle", "shape_corner_radius": px(7), "border_width": px(2)},
+                "misc": {**plain, "shape_corner_radius": px(7), "border_width": px(2)},
             },
             "text_entry_line": {
                 "colours": {"normal_border": tone(EDGE), "selected_bg": tone(ACCENT_DARK)},
-                "misc": {"padding": f"{px(8)},{px(4)}", "text_horiz_alignment_padding": "0"},
+                "misc": {**plain, "padding": f"{px(10)},{px(4)}", "text_horiz_alignment_padding": px(10)},
             },
-            "drop_down_menu": {"misc": {"expand_direction": "up", "shape_corner_radius": px(6)}},
-            "drop_down_menu.button": {"misc": {"border_width": "0", "shape_corner_radius": px(5)}},
+            "drop_down_menu": {"misc": {**plain, "expand_direction": "up"}},
+            "drop_down_menu.button": {"misc": {**plain, "border_width": "0"}},
+            "selection_list": {"misc": {**plain, "list_item_height": px(26)}},
+            "drop_down_menu.selection_list.button": {"misc": {**plain, "border_width": "0"}},
             "tool_tip": {"misc": {"rect_width": px(210)}},
-            "window": {"colours": {"dark_bg": tone(CARD)}, "misc": {"shadow_width": px(12)}},
+            "window": {
+                "colours": {"dark_bg": tone(CARD)},
+                "misc": {"shape": "rounded_rectangle", "shadow_width": px(12)},
+            },
         }
 
 
@@ -126,6 +143,20 @@ def font(size_px: int, bold: bool) -> pygame.font.Font:
 def text(words: str, face: pygame.font.Font, color: tuple[int, int, int]) -> pygame.Surface:
     """Rendered words, kept: most of them are on the screen again the next time."""
     return face.render(words, True, color)
+
+
+@lru_cache(maxsize=128)
+def plate(size: tuple[int, int], color: tuple[int, ...], radius_px: int, width_px: int = 0) -> pygame.Surface:
+    """A rectangle with smooth round corners; an outline where width_px is not 0."""
+    large = pygame.Surface((size[0] * SMOOTH, size[1] * SMOOTH), pygame.SRCALPHA)
+    large.fill((*color[:3], 0))
+    corner = radius_px * SMOOTH
+    pygame.draw.rect(large, color, large.get_rect(), width_px * SMOOTH, border_radius=corner)
+    return pygame.transform.smoothscale(large, size)
+
+
+def rounded(surface: pygame.Surface, color, box: pygame.Rect, radius_px: int, width_px: int = 0) -> None:
+    surface.blit(plate(tuple(box.size), tuple(color), radius_px, width_px), box)
 
 
 def tone(color: tuple[int, int, int]) -> str:
