@@ -9,10 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models import flow
-from models.flow import Condition
 from models.network import PATCH_PX, PainterNetwork, enlarge
 
-PADDED_CHANNELS = 8  # residual 3, sketch 3, alpha 1, and one of zeros so that loads are whole
+INPUTS = 7  # residual 3, sketch 3, alpha 1
 
 
 class Body:
@@ -26,8 +25,7 @@ class Body:
         fused = device.type == "cpu" and torch.backends.mkldnn.is_available()
         conv = OneDnnConv if fused else PlainConv
         self.path = f"oneDNN fused, {dtype}".replace("torch.", "") if fused else f"torch, {device.type}"
-        stem = network.stem.weight.view(fine, 7, PATCH_PX, PATCH_PX)
-        stem = F.pad(stem, (0, 0, 0, 0, 0, PADDED_CHANNELS - 7))
+        stem = network.stem.weight.view(fine, INPUTS, PATCH_PX, PATCH_PX)
         self.stem = conv(stem, None, dtype, stride=PATCH_PX)
         self.head = conv(network.head.weight, network.head.bias, dtype, padding=1)
         for name in ("to_middle", "to_coarse"):
@@ -39,7 +37,7 @@ class Body:
             setattr(self, name, [conv(m.weight, None, dtype, padding=1) for m in getattr(network, name)])
 
     def __call__(self, x: Tensor, biases: list[Tensor]) -> Tensor:
-        """(1, 8, H, W) channels-last of self.dtype -> (1, 3, H, W)."""
+        """(1, 7, H, W) channels-last of self.dtype -> (1, 3, H, W) contiguous."""
         bias = iter(biases)
         fine = run(self.fine_in, self.stem(x, next(bias), relu=True), bias)
         middle = self.to_middle(F.avg_pool2d(fine, 2), next(bias), relu=True)
@@ -49,24 +47,27 @@ class Body:
         middle = middle.add_(enlarge(self.from_coarse(coarse))).relu_()
         middle = run(self.middle_out, middle, bias)
         fine = fine.add_(enlarge(self.from_middle(middle))).relu_()
-        return F.pixel_shuffle(self.head(run(self.fine_out, fine, bias)), PATCH_PX)
+        return shuffled(self.head(run(self.fine_out, fine, bias)))
 
-    def denoise(self, x_t: Tensor, condition: Condition, t: float, biases: list[Tensor]) -> Tensor:
-        """flow.denoise for a batch of one at one time: float32 in and out."""
+    def denoise(self, residual: Tensor, paint: Tensor, t: float, biases: list[Tensor]) -> Tensor:
+        """flow.denoise for a batch of one, of the residual: picture minus sketch.
+
+        x_t - E[x_t | sketch] moves on a straight path of its own, from its share of noise to the picture
+        minus the sketch, so the samplers run on it as they are. residual: (1, 3, H, W) float32. paint:
+        (1, 4, H, W), sketch and alpha. Returns the predicted residual of the picture.
+        """
         c_in, c_skip, c_out = (float(c) for c in flow.scales(torch.tensor([t])))
-        residual = torch.sub(x_t, condition.sketch, alpha=1 - t * float(condition.strength))
-        height, width = x_t.shape[2:]
-        x = torch.empty((1, height, width, PADDED_CHANNELS), dtype=self.dtype, device=x_t.device)
-        x = x.permute(0, 3, 1, 2)
-        torch.mul(residual, c_in, out=residual) if c_in != 1 else None
-        x[:, 0:3], x[:, 3:6], x[:, 6:7], x[:, 7:] = residual, condition.sketch, condition.alpha, 0
-        out = torch.add(condition.sketch, self(x, biases), alpha=c_out)
-        return out if c_skip == 0 else out.add_(residual, alpha=c_skip / c_in)
+        height, width = residual.shape[2:]
+        x = torch.empty((1, INPUTS, height, width), dtype=self.dtype, device=residual.device)
+        x[:, :3] = residual if c_in == 1 else residual * c_in
+        x[:, 3:] = paint
+        out = self(x.contiguous(memory_format=torch.channels_last), biases).float().mul_(c_out)
+        return out if c_skip == 0 else out.add_(residual, alpha=c_skip)
 
     @torch.inference_mode()
     def seconds(self, side_px: int) -> float:
         """Best of a few evaluations at side_px squared, after a warm-up."""
-        x = torch.zeros((1, side_px, side_px, PADDED_CHANNELS), dtype=self.dtype).permute(0, 3, 1, 2)
+        x = torch.zeros((1, side_px, side_px, INPUTS), dtype=self.dtype).permute(0, 3, 1, 2)
         widths = self.widths()
         biases = [torch.zeros(width, dtype=self.dtype) for width in widths]
         times = []
@@ -82,6 +83,13 @@ class Body:
         b = self.config.blocks
         counts = ((fine, 1 + b[0]), (middle, 1 + b[1]), (coarse, 1 + b[2]), (middle, b[3]), (fine, b[4]))
         return [width for width, count in counts for _ in range(count)]
+
+
+def shuffled(cells: Tensor) -> Tensor:
+    """(1, 3 * 16, h, w) channels-last -> (1, 3, 4h, 4w) contiguous: pixel_shuffle in one copy."""
+    _, _, height, width = cells.shape
+    parts = cells.permute(0, 2, 3, 1).reshape(height, width, 3, PATCH_PX, PATCH_PX)
+    return parts.permute(2, 0, 3, 1, 4).reshape(1, 3, height * PATCH_PX, width * PATCH_PX)
 
 
 def run(layers: list, x: Tensor, bias) -> Tensor:

@@ -6,16 +6,16 @@ import math
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
 from kernels.noise import normal
-from models import flow, prompt
+from models import prompt
 from models.api import Frame, ModelCard, ModelError, Request, check_size
 from models.checkpoint import content_hash
 from models.checkpoint import load as load_checkpoint
-from models.flow import Condition
 from models.inference import Body
 from models.network import NetworkConfig, PainterNetwork
 from models.sampler import euler, uniform_times
@@ -90,25 +90,27 @@ class Painter:
         if not 0 <= request.strength <= 1:
             raise ModelError(f"strength runs from 0 to 1, not {request.strength}")
         mood, ignored = prompt.read(request.prompt, request.mood)
-        clock = Stopwatch(self.device)
-        paper = torch.from_numpy(request.paper.copy()).to(self.device, non_blocking=True)
+        clock = Stopwatch()
+        planes = split(request.paper).to(self.device, non_blocking=True)
         noise = self.noise(request.seed, height, width, request.origin)
         clock.lap("upload")
-        condition = condition_of(paper, request.strength, mood)
-        z = flow.start(condition, noise)
+        paint = paint_of(planes)
+        start = noise * (1 - paint[:, 3:] * (1 - request.strength))
         clock.lap("start")
 
-        def model(x_t: Tensor, t: float, step: float) -> Tensor:
+        def model(residual: Tensor, t: float, step: float) -> Tensor:
             biases = self.biases(t, step, request.strength, mood)
-            return self.body.denoise(x_t, condition, t, biases)
+            return self.body.denoise(residual, paint, t, biases)
 
-        picture = euler(model, z, uniform_times(request.steps))
+        residual = euler(model, start, uniform_times(request.steps))
         clock.lap("denoise")
-        if not math.isfinite(float(picture.sum())):
-            raise ModelError("the model gave what is not a number; the last picture stays")
-        pixels = picture[0].permute(1, 2, 0).mul_(127.5).add_(127.5).round_().clamp_(0, 255).byte()
+        picture = residual.add_(paint[:, :3])
+        total = picture.sum()
+        pixels = picture[0].mul_(127.5).add_(127.5).round_().clamp_(0, 255).byte()
         clock.lap("decode")
-        out = np.ascontiguousarray(pixels.cpu().numpy())
+        out = cv2.merge(list(pixels.cpu().numpy()))
+        if not math.isfinite(float(total)):
+            raise ModelError("the model gave what is not a number; the last picture stays")
         clock.lap("download")
         notes = (f"ignored: {', '.join(ignored[:6])}",) if ignored else ()
         return Frame(request, out, clock.stage_ms, notes)
@@ -119,7 +121,7 @@ class Painter:
         if self._noise is None or self._noise[0] != key:
             x0, y0 = origin
             values = normal(seed, height=height, width=width, channels=3, y0=y0, x0=x0, device=self.device)
-            self._noise = key, values[None].contiguous(memory_format=torch.channels_last)
+            self._noise = key, values[None]
         return self._noise[1]
 
     def biases(self, t: float, step: float, strength: float, mood: tuple[float, ...]) -> list[Tensor]:
@@ -144,8 +146,8 @@ class Painter:
 class Stopwatch:
     """Milliseconds by stage. CUDA is waited for only where the picture is copied out."""
 
-    def __init__(self, device: torch.device):
-        self.device, self.stage_ms, self.last = device, {}, time.perf_counter()
+    def __init__(self):
+        self.stage_ms, self.last = {}, time.perf_counter()
 
     def lap(self, stage: str) -> None:
         now = time.perf_counter()
@@ -153,14 +155,19 @@ class Stopwatch:
         self.last = now
 
 
-def condition_of(paper: Tensor, strength: float, mood: tuple[float, ...]) -> Condition:
-    """(H, W, 4) uint8 -> Condition of a batch of one, float32, channels-last."""
-    pixels = paper.float()
-    alpha = pixels[..., 3:] * (1 / 255)
-    color = pixels[..., :3].mul(1 / 127.5).sub_(1).mul_(alpha)
-    planes = (part.permute(2, 0, 1)[None] for part in (color, alpha))
-    device = paper.device
-    return Condition(*planes, torch.tensor([strength], device=device), torch.tensor([mood], device=device))
+def split(paper: np.ndarray) -> Tensor:
+    """(H, W, 4) -> (4, H, W) uint8, a copy: whole planes are what later passes run over fastest."""
+    planes = np.empty((4, *paper.shape[:2]), np.uint8)
+    cv2.split(paper, list(planes))
+    return torch.from_numpy(planes)
+
+
+def paint_of(planes: Tensor) -> Tensor:
+    """(4, H, W) uint8 -> (1, 4, H, W) float32: colour in [-1, 1] times alpha, and alpha in [0, 1]."""
+    paint = planes.float()
+    paint[3:].mul_(1 / 255)
+    paint[:3].mul_(1 / 127.5).sub_(1).mul_(paint[3:])
+    return paint[None]
 
 
 def choose_body(network: PainterNetwork, device: torch.device, dtype: str | None) -> tuple[Body, str]:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from kernels.noise import normal
 from models import checkpoint, flow, painter, prompt
 from models.api import DEFAULT_MOOD, MOOD_AXES, ModelError, Request
 from models.flow import Condition
@@ -103,8 +104,29 @@ def test_packed_body_equals_network(t):
     times, step = torch.tensor([t]), torch.tensor([0.25])
     expected = flow.denoise(network, x, condition, times, step)
     biases = [b[0] for b in network.biases(times, step, condition.strength, condition.mood)]
-    made = Body(network, torch.float32).denoise(x, condition, t, biases)
+    paint = torch.cat((condition.sketch, condition.alpha), 1)
+    residual = x - condition.sketch * (1 - t * float(condition.strength))
+    made = Body(network, torch.float32).denoise(residual, paint, t, biases) + condition.sketch
     assert (made - expected).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4])
+def test_adapter_samples_the_flow(paper, steps):
+    """The adapter, which moves the residual alone, gives what the flow's own definition gives."""
+    model = painter.Painter(random_network(), "random", dtype="float32")
+    made = model.render(Request(paper, steps=steps, strength=0.7, seed=2)).picture
+    pixels = torch.from_numpy(paper.copy()).permute(2, 0, 1)[None].float()
+    alpha = pixels[:, 3:] / 255
+    mood = torch.tensor([DEFAULT_MOOD])
+    condition = Condition((pixels[:, :3] / 127.5 - 1) * alpha, alpha, torch.tensor([0.7]), mood)
+    z = flow.start(condition, normal(2, height=SIDE, width=SIDE)[None])
+
+    def network(x, t, step):
+        return flow.denoise(model.network, x, condition, torch.tensor([t]), torch.tensor([step]))
+
+    expected = euler(network, z, uniform_times(steps))[0].permute(1, 2, 0)
+    expected = expected.mul(127.5).add(127.5).clamp(0, 255).numpy()
+    assert np.abs(made - expected).max() <= 0.51
 
 
 def test_budget_and_radius_hold():
