@@ -28,6 +28,8 @@ class Pane:
 
     def window_box(self, rect: Rect) -> Rect:
         """The pixels of the window that show these pixels of the canvas, and one more on each side."""
+        if rect.empty:
+            return NOTHING
         x0, y0 = int(rect.x0 * self.scale) - 1, int(rect.y0 * self.scale) - 1
         x1, y1 = int(rect.x1 * self.scale) + 2, int(rect.y1 * self.scale) + 2
         moved = Rect(x0 + self.box.x0, y0 + self.box.y0, x1 + self.box.x0, y1 + self.box.y0)

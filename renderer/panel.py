@@ -112,6 +112,7 @@ class Panel:
         self.menu.set_relative_position((right - px(158), bar.y0))
         self.prompt.set_relative_position((bar.x0, bar.y0))
         self.prompt.set_dimensions((right - px(166) - bar.x0, bar.height))
+        self.prompt.rebuild()
         self.stale = True
 
     def heading(self, y: float, words: str) -> float:

@@ -56,12 +56,9 @@ class View:
         if self._clean is None:
             self.picture[box.slices] = ink
             return
-        amount = wet[box.slices].astype(np.uint16)[..., None]
-        amount += amount >> 7  # 0..256
-        mixed = self._clean[box.slices] * (256 - amount)
-        mixed += ink * amount
-        mixed >>= 8
-        self.picture[box.slices] = mixed
+        amount = cv2.merge([wet[box.slices]] * 3)
+        below = cv2.multiply(self._clean[box.slices], 255 - amount, scale=1 / 255)
+        self.picture[box.slices] = cv2.add(below, cv2.multiply(ink, amount, scale=1 / 255))
 
     def draw(self, surface: pygame.Surface, pane: Pane, box: Rect) -> None:
         """Copy these pixels of the window from the pane."""
