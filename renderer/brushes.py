@@ -30,29 +30,36 @@ def dab(size_px: float, hardness: float, fx: int, fy: int) -> np.ndarray:
 
 
 class Stroke:
-    """The coverage of one stroke while it is drawn: quadratic curves through the midpoints of the points."""
+    """The coverage of one stroke while it is drawn: a curve through every point of the hand.
+
+    So no corner is cut, however far apart the points of a fast stroke lie. The curve ends one point behind
+    the hand until `end`, because the next point bends it.
+    """
 
     def __init__(self, brush: Brush, coverage: np.ndarray):
         self.brush, self.coverage = brush, coverage
-        self.last: Point | None = None  # newest point of the hand
-        self.middle: Point | None = None  # where the drawn path ends
+        self.trail: list[Point] = []  # the newest three different points at most
         self.gap = 0.0  # distance still to go before the next dab
 
     def begin(self, point: Point) -> Rect:
-        self.last = self.middle = point
+        self.trail = [point]
         self.gap = self.spacing(point[2])
         return self.stamp(*point)
 
     def extend(self, point: Point) -> Rect:
-        """Draw up to the midpoint of the last and this point: no later point can bend that."""
-        middle = tuple((a + b) / 2 for a, b in zip(self.last, point, strict=True))
-        changed = self.follow(curve(self.middle, self.last, middle))
-        self.last, self.middle = point, middle
+        """Draw up to the point before this one."""
+        if point[:2] == self.trail[-1][:2]:
+            return NOTHING
+        changed = self.follow(curve(self.trail, point)) if len(self.trail) > 1 else NOTHING
+        self.trail = [*self.trail[-2:], point]
         return changed
 
     def end(self) -> Rect:
-        """Draw the rest, from the last midpoint to the last point."""
-        return self.follow(curve(self.middle, self.middle, self.last))
+        """Draw the rest, to the last point."""
+        if len(self.trail) < 2:
+            return NOTHING
+        a, b = self.trail[-2:]
+        return self.follow(curve(self.trail, (2 * b[0] - a[0], 2 * b[1] - a[1], b[2])))
 
     def spacing(self, pressure: float) -> float:
         return max(0.5, self.width(pressure) * SPACING)
@@ -98,13 +105,25 @@ class Stroke:
         return box
 
 
-def curve(a: Point, control: Point, b: Point) -> Iterator[Point]:
-    """Points along a quadratic Bezier curve, about three pixels apart."""
-    length = math.hypot(control[0] - a[0], control[1] - a[1]) + math.hypot(
-        b[0] - control[0], b[1] - control[1]
-    )
-    pieces = max(1, min(64, math.ceil(length / 3)))
+def curve(trail: list[Point], after: Point) -> Iterator[Point]:
+    """Points from the last but one of the trail to its last, about three pixels apart.
+
+    A centripetal Catmull-Rom curve (Yuksel, Schaefer, Keyser 2011, "Parameterization and applications of
+    Catmull-Rom curves"): it goes through its points and makes no loop, however unevenly they lie.
+    """
+    a, b = trail[-2:]
+    before = trail[-3] if len(trail) > 2 else (2 * a[0] - b[0], 2 * a[1] - b[1], a[2])
+    d0, d1, d2 = (math.sqrt(math.dist(p[:2], q[:2])) for p, q in ((before, a), (a, b), (b, after)))
+    d0, d2 = d0 or d1, d2 or d1
+    ways = []
+    for k in (0, 1):
+        step = b[k] - a[k]
+        leave = step + d1 * ((a[k] - before[k]) / d0 - (b[k] - before[k]) / (d0 + d1))
+        arrive = step + d1 * ((after[k] - b[k]) / d2 - (after[k] - a[k]) / (d1 + d2))
+        ways.append((a[k], leave, 3 * step - 2 * leave - arrive, leave + arrive - 2 * step))
+    (x0, x1, x2, x3), (y0, y1, y2, y3) = ways
+    pieces = max(1, min(64, math.ceil(d1 * d1 / 3)))
     for i in range(pieces + 1):
         t = i / pieces
-        u = 1 - t
-        yield tuple(u * u * p + 2 * u * t * c + t * t * q for p, c, q in zip(a, control, b, strict=True))
+        x, y = x0 + t * (x1 + t * (x2 + t * x3)), y0 + t * (y1 + t * (y2 + t * y3))
+        yield x, y, a[2] + (b[2] - a[2]) * t

@@ -15,6 +15,7 @@ from renderer.brushes import Stroke
 UNDO_DEPTH = 200
 UNDO_BYTES = 256 << 20
 COMPRESS_FROM_BYTES = 1 << 14
+SEAM_PX = 2  # a fill goes so far under the soft edge of what it meets
 MAX_IMAGE_PIXELS = 64_000_000
 
 
@@ -93,7 +94,6 @@ class Canvas:
                 self._stroke = stroke = Stroke(brush, np.zeros((self.height, self.width), np.uint8))
                 box = stroke.begin((*start, 1.0))
                 box = box.union(stroke.segment((*start, 1.0), (*stop, 1.0))).union(stroke.stamp(*stop, 1.0))
-                stroke.last = stroke.middle = (*stop, 1.0)
                 return self.paint(box).union(self.finish())
             case Fill(color, x, y, tolerance):
                 return self.fill(color, int(x), int(y), tolerance)
@@ -150,8 +150,14 @@ class Canvas:
         number = regions[y, x]
         left, top, width, height = (int(v) for v in stats[number][:4])
         box = Rect(left, top, left + width, top + height)
+        box = box.grow(SEAM_PX).intersect(self.whole)
         self.remember(Patch.of(self.pixels, box))
-        self.pixels[box.slices][regions[box.slices] == number] = (*color, 255)
+        inside = (regions[box.slices] == number).astype(np.uint8)
+        under = cv2.dilate(inside, np.ones((2 * SEAM_PX + 1, 2 * SEAM_PX + 1), np.uint8)) - inside
+        part = self.pixels[box.slices]
+        seam = (under > 0) & (part[..., 3] < 255) & (part[..., 3] > 0)
+        part[seam] = laid_under(part[seam], color)
+        part[inside > 0] = (*color, 255)
         return box
 
     def replace(self, pixels: np.ndarray) -> Rect:
@@ -174,6 +180,13 @@ class Canvas:
         target.append(Patch.of(self.pixels, patch.box))
         patch.restore(self.pixels)
         return patch.box
+
+
+def laid_under(paint: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
+    """(n, 4) uint8 thin paint -> the same over an opaque colour."""
+    alpha = paint[:, 3:].astype(np.float32) / 255
+    mixed = np.array(color, np.float32) * (1 - alpha) + paint[:, :3] * alpha
+    return np.concatenate((np.rint(mixed), np.full_like(alpha, 255)), 1).astype(np.uint8)
 
 
 def decode(data: bytes) -> np.ndarray:
@@ -199,9 +212,9 @@ def decode(data: bytes) -> np.ndarray:
     if image.shape[2] <= 2:
         gray, alpha = image[..., :1], image[..., 1:]
         image = np.concatenate((gray, gray, gray, alpha), 2)
-    if image.shape[2] == 3:
-        return cv2.cvtColor(image, cv2.COLOR_BGR2RGBA)
-    return cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA)
+    image = cv2.cvtColor(image, cv2.COLOR_BGR2RGBA if image.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
+    image[image[..., 3] == 0] = 0  # what cannot be seen has no colour
+    return image
 
 
 def fit(image: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -211,6 +224,11 @@ def fit(image: np.ndarray, width: int, height: int) -> np.ndarray:
         return image
     scale = max(width / columns, height / rows)
     size = (max(width, round(columns * scale)), max(height, round(rows * scale)))
-    image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    weights = image[..., 3:].astype(np.float32) * (1 / 255)
+    alpha = cv2.resize(weights, size, interpolation=how)
+    paint = cv2.resize(image[..., :3] * weights, size, interpolation=how) / np.maximum(alpha, 1e-3)[..., None]
+    image = np.clip(np.rint(np.dstack((paint, alpha * 255))), 0, 255).astype(np.uint8)
+    image[image[..., 3] == 0] = 0
     x, y = (size[0] - width) // 2, (size[1] - height) // 2
     return image[y : y + height, x : x + width]
