@@ -28,6 +28,7 @@ class Body:
         stem = network.stem.weight.view(fine, INPUTS, PATCH_PX, PATCH_PX)
         self.stem = conv(stem, None, dtype, stride=PATCH_PX)
         self.head = conv(network.head.weight, network.head.bias, dtype, padding=1)
+        self.gate = conv(network.gate.weight, network.gate.bias, dtype)
         for name in ("to_middle", "to_coarse"):
             setattr(self, name, conv(getattr(network, name).weight, None, dtype, padding=1))
         for name in ("from_coarse", "from_middle"):
@@ -36,8 +37,8 @@ class Body:
         for name in ("fine_in", "middle_in", "coarse", "middle_out", "fine_out"):
             setattr(self, name, [conv(m.weight, None, dtype, padding=1) for m in getattr(network, name)])
 
-    def __call__(self, x: Tensor, biases: list[Tensor]) -> Tensor:
-        """(1, 7, H, W) channels-last of self.dtype -> (1, 3, H, W) contiguous."""
+    def __call__(self, x: Tensor, biases: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """(1, 7, H, W) channels-last of self.dtype -> head and gate, (1, 3, H, W) contiguous each."""
         bias = iter(biases)
         fine = run(self.fine_in, self.stem(x, next(bias), relu=True), bias)
         middle = self.to_middle(F.avg_pool2d(fine, 2), next(bias), relu=True)
@@ -47,7 +48,8 @@ class Body:
         middle = middle.add_(enlarge(self.from_coarse(coarse))).relu_()
         middle = run(self.middle_out, middle, bias)
         fine = fine.add_(enlarge(self.from_middle(middle))).relu_()
-        return shuffled(self.head(run(self.fine_out, fine, bias)))
+        fine = run(self.fine_out, fine, bias)
+        return shuffled(self.head(fine)), shuffled(self.gate(fine))
 
     def denoise(self, residual: Tensor, paint: Tensor, t: float, biases: list[Tensor]) -> Tensor:
         """flow.denoise for a batch of one, of the residual: picture minus sketch.
@@ -61,7 +63,8 @@ class Body:
         x = torch.empty((1, INPUTS, height, width), dtype=self.dtype, device=residual.device)
         x[:, :3] = residual if c_in == 1 else residual * c_in
         x[:, 3:] = paint
-        out = self(x.contiguous(memory_format=torch.channels_last), biases).float().mul_(c_out)
+        head, gate = self(x.contiguous(memory_format=torch.channels_last), biases)
+        out = torch.addcmul(head.float(), gate, x[:, :3]).mul_(c_out)
         return out if c_skip == 0 else out.add_(residual, alpha=c_skip)
 
     @torch.inference_mode()

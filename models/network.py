@@ -60,6 +60,7 @@ class PainterNetwork(nn.Module):
         self.from_middle = nn.Conv2d(middle, fine, 1)
         self.fine_out = chain(fine, b[4])
         self.head = conv3(fine, 3 * patch)
+        self.gate = nn.Conv2d(fine, 3 * patch, 1)  # how much of each pixel's own residual stays
         self.bias_of = nn.Linear(config.embedding, sum(width for _, width in self.biased()))
         self.reset()
 
@@ -79,6 +80,7 @@ class PainterNetwork(nn.Module):
                 layer.weight.data.mul_(0.4)  # keeps the variance of a chain of skips near one
         self.head.weight.data.mul_(0.1)
         icnr(self.head.weight.data)
+        nn.init.zeros_(self.gate.weight)
         nn.init.normal_(self.bias_of.weight, std=0.02)
         nn.init.zeros_(self.bias_of.bias)
 
@@ -95,6 +97,7 @@ class PainterNetwork(nn.Module):
     def body(self, x: Tensor, biases: list[Tensor]) -> Tensor:
         """The convolutions: (B, 7, H, W) of noisy residual, sketch and alpha -> (B, 3, H, W)."""
         bias = iter(biases)
+        residual = x[:, :3]
         x = F.pixel_unshuffle(x, PATCH_PX).contiguous(memory_format=torch.channels_last)
         fine = self.run_chain(self.fine_in, biased_relu(self.stem, x, next(bias)), bias)
         middle = biased_relu(self.to_middle, F.avg_pool2d(fine, 2), next(bias))
@@ -105,7 +108,8 @@ class PainterNetwork(nn.Module):
         middle = self.run_chain(self.middle_out, middle, bias)
         fine = (fine + enlarge(self.from_middle(middle))).relu()
         fine = self.run_chain(self.fine_out, fine, bias)
-        return F.pixel_shuffle(self.head(fine), PATCH_PX)
+        gate = F.pixel_shuffle(self.gate(fine), PATCH_PX)
+        return F.pixel_shuffle(self.head(fine), PATCH_PX) + gate * residual
 
     def run_chain(self, layers: nn.ModuleList, x: Tensor, bias) -> Tensor:
         for layer in layers:
