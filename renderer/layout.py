@@ -6,9 +6,7 @@ from dataclasses import dataclass
 
 from models.api import NOTHING, Rect
 
-VIEWS = ("side", "ink", "picture")
 PANEL, GAP, BAR, STRIP = 220, 12, 32, 118  # at scale 1: two panes of 512 just fit a window of 1280x720
-TALLEST = 708  # of the panel
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import time
 from collections.abc import Iterable
 
@@ -31,6 +32,9 @@ class Window:
 
     def __init__(self, size: tuple[int, int] | None = None, scale: float | None = None):
         """scale: how much larger than on a screen of 96 dots an inch; None: as the screen asks for."""
+        if sys.platform == "linux":
+            # A texture would load Mesa, and with it an LLVM beside which the import of triton ends in a segfault.
+            os.environ.setdefault("SDL_FRAMEBUFFER_ACCELERATION", "0")
         try:
             pygame.display.init()
             pygame.font.init()
