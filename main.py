@@ -147,7 +147,7 @@ def render(
     prompt: Annotated[str | None, typer.Option(help="What to paint, in words.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
 ) -> None:
-    """Make one picture from a sketch. A paper saved by the window carries its settings: they hold where no option does."""
+    """Make one picture from a sketch; a paper that the window saved brings its own settings."""
     import numpy as np
 
     from models import registry

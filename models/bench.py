@@ -19,8 +19,8 @@ def measure(
 ) -> dict:
     """Render `frames` frames and return the fields of `bench --json`.
 
-    roofline: counted work of the denoise stage over its own median time, against the best matrix product of the
-    same dtype seen in this run. roofline_frame: the same over the whole frame.
+    roofline: counted work of the denoise stage over its own median time, against the best matrix product of
+    the same dtype seen in this run. roofline_frame: the same over the whole frame.
     """
     card = model.card
     dtype = getattr(torch, card.dtype)

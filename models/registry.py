@@ -30,7 +30,7 @@ ENTRIES: dict[str, Entry] = {
 
 
 def loader(name: str, device: str | None = None) -> Callable[[], Img2Img]:
-    """A function that loads the model. Raises ModelError at once for a name that is neither model nor file."""
+    """A function that loads the model. Raises ModelError at once for what is neither model nor file."""
     if name in ENTRIES:
         path = ASSETS / ENTRIES[name].weights
     elif name.endswith(".safetensors"):
@@ -51,7 +51,7 @@ def loader(name: str, device: str | None = None) -> Callable[[], Img2Img]:
 
 
 def describe() -> list[dict]:
-    """One row for each model: name, family, licence, weight bytes, whether they are here, and a line about it."""
+    """One row a model: name, family, licence, size of the weights, whether they are here, what it is."""
     rows = []
     for name, entry in ENTRIES.items():
         path = ASSETS / entry.weights

@@ -1,4 +1,4 @@
-"""The training data on disk: shards of views with their sketches, written by several processes, read as one."""
+"""The training data on disk: shards of views with sketches, written by many processes, read as one."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def shard_path(folder: Path, index: int) -> Path:
 
 
 def write(folder: Path, *, views: int, seed: int = 0, size_px: int = 256, workers: int = 2) -> None:
-    """Write the shards that are still missing. Raises ModelError if the folder holds data of another recipe."""
+    """Write the shards that are missing. Raises ModelError if the folder holds data of another recipe."""
     from rich.progress import Progress
 
     folder.mkdir(parents=True, exist_ok=True)

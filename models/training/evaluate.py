@@ -26,7 +26,7 @@ BLANK_PAPER = 0.9
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Views that were never trained on: pictures (N, 3, H, W) in [-1, 1] and the conditions they are seen through."""
+    """Views that were never trained on: pictures (N, 3, H, W) in [-1, 1], and their conditions."""
 
     pictures: Tensor
     condition: Condition
@@ -64,9 +64,9 @@ def pictures_of(network: PainterNetwork, held: HeldOut, steps: int, strength: fl
 def straightness(network: PainterNetwork, held: HeldOut, count: int = 16) -> dict[str, float]:
     """How bent the paths are, by CHORD_STEPS Euler steps from the start to the picture.
 
-    bend: integral of the squared difference between velocity and chord, over the squared chord (Liu et al. 2022).
-    arc: length of the path over that of the chord. gap: the one-step picture's distance to the path's end, over
-    the chord.
+    bend: integral of the squared difference of velocity and chord, over the squared chord (Liu et al. 2022).
+    arc: length of the path over that of the chord. gap: the one-step picture's distance to the path's end,
+    over the chord.
     """
     condition, noise = held.condition.rows(slice(count)), held.noise[:count]
     start = x = flow.start(condition, noise)
@@ -119,7 +119,7 @@ def locality(network: PainterNetwork, side_px: int = 512) -> float:
 
 
 def report_card(paths: dict[str, Path], folder: Path, training: Path, *, count: int, side_px: int) -> dict:
-    """All figures. paths: "painter" and, where they are kept, "teacher" and "reflow". folder: held-out views."""
+    """All figures. paths: "painter" and, where kept, "teacher" and "reflow". folder: held-out views."""
     held = HeldOut.load(folder, count, side_px)
     half = len(held.pictures) // 2
     networks = {name: network_of(path) for name, path in paths.items() if path.is_file()}
@@ -184,9 +184,8 @@ def markdown(figures: dict) -> str:
         f"sketch_error: {errors}. diversity {figures['diversity']:.1f}. locality {figures['locality']:.0f}.",
     ]
     for name, value in figures["straightness"].items():
-        rows.append(
-            f"straightness of {name}: bend {value['bend']:.3f}, arc {value['arc']:.3f}, gap {value['gap']:.3f}."
-        )
+        shown = ", ".join(f"{key} {part:.3f}" for key, part in value.items())
+        rows.append(f"straightness of {name}: {shown}.")
     return "\n".join(rows) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""Seeded noise for the landscape generator: value noise, its slopes, and fractal sums of it, compiled by numba."""
+"""Seeded noise for the landscape generator: value noise, its slopes, its fractal sums; by numba."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """A seeded view of a landscape that never was: picture, label of every pixel, and the mood it was made with.
 
-The land is marched column by column from near to far, each column keeping its profile, so that water can look up
-what it mirrors. Light is a sun or moon with shadows, the sky's glow, and haze that thickens with distance.
+The land is marched column by column from near to far, each column keeping its profile, so that water can
+look up what it mirrors. Light is a sun or moon with shadows, the sky's glow, and haze that thickens with
+distance.
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ def shade(s, grid, light, x, y, d, out):
     grain += fractal(tx * pixel * 2.0, ty * pixel * 2.0, 3, s.seed + 11) * part
     grain *= 1.25
     mid = fractal(tx * 22.0, ty * 22.0, 4, s.seed + 12)
-    label, depth = material(s, x, y, bare, slope, grain)
+    label = material(s, x, y, bare, slope, grain)
     if tree > 0.003:
         leaf = tone < s.turning
         label = AUTUMN if leaf else FOREST
@@ -126,7 +127,7 @@ def shade(s, grid, light, x, y, d, out):
         v = 0.19 + 0.16 * grain + 0.06 * mid + 0.05 * band
         red = 0.35 * s.dryness + 0.05
         r, g, b = v * (1.04 + red), v * (1.0 + 0.1 * red), v * (0.97 - 0.5 * red)
-    elif label == FOREST or label == AUTUMN:
+    elif label in (FOREST, AUTUMN):
         v = (0.55 + 0.7 * tone) * (0.75 + 0.5 * grain + 0.2 * mid)
         r, g, b = 0.030 * v, 0.062 * v, 0.026 * v
         if s.broadleaf > 0.5:
@@ -154,7 +155,7 @@ def shade(s, grid, light, x, y, d, out):
     facing = max(0.0, (nx * light[0] + ny * light[1] + light[2]) * norm)
     if tree > 0.0:
         facing = 0.35 * facing + 0.65 * facing * smooth(0.0, 0.8, tree / 0.02) + 0.06
-    if label == SNOW or label == SAND or label == GRASS:
+    if label in (SNOW, SAND, GRASS):
         facing *= 1.0 + 0.45 * grain + 0.25 * mid
     seen = lit(s, grid, x, y, h, light) if facing > 0.0 else 0.0
     dome = 0.62 + 0.38 * norm - 0.35 * (1.0 - smooth(0.0, 0.4, tree / 0.016)) * (1.0 if tree > 0.0 else 0.0)
@@ -207,7 +208,7 @@ def trace(s, light, side, picture, labels):
             profile_h[i] = h
             row = level - focal * (h - s.camera) / d
             if row < top:
-                first = max(0, int(math.ceil(row)))
+                first = max(0, math.ceil(row))
                 for y in range(first, top):
                     t = (y + 0.5 - row) / max(1e-6, before - row) if before > row else 0.0
                     hit[y] = d * (1.0 - STRIDE * min(1.0, max(0.0, t)))

@@ -1,4 +1,4 @@
-"""Figures of picture quality with no downloaded network. Sets of pictures are (N, 3, H, W) float in [-1, 1]."""
+"""Figures of picture quality with no downloaded network. Pictures are (N, 3, H, W) float in [-1, 1]."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def laplacian_pyramid(pictures: Tensor, levels: int = LEVELS) -> list[Tensor]:
 
 
 def patches(level: Tensor, generator: torch.Generator) -> Tensor:
-    """(N * PATCHES_PER_PICTURE, 3 * PATCH^2) patches at random places, the same for a generator's same state."""
+    """(N * PATCHES_PER_PICTURE, 3 * PATCH^2) patches at the places that the generator says."""
     count, _, height, width = level.shape
     ys = torch.randint(height - PATCH + 1, (count, PATCHES_PER_PICTURE), generator=generator)
     xs = torch.randint(width - PATCH + 1, (count, PATCHES_PER_PICTURE), generator=generator)
@@ -130,7 +130,7 @@ def sketch_error(pictures: Tensor, sketch: Tensor, alpha: Tensor) -> float:
 def nearest_patch(
     a: Tensor, training: Tensor, *, side: int = 16, per_picture: int = 8, seed: int = 0
 ) -> float:
-    """Median distance from random patches of `a` to the nearest patch of `training`, each less its mean colour."""
+    """Median distance of patches of `a` to the nearest of `training`, each less its mean colour."""
     generator = torch.Generator().manual_seed(seed)
 
     def cut(pictures: Tensor, count: int) -> Tensor:

@@ -15,7 +15,7 @@ COLORS = (4, 14)  # k-means clusters of a sketch
 
 
 class Pictures:
-    """Pictures of a folder and everything below it. skipped: files that could not be read or are too small."""
+    """Pictures of a folder and all below it. skipped: files that cannot be read or are too small."""
 
     def __init__(self, folder: Path, smallest_px: int):
         if not folder.is_dir():
@@ -54,7 +54,7 @@ class Pictures:
 
 
 def posterised(picture: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
-    """(H, W, 3) uint8 -> (H, W, 4): mean-shift at a quarter of the size, k-means colours, some left unpainted."""
+    """(H, W, 3) uint8 -> (H, W, 4): mean-shift at a quarter, k-means colours, some left unpainted."""
     side = picture.shape[0]
     small = cv2.resize(picture, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
     small = cv2.pyrMeanShiftFiltering(small, 4, 18)

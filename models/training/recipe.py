@@ -12,11 +12,11 @@ import numpy as np
 from models import checkpoint
 from models.api import ModelError
 from models.registry import ASSETS
-from models.training import data, evaluate, finish, teacher
+from models.training import data, distil, evaluate, finish, reflow, teacher
 from models.training.data import Views
 from models.training.scenes import HELD_OUT
 
-STAGES = ("data", "teacher", "finish", "evaluate", "export")
+STAGES = ("data", "teacher", "reflow", "distil", "finish", "evaluate", "export")
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,9 @@ class Sizes:
     held_out_px: int = 512
     teacher_steps: int = 12_000
     teacher_batch: int = 48
+    reflow_steps: int = 5_000
+    distil_steps: int = 4_000
+    coupled_batches: int = 96
     finish_steps: int = 6_000
     finish_batch: int = 32
     crop_px: int = 128
@@ -36,13 +39,13 @@ class Sizes:
     evaluate_px: int = 256
 
 
-QUICK = Sizes(4, 2, 128, 256, 6, 4, 3, 2, 64, 2, 128)
+QUICK = Sizes(4, 2, 128, 256, 6, 4, 4, 4, 1, 3, 2, 64, 2, 128)
 
 
 def run(
     stage: str, folder: Path | None = None, *, quick: bool = False, images: Path | None = None
 ) -> dict | None:
-    """Run one stage, or "all" in order. Returns what `evaluate` measured. Raises ModelError for a bad stage."""
+    """Run one stage, or "all" in order. Returns what `evaluate` measured. Raises ModelError."""
     if stage not in (*STAGES, "all"):
         raise ModelError(f"no stage is named {stage!r}; choose {', '.join(STAGES)} or all")
     sizes = QUICK if quick else Sizes()
@@ -58,6 +61,8 @@ def run(
     work = {
         "data": make_data,
         "teacher": make_teacher,
+        "reflow": make_reflow,
+        "distil": make_student,
         "finish": make_painter,
         "evaluate": measure,
         "export": export,
@@ -87,8 +92,34 @@ def make_teacher(folder: Path, sizes: Sizes) -> None:
     teacher.train(draw, folder / "teacher", steps=sizes.teacher_steps, batch_size=sizes.teacher_batch)
 
 
-def make_painter(folder: Path, sizes: Sizes) -> None:
+def make_reflow(folder: Path, sizes: Sizes) -> None:
     network = evaluate.network_of(folder / "teacher" / "teacher.safetensors")
+    draw = batches(Views(folder / "views"), sizes.teacher_batch, sizes.crop_px)
+    reflow.train(
+        draw,
+        network,
+        folder / "reflow",
+        steps=sizes.reflow_steps,
+        batch_size=sizes.teacher_batch,
+        coupled_batches=sizes.coupled_batches,
+    )
+
+
+def make_student(folder: Path, sizes: Sizes) -> None:
+    network = evaluate.network_of(folder / "reflow" / "reflow.safetensors")
+    draw = batches(Views(folder / "views"), sizes.teacher_batch, sizes.crop_px)
+    distil.train(
+        draw,
+        network,
+        folder / "distil",
+        steps=sizes.distil_steps,
+        batch_size=sizes.teacher_batch,
+        coupled_batches=sizes.coupled_batches,
+    )
+
+
+def make_painter(folder: Path, sizes: Sizes) -> None:
+    network = evaluate.network_of(folder / "distil" / "student.safetensors")
     draw = batches(Views(folder / "views"), sizes.finish_batch, sizes.crop_px)
     finish.train(draw, network, folder / "finish", steps=sizes.finish_steps, batch_size=sizes.finish_batch)
 
@@ -113,6 +144,7 @@ def weights_of(folder: Path) -> dict[str, Path]:
     """What is to be measured: the stages of this folder, or what ships where a stage is not there."""
     found = {
         "painter": folder / "finish" / "painter.safetensors",
+        "reflow": folder / "reflow" / "reflow.safetensors",
         "teacher": folder / "teacher" / "teacher.safetensors",
     }
     return {name: path if path.is_file() else ASSETS / f"{name}.safetensors" for name, path in found.items()}
@@ -141,6 +173,8 @@ def export(folder: Path, sizes: Sizes) -> dict:
         if sizes is QUICK:
             target = folder / "assets" / target.name
             target.parent.mkdir(parents=True, exist_ok=True)
+        if not path.is_file():
+            continue
         if path != target:
             shutil.copyfile(path, target)
         made[name] = f"{target} ({checkpoint.content_hash(target)})"

@@ -1,4 +1,4 @@
-"""A seed -> a scene worth a postcard: kind of land, light, weather, season, and a camera that stands on free ground."""
+"""A seed -> a scene worth a postcard: land, light, weather, season, and a camera on free ground."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SHARES = (0.17, 0.21, 0.14, 0.12, 0.08, 0.06, 0.10, 0.12)
 
 
 def scene(seed: int) -> Scene:
-    """The scene of a seed; the same seed gives the same scene for ever. Views with no sky or no land are passed by."""
+    """The scene of a seed, the same for ever. Views with no sky or no land are passed by."""
     for attempt in range(8):
         made = propose(np.random.default_rng([seed, 20, attempt]))
         labels = render(made, PREVIEW_PX)[1]

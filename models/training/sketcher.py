@@ -1,4 +1,4 @@
-"""A view -> the sketch that a hand would have made of it: flat strokes, wrong edges, gaps, a palette's colours."""
+"""A view -> the sketch that a hand would have made of it: flat strokes, wrong edges, gaps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SMALLEST_SHARE = 0.004  # regions smaller than this are not worth a stroke
 def sketch(picture: np.ndarray, labels: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
     """(H, W, 3) uint8 and (H, W) labels -> (H, W, 4) uint8, alpha 0 where left unpainted.
 
-    strength: 0..1; at 0 every region has its own mean colour, at 1 mostly its material's palette colour, jittered.
+    strength: 0..1; at 0 a region has its own mean colour, at 1 mostly its palette colour, jittered.
     """
     height, width = labels.shape
     regions = simplify(labels, rng)
@@ -94,7 +94,7 @@ def bend(regions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def brush_like(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The region as a round brush would fill it: grown or shrunk, or only where strokes happened to pass."""
-    height, width = mask.shape
+    height = mask.shape[0]
     size = max(3, int(rng.uniform(3, 14) * height / 256))
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
     chance = rng.random()

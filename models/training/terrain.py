@@ -1,5 +1,5 @@
-"""The land of a scene: height, trees and material at every point. Units are kilometres; the camera stands at (0, 0)
-and looks along +y. Compiled by numba."""
+"""The land of a scene: height, trees and material at every point. Units are kilometres; the camera stands at
+(0, 0) and looks along +y. Compiled by numba."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def woods(s, x, y, h, slope):
 def tree_top(s, x, y, density):
     """(height in km of the crown over (x, y), 0 between trees; shade of that tree, 0..1)."""
     top, shade = 0.0, 0.5
-    cx, cy = int(math.floor(x / TREE_CELL)), int(math.floor(y / TREE_CELL))
+    cx, cy = math.floor(x / TREE_CELL), math.floor(y / TREE_CELL)
     for j in range(cy - 1, cy + 2):
         for i in range(cx - 1, cx + 2):
             if hash01(i, j, s.seed + 81) > density * 1.1:
@@ -119,24 +119,24 @@ def tree_top(s, x, y, density):
 
 @njit(**OPTIONS)
 def material(s, x, y, h, slope, grain):
-    """(label, how far into it 0..1) at a point; grain is noise in -1..1 at the size of the pixel there."""
+    """The label at a point; grain is noise in -1..1 at the size of the pixel there."""
     broad = fractal(x * 2.3, y * 2.3, 4, s.seed + 51)
     line = s.relief * (1.25 - 1.45 * s.snow) + 0.12 * s.relief * broad + 0.03 * grain * s.relief
     if h > line and slope < 0.95 + 0.25 * grain + 0.3 * s.snow:
-        return SNOW, smooth(line, line + 0.08 * s.relief, h)
+        return SNOW
     if slope > 0.78 + 0.22 * grain + 0.12 * broad:
-        return ROCK, 1.0
+        return ROCK
     if s.dunes > 0.5:
-        return SAND, 1.0
+        return SAND
     shore = h - s.water
     if shore < 0.0035 + 0.003 * broad + 0.0015 * grain:
-        return SAND if broad > -0.25 else ROCK, 1.0
+        return SAND if broad > -0.25 else ROCK
     density = woods(s, x, y, h, slope)
     if density > 0.5 + 0.35 * grain:
-        return AUTUMN if s.turning > 0.5 + 0.5 * grain + 0.3 * broad else FOREST, density
+        return AUTUMN if s.turning > 0.5 + 0.5 * grain + 0.3 * broad else FOREST
     dry = s.dryness * 1.5 - 0.55 + 0.5 * broad + 0.15 * grain
     if dry > 0.75:
-        return SAND, 1.0
+        return SAND
     if dry > 0.35:
-        return EARTH, 1.0
-    return (ROCK if h > s.relief * 0.8 + 0.1 * broad else GRASS), 1.0
+        return EARTH
+    return ROCK if h > s.relief * 0.8 + 0.1 * broad else GRASS

@@ -1,0 +1,61 @@
+"""Couplings: starts z and the pictures that a flow carries them to by Heun's method, kept in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from rich.progress import track
+from torch import Tensor
+
+from models import flow
+from models.flow import Condition
+from models.network import PainterNetwork
+from models.sampler import heun, uniform_times
+from models.training.teacher import to_tensors
+
+
+@dataclass
+class Couplings:
+    """z and picture: (N, 3, H, W) float16 of the same flow. Everything is indexed together."""
+
+    z: Tensor
+    picture: Tensor
+    condition: Condition
+
+    @classmethod
+    @torch.no_grad()
+    def make(
+        cls, network: PainterNetwork, batch: Callable[[], tuple[np.ndarray, ...]], *, batches: int, steps: int
+    ) -> Couplings:
+        """Carry the random starts of `batches` batches along the flow in `steps` steps of Heun's method."""
+        parts: list[tuple[Tensor, ...]] = []
+        for _ in track(range(batches), description="couplings"):
+            real, condition = to_tensors(batch())
+            z = flow.start(condition, torch.randn_like(real))
+            picture = heun(tangent(network, condition), z, uniform_times(steps)).clamp(-1, 1)
+            parts.append((z.half(), picture.half(), *condition))
+        z, picture, *condition = (torch.cat(part) for part in zip(*parts, strict=True))
+        return cls(z, picture, Condition(*condition))
+
+    def draw(self, count: int) -> tuple[Tensor, Tensor, Condition]:
+        """(z, picture, condition) of `count` random couplings, half of them mirrored."""
+        rows = torch.randint(len(self.z), (count,))
+        z, picture, condition = self.z[rows].float(), self.picture[rows].float(), self.condition.rows(rows)
+        if torch.rand(()) < 0.5:
+            z, picture = z.flip(3), picture.flip(3)
+            condition = condition._replace(sketch=condition.sketch.flip(3), alpha=condition.alpha.flip(3))
+        return z, picture, condition
+
+
+def tangent(network: PainterNetwork, condition: Condition):
+    """The network as a sampler's model: the tangent's prediction, whatever the step."""
+
+    def model(x: Tensor, t: float, step: float) -> Tensor:
+        times = torch.full((len(x),), t)
+        with torch.autocast("cpu", torch.bfloat16):
+            return flow.denoise(network, x, condition, times, torch.zeros_like(times)).float()
+
+    return model

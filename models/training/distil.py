@@ -1,0 +1,92 @@
+"""Stage 3, distil: one network for one, two and four steps of the straightened flow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models import flow
+from models.checkpoint import save
+from models.flow import Condition
+from models.network import PainterNetwork
+from models.training.couplings import Couplings
+from models.training.critic import pyramid_loss
+from models.training.grids import save_grid
+from models.training.reflow import HEUN_STEPS
+from models.training.run import Run, follow, learning_rate, set_rate
+from models.training.teacher import to_tensors
+
+RATE = 4e-4
+EMA_DECAY = 0.999
+STEP_COUNTS = (1, 2, 4)
+BOOTSTRAP_SHARE = 1 / 8  # of a batch that learns a long step from two short ones (Frans et al. 2024)
+LEVELS = (2.0, 1.5, 1.0, 1.0, 1.0)  # of the pyramid, fine levels first: plain L2 blurs
+
+
+def step_times(count: int) -> tuple[Tensor, Tensor]:
+    """(t, step), (B,) each: a time that a sampler of 1, 2 or 4 steps visits, and the length of its step."""
+    steps = torch.tensor(STEP_COUNTS)[torch.randint(len(STEP_COUNTS), (count,))]
+    index = (torch.rand(count) * steps).long()
+    return 1 - index / steps, 1 / steps
+
+
+def train(
+    batch: Callable[[], tuple[np.ndarray, ...]],
+    flow_network: PainterNetwork,
+    folder: Path,
+    *,
+    steps: int,
+    batch_size: int,
+    coupled_batches: int,
+) -> PainterNetwork:
+    """Distil `flow_network`; returns the averaged student and writes student.safetensors in `folder`."""
+    network = deepcopy(flow_network).to(memory_format=torch.channels_last).requires_grad_(True)
+    average = deepcopy(network).requires_grad_(False)
+    optimizer = torch.optim.AdamW(
+        network.parameters(), RATE, betas=(0.9, 0.99), weight_decay=0.01, fused=True
+    )
+    run = Run(folder, {"network": network, "average": average, "optimizer": optimizer}, steps, batch_size)
+    if run.step < steps:
+        couplings = Couplings.make(flow_network, batch, batches=coupled_batches, steps=HEUN_STEPS)
+    shown = to_tensors(batch())
+    short = max(1, int(batch_size * BOOTSTRAP_SHARE))
+    for step in run.steps(lambda done: save_grid(folder / f"grid-{done:07d}.png", average, *shown)):
+        z, picture, condition = couplings.draw(batch_size)
+        t, length = step_times(batch_size)
+        x_t = flow.interpolate(picture, z, t)
+        target = picture.clone()
+        target[:short] = two_steps(
+            average, x_t[:short], condition.rows(slice(short)), t[:short], length[:short]
+        )
+        with torch.autocast("cpu", torch.bfloat16):
+            predicted = flow.denoise(network, x_t, condition, t, length).float()
+        loss = pyramid_loss(predicted, target, LEVELS)
+        set_rate(optimizer, learning_rate(step, steps, RATE))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        follow(average, network, EMA_DECAY, step)
+        run.note(loss=loss.item())
+    save(folder / "student.safetensors", average.state_dict(), average.config.as_dict(), dtype=torch.bfloat16)
+    return average
+
+
+@torch.no_grad()
+def two_steps(network: PainterNetwork, x: Tensor, condition: Condition, t: Tensor, length: Tensor) -> Tensor:
+    """The picture at which two half steps point: what one step of the whole length shall predict."""
+    half = length / 2
+    with torch.autocast("cpu", torch.bfloat16):
+        first = flow.denoise(network, x, condition, t, half).float()
+    slope = flow.velocity(x, first, t)
+    middle = x - flow.column(half) * slope
+    left = t - half
+    with torch.autocast("cpu", torch.bfloat16):
+        second = flow.denoise(network, middle, condition, left, half).float()
+    mean = (slope + flow.velocity(middle, second, left)) / 2
+    return (x - flow.column(t) * mean).clamp(-1, 1)

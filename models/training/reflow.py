@@ -1,0 +1,74 @@
+"""Stage 2, reflow: the flow learnt anew on its own couplings: paths straighten (Liu et al. 2022)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models import flow
+from models.checkpoint import save
+from models.flow import Condition
+from models.network import PainterNetwork
+from models.training.couplings import Couplings
+from models.training.grids import save_grid
+from models.training.run import Run, follow, learning_rate, set_rate
+from models.training.teacher import to_tensors
+
+RATE = 4e-4
+EMA_DECAY = 0.999
+HEUN_STEPS = 16
+REAL_SHARE = 0.5  # of each batch that are real pairs, so that the flow does not drift from the data
+
+
+def end_heavy_times(count: int) -> Tensor:
+    """(B,) times with more at both ends: the arcsine density (Lee et al. 2024, improved reflow)."""
+    return (0.5 - 0.5 * torch.cos(torch.pi * torch.rand(count))).clamp(flow.MIN_TIME, 1)
+
+
+def train(
+    batch: Callable[[], tuple[np.ndarray, ...]],
+    teacher: PainterNetwork,
+    folder: Path,
+    *,
+    steps: int,
+    batch_size: int,
+    coupled_batches: int,
+) -> PainterNetwork:
+    """Straighten `teacher`; returns the averaged network and writes reflow.safetensors in `folder`."""
+    network = deepcopy(teacher).to(memory_format=torch.channels_last).requires_grad_(True)
+    average = deepcopy(network).requires_grad_(False)
+    optimizer = torch.optim.AdamW(
+        network.parameters(), RATE, betas=(0.9, 0.99), weight_decay=0.01, fused=True
+    )
+    run = Run(folder, {"network": network, "average": average, "optimizer": optimizer}, steps, batch_size)
+    if run.step < steps:
+        couplings = Couplings.make(teacher, batch, batches=coupled_batches, steps=HEUN_STEPS)
+    shown = to_tensors(batch())
+    real_count = int(batch_size * REAL_SHARE)
+    for step in run.steps(lambda done: save_grid(folder / f"grid-{done:07d}.png", average, *shown)):
+        real, real_condition = to_tensors(batch())
+        real, real_condition = real[:real_count], real_condition.rows(slice(real_count))
+        z, picture, condition = couplings.draw(batch_size - real_count)
+        z = torch.cat((flow.start(real_condition, torch.randn_like(real)), z))
+        picture = torch.cat((real, picture))
+        condition = Condition(*(torch.cat(pair) for pair in zip(real_condition, condition, strict=True)))
+        t = end_heavy_times(len(picture))
+        x_t = flow.interpolate(picture, z, t)
+        with torch.autocast("cpu", torch.bfloat16):
+            predicted = flow.denoise(network, x_t, condition, t, t * torch.rand_like(t))
+        each = flow.velocity_loss(predicted.float(), picture, t)
+        loss = (each / each.detach().clamp_min(1e-3)).mean()  # every sample pulls alike, easy or hard
+        set_rate(optimizer, learning_rate(step, steps, RATE))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        follow(average, network, EMA_DECAY, step)
+        run.note(real=each[:real_count].mean().item(), coupled=each[real_count:].mean().item())
+    save(folder / "reflow.safetensors", average.state_dict(), average.config.as_dict(), dtype=torch.bfloat16)
+    return average
