@@ -1,8 +1,9 @@
 """Fused operations, one signature each: Triton on CUDA tensors, plain torch everywhere else.
 
-Each op lives in a file of its own with its kernel, launcher, cost and one dispatching function; `reference` holds
-every op in plain torch. Importing this package imports torch and nothing more; an op's file imports triton if it
-is there. Another package of this import name exists, which `transformers` probes for by version: this has none.
+Each op lives in a file of its own with its kernel, launcher, cost and one dispatching function; `reference`
+holds every op in plain torch. Importing this package imports torch and nothing more; an op's file imports
+triton if it is there. Another package of this import name exists, which `transformers` probes for by
+version: this has none.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def active(tensor: Tensor) -> str:
 
 
 def interpreted() -> bool:
-    """Whether Triton kernels run in its interpreter, on CPU tensors: set before they are imported, or never."""
+    """Whether Triton runs in its interpreter, on CPU tensors: set before its kernels are imported."""
     return os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "yes", "on", "y")
 
 
@@ -65,7 +66,9 @@ def why_not_triton(device: torch.device) -> str:
         return MISSING
     if device.type == "cuda" or interpreted():
         return ""
-    return f"they need a CUDA tensor, this one is on {device.type} (TRITON_INTERPRET=1 runs them there, slowly)"
+    return (
+        f"they need a CUDA tensor, this one is on {device.type} (TRITON_INTERPRET=1 runs them there, slowly)"
+    )
 
 
 def describe() -> dict[str, str | bool]:

@@ -45,12 +45,22 @@ class Launch:
             self.kernel[self.grid](*self.args, **self.constants, **options)
 
 
-def register(schema: str, run: Callable, fake: Callable) -> Callable:
+def register(schema: str, plan: Callable, fake: Callable) -> Callable:
     """Define `flowbrush::<schema>` for CPU and CUDA tensors and for shapes alone; returns the callable op.
 
-    `torch.compile`, CUDA graphs and meta tensors then see one op. It has no backward: see kernels.active.
+    plan: from the op's arguments, the launches and the result that they fill. fake: the result without
+    values. `torch.compile`, CUDA graphs and meta tensors then see one op. It has no backward: see
+    kernels.active.
     """
     name = schema.split("(")[0]
+    silent = schema.endswith("-> ()")
+
+    def run(*args):
+        launches, out = plan(*args)
+        for launch in launches:
+            launch.run()
+        return None if silent else out
+
     LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
     for key in ("CPU", "CUDA"):
         LIBRARY.impl(name, run, key)

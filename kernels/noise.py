@@ -1,8 +1,8 @@
 """Counter-based noise anchored to the canvas: a function of (seed, position, channel) and of nothing else.
 
-Philox4x32-10 with the seed as key and the counter (x, y, channel // 4, 0); Box-Muller turns its four words into
-the normal values of four channels. So any crop equals the crop of the whole, and two canvases, or two devices,
-have the same noise at the same place.
+Philox4x32-10 with the seed as key and the counter (x, y, channel // 4, 0); Box-Muller turns its four words
+into the normal values of four channels. So any crop equals the crop of the whole, and two canvases, or two
+devices, have the same noise at the same place.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ def normal(
     seed: any integer, taken modulo 2^64. Raises ValueError for positions outside 0..2^20.
     """
     if max(x0 + width, y0 + height) > MAX_POSITION:
-        raise ValueError(f"noise ends at canvas position {MAX_POSITION}: {x0},{y0} +{width}x{height} is past it")
+        raise ValueError(
+            f"noise ends at canvas position {MAX_POSITION}: {x0},{y0} +{width}x{height} is past it"
+        )
     out = torch.empty((channels, height, width), dtype=dtype, device=device)
     return normal_(out, anchor(seed, x0=x0, y0=y0, device=device))
 
@@ -92,9 +94,9 @@ def philox(seed, x, y, block):
 def box_muller(first, second):
     """Two words -> two normal values in float32.
 
-    The angle is cut into the nearest quarter turn and a rest within an eighth, where short series reach the last
-    bit of float32 (minimax coefficients as in Cephes sinf and cosf); the library's cosine keeps a slow path for
-    huge angles, which costs registers.
+    The angle is cut into the nearest quarter turn and a rest within an eighth, where short series reach the
+    last bit of float32 (minimax coefficients as in Cephes sinf and cosf); the library's cosine keeps a slow
+    path for huge angles, which costs registers.
     """
     radius = tl.sqrt_rn(-2.0 * tl.log(((first >> 8) + 1).to(tl.float32) * 5.9604644775390625e-08))
     turn = second >> 8
@@ -139,9 +141,4 @@ def plan(out: Tensor, anchor: Tensor) -> tuple[list[Launch], Tensor]:
     return [Launch(normal_kernel, grid, args, {"BLOCK": BLOCK})], out
 
 
-def run(out: Tensor, anchor: Tensor) -> None:
-    for launch in plan(out, anchor)[0]:
-        launch.run()
-
-
-OP = register("normal_(Tensor(a!) out, Tensor anchor) -> ()", run, lambda out, anchor: None)
+OP = register("normal_(Tensor(a!) out, Tensor anchor) -> ()", plan, lambda out, anchor: None)

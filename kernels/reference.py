@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 WORD = 0xFFFFFFFF
@@ -22,7 +23,7 @@ BAND_POSITIONS = 1 << 18  # Box-Muller works on so many: few parallel regions, e
 def philox(seed: int, counter: Sequence[Tensor]) -> list[Tensor]:
     """Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3").
 
-    seed: the 64-bit key. counter: four int64 tensors of 32-bit words, broadcastable. Returns four such tensors.
+    seed: the 64-bit key. counter: four int64 tensors of 32-bit words, broadcastable. Returns four such.
     """
     key = [seed & WORD, (seed >> 32) & WORD]
     c0, c1, c2, c3 = counter
@@ -36,9 +37,9 @@ def philox(seed: int, counter: Sequence[Tensor]) -> list[Tensor]:
 
 
 def box_muller(bits: Tensor) -> list[Tensor]:
-    """(4, ...) words -> four standard normal values in float64 (Box and Muller 1958), from 24 bits of each word.
+    """(4, ...) words -> four standard normal values in float64 (Box and Muller 1958), 24 bits from each word.
 
-    24 bits, because float32 holds them exactly: a kernel and this function then start from the same numbers.
+    24 bits, because float32 holds them exactly: a kernel and this function start from the same numbers.
     """
     bits = bits >> 8
     radius = (bits[::2] + 1).double().mul_(2.0**-24).log_().mul_(-2).sqrt_()
@@ -65,3 +66,136 @@ def normal_(out: Tensor, anchor: Tensor) -> Tensor:
             for lane, value in enumerate(box_muller(bits)[: channels - 4 * block]):
                 out[4 * block + lane, top : top + bits.shape[1]] = value
     return out
+
+
+def wide(x: Tensor) -> Tensor:
+    """float64 stays; everything else becomes float32."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def paper_in(
+    paper: Tensor,
+    strength: float | Tensor,
+    noise: Tensor,
+    dtype: torch.dtype,
+    memory_format: torch.memory_format = torch.channels_last,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(H, W, 4) uint8 and (1, 3, H, W) noise -> start, sketch, alpha: see kernels.paper.paper_in."""
+    work = torch.float64 if dtype == torch.float64 else torch.float32
+    planes = torch.empty((1, 4, *paper.shape[:2]), dtype=work, device=paper.device)
+    planes[0].copy_(paper.permute(2, 0, 1))
+    sketch, alpha = planes[:, :3], planes[:, 3:].mul_(1 / 255)
+    sketch.mul_(1 / 127.5).sub_(1).mul_(alpha)
+    keep = 1 - strength  # how much of an opaque stroke is kept
+    start = (alpha * keep).neg_().add_(1) * noise.to(work)
+    start = (
+        start.addcmul_(sketch, keep.to(work)) if isinstance(keep, Tensor) else start.add_(sketch, alpha=keep)
+    )
+    return tuple(part.to(dtype, memory_format=memory_format) for part in (start, sketch, alpha))
+
+
+def picture_out(picture: Tensor) -> Tensor:
+    """(1, 3, H, W) in [-1, 1] -> (H, W, 3) uint8, halves rounded up, values outside clamped."""
+    x = wide(picture[0])
+    levels = torch.add(torch.tensor(128.0, dtype=x.dtype, device=x.device), x, alpha=127.5)
+    return levels.clamp_(0, 255).byte().permute(1, 2, 0).contiguous()
+
+
+def group_norm_silu(
+    x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float = 1e-5, silu: bool = True
+) -> Tensor:
+    y = F.group_norm(wide(x), groups, wide(weight), wide(bias), eps)
+    return (F.silu(y) if silu else y).to(x.dtype)
+
+
+def glu(x: Tensor, activation: str, gate_first: bool = False) -> Tensor:
+    value, gate = wide(x).chunk(2, dim=-1)
+    if gate_first:
+        value, gate = gate, value
+    return (value * ACTIVATIONS[activation](gate)).to(x.dtype)
+
+
+def linear_glu(
+    x: Tensor, weight: Tensor, bias: Tensor | None, activation: str, gate_first: bool = False
+) -> Tensor:
+    y = F.linear(wide(x), wide(weight), None if bias is None else wide(bias))
+    return glu(y, activation, gate_first).to(x.dtype)
+
+
+def conv3x3(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    skip: Tensor | None = None,
+    activation: str = "none",
+    stride: int = 1,
+) -> Tensor:
+    y = F.conv2d(wide(x), wide(weight), None if bias is None else wide(bias), stride, padding=1)
+    if skip is not None:
+        y = y + wide(skip)
+    y = ACTIVATIONS[activation](y).to(x.dtype)
+    return y.contiguous(memory_format=torch.channels_last)
+
+
+def gate_norm_modulate(
+    x: Tensor, y: Tensor, gate: Tensor, scale: Tensor, shift: Tensor | None, norm: str, eps: float
+) -> tuple[Tensor, Tensor]:
+    """x, y (B, T, D); gate, scale, shift (B, D). The norm sees the sum before it is rounded."""
+    total = wide(x) + wide(gate)[:, None] * wide(y)
+    size = total.shape[-1:]
+    h = F.layer_norm(total, size, eps=eps) if norm == "layer" else F.rms_norm(total, size, eps=eps)
+    h = h * (1 + wide(scale)[:, None])
+    if shift is not None:
+        h = h + wide(shift)[:, None]
+    return total.to(x.dtype), h.to(x.dtype)
+
+
+def norm_rotary(
+    qkv: Tensor, weight: Tensor, cos: Tensor, sin: Tensor, eps: float, interleaved: bool
+) -> tuple[Tensor, Tensor]:
+    """qkv (B, T, 3, H, D); weight (2, D); cos, sin (T, D / 2) -> query and key (B, T, H, D)."""
+    x = wide(qkv[:, :, :2])
+    x = F.rms_norm(x, x.shape[-1:], eps=eps) * wide(weight)[:, None]
+    first, second = (x[..., ::2], x[..., 1::2]) if interleaved else x.chunk(2, dim=-1)
+    cos, sin = (table[:, None, None].to(x.dtype) for table in (cos, sin))
+    turned = first * cos - second * sin, first * sin + second * cos
+    out = torch.stack(turned, -1).flatten(-2) if interleaved else torch.cat(turned, -1)
+    query, key = out.to(qkv.dtype).unbind(2)
+    return query.contiguous(), key.contiguous()
+
+
+def add_layer_norm(
+    x: Tensor, residual: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5
+) -> tuple[Tensor, Tensor]:
+    total = wide(x) + wide(residual)
+    h = F.layer_norm(total, total.shape[-1:], wide(weight), wide(bias), eps)
+    return total.to(x.dtype), h.to(x.dtype)
+
+
+def flow_step(x: Tensor, velocity: Tensor, dt: float | Tensor) -> Tensor:
+    step = dt.to(wide(x).dtype) if isinstance(dt, Tensor) else dt
+    return (wide(x) + wide(velocity) * step).to(x.dtype)
+
+
+def composite_(base: Tensor, patch: Tensor, x0: int, y0: int, feather_px: int) -> Tensor:
+    """base (H, W, C), patch (h, w, C) laid at column x0, row y0: see kernels.composite.composite_."""
+    height, width = patch.shape[:2]
+    target = base[y0 : y0 + height, x0 : x0 + width]
+    work = wide(target)
+    down = ramp(height, feather_px, y0 > 0, y0 + height < base.shape[0], work)
+    across = ramp(width, feather_px, x0 > 0, x0 + width < base.shape[1], work)
+    weight = down[:, None, None] * across[None, :, None]
+    mixed = work * (1 - weight) + wide(patch) * weight
+    target.copy_(mixed.add_(0.5) if base.dtype == torch.uint8 else mixed)
+    return base
+
+
+def ramp(length: int, feather_px: int, low: bool, high: bool, like: Tensor) -> Tensor:
+    """(length,) weights that rise from 1 / (feather_px + 1) to 1 over feather_px, at the ends asked for."""
+    i = torch.arange(1, length + 1, device=like.device, dtype=like.dtype)
+    far = torch.full_like(i, feather_px + 1)
+    near = torch.minimum(i if low else far, length + 1 - i if high else far)
+    return near.div_(feather_px + 1).clamp_(max=1)
+
+
+ACTIVATIONS = {"none": lambda x: x, "relu": F.relu, "silu": F.silu, "gelu": F.gelu}
