@@ -49,6 +49,11 @@ class Case:
     inputs: Callable[..., tuple]
     served: tuple[tuple[tuple[int, ...], torch.dtype, dict], ...] = field(repr=False)
     bandwidth: bool = True
+    counted: tuple[str, ...] = ()  # the options that change the cost
+
+    def cost(self, shape: tuple[int, ...], dtype: torch.dtype, options: dict) -> tuple[int, int]:
+        """(FLOPs, bytes) of one call."""
+        return self.module.cost(shape, dtype, **{k: v for k, v in options.items() if k in self.counted})
 
 
 def maker(device: str = "cpu", seed: int = 0) -> Make:
@@ -239,6 +244,7 @@ CASES = {
             + serve([(1, 64, 512, 512, 3), (1, 64, 64, 64, 4)], HALF, skipped=False, activation="none")
             + serve([(1, 64, 512, 512, 64)], HALF, skipped=False, activation="none", stride=2)
             + serve([(1, 48, 128, 128, 48), (1, 96, 64, 64, 96), (1, 160, 32, 32, 160)], HALF, FULL),
+            counted=("skipped", "stride"),
         ),
         Case(
             "gate_norm_modulate",

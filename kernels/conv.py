@@ -38,12 +38,14 @@ def conv3x3(
     return chosen(x, weight, bias, skip, activation, stride)
 
 
-def cost(shape: tuple[int, int, int, int, int], dtype: torch.dtype) -> tuple[int, int]:
-    """(FLOPs, bytes) of one call at stride 1 with a skip; shape: (N, C, H, W, O)."""
+def cost(
+    shape: tuple[int, int, int, int, int], dtype: torch.dtype, *, skipped: bool = True, stride: int = 1
+) -> tuple[int, int]:
+    """(FLOPs, bytes) of one call; shape: (N, C, H, W, O)."""
     count, inputs, height, width, outputs = shape
-    pixels = count * height * width
-    values = pixels * (inputs + 2 * outputs) + outputs * (9 * inputs + 1)
-    return 18 * pixels * inputs * outputs + 3 * pixels * outputs, values * dtype.itemsize
+    pixels = count * ceil_div(height, stride) * ceil_div(width, stride)
+    values = count * height * width * inputs + pixels * outputs * (1 + skipped) + outputs * (9 * inputs + 1)
+    return 18 * pixels * inputs * outputs + (2 + skipped) * pixels * outputs, values * dtype.itemsize
 
 
 @jit
@@ -165,10 +167,10 @@ class PackedConv3x3:
         """x: (N, C, H, W) channels-last, of the weights' dtype; skip: (N, O, H, W)."""
         if self.packed is None or torch.is_grad_enabled():
             return conv3x3(x, self.weight, self.bias, skip=skip, activation=self.activation)
-        after = (self.activation, [], "")
         if skip is None:
-            return ONEDNN(x, self.packed, self.bias, *WINDOW, *after)
-        return ONEDNN.binary(x, skip, self.packed, self.bias, *WINDOW, "add", 1.0, *after)
+            return ONEDNN(x, self.packed, self.bias, *WINDOW, self.activation, [], "")
+        after = None if self.activation == "none" else self.activation
+        return ONEDNN.binary(x, skip, self.packed, self.bias, *WINDOW, "add", 1.0, after, [], "")
 
 
 WINDOW = ([1, 1], [1, 1], [1, 1], 1)  # margins, strides, dilations, groups

@@ -1,4 +1,4 @@
-"""The Triton kernels in Triton's interpreter: tests/interpreted in a process of its own, one row here a file."""
+"""The Triton kernels in Triton's interpreter: tests/interpreted in a process of its own."""
 
 import os
 import subprocess

@@ -76,7 +76,7 @@ def test_positions_reach_two_to_the_twenty():
     assert corner.isfinite().all()
     assert torch.equal(corner[:, 1:], noise.normal(2, height=3, width=4, x0=end - 4, y0=end - 3))
     for bad in ({"x0": -1}, {"y0": -1}, {"x0": end - 3}, {"y0": end + 1}):
-        with pytest.raises(ValueError, match="anchored at|ends at"):
+        with pytest.raises(ValueError, match=r"anchored at|ends at"):
             noise.normal(2, height=4, width=4, **bad)
 
 

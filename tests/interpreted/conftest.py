@@ -1,4 +1,4 @@
-"""Tests that run the Triton kernels themselves: natively on a GPU, or, with TRITON_INTERPRET=1, on CPU tensors.
+"""Tests that run the Triton kernels themselves: natively on a GPU, or with TRITON_INTERPRET=1 on a CPU.
 
 The interpreter is chosen before the kernels are imported, for a whole process. So these are collected only
 where they can run; tests/test_kernels_interpreted.py starts a process for them.

@@ -32,7 +32,11 @@ RAGGED = {
         ((1, 70, 6, 5, 4), {"skipped": False, "activation": "none"}),
         ((1, 8, 9, 12, 8), {"stride": 2}),
     ],
-    "gate_norm_modulate": [((1, 3, 7), {}), ((2, 5, 100), {"norm": "rms", "shifted": False}), ((1, 2, 1536), {})],
+    "gate_norm_modulate": [
+        ((1, 3, 7), {}),
+        ((2, 5, 100), {"norm": "rms", "shifted": False}),
+        ((1, 2, 1536), {}),
+    ],
     "norm_rotary": [
         ((1, 5, 3, 8), {}),
         ((2, 7, 2, 24), {"interleaved": False}),

@@ -3,8 +3,21 @@
 import pytest
 import torch
 
-from kernels import composite, conv, flowstep, glu, groupnorm, layernorm, linear_glu, modulate, noise, paper
-from kernels import picture, reference, rotary
+from kernels import (
+    composite,
+    conv,
+    flowstep,
+    glu,
+    groupnorm,
+    layernorm,
+    linear_glu,
+    modulate,
+    noise,
+    paper,
+    picture,
+    reference,
+    rotary,
+)
 from kernels.cases import CASES, maker
 
 

@@ -1,0 +1,164 @@
+"""Which implementation runs, and that the package does with little: no triton, no GPU, another `kernels`."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import kernels
+from kernels import glu, groupnorm, noise, paper
+from kernels.cases import CASES, call, copied, maker
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(code: str) -> str:
+    """What a fresh interpreter prints, with the repository root first on its path."""
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{code}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture(autouse=True)
+def choice():
+    yield
+    kernels.use("auto")
+
+
+def test_use_returns_the_choice_before():
+    assert kernels.use("reference") == "auto"
+    assert kernels.use("auto") == "reference"
+    with pytest.raises(ValueError, match="auto, reference, triton"):
+        kernels.use("cuda")
+
+
+def test_auto_goes_by_device():
+    x = torch.zeros(2)
+    assert kernels.active(x) == "reference"
+    assert kernels.active(x.to("meta")) == "triton"
+    kernels.use("reference")
+    assert kernels.active(x.to("meta")) == "reference"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="here triton can run")
+def test_explicit_triton_says_why_it_cannot_run():
+    with pytest.raises(RuntimeError, match=r"triton.*(CUDA tensor|imported)"):
+        kernels.use("triton")
+    assert kernels.describe()["choice"] == "auto"
+
+
+def test_triton_absent():
+    """Everything works on the reference where triton cannot be imported."""
+    code = """
+import torch
+sys.modules["triton"] = None
+import kernels
+from kernels.cases import CASES, call, maker
+for case in CASES.values():
+    shape = tuple(min(side, 64) for side in case.served[0][0])
+    out = call(case.reference, case.inputs(maker(), shape, torch.float32))
+    assert all(part.float().isfinite().all() for part in out), case.name
+from kernels.groupnorm import group_norm_silu
+x = torch.randn(1, 8, 4, 4, requires_grad=True)
+group_norm_silu(x, 2, torch.ones(8), torch.zeros(8)).sum().backward()
+assert x.grad is not None
+try:
+    kernels.use("triton")
+except RuntimeError as error:
+    print(error)
+"""
+    assert "triton cannot be imported" in run(code)
+
+
+def test_import_is_cheap_and_keeps_its_walls():
+    out = run("import kernels; print(*sorted({name.split('.')[0] for name in sys.modules}))").split()
+    assert not {"triton", "pygame", "models", "renderer", "diffusers"} & set(out)
+    code = "import kernels.cases; print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    assert not {"pygame", "models", "renderer", "diffusers"} & set(run(code).split())
+    assert not hasattr(kernels, "__version__")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("package", ["transformers", "diffusers"])
+def test_the_other_kernels_package_is_not_us(package):
+    """`transformers` probes for a package of this name; ours first on the path must not be taken for it."""
+    pytest.importorskip(package)
+    names = {
+        "transformers": "CLIPTextModel, AutoTokenizer",
+        "diffusers": "UNet2DConditionModel, AutoencoderTiny",
+    }
+    assert run(f"from {package} import {names[package]}\nimport kernels; print(kernels.CHOICES[0])") == "auto"
+
+
+@pytest.mark.parametrize("name", list(CASES))
+def test_meta_tensors_see_one_op(name):
+    """Shapes alone run through the op that CUDA would run, and have the reference's shapes and dtypes."""
+    case = CASES[name]
+    shape, dtype, options = case.served[-1]
+    out = call(case.module.OP, case.inputs(maker("meta"), shape, dtype, **options))
+    small = tuple(side if side < 64 else 64 for side in shape)
+    arguments = case.inputs(maker(), small, dtype, **options)
+    real = call(case.reference, copied(arguments))
+    if name == "composite_":
+        assert out[0].dtype == dtype
+        return
+    fake = call(case.module.OP, case.inputs(maker("meta"), small, dtype, **options))
+    assert [(t.shape, t.dtype) for t in fake] == [(t.shape, t.dtype) for t in real]
+
+
+def test_compiled_graph_holds_one_op():
+    graphs = []
+
+    def keep(graph, inputs):
+        graphs.append(graph)
+        return graph
+
+    x = torch.zeros(3, 8, device="meta")
+    torch.compile(lambda x: glu.glu(x, "silu"), backend=keep)(x)
+    targets = [str(node.target) for node in graphs[0].graph.nodes if node.op == "call_function"]
+    assert targets == ["flowbrush.glu.default"]
+
+
+def test_gradients_take_the_reference():
+    x = torch.randn(1, 8, 3, 3, requires_grad=True)
+    assert kernels.active(x) == "reference"
+    groupnorm.group_norm_silu(x, 4, torch.ones(8), torch.zeros(8)).sum().backward()
+    assert x.grad.isfinite().all()
+
+
+def test_bad_arguments_are_named():
+    x = torch.zeros(1, 6, 4, 4)
+    with pytest.raises(ValueError, match="4 groups do not divide 6"):
+        groupnorm.group_norm_silu(x, 4, x[0, :, 0, 0], x[0, :, 0, 0])
+    with pytest.raises(ValueError, match="gelu or silu, not 'relu'"):
+        glu.glu(x, "relu")
+    with pytest.raises(ValueError, match="two equal halves, not 5"):
+        glu.glu(torch.zeros(5), "silu")
+    sheet = torch.zeros(4, 4, 4, dtype=torch.uint8)
+    for both in ({}, {"noise": torch.zeros(1, 3, 4, 4), "anchor": noise.anchor(0)}):
+        with pytest.raises(ValueError, match="either noise or an anchor"):
+            paper.paper_in(sheet, 0.5, **both)
+
+
+@pytest.mark.parametrize("name", list(CASES))
+def test_cost_counts_at_least_what_goes_in_and_out(name):
+    """Bytes of the cost function are those of the tensors that the op must touch, within a third."""
+    case = CASES[name]
+    for shape, dtype, options in case.served:
+        flops, size = case.cost(shape, dtype, options)
+        arguments = case.inputs(maker("meta"), shape, dtype, **options)
+        out = call(case.module.OP, arguments)
+        tensors = [t for t in (*arguments, *out) if isinstance(t, torch.Tensor)]
+        if name == "composite_":  # only the patch's place in the base is touched, read and written
+            touched = 3 * arguments[1].nbytes
+        elif name == "normal":
+            touched = arguments[0].nbytes
+        elif name == "norm_rotary":  # the value part of the packed product stays where it is
+            touched = sum(t.nbytes for t in tensors) - arguments[0].nbytes // 3
+        else:
+            touched = sum(t.nbytes for t in tensors)
+        assert flops > 0
+        assert 0.66 * touched <= size <= 1.6 * touched, (shape, size, touched)
