@@ -12,16 +12,19 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 RESIDUAL_STD = 0.4  # standard deviation of picture minus sketch over the training views, both in [-1, 1]
+CELL_PX = 4
 MIN_TIME = 0.02  # times below this are not asked of the network: the velocity divides by t
 
 
 class Condition(NamedTuple):
     """What the painter knows besides the noisy picture.
 
-    sketch: (B, 3, H, W), colour times alpha. alpha: (B, 1, H, W). strength: (B,). mood: (B, axes) in [0, 1].
+    sketch: (B, 3, H, W), colour times alpha. alpha: (B, 1, H, W). Both are softened. strength: (B,).
+    mood: (B, axes) in [0, 1].
     """
 
     sketch: Tensor
@@ -35,6 +38,16 @@ class Condition(NamedTuple):
 
 Network = Callable[[Tensor, Condition, Tensor, Tensor], Tensor]
 """(residual, condition, t, step) -> (B, 3, H, W), of about unit variance."""
+
+
+def soften(paint: Tensor) -> Tensor:
+    """(B, C, H, W) -> the same shape at a quarter of the detail: a mean over cells of 4 px, bilinear between.
+
+    The picture is told as a residual on the sketch. A stroke's hard edge would have to be taken back to the
+    last digit by a network that works on such cells, and shows as a halo; a soft edge does not.
+    """
+    small = F.avg_pool2d(paint, CELL_PX)
+    return F.interpolate(small, scale_factor=CELL_PX, mode="bilinear", align_corners=False)
 
 
 def column(values: Tensor) -> Tensor:

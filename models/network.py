@@ -120,8 +120,9 @@ class PainterNetwork(nn.Module):
         """Upper bound of how far a change of input reaches in the output, from the layers alone."""
         b = self.config.blocks
         fine, middle, coarse = b[0] + b[4] + 1, 1 + b[1] + b[3], 1 + b[2]
-        # a cell of 16 px blurs what falls in it: pooling and enlarging add less than one coarse cell
-        return fine * PATCH_PX + middle * 2 * PATCH_PX + coarse * 4 * PATCH_PX + 4 * PATCH_PX
+        # a cell of 16 px blurs what falls in it: pooling and enlarging add less than one coarse cell, and the
+        # softened sketch reaches two fine cells further than the paper
+        return (fine + 2 * middle + 4 * coarse + 4 + 2) * PATCH_PX
 
     def gflop(self, height_px: int, width_px: int) -> float:
         """Counted multiply-adds, times two, of one evaluation, in 1e9; convolutions only."""

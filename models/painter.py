@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from kernels.noise import normal
-from models import prompt
+from models import flow, prompt
 from models.api import Frame, ModelCard, ModelError, Request, check_size
 from models.checkpoint import content_hash
 from models.checkpoint import load as load_checkpoint
@@ -163,11 +163,11 @@ def split(paper: np.ndarray) -> Tensor:
 
 
 def paint_of(planes: Tensor) -> Tensor:
-    """(4, H, W) uint8 -> (1, 4, H, W) float32: colour in [-1, 1] times alpha, and alpha in [0, 1]."""
+    """(4, H, W) uint8 -> (1, 4, H, W) float32, softened: colour in [-1, 1] times alpha, and alpha."""
     paint = planes.float()
     paint[3:].mul_(1 / 255)
     paint[:3].mul_(1 / 127.5).sub_(1).mul_(paint[3:])
-    return paint[None]
+    return flow.soften(paint[None])
 
 
 def choose_body(network: PainterNetwork, device: torch.device, dtype: str | None) -> tuple[Body, str]:

@@ -118,7 +118,8 @@ def test_adapter_samples_the_flow(paper, steps):
     pixels = torch.from_numpy(paper.copy()).permute(2, 0, 1)[None].float()
     alpha = pixels[:, 3:] / 255
     mood = torch.tensor([DEFAULT_MOOD])
-    condition = Condition((pixels[:, :3] / 127.5 - 1) * alpha, alpha, torch.tensor([0.7]), mood)
+    paint = flow.soften(torch.cat(((pixels[:, :3] / 127.5 - 1) * alpha, alpha), 1))
+    condition = Condition(paint[:, :3], paint[:, 3:], torch.tensor([0.7]), mood)
     z = flow.start(condition, normal(2, height=SIDE, width=SIDE)[None])
 
     def network(x, t, step):

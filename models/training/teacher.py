@@ -29,7 +29,8 @@ def to_tensors(batch: tuple[np.ndarray, ...]) -> tuple[Tensor, Condition]:
     sketch = sketch.permute(0, 3, 1, 2).float()
     alpha = sketch[:, 3:] / 255
     color = (sketch[:, :3] / 127.5 - 1) * alpha
-    return picture, Condition(color, alpha, strength.float(), mood.float())
+    paint = flow.soften(torch.cat((color, alpha), 1))
+    return picture, Condition(paint[:, :3], paint[:, 3:], strength.float(), mood.float())
 
 
 def sample_times(count: int) -> Tensor:
