@@ -8,6 +8,7 @@ from pathlib import Path
 import pygame
 
 FONTS = Path(__file__).resolve().parent.parent / "assets" / "fonts"
+FACES = {False: "NotoSans-Regular.ttf", True: "NotoSans-Bold.ttf"}
 
 SMOOTH = 4  # how many times too large round corners are drawn before they are scaled down
 BACK = (19, 20, 24)  # behind everything
@@ -25,6 +26,7 @@ class Theme:
 
     def __init__(self, scale: float = 1.0):
         self.scale = scale
+        self._fonts: dict[tuple[int, bool], pygame.font.Font] = {}
 
     def px(self, length: float) -> int:
         return round(length * self.scale)
@@ -34,7 +36,10 @@ class Theme:
         return pygame.Rect(left, top, self.px(x + width) - left, self.px(y + height) - top)
 
     def font(self, size: float, bold: bool = False) -> pygame.font.Font:
-        return font(self.px(size), bold)
+        key = (self.px(size), bold)
+        if key not in self._fonts:
+            self._fonts[key] = pygame.font.Font(FONTS / FACES[bold], key[0])
+        return self._fonts[key]
 
     @cached_property
     def body(self) -> pygame.font.Font:
@@ -132,11 +137,6 @@ class Theme:
                 "misc": {"shape": "rounded_rectangle", "shadow_width": px(12)},
             },
         }
-
-
-@lru_cache(maxsize=64)
-def font(size_px: int, bold: bool) -> pygame.font.Font:
-    return pygame.font.Font(FONTS / ("NotoSans-Bold.ttf" if bold else "NotoSans-Regular.ttf"), size_px)
 
 
 @lru_cache(maxsize=512)

@@ -33,7 +33,7 @@ class Window:
     def __init__(self, size: tuple[int, int] | None = None, scale: float | None = None):
         """scale: how much larger than on a screen of 96 dots an inch; None: as the screen asks for."""
         if sys.platform == "linux":
-            # A texture would load Mesa, and with it an LLVM beside which the import of triton ends in a segfault.
+            # A texture would load Mesa, and with it an LLVM beside which the import of triton crashes.
             os.environ.setdefault("SDL_FRAMEBUFFER_ACCELERATION", "0")
         try:
             pygame.display.init()
@@ -55,8 +55,8 @@ class Window:
         self._boxes: list[pygame.Rect] = []
 
     def open(self, size: tuple[int, int]) -> pygame.Surface:
-        pygame.display.set_caption("Flowbrush")
         surface = pygame.display.set_mode(size, pygame.RESIZABLE)
+        pygame.display.set_caption("Flowbrush")
         surface.fill(BACK)
         pygame.display.flip()
         return surface
