@@ -25,6 +25,7 @@ LABEL, VALUE, ROW = 66, 34, 22  # columns and height of a slider's row
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 BUTTONS = (("undo", "redo", "clear", "open"), ("view", "full", "hud", "help"))
 HINT = "What is it a picture of?  foggy autumn sunset ..."
+AWAKE_S = 1.5  # pygame_gui, 0.7 ms a tick, sleeps so long after the last thing that concerned it
 POINTER = (pygame.MOUSEBUTTONDOWN, pygame.MOUSEBUTTONUP, pygame.MOUSEMOTION, pygame.MOUSEWHEEL)
 
 
@@ -54,7 +55,8 @@ class Panel:
         self.dialog: elements.UIWindow | None = None
         self.stale = True
         self._shown: tuple = ()
-        self._floated = False
+        self._floated = self._inside = False
+        self._awake_s = AWAKE_S
         self.build()
         self.build_bar(scene)
 
@@ -187,9 +189,11 @@ class Panel:
 
     def handle(self, event, hand: Hand, scene: Scene, layout: Layout) -> tuple[bool, list[Action]]:
         """(whether the panel kept the event, what it means)."""
-        if event.type in POINTER:
-            inside = event.type != pygame.MOUSEMOTION or self.covers(event.pos, layout)
-            self.stale |= inside or (hand.pane is None and any(pygame.mouse.get_pressed()))
+        if event.type in POINTER and not hand.drawing:
+            inside = event.type == pygame.MOUSEWHEEL or self.covers(event.pos, layout)
+            if inside or self._inside or any(pygame.mouse.get_pressed()):
+                self.stale, self._awake_s = True, AWAKE_S
+            self._inside = inside
         typing = self.typing()
         down = event.type == pygame.MOUSEBUTTONDOWN
         keep = down and self.covers(event.pos, layout)
@@ -264,7 +268,7 @@ class Panel:
         state = (hand.tool, hand.brush, hand.tolerance, hand.mood_axis, look)
         if state == self._shown:
             return
-        self._shown, self.stale = state, True
+        self._shown, self.stale, self._awake_s = state, True, AWAKE_S
         for name, value in values_of(hand, scene).items():
             slider = self.sliders[name]
             if not slider.sliding_button.held:
@@ -287,7 +291,11 @@ class Panel:
 
     def update(self, elapsed_s: float) -> bool:
         """Let pygame_gui move on; returns whether everything under the floating parts must be drawn anew."""
-        self.manager.update(elapsed_s)
+        if self.typing() or self.menu_open():
+            self._awake_s = AWAKE_S
+        if self._awake_s > 0:
+            self._awake_s -= elapsed_s
+            self.manager.update(elapsed_s)
         floated, self._floated = self._floated, self.floating()
         return floated or self._floated
 
