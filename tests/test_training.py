@@ -1,0 +1,177 @@
+"""Training stages through the command, quick; resuming; figures of quality on sets with a known answer."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from models.api import ModelError
+from models.training import metrics
+from models.training.critic import PERTURBATION, Critic, pyramid_loss, relativistic
+from models.training.distil import step_times
+from models.training.own import Pictures
+from models.training.reflow import end_heavy_times
+from models.training.run import Run, follow, learning_rate
+from models.training.teacher import sample_times, to_tensors
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def train(*arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "main.py", "train", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400)
+
+
+@pytest.mark.slow
+def test_all_stages_run_quick_and_own_pictures_after_them(tmp_path):
+    folder = tmp_path / "work"
+    done = train("all", "--quick", "--folder", str(folder), "--json")
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout[done.stdout.index("{") :])
+    assert {"painter 1", "painter 2", "painter 4", "teacher 25", "sketch"} <= set(figures["swd"])
+    assert figures["locality"] == 0
+    assert set(figures["straightness"]) == {"painter", "reflow", "teacher"}
+    for name in ("teacher/teacher", "reflow/reflow", "distil/student", "finish/painter", "assets/painter"):
+        assert (folder / f"{name}.safetensors").stat().st_size > 1_000_000
+    assert list((folder / "teacher").glob("grid-*.png"))
+    assert cv2.imread(str(folder / "gallery.png")).shape[1] == 4 * 512
+    assert "| teacher 25 |" in (folder / "figures.md").read_text()
+
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    rng = np.random.default_rng(0)
+    for index, side in enumerate((300, 90)):
+        cv2.imwrite(
+            str(pictures / f"{index}.png"), rng.integers(0, 255, (side, side + 40, 3), dtype=np.uint8)
+        )
+    (pictures / "broken.jpg").write_bytes(b"no picture")
+    done = train("finish", "--quick", "--folder", str(folder), "--images", str(pictures), "--json")
+    assert done.returncode == 0, done.stderr
+    made = json.loads(done.stdout[done.stdout.index("{") :])
+    assert (made["pictures"], made["skipped"]) == (1, 2)
+    out = tmp_path / "out.png"
+    rendered = [sys.executable, "main.py", "render", "assets/sketches/lake.png", "-o", str(out)]
+    subprocess.run([*rendered, "--model", made["weights"]], cwd=ROOT, check=True, timeout=120)
+    assert cv2.imread(str(out)).shape == (512, 512, 3)
+
+
+def test_unknown_stage_is_one_line():
+    done = train("nonsense")
+    assert done.returncode == 1
+    assert done.stderr.startswith("flowbrush: error: ") and done.stderr.count("\n") == 1
+
+
+def test_no_usable_pictures_is_one_line(tmp_path):
+    with pytest.raises(ModelError, match="not a folder"):
+        Pictures(tmp_path / "absent", 64)
+    with pytest.raises(ModelError, match="0 skipped"):
+        Pictures(tmp_path, 64)
+
+
+def test_run_goes_on_where_it_was_killed(tmp_path):
+    def start() -> tuple[Run, torch.nn.Linear]:
+        module = torch.nn.Linear(2, 2)
+        return Run(tmp_path / "stage", {"module": module}, total_steps=10, batch_size=4), module
+
+    run, module = start()
+    for step in run.steps():
+        with torch.no_grad():
+            module.weight.fill_(step)
+        run.note(loss=step)
+        if step == 6:
+            break
+    again, restored = start()
+    assert again.step == 6
+    assert torch.equal(restored.weight, module.weight)
+    assert list(again.steps()) == [6, 7, 8, 9]
+    line = json.loads((tmp_path / "stage" / "log.jsonl").read_text().splitlines()[-1])
+    assert line["step"] == 10 and line["images"] == 40
+
+
+def test_state_of_another_network_is_refused(tmp_path):
+    Run(tmp_path, {"module": torch.nn.Linear(2, 2)}, 10, 4).save()
+    with pytest.raises(ModelError, match="another network"):
+        Run(tmp_path, {"module": torch.nn.Linear(3, 2)}, 10, 4)
+
+
+def test_learning_rate_warms_up_and_falls():
+    rates = [learning_rate(step, 1000, 1.0) for step in range(1000)]
+    assert rates[0] < 0.05 and max(rates) == pytest.approx(1.0, abs=1e-3)
+    assert rates[-1] < 0.03 and rates == sorted(rates[:101]) + sorted(rates[101:], reverse=True)
+
+
+def test_average_follows():
+    module, average = torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)
+    for step in range(400):
+        follow(average, module, 0.9, step)
+    assert torch.allclose(module.weight, average.weight, atol=1e-6)
+
+
+def test_times_stay_in_their_range():
+    for times in (sample_times(4000), end_heavy_times(4000)):
+        assert times.min() > 0 and times.max() <= 1
+    assert (sample_times(4000) == 1).float().mean() == pytest.approx(0.15, abs=0.03)
+    t, step = step_times(600)
+    pairs = {(round(a, 2), round(b, 2)) for a, b in zip(t.tolist(), step.tolist(), strict=True)}
+    assert pairs == {(1, 1), (1, 0.5), (0.5, 0.5), (1, 0.25), (0.75, 0.25), (0.5, 0.25), (0.25, 0.25)}
+
+
+def test_critic_learns_to_tell_and_the_loss_says_so():
+    torch.manual_seed(0)
+    real, fake = torch.rand(4, 3, 64, 64), torch.rand(4, 3, 64, 64) * 0.2
+    sketch = (np.zeros((4, 64, 64, 3), np.uint8), np.zeros((4, 64, 64, 4), np.uint8))
+    _, condition = to_tensors((*sketch, np.zeros((4, 7), np.float32), np.zeros(4, np.float32)))
+    critic = Critic(16)
+    optimizer = torch.optim.Adam(critic.parameters(), 1e-3)
+    losses = []
+    for _ in range(25):
+        loss = relativistic(critic(real, condition, (3, 5)), critic(fake, condition, (3, 5)))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.3 * losses[0]
+    assert 0 < PERTURBATION < 0.2
+
+
+def test_pyramid_loss_weighs_levels():
+    flat, fine = torch.zeros(1, 3, 32, 32), torch.zeros(1, 3, 32, 32)
+    fine[..., ::2] = 0.1
+    fine[..., 1::2] = -0.1
+    assert pyramid_loss(flat, flat, (1, 1, 1)) == 0
+    assert pyramid_loss(fine, flat, (1, 0, 0)) > 10 * pyramid_loss(fine, flat, (0, 1, 1))
+
+
+def textured(seed: int, count: int = 12) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn((count, 3, 96, 96), generator=generator)
+    return torch.nn.functional.avg_pool2d(noise, 3, 1, 1).clamp(-1, 1)
+
+
+def test_distances_rank_sets():
+    real, other = textured(0), textured(1)
+    blurred = torch.nn.functional.avg_pool2d(other, 5, 1, 2)
+    assert metrics.swd(other, real) < 0.2 * metrics.swd(blurred, real)
+    assert metrics.kid_random(other, real, 3)[0] < 0.2 * metrics.kid_random(blurred, real, 3)[0]
+    assert all(0.9 < s < 1.1 for s in metrics.sharpness(other, real))
+    assert metrics.sharpness(blurred, real)[0] < 0.1
+
+
+def test_sketch_error_is_a_colour_difference():
+    alpha = torch.ones(1, 1, 64, 64)
+    grey, white = torch.zeros(1, 3, 64, 64), torch.ones(1, 3, 64, 64)
+    assert metrics.sketch_error(grey, grey, alpha) == 0
+    assert metrics.sketch_error(white, -white, alpha) == pytest.approx(100, abs=0.5)
+    assert np.isnan(metrics.sketch_error(grey, grey, alpha * 0))
+
+
+def test_nearest_patch_finds_a_copy():
+    training = textured(0)
+    assert metrics.nearest_patch(training, training) < metrics.nearest_patch(textured(2), training)
