@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import random
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from models.api import NOTHING, Failure, Frame, Img2Img, Request
-from renderer import pacing, pictures
-from renderer.actions import EDITS, Change, Command, Event, InputError, Paste
+from models.api import NOTHING, Failure, Frame, Img2Img, ModelError, Rect, Request
+from renderer import commands, pacing
+from renderer.actions import EDITS, Change, Command, Event, InputError
 from renderer.canvas import Canvas
 from renderer.demo import Script
 from renderer.engine import Engine
 from renderer.hud import Meter
 from renderer.ink import WetInk
-from renderer.layout import VIEWS
+from renderer.messages import Messages
 from renderer.scene import Scene
 from renderer.session import Header, Session, SessionWriter, rounded
 from renderer.settings import Look
 from renderer.window import Window
-
-MESSAGE_S = 6.0
-LOG_EVERY_ERRORS = 100
 
 
 class App:
@@ -53,8 +48,8 @@ class App:
         self.writer: SessionWriter | None = None
         self.script: Script | None = None
         self.picture: Frame | None = None
+        self.messages = Messages()
         self.running = True
-        self.errors = 0
         self.started = False  # the worker was asked to load
         self._sequence = self._epoch = 0
         self._quiet_calls: int | None = None  # the model's calls when there was nothing left to do
@@ -64,16 +59,14 @@ class App:
         self._asked: Request | None = None  # newest request
         self._effort: dict[tuple[int, int], float] = {}  # (steps, side) -> mean frame time
         self._choice = (look.steps, size[0])
-        self._messages: list[tuple[float, str]] = []
 
     def step(self) -> None:
         """One tick that survives its errors: the paper is never lost to one."""
         try:
             self.tick()
-        except InputError as error:
-            self.say(str(error))
         except Exception:
-            self.complain()
+            self.messages.complain()
+            self._last_flip_s = time.monotonic()  # an error every tick shall not make the loop spin
 
     def tick(self) -> None:
         """One turn of the loop. Never waits for the model."""
@@ -82,7 +75,10 @@ class App:
             time.sleep(wait_s)
         began_s = time.monotonic()
         for event in self.events(began_s):
-            self.apply(event)
+            try:
+                self.apply(event)
+            except (InputError, ModelError) as error:  # a bad event takes no other with it
+                self.messages.say(str(error))
         self.submit(began_s)
         self.collect(began_s)
         self.welcome()
@@ -104,7 +100,7 @@ class App:
         if mine:
             self.script = None
             self.scene.demo = False
-            self.say("the brush is yours")
+            self.messages.say("the brush is yours")
             return mine
         return self.script.due(now_s)
 
@@ -112,9 +108,9 @@ class App:
         """Carry out one action and log it, in the form in which the log can hold it."""
         action = rounded(event.action)
         if isinstance(action, Command):
-            self.obey(action, event.time_s)
+            commands.obey(self, action, event.time_s)
         elif isinstance(action, Change):
-            self.change(action)
+            self.change(action, event.time_s)
             self.log(Event(action, event.time_s))
         elif isinstance(action, EDITS):
             self.edit(action, event.time_s)
@@ -125,25 +121,28 @@ class App:
         box = self.canvas.apply(action)
         if box.empty or np.array_equal(before[box.slices], self.canvas.pixels[box.slices]):
             return
+        self.scene.ink.touch(box, before[box.slices], self.canvas.pixels[box.slices], self._sequence + 1)
+        self.scene.changed = self.scene.changed.union(box)
+        self.dirty(box, time_s)
+
+    def change(self, action: Change, time_s: float) -> None:
+        before, after = self.look, self.look.change(action.name, action.value)
+        if after == before:
+            return
+        if after.model != before.model and self.started:
+            self.engine.load(self._load(after.model))  # an unknown name raises, and the look stays
+        self.look = self.scene.look = after
+        if after.target_fps != before.target_fps:
+            return
+        self._epoch += after.starts_epoch(before)
+        self.dirty(self.canvas.whole, time_s)
+
+    def dirty(self, box: Rect, time_s: float) -> None:
+        """The picture is no longer that of the paper; this tick's request will mend it."""
         self._dirty = self._dirty.union(box)
         self._last_edit_s = time.monotonic()
-        coming = self._sequence + 1  # this tick's request will contain it
-        self.scene.ink.touch(box, before[box.slices], self.canvas.pixels[box.slices], coming)
-        self.scene.changed = self.scene.changed.union(box)
         if self.engine.state == "ready":
-            self.meter.input(time_s, coming)
-
-    def change(self, action: Change) -> None:
-        before = self.look
-        self.look = self.scene.look = before.change(action.name, action.value)
-        if self.look == before:
-            return
-        self._last_edit_s = time.monotonic()
-        self._dirty = self.canvas.whole
-        if self.look.starts_epoch(before):
-            self._epoch += 1
-        if self.look.model != before.model and self.started:
-            self.engine.load(self._load(self.look.model))
+            self.meter.input(time_s, self._sequence + 1)
 
     def submit(self, now_s: float) -> None:
         """Ask for a picture if anything changed, or for a finer one if the pen rests; else for nothing."""
@@ -207,7 +206,7 @@ class App:
 
     def fail(self, failure: Failure) -> None:
         self.meter.errors += 1
-        self.say(failure.message)
+        self.messages.say(failure.message)
         if failure.trace and self.meter.errors == 1:
             print(failure.trace, file=sys.stderr)
 
@@ -215,8 +214,7 @@ class App:
         scene, engine = self.scene, self.engine
         waiting = {"waiting": "the model waits", "loading": f"loading {self.look.model} ..."}
         scene.status = engine.error or waiting.get(engine.state, "")
-        self._messages = [(until, text) for until, text in self._messages if until > now_s]
-        scene.messages = [text for _, text in self._messages]
+        scene.messages = self.messages.at(now_s)
         self.window.draw(scene, now_s)
 
     def welcome(self) -> None:
@@ -233,88 +231,28 @@ class App:
         calls = self.engine.calls
         if self._quiet_calls is not None and calls > self._quiet_calls:
             self.meter.idle_calls += calls - self._quiet_calls
-        finest = self.picture is not None and self.picture.request is self._asked
-        finest = finest and pacing.next_refinement(self._asked.steps, self.look.steps, now_s, 0.0) is None
-        rests = finest and self._dirty.empty and not self.engine.busy
+        asked = self._asked
+        rests = asked is not None and self._dirty.empty and not self.engine.busy
+        rests = rests and self.picture is not None and self.picture.request.sequence == asked.sequence
+        rests = rests and pacing.next_refinement(asked.steps, self.look.steps, now_s, 0.0) is None
         self._quiet_calls = calls if rests else None
-
-    def obey(self, command: Command, time_s: float) -> None:
-        """What is asked of the window or the program; nothing here changes the log."""
-        scene = self.scene
-        match command.name:
-            case "quit":
-                self.running = False
-            case "view":
-                scene.view = VIEWS[(VIEWS.index(scene.view) + 1) % len(VIEWS)]
-            case "full":
-                scene.view = "side" if scene.view == "picture" else "picture"
-                self.window.full_screen()
-            case "back":
-                if scene.show_help:
-                    scene.show_help = False
-                elif scene.view == "picture":
-                    self.obey(Command("full"), time_s)
-            case "hud":
-                scene.show_hud = not scene.show_hud
-            case "help":
-                scene.show_help = not scene.show_help
-            case "prompt" | "color" | "open":
-                self.window.ask(command.name)
-            case "model":
-                at = scene.models.index(self.look.model) if self.look.model in scene.models else -1
-                self.apply(Event(Change("model", scene.models[(at + 1) % len(scene.models)]), time_s))
-            case "dice":
-                self.apply(Event(Change("seed", random.randrange(1 << 31)), time_s))
-            case "pick":
-                color = self.canvas.color_at(*command.value)
-                if color is not None:
-                    self.window.hand.take(color)
-            case "load":
-                self.apply(Event(Paste(pictures.read_bytes(Path(str(command.value)))), time_s))
-            case "save":
-                self.save()
-
-    def save(self) -> None:
-        """Write picture and paper as PNG, the settings inside."""
-        if self.picture is None:
-            raise InputError("there is no picture to save yet")
-        request, card = self.picture.request, self.engine.card
-        stem = self.save_folder / time.strftime("flowbrush-%Y%m%d-%H%M%S")
-        about = {**self.look.as_dict(), "steps": request.steps, "model": self.look.model}
-        about["weights"] = card.weights_hash if card else ""
-        pictures.write_png(stem.with_suffix(".png"), self.picture.picture, about)
-        pictures.write_png(stem.with_name(stem.name + "-paper.png"), request.paper, about)
-        self.say(f"saved {stem.with_suffix('.png')}")
 
     def log(self, event: Event) -> None:
         if self.writer is not None:
             self.writer.write(event)
             if self.writer.error:
-                self.say(self.writer.error)
+                self.messages.say(self.writer.error)
                 self.writer = None
 
-    def record_session(self, path: Path) -> None:
-        """Write the stroke log from here on, beginning with the paper as it is."""
-        model, weights = self.look.model, self.engine.card.weights_hash if self.engine.card else ""
-        header = Header(self.canvas.width, self.canvas.height, model, weights, self.look.as_dict())
+    def record_session(self, path: Path, weights: str = "") -> None:
+        """Write the stroke log from here on. weights: hash of the model's weights."""
+        header = Header(self.canvas.width, self.canvas.height, self.look.model, weights, self.look.as_dict())
         self.writer = SessionWriter(path, header)
 
     def play(self, session: Session) -> None:
         """Paint by itself from a log, over and over, until the hand takes the brush."""
         self.script = Script(session, (self.canvas.width, self.canvas.height))
         self.scene.demo = True
-
-    def say(self, text: str) -> None:
-        self._messages.append((time.monotonic() + MESSAGE_S, text))
-
-    def complain(self) -> None:
-        """An error of the loop: one traceback, then counted lines."""
-        self.errors += 1
-        if self.errors == 1:
-            traceback.print_exc()
-        elif self.errors % LOG_EVERY_ERRORS == 2:
-            print(f"flowbrush: {self.errors} errors in the loop: {sys.exc_info()[1]}", file=sys.stderr)
-        self.say(f"error {self.errors}: {sys.exc_info()[1]}")
 
     def close(self) -> None:
         """Worker, log and window, in this order; idempotent."""

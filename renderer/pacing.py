@@ -1,4 +1,4 @@
-"""When to draw, how many steps, when to refine: pure decisions from (state, now); the loop reads the clock."""
+"""When to draw, how many steps, when to refine: pure decisions from (state, now). The loop reads clocks."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def learnt(
     """The mean times of all choices after a frame of one of them.
 
     What makes one choice slower, another program or a hot processor, does it to all: the others drift with
-    it. They are also forgotten slowly: a choice that was too slow once is tried again some hundred frames later.
+    it. They are also forgotten slowly: one that was too slow is tried again some hundred frames later.
     """
     mean_ms = smoothed(measured.get(choice), newest_ms)
     drift = FORGETTING * (mean_ms / measured[choice] if measured.get(choice) else 1.0)

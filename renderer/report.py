@@ -71,7 +71,7 @@ class Watch:
             "model_calls": app.engine.calls,
             "idle_model_calls": meter.idle_calls,
             "stale": meter.stale,
-            "errors": meter.errors + app.errors,
+            "errors": meter.errors + app.messages.errors,
             "rss_mb": rss_mb(),
             "rss_first_minute_mb": self.rss_first_minute_mb,
             "seconds": round(self.seconds, 2),

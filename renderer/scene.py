@@ -1,4 +1,4 @@
-"""What the window shows of the program, handed over once a tick; the window reads it and changes nothing in it."""
+"""What the window shows of the program, handed over once a tick."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from renderer.hud import Meter
 from renderer.ink import WetInk
 from renderer.settings import Look
 
+VIEWS = ("side", "ink", "picture")
+
 
 @dataclass
 class Scene:
-    """picture: the newest frame's (H, W, 3) uint8, or None before the first; changed: what differs on the paper
-    since the window drew it last. view: "side", "ink" or "picture"."""
+    """picture: the newest frame's (H, W, 3) uint8, or None before the first. changed: what differs on the
+    paper since the window drew it last; the window empties it. view: one of VIEWS."""
 
     canvas: Canvas
     ink: WetInk

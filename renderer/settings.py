@@ -1,4 +1,4 @@
-"""Settings as frozen dataclasses. The command line is made from `Paint`, the log and the panel from `Look`."""
+"""Settings as frozen dataclasses: the command line is made from `Paint`, log and panel from `Look`."""
 
 from __future__ import annotations
 
@@ -98,6 +98,11 @@ class Look:
             "prompt": self.prompt,
             "mood": moods,
         }
+
+    @classmethod
+    def of(cls, request: Request, model: str) -> Look:
+        """The look that a request was made with."""
+        return cls(model, request.steps, request.strength, request.seed, request.prompt, tuple(request.mood))
 
     @classmethod
     def from_dict(cls, values: dict, model: str = "painter") -> Look:

@@ -103,6 +103,7 @@ class Desk:
 
     def rest(self) -> None:
         app = self.app
+        app.step()
         self.until(lambda: app.picture.request.sequence == app._sequence and app.picture.request.steps == 4)
 
     @property
@@ -127,7 +128,7 @@ def desk():
 
 @pytest.fixture(scope="session")
 def painter_file(tmp_path_factory) -> Path:
-    """The real painter: the weights in assets/; the same network with random ones where there are none yet."""
+    """The real painter: the weights in assets/; the same network with random ones where there are none."""
     path = ROOT / "assets" / "painter.safetensors"
     if path.is_file():
         return path

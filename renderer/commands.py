@@ -1,0 +1,66 @@
+"""Wishes that change no paint: views, help, save, quit. What changes the picture is asked for as a Change."""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from renderer import pictures
+from renderer.actions import Change, Command, Event, InputError, Paste
+from renderer.scene import VIEWS
+from renderer.settings import Look
+
+if TYPE_CHECKING:
+    from renderer.app import App
+
+
+def obey(app: App, command: Command, time_s: float) -> None:
+    """Carry out one command. Raises InputError where it cannot be."""
+    scene = app.scene
+    match command.name:
+        case "quit":
+            app.running = False
+        case "view":
+            scene.view = VIEWS[(VIEWS.index(scene.view) + 1) % len(VIEWS)]
+        case "full":
+            scene.view = "side" if scene.view == "picture" else "picture"
+            app.window.full_screen()
+        case "back":
+            if scene.show_help:
+                scene.show_help = False
+            elif scene.view == "picture":
+                obey(app, Command("full"), time_s)
+        case "hud":
+            scene.show_hud = not scene.show_hud
+        case "help":
+            scene.show_help = not scene.show_help
+        case "prompt" | "color" | "open":
+            app.window.ask(command.name)
+        case "model":
+            at = scene.models.index(app.look.model) if app.look.model in scene.models else -1
+            app.apply(Event(Change("model", scene.models[(at + 1) % len(scene.models)]), time_s))
+        case "dice":
+            app.apply(Event(Change("seed", random.randrange(1 << 31)), time_s))
+        case "pick":
+            color = app.canvas.color_at(*command.value)
+            if color is not None:
+                app.window.hand.take(color)
+        case "load":
+            app.apply(Event(Paste(pictures.read_bytes(Path(str(command.value)))), time_s))
+        case "save":
+            save(app)
+
+
+def save(app: App) -> None:
+    """Write picture and paper as PNG with the settings inside: `render` makes the same of the paper."""
+    if app.picture is None:
+        raise InputError("there is no picture to save yet")
+    request, card = app.picture.request, app.engine.card
+    about = Look.of(request, card.name).as_dict()
+    about |= {"model": card.name, "weights": card.weights_hash, "dtype": card.dtype}
+    stem = app.save_folder / time.strftime("flowbrush-%Y%m%d-%H%M%S")
+    pictures.write_png(stem.with_suffix(".png"), app.picture.picture, about)
+    pictures.write_png(stem.with_name(stem.name + "-paper.png"), request.paper, about)
+    app.messages.say(f"saved {stem.with_suffix('.png')}")
