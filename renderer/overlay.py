@@ -56,7 +56,9 @@ def window_point(pane: Pane, place: tuple[float, float]) -> tuple[int, int]:
 def notes(scene: Scene, layout: Layout, theme: Theme) -> list[Mark]:
     """What is waited for, what failed, what was said: at the top of the picture."""
     pane = layout.panes[-1].box
-    lines = [scene.status, *scene.messages[-2:], *(scene.notes[:1] if not scene.messages else ())]
+    lines = [scene.status, *scene.messages[-2:]]
+    if scene.view != "picture":  # these stay as long as the prompt does
+        lines += scene.notes[:1]
     if scene.demo:
         lines.append("demo: touch anything to paint yourself")
     y, made = pane.y0 + theme.px(12), []

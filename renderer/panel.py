@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pygame
 import pygame_gui
+from platformdirs import user_pictures_dir
 from pygame_gui import elements, windows
 
 from models.api import MOOD_AXES
@@ -175,11 +177,13 @@ class Panel:
             self.dialog = windows.UIColourPickerDialog(box, self.manager, initial_colour=pygame.Color(*color))
 
     def pick_file(self) -> None:
+        pictures = Path(user_pictures_dir())
         if self.dialog is None:
             self.dialog = windows.UIFileDialog(
                 self.dialog_box(520, 460),
                 self.manager,
                 "Open an image as paper",
+                initial_file_path=str(pictures if pictures.is_dir() else Path.home()),
                 allowed_suffixes=IMAGE_SUFFIXES,
                 allow_existing_files_only=True,
             )

@@ -42,16 +42,17 @@ class Strip:
     def figures(self, surface: pygame.Surface, meter: Meter, now_s: float) -> None:
         px = self.theme.px
         recent = percentiles(list(meter.recent_ms))
-        both = [("-" if recent[p] is None else f"{recent[p]:.0f}") for p in ("p50", "p95")]
         shown = (
-            (f"{meter.model_fps(now_s):.0f}", "model frames/s"),
-            (f"{meter.shown_fps(now_s):.0f}", "shown frames/s"),
-            (both[0], "ms pen to picture"),
-            (both[1], "ms, 95 of 100"),
+            (f"{meter.model_fps(now_s):.0f}", "/s", "model frames"),
+            (f"{meter.shown_fps(now_s):.0f}", "/s", "shown frames"),
+            (*duration(recent["p50"]), "pen to picture"),
+            (*duration(recent["p95"]), "95 of 100 within"),
         )
-        for i, (value, name) in enumerate(shown):
+        for i, (value, unit, name) in enumerate(shown):
             x = px(16 + i * 108)
-            surface.blit(text(value, self.theme.figure, INK), (x, px(2)))
+            figure = text(value, self.theme.figure, INK)
+            surface.blit(figure, (x, px(2)))
+            surface.blit(text(unit, self.theme.body, SOFT), (x + figure.get_width() + px(3), px(16)))
             surface.blit(text(name, self.theme.small, FAINT), (x, px(36)))
 
     def stages(self, surface: pygame.Surface, meter: Meter, box: pygame.Rect) -> None:
@@ -108,3 +109,10 @@ class Strip:
             surface.fill(GOOD if ms <= 50 else BAD, (x, inner.bottom - high, next_x - x, high))
         title = text(f"pen to picture, the last {GRAPH}; top {top:.0f} ms", self.theme.small, SOFT)
         surface.blit(title, (box.x + px(8), box.y + px(4)))
+
+
+def duration(ms: float | None) -> tuple[str, str]:
+    """(number, unit), short enough for a figure."""
+    if ms is None:
+        return "-", ""
+    return (f"{ms:.0f}", "ms") if ms < 1000 else (f"{min(ms, 999_000) / 1000:.3g}", "s")

@@ -101,7 +101,10 @@ class Theme:
             },
             "#default_shape_style": {"misc": plain},
             "#no_frills_button": {"misc": {**plain, "border_width": "0"}},
-            "button": {"colours": {"normal_border": tone(RAISED)}, "misc": {**plain, "border_width": "1"}},
+            "button": {
+                "colours": {"normal_border": tone(RAISED)},
+                "misc": {**plain, "text_horiz_alignment_padding": px(12)},
+            },
             "horizontal_slider": {
                 "colours": {"dark_bg": "#00000000", "normal_border": "#00000000"},
                 "misc": {
@@ -131,6 +134,9 @@ class Theme:
             "drop_down_menu.button": {"misc": {**plain, "border_width": "0"}},
             "selection_list": {"misc": {**plain, "list_item_height": px(26)}},
             "drop_down_menu.selection_list.button": {"misc": {**plain, "border_width": "0"}},
+            "colour_picker_dialog.colour_channel_editor.horizontal_slider": {
+                "colours": {"dark_bg": tone(WELL)}
+            },
             "tool_tip": {"misc": {"rect_width": px(210)}},
             "window": {
                 "colours": {"dark_bg": tone(CARD)},

@@ -11,7 +11,7 @@ from renderer.layout import Pane
 from renderer.scene import Scene
 
 IVORY = np.array((245, 241, 232), np.float32)  # blank paper
-FIBRE, GRAIN = 2.2, 1.6  # how far the paper's texture strays from it, in levels
+FIBRE, GRAIN = 1.6, 1.4  # how far the paper's texture strays from it, in levels
 
 
 class View:

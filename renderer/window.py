@@ -20,11 +20,11 @@ from renderer.overlay import Mark, draw_mark, marks
 from renderer.panel import Panel
 from renderer.scene import Scene
 from renderer.strip import Strip
-from renderer.theme import BACK, Theme, scale_for
+from renderer.theme import BACK, FONTS, Theme, scale_for
 from renderer.view import View
 
 SIZE, SMALLEST = (1280, 720), (960, 600)  # at scale 1
-ICON = "icon.png"
+ICON = FONTS.parent / "icon.png"
 
 
 class Window:
@@ -55,6 +55,7 @@ class Window:
         self._boxes: list[pygame.Rect] = []
 
     def open(self, size: tuple[int, int]) -> pygame.Surface:
+        pygame.display.set_icon(pygame.image.load(ICON))
         surface = pygame.display.set_mode(size, pygame.RESIZABLE)
         pygame.display.set_caption("Flowbrush")
         surface.fill(BACK)
