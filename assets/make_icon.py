@@ -7,7 +7,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-HERE = Path(__file__).resolve().parent
 from models.api import MATERIALS
 from renderer.actions import Begin, Brush, End, Extend
 from renderer.canvas import Canvas

@@ -32,12 +32,15 @@ def dab(size_px: float, hardness: float, fx: int, fy: int) -> np.ndarray:
 class Stroke:
     """The coverage of one stroke while it is drawn: a curve through every point of the hand.
 
-    So no corner is cut, however far apart the points of a fast stroke lie. The curve ends one point behind
-    the hand until `end`, because the next point bends it.
+    So no corner is cut, however far apart the points of a fast stroke lie. The next point bends the last
+    piece, which is therefore kept apart, in `tip`, and drawn anew until `end`.
     """
 
     def __init__(self, brush: Brush, coverage: np.ndarray):
         self.brush, self.coverage = brush, coverage
+        self.tip = np.zeros_like(coverage)
+        self._layer = coverage  # what dabs go to
+        self._tip_box = NOTHING
         self.trail: list[Point] = []  # the newest three different points at most
         self.gap = 0.0  # distance still to go before the next dab
 
@@ -54,12 +57,29 @@ class Stroke:
         self.trail = [*self.trail[-2:], point]
         return changed
 
+    def lift(self) -> Rect:
+        """Take the tip away."""
+        box, self._tip_box = self._tip_box, NOTHING
+        self.tip[box.slices] = 0
+        return box
+
+    def reach(self) -> Rect:
+        """Draw the tip, so that the stroke is seen to end at the hand."""
+        gap, self._layer = self.gap, self.tip
+        self._tip_box = self.end()
+        self.gap, self._layer = gap, self.coverage
+        return self._tip_box
+
     def end(self) -> Rect:
         """Draw the rest, to the last point."""
         if len(self.trail) < 2:
             return NOTHING
         a, b = self.trail[-2:]
         return self.follow(curve(self.trail, (2 * b[0] - a[0], 2 * b[1] - a[1], b[2])))
+
+    def cover(self, box: Rect) -> np.ndarray:
+        """(h, w) uint8 of everything drawn so far."""
+        return np.maximum(self.coverage[box.slices], self.tip[box.slices])
 
     def spacing(self, pressure: float) -> float:
         return max(0.5, self.width(pressure) * SPACING)
@@ -100,7 +120,7 @@ class Stroke:
         if box.empty:
             return NOTHING
         part = shape[box.y0 - whole.y0 : box.y1 - whole.y0, box.x0 - whole.x0 : box.x1 - whole.x0]
-        target = self.coverage[box.slices]
+        target = self._layer[box.slices]
         np.maximum(target, part, out=target)
         return box
 

@@ -82,10 +82,10 @@ class Canvas:
             case Extend(points):
                 if self._stroke is None:
                     return NOTHING
-                changed = NOTHING
+                changed = self._stroke.lift()
                 for point in points:
                     changed = changed.union(self._stroke.extend(point))
-                return self.paint(changed)
+                return self.paint(changed.union(self._stroke.reach()))
             case End():
                 return self.finish()
             case Line(brush, start, stop):
@@ -114,7 +114,7 @@ class Canvas:
         self._touched = self._touched.union(box)
         brush = self._stroke.brush
         before = self._before[box.slices]
-        cover = self._stroke.coverage[box.slices].astype(np.float32)
+        cover = self._stroke.cover(box).astype(np.float32)
         cover *= brush.opacity / 255
         alpha = before[..., 3] * np.float32(1 / 255)
         out = self.pixels[box.slices]
@@ -134,7 +134,7 @@ class Canvas:
         """End the stroke under way, if any, and remember how to undo it."""
         if self._stroke is None:
             return NOTHING
-        changed = self.paint(self._stroke.end())
+        changed = self.paint(self._stroke.lift().union(self._stroke.end()))
         if not self._touched.empty:
             self.remember(Patch.of(self._before, self._touched))
         self._stroke, self._before, self._touched = None, self.pixels, NOTHING

@@ -42,23 +42,35 @@ class View:
             wet = scene.ink.box.union(dried)
         wet = wet.intersect(self.whole)
         if not wet.empty:
-            self.lay_ink(wet, scene.ink.wet)
+            self.lay_ink(wet, scene)
         return {"paper": changed, "picture": wet.union(fresh)}
 
     def refresh(self, scene: Scene) -> None:
         """Work out everything from the canvas, for a new one."""
         self.paper[:] = over(self.blank, scene.canvas.pixels)
-        self.lay_ink(self.whole, scene.ink.wet)
+        self.lay_ink(self.whole, scene)
 
-    def lay_ink(self, box: Rect, wet: np.ndarray) -> None:
-        """Show the paper over the picture where it is wet, in `box`; everywhere while there is no picture."""
-        ink = self.paper[box.slices]
+    def lay_ink(self, box: Rect, scene: Scene) -> None:
+        """Lay the paint over the picture where it is wet, in `box`; the paper itself before there is one.
+
+        Paint lies there with its own soft edge; where it was taken away, blank paper shows until the picture
+        knows of it.
+        """
         if self._clean is None:
-            self.picture[box.slices] = ink
+            self.picture[box.slices] = self.paper[box.slices]
             return
-        amount = cv2.merge([wet[box.slices]] * 3)
-        below = cv2.multiply(self._clean[box.slices], 255 - amount, scale=1 / 255)
-        self.picture[box.slices] = cv2.add(below, cv2.multiply(ink, amount, scale=1 / 255))
+        wet, below = scene.ink.wet[box.slices], self._clean[box.slices]
+        color, alpha = (
+            scene.canvas.pixels[box.slices][..., :3].copy(),
+            scene.canvas.pixels[box.slices][..., 3],
+        )
+        blank = cv2.inRange(alpha, 0, 0)
+        amount = cv2.multiply(wet, alpha, scale=1 / 255)
+        cv2.copyTo(wet, blank, amount)
+        cv2.copyTo(self.blank[box.slices], blank, color)
+        amount = cv2.merge([amount] * 3)
+        below = cv2.multiply(below, 255 - amount, scale=1 / 255)
+        self.picture[box.slices] = cv2.add(below, cv2.multiply(color, amount, scale=1 / 255))
 
     def draw(self, surface: pygame.Surface, pane: Pane, box: Rect) -> None:
         """Copy these pixels of the window from the pane."""

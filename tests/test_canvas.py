@@ -158,6 +158,15 @@ def test_a_fast_stroke_is_a_smooth_curve():
     assert np.hypot(x - 128, y - 128).mean() == pytest.approx(90, abs=0.6)
 
 
+def test_a_stroke_is_seen_up_to_the_hand_before_it_ends():
+    canvas = Canvas(SIDE, SIDE)
+    canvas.apply(Begin(RED, (10, 48, 1.0)))
+    canvas.apply(Extend(((40, 48, 1.0), (80, 48, 1.0))))
+    assert canvas.pixels[48, 80, 3] == 255
+    canvas.apply(Extend(((80, 80, 1.0),)))
+    assert canvas.pixels[80, 80, 3] == 255
+
+
 def test_dabs_lie_close_enough():
     assert SPACING <= 1 / 8
     coverage = np.zeros((64, 400), np.uint8)

@@ -28,7 +28,17 @@ needs_screen = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.j
 def screen():
     """A virtual screen of its own; its name, such as ":7"."""
     ready, writing = os.pipe()
-    command = ["Xvfb", "-displayfd", str(writing), "-screen", "0", "1280x720x24", "-nolisten", "tcp"]
+    command = [
+        "Xvfb",
+        "-displayfd",
+        str(writing),
+        "-screen",
+        "0",
+        "1280x720x24",
+        "-nolisten",
+        "tcp",
+        "-noreset",
+    ]
     server = subprocess.Popen(command, pass_fds=[writing], stderr=subprocess.DEVNULL)
     os.close(writing)
     with os.fdopen(ready) as reader:
