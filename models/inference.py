@@ -38,7 +38,7 @@ class Body:
             setattr(self, name, [conv(m.weight, None, dtype, padding=1) for m in getattr(network, name)])
 
     def __call__(self, x: Tensor, biases: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """(1, 7, H, W) channels-last of self.dtype -> head and gate, (1, 3, H, W) contiguous each."""
+        """(1, 7, H, W) channels-last of self.dtype -> head and gate, (1, 48, H/4, W/4) each."""
         bias = iter(biases)
         fine = run(self.fine_in, self.stem(x, next(bias), relu=True), bias)
         middle = self.to_middle(F.avg_pool2d(fine, 2), next(bias), relu=True)
@@ -49,7 +49,7 @@ class Body:
         middle = run(self.middle_out, middle, bias)
         fine = fine.add_(enlarge(self.from_middle(middle))).relu_()
         fine = run(self.fine_out, fine, bias)
-        return shuffled(self.head(fine)), shuffled(self.gate(fine))
+        return self.head(fine), self.gate(fine)
 
     def denoise(self, residual: Tensor, paint: Tensor, t: float, biases: list[Tensor]) -> Tensor:
         """flow.denoise for a batch of one, of the residual: picture minus sketch.
@@ -58,13 +58,21 @@ class Body:
         minus the sketch, so the samplers run on it as they are. residual: (1, 3, H, W) float32. paint:
         (1, 4, H, W), sketch and alpha. Returns the predicted residual of the picture.
         """
-        c_in, c_skip, c_out = (float(c) for c in flow.scales(torch.tensor([t])))
-        height, width = residual.shape[2:]
-        x = torch.empty((1, INPUTS, height, width), dtype=self.dtype, device=residual.device)
+        x = self.pack(residual, paint, t)
+        return self.unpack(*self(x, biases), x, residual, t)
+
+    def pack(self, residual: Tensor, paint: Tensor, t: float) -> Tensor:
+        """The network's input, (1, 7, H, W) channels-last of self.dtype."""
+        c_in = flow.scales(torch.tensor([t]))[0].item()
+        x = torch.empty((1, INPUTS, *residual.shape[2:]), dtype=self.dtype, device=residual.device)
         x[:, :3] = residual if c_in == 1 else residual * c_in
         x[:, 3:] = paint
-        head, gate = self(x.contiguous(memory_format=torch.channels_last), biases)
-        out = torch.addcmul(head.float(), gate, x[:, :3]).mul_(c_out)
+        return x.contiguous(memory_format=torch.channels_last)
+
+    def unpack(self, head: Tensor, gate: Tensor, x: Tensor, residual: Tensor, t: float) -> Tensor:
+        """Head, gate and residual -> predicted residual of the picture, (1, 3, H, W) float32."""
+        _, c_skip, c_out = (c.item() for c in flow.scales(torch.tensor([t])))
+        out = shuffled(head).float().addcmul_(shuffled(gate).float(), x[:, :3].float()).mul_(c_out)
         return out if c_skip == 0 else out.add_(residual, alpha=c_skip)
 
     @torch.inference_mode()

@@ -96,14 +96,18 @@ class Painter:
         clock.lap("upload")
         paint = paint_of(planes)
         start = noise * (1 - paint[:, 3:] * (1 - request.strength))
-        clock.lap("start")
 
         def model(residual: Tensor, t: float, step: float) -> Tensor:
             biases = self.biases(t, step, request.strength, mood)
-            return self.body.denoise(residual, paint, t, biases)
+            x = self.body.pack(residual, paint, t)
+            clock.lap("start")
+            out = self.body(x, biases)
+            clock.lap("denoise")
+            made = self.body.unpack(*out, x, residual, t)
+            clock.lap("decode")
+            return made
 
         residual = euler(model, start, uniform_times(request.steps))
-        clock.lap("denoise")
         picture = residual.add_(paint[:, :3])
         total = picture.sum()
         pixels = picture[0].mul_(127.5).add_(127.5).round_().clamp_(0, 255).byte()
@@ -151,7 +155,7 @@ class Stopwatch:
 
     def lap(self, stage: str) -> None:
         now = time.perf_counter()
-        self.stage_ms[stage] = (now - self.last) * 1e3
+        self.stage_ms[stage] = self.stage_ms.get(stage, 0.0) + (now - self.last) * 1e3
         self.last = now
 
 
