@@ -40,7 +40,7 @@ class Case:
     """An op. `inputs(make, shape, dtype, **options)` returns the arguments of its plan, op and reference.
 
     served: (shape, dtype, options) as real models and the painter call it; shape is that of `module.cost`.
-    bandwidth: whether memory and not arithmetic bounds it, so that its loads must be wide.
+    bandwidth: whether memory bounds it on some GPU, so that its loads must be as wide as its rows allow.
     """
 
     name: str
@@ -49,6 +49,7 @@ class Case:
     inputs: Callable[..., tuple]
     served: tuple[tuple[tuple[int, ...], torch.dtype, dict], ...] = field(repr=False)
     bandwidth: bool = True
+    row_values: Callable[[tuple], int] = lambda shape: 1 << 10  # values that lie together in the input
     counted: tuple[str, ...] = ()  # the options that change the cost
 
     def cost(self, shape: tuple[int, ...], dtype: torch.dtype, options: dict) -> tuple[int, int]:
@@ -245,6 +246,7 @@ CASES = {
             + serve([(1, 64, 512, 512, 64)], HALF, skipped=False, activation="none", stride=2)
             + serve([(1, 48, 128, 128, 48), (1, 96, 64, 64, 96), (1, 160, 32, 32, 160)], HALF, FULL),
             counted=("skipped", "stride"),
+            row_values=lambda shape: shape[1],  # a pixel's channels: three or four of them are no 128 bits
         ),
         Case(
             "gate_norm_modulate",

@@ -17,6 +17,7 @@ from kernels.jit import Launch, ceil_div, jit, power_of_two, register, tl
 
 MAX_SPLITS = 256
 LANES = 128  # channels that a program reads side by side, rounded down to whole groups
+TILE = 4096  # values a program holds at once
 
 
 def group_norm_silu(
@@ -46,26 +47,26 @@ def partials_kernel(
     pixels,
     channels,
     groups,
-    PER_SPLIT: tl.constexpr,
+    per_split,
     WIDTH: tl.constexpr,
     GROUPS: tl.constexpr,
     BLOCK_P: tl.constexpr,
     BLOCK_C: tl.constexpr,
     BLOCK_G: tl.constexpr,
 ):
-    """One program: mean and squared deviations of GROUPS groups of WIDTH channels over PER_SPLIT pixels."""
+    """One program: mean and squared deviations of GROUPS groups of WIDTH channels over per_split pixels."""
     split, block, picture = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     lane = tl.arange(0, BLOCK_C)
     channel = block * (GROUPS * WIDTH) + lane
     valid = (lane < GROUPS * WIDTH) & (channel < channels)
     base = x + picture.to(tl.int64) * pixels * channels + channel
-    first = split * PER_SPLIT
-    count = tl.minimum(PER_SPLIT, pixels - first)
+    first = split * per_split
+    count = tl.minimum(per_split, pixels - first)
     # sums of what is left after the slice's first pixel: large means would cancel in the squares
     shift = tl.load(base + first.to(tl.int64) * channels, valid, other=0).to(tl.float32)
     total = tl.zeros((BLOCK_P, BLOCK_C), tl.float32)
     squares = tl.zeros((BLOCK_P, BLOCK_C), tl.float32)
-    for offset in range(0, PER_SPLIT, BLOCK_P):
+    for offset in range(0, per_split, BLOCK_P):
         row = offset + tl.arange(0, BLOCK_P)
         inside = (row < count)[:, None] & valid[None, :]
         at = base[None, :] + (first + row).to(tl.int64)[:, None] * channels
@@ -100,8 +101,8 @@ def apply_kernel(
     channels,
     groups,
     eps,
+    per_split,
     SPLITS: tl.constexpr,
-    PER_SPLIT: tl.constexpr,
     WIDTH: tl.constexpr,
     GROUPS: tl.constexpr,
     BLOCK_P: tl.constexpr,
@@ -109,16 +110,16 @@ def apply_kernel(
     BLOCK_G: tl.constexpr,
     SILU: tl.constexpr,
 ):
-    """One program: the statistics of GROUPS groups from all slices, then PER_SPLIT pixels normalised."""
+    """One program: the statistics of GROUPS groups from all slices, then per_split pixels normalised."""
     split, block, picture = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     slices = tl.arange(0, SPLITS)
     group = tl.arange(0, BLOCK_G)
     target = block * GROUPS + group
     known = (slices < tl.num_programs(0))[:, None] & ((group < GROUPS) & (target < groups))[None, :]
-    at = partials + (picture * tl.num_programs(0) + slices)[:, None] * 2 * groups + target[None, :]
-    means = tl.load(at, known, other=0)
-    deviations = tl.load(at + groups, known, other=0)
-    sizes = tl.maximum(tl.minimum(PER_SPLIT, pixels - slices * PER_SPLIT), 0).to(tl.float32)[:, None]
+    of = partials + (picture * tl.num_programs(0) + slices)[:, None] * 2 * groups + target[None, :]
+    means = tl.load(of, known, other=0)
+    deviations = tl.load(of + groups, known, other=0)
+    sizes = tl.maximum(tl.minimum(per_split, pixels - slices * per_split), 0).to(tl.float32)[:, None]
     mean = tl.sum(means * sizes, 0) / pixels
     off = tl.where(known, means - mean[None, :], 0.0)
     variance = tl.sum(deviations + sizes * WIDTH * off * off, 0) / (pixels * WIDTH)
@@ -133,10 +134,10 @@ def apply_kernel(
     gain = gain * tl.load(weight + channel, valid, other=0).to(tl.float32)
     offset = tl.load(bias + channel, valid, other=0).to(tl.float32)
     start = picture.to(tl.int64) * pixels * channels + channel
-    first = split * PER_SPLIT
-    for step in range(0, PER_SPLIT, BLOCK_P):
+    first = split * per_split
+    for step in range(0, per_split, BLOCK_P):
         row = first + step + tl.arange(0, BLOCK_P)
-        inside = ((row < first + PER_SPLIT) & (row < pixels))[:, None] & valid[None, :]
+        inside = ((row < first + per_split) & (row < pixels))[:, None] & valid[None, :]
         at = start[None, :] + row.to(tl.int64)[:, None] * channels
         y = (tl.load(x + at, inside, other=0).to(tl.float32) - center[None, :]) * gain[None, :] + offset[
             None, :
@@ -170,20 +171,24 @@ def plan(
     count, channels, height, width = x.shape
     pixels = height * width
     together, block_c = lanes(channels // groups, groups)
-    per_split = max(1, ceil_div(pixels, min(MAX_SPLITS, power_of_two(math.isqrt(pixels)))))
+    block_p = TILE // block_c
+    per_split = max(block_p, ceil_div(pixels, min(MAX_SPLITS, power_of_two(math.isqrt(pixels)))))
     splits = ceil_div(pixels, per_split)
     grid = (splits, ceil_div(groups, together), count)
     partials = torch.empty((count, splits, 2, groups), dtype=torch.float32, device=x.device)
-    shared = {"PER_SPLIT": per_split, "WIDTH": channels // groups, "GROUPS": together, "BLOCK_C": block_c}
-    shared |= {
-        "BLOCK_G": power_of_two(together),
-        "BLOCK_P": min(power_of_two(per_split), max(1, 4096 // block_c)),
-    }
-    applied = {**shared, "SPLITS": power_of_two(splits), "SILU": silu}
+    shared = {"WIDTH": channels // groups, "GROUPS": together, "BLOCK_P": block_p, "BLOCK_C": block_c}
+    shared["BLOCK_G"] = power_of_two(together)
+    # two numbers of slices, so that most sizes of a model share their compiled kernels
+    applied = {**shared, "SPLITS": 64 if splits <= 64 else MAX_SPLITS, "SILU": silu}
     weights = weight.contiguous(), bias.contiguous()
     return [
-        Launch(partials_kernel, grid, (x, partials, pixels, channels, groups), shared),
-        Launch(apply_kernel, grid, (x, out, partials, *weights, pixels, channels, groups, eps), applied),
+        Launch(partials_kernel, grid, (x, partials, pixels, channels, groups, per_split), shared),
+        Launch(
+            apply_kernel,
+            grid,
+            (x, out, partials, *weights, pixels, channels, groups, eps, per_split),
+            applied,
+        ),
     ], out
 
 

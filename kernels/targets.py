@@ -1,0 +1,203 @@
+"""Compile every kernel ahead of time for every current GPU generation, with no GPU: `python -m
+kernels.targets`.
+
+What is compiled is what the ops' own launchers would launch for the served shapes of `cases`: the same
+specialisation of integers (1 is a constant, multiples of 16 are known to be) on 16-byte aligned tensors.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from kernels.cases import CASES, maker
+from kernels.jit import MISSING, Launch
+
+# bytes of shared memory that one program may use (CUDA C++ Programming Guide, compute capabilities)
+SHARED_LIMIT = {80: 163 << 10, 86: 99 << 10, 89: 99 << 10, 90: 227 << 10, 100: 227 << 10, 120: 99 << 10}
+TYPES = {
+    torch.float32: "*fp32",
+    torch.float16: "*fp16",
+    torch.bfloat16: "*bf16",
+    torch.uint8: "*u8",
+    torch.int32: "*i32",
+    torch.int64: "*i64",
+}
+
+
+@dataclass(frozen=True)
+class Report:
+    """One kernel compiled for one compute capability. Sizes in bytes; `load_bits`: its widest global load."""
+
+    op: str
+    kernel: str
+    shape: tuple[int, ...]
+    dtype: str
+    capability: int
+    registers: int
+    spilled: int
+    shared: int
+    load_bits: int
+    ptx: int
+    cubin: int
+    troubles: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A launch to compile: the op's served row `row`, launch number `number` of its plan."""
+
+    op: str
+    row: int
+    number: int
+
+    def launch(self) -> Launch:
+        case = CASES[self.op]
+        shape, dtype, options = case.served[self.row]
+        return case.module.plan(*case.inputs(maker("meta"), shape, dtype, **options))[0][self.number]
+
+
+def jobs() -> list[Job]:
+    """Every launch of the served shapes, those that compile to the same code once."""
+    seen = {}
+    for op, case in CASES.items():
+        for row, (shape, dtype, options) in enumerate(case.served):
+            plan = case.module.plan(*case.inputs(maker("meta"), shape, dtype, **options))[0]
+            for number, launch in enumerate(plan):
+                key = launch.kernel.__name__, repr(specialised(launch)), repr(launch.options)
+                seen.setdefault(key, Job(op, row, number))
+    return list(seen.values())
+
+
+def specialised(launch: Launch) -> tuple[dict, dict, dict]:
+    """(signature, constants, attributes) of a launch, as triton's own launcher would specialise it."""
+    signature, constants, attributes = {}, {}, {}
+    for place, value in enumerate(launch.args):
+        name = launch.kernel.arg_names[place]
+        if isinstance(value, Tensor):
+            signature[name] = TYPES[value.dtype]
+        elif isinstance(value, float):
+            signature[name] = "fp32"
+            continue
+        elif value == 1:
+            signature[name], constants[name] = "constexpr", 1
+            continue
+        else:
+            signature[name] = "i32" if abs(value) < 1 << 31 else "i64"
+            if value % 16:
+                continue
+        attributes[(place,)] = [["tt.divisibility", 16]]
+    for name, value in launch.constants.items():
+        signature[name], constants[name] = "constexpr", value
+    return signature, constants, attributes
+
+
+def compile_job(job: Job, capability: int) -> Report:
+    """Compile one launch for one generation and read what came out."""
+    import triton
+    from triton.backends.compiler import GPUTarget
+
+    launch, case = job.launch(), CASES[job.op]
+    shape, dtype, _ = case.served[job.row]
+    signature, constants, attributes = specialised(launch)
+    source = triton.compiler.ASTSource(launch.kernel, signature, constants, attributes)
+    target = GPUTarget("cuda", capability, 32)
+    try:
+        binary = triton.compile(source, target=target, options=launch.options)
+    except Exception as error:  # whatever the compiler throws is what the table is for
+        trouble = f"does not compile: {str(error).strip().splitlines()[-1]}"
+        return report(job, launch, shape, dtype, capability, (0,) * 6, (trouble,))
+    registers, spilled = resources(binary.asm["cubin"])
+    bits = widest_load(binary.asm["cubin"])
+    shared = binary.metadata.shared
+    troubles = []
+    if spilled:
+        troubles.append(f"spills {spilled} bytes")
+    if shared > SHARED_LIMIT[capability]:
+        troubles.append(f"needs {shared} bytes of shared memory, there are {SHARED_LIMIT[capability]}")
+    needed = min(128, 1 << (8 * dtype.itemsize * case.row_values(shape)).bit_length() - 1)
+    if case.bandwidth and bits < needed:
+        troubles.append(f"its widest load has {bits} bits")
+    sizes = len(binary.asm["ptx"]), len(binary.asm["cubin"])
+    figures = (registers, spilled, shared, bits, *sizes)
+    return report(job, launch, shape, dtype, capability, figures, tuple(troubles))
+
+
+def report(job, launch, shape, dtype, capability, figures: tuple, troubles: tuple) -> Report:
+    name = str(dtype).removeprefix("torch.")
+    return Report(job.op, launch.kernel.__name__, shape, name, capability, *figures, troubles)
+
+
+def resources(cubin: bytes) -> tuple[int, int]:
+    """(registers, bytes spilled to the stack or to local memory) of the one kernel in a cubin."""
+    text = cuobjdump(cubin, "--dump-resource-usage")
+    found = {key: int(value) for key, value in re.findall(r"(REG|STACK|LOCAL):(\d+)", text)}
+    return found["REG"], found["STACK"] + found["LOCAL"]
+
+
+def widest_load(cubin: bytes) -> int:
+    """Bits of the widest load from global memory (LDG, or LDGSTS straight to shared memory) in the SASS."""
+    loads = re.findall(r"\bLDG(?:STS)?\S*", cuobjdump(cubin, "--dump-sass"))
+    return max((int(next(iter(re.findall(r"\.(64|128|256)\b", load)), 32)) for load in loads), default=0)
+
+
+def cuobjdump(cubin: bytes, option: str) -> str:
+    from triton import backends
+
+    tool = Path(backends.__file__).parent / "nvidia" / "bin" / "cuobjdump"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "kernel.cubin"
+        path.write_bytes(cubin)
+        return subprocess.run([tool, option, path], capture_output=True, text=True, check=True).stdout
+
+
+def compile_all(capabilities: tuple[int, ...] = tuple(SHARED_LIMIT)) -> Iterator[Report]:
+    """A report for every job and capability, as they are done; compiles on all cores."""
+    pairs = [(job, capability) for job in jobs() for capability in capabilities]
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+        yield from pool.map(compile_job, *zip(*pairs, strict=True), chunksize=len(capabilities))
+
+
+def main() -> int:
+    """Print the table, or with --json one object; the exit code is 1 where any kernel has a trouble."""
+    if MISSING or os.environ.get("TRITON_INTERPRET") == "1":
+        reason = MISSING or "TRITON_INTERPRET is set: kernels are interpreted, not compiled"
+        print(f"flowbrush: error: {reason}", file=sys.stderr)
+        return 1
+    total, reports = len(jobs()) * len(SHARED_LIMIT), []
+    for one in compile_all():
+        reports.append(one)
+        end = "\n" if len(reports) == total else ""
+        if sys.stderr.isatty():
+            print(f"\r{len(reports)} of {total} compiled", end=end, file=sys.stderr, flush=True)
+    if "--json" in sys.argv[1:]:
+        print(json.dumps({"kernels": [asdict(one) for one in reports]}))
+    else:
+        print(
+            f"{'kernel':18} {'shape':22} {'dtype':9} {'cc':>4} {'reg':>4} {'spill':>5} {'shared':>7} ", end=""
+        )
+        print(f"{'load':>4} {'PTX':>7} {'cubin':>7}")
+        for r in reports:
+            shape = "x".join(map(str, r.shape))
+            print(
+                f"{r.kernel.removesuffix('_kernel'):18} {shape:22} {r.dtype:9} {r.capability / 10:4} ", end=""
+            )
+            print(f"{r.registers:4} {r.spilled:5} {r.shared:7} {r.load_bits:4} {r.ptx:7} {r.cubin:7}", end="")
+            print("  " + "; ".join(r.troubles) if r.troubles else "")
+    return int(any(one.troubles for one in reports))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,78 @@
+"""Every kernel compiles for every GPU generation, without spills, with wide loads, inside its shared memory."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip("triton")
+
+from kernels import targets
+from kernels.cases import CASES
+from kernels.jit import Launch
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.slow
+def test_every_kernel_on_every_generation(tmp_path):
+    command = [sys.executable, "-m", "kernels.targets", "--json"]
+    environment = {**targets.os.environ, "TRITON_CACHE_DIR": str(tmp_path)}
+    environment.pop("TRITON_INTERPRET", None)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1200)
+    reports = json.loads(done.stdout)["kernels"]
+    assert not [report for report in reports if report["troubles"]]
+    assert done.returncode == 0
+    assert {report["op"] for report in reports} == set(CASES)
+    assert {report["capability"] for report in reports} == {80, 86, 89, 90, 100, 120}
+    assert all(report["registers"] and report["ptx"] and report["cubin"] for report in reports)
+
+
+def test_jobs_are_the_launches_of_the_ops():
+    jobs = targets.jobs()
+    assert len(jobs) == len(set(jobs))
+    served = {(job.op, job.number) for job in jobs}
+    assert served >= {(op, 0) for op in CASES} | {("group_norm_silu", 1)}
+
+
+def test_integers_are_specialised_as_triton_does():
+    class Kernel:
+        arg_names = ("x", "one", "sixteen", "odd", "big", "number", "BLOCK")
+
+    launch = Launch(Kernel, (1,), (torch.empty(1, device="meta"), 1, 32, 7, 1 << 40, 0.5), {"BLOCK": 8})
+    signature, constants, attributes = targets.specialised(launch)
+    assert signature == {
+        "x": "*fp32",
+        "one": "constexpr",
+        "sixteen": "i32",
+        "odd": "i32",
+        "big": "i64",
+        "number": "fp32",
+        "BLOCK": "constexpr",
+    }
+    assert constants == {"one": 1, "BLOCK": 8}
+    assert set(attributes) == {(0,), (2,), (4,)}
+
+
+@pytest.mark.parametrize(
+    ("sass", "bits"),
+    [
+        ("STG.E.128 [R2], R4", 0),
+        ("LDG.E R4, [R2]", 32),
+        ("LDG.E.U16.CONSTANT R4 ; LDG.E.64.CONSTANT R8", 64),
+        ("LDG.E.64 R4 ; LDGSTS.E.BYPASS.128 [R5]", 128),
+        ("LDG.E.128 R4 ; LDG.E.ENL2.256 R8", 256),
+    ],
+)
+def test_widest_load(sass, bits, monkeypatch):
+    monkeypatch.setattr(targets, "cuobjdump", lambda cubin, option: sass)
+    assert targets.widest_load(b"") == bits
+
+
+def test_spills_are_seen(monkeypatch):
+    line = " Function conv:\n  REG:255 STACK:16 SHARED:512 LOCAL:8 CONSTANT[0]:400 TEXTURE:0"
+    monkeypatch.setattr(targets, "cuobjdump", lambda cubin, option: line)
+    assert targets.resources(b"") == (255, 24)
