@@ -11,6 +11,7 @@ from renderer.layout import Pane
 from renderer.scene import Scene
 
 IVORY = np.array((245, 241, 232), np.float32)  # blank paper
+SLIVER = np.ones((5, 5), np.uint8)  # thinner than this, it is the bending tip of a stroke, not an eraser
 FIBRE, GRAIN = 1.6, 1.4  # how far the paper's texture strays from it, in levels
 
 
@@ -60,14 +61,14 @@ class View:
             self.picture[box.slices] = self.paper[box.slices]
             return
         wet, below = scene.ink.wet[box.slices], self._clean[box.slices]
-        color, alpha = (
-            scene.canvas.pixels[box.slices][..., :3].copy(),
-            scene.canvas.pixels[box.slices][..., 3],
-        )
-        blank = cv2.inRange(alpha, 0, 0)
+        paint = scene.canvas.pixels[box.slices]
+        color, alpha = cv2.cvtColor(paint, cv2.COLOR_RGBA2RGB), cv2.extractChannel(paint, 3)
         amount = cv2.multiply(wet, alpha, scale=1 / 255)
-        cv2.copyTo(wet, blank, amount)
-        cv2.copyTo(self.blank[box.slices], blank, color)
+        gone = cv2.bitwise_and(wet, cv2.inRange(alpha, 0, 0))
+        if cv2.countNonZero(gone):
+            gone = cv2.morphologyEx(gone, cv2.MORPH_OPEN, SLIVER)
+            cv2.copyTo(self.blank[box.slices], gone, color)
+            amount = cv2.max(amount, gone)
         amount = cv2.merge([amount] * 3)
         below = cv2.multiply(below, 255 - amount, scale=1 / 255)
         self.picture[box.slices] = cv2.add(below, cv2.multiply(color, amount, scale=1 / 255))
