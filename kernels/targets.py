@@ -22,7 +22,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from kernels.cases import CASES, maker
+from kernels.cases import CASES
+from kernels.inputs import maker
 from kernels.jit import MISSING, Launch
 
 # bytes of shared memory that one program may use (CUDA C++ Programming Guide, compute capabilities)

@@ -9,7 +9,8 @@ import torch
 
 import kernels
 from kernels import glu, groupnorm, noise, paper
-from kernels.cases import CASES, call, copied, maker
+from kernels.cases import CASES, call, copied
+from kernels.inputs import maker
 
 ROOT = Path(__file__).parents[1]
 
@@ -56,7 +57,8 @@ def test_triton_absent():
 import torch
 sys.modules["triton"] = None
 import kernels
-from kernels.cases import CASES, call, maker
+from kernels.cases import CASES, call
+from kernels.inputs import maker
 for case in CASES.values():
     shape = tuple(min(side, 64) for side in case.served[0][0])
     out = call(case.reference, case.inputs(maker(), shape, torch.float32))

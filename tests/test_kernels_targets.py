@@ -1,4 +1,4 @@
-"""Every kernel compiles for every GPU generation, without spills, with wide loads, inside its shared memory."""
+"""Every kernel compiles for every GPU generation: no spills, wide loads, shared memory inside the limit."""
 
 import json
 import subprocess

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from kernels.cases import BOUNDS, CASES, call, copied, error, maker
+from kernels.cases import BOUNDS, CASES, call, copied, error
+from kernels.inputs import maker
 
 RAGGED = {
     "normal": [((3, 7, 5), {}), ((6, 33, 18), {"seed": -3, "x0": 1048000, "y0": 999}), ((4, 1, 600), {})],

@@ -18,7 +18,8 @@ from kernels import (
     reference,
     rotary,
 )
-from kernels.cases import CASES, maker
+from kernels.cases import CASES
+from kernels.inputs import maker
 
 
 @pytest.fixture
