@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from models.api import ModelError
+from models.api import DTYPES, ModelError
 from renderer.actions import InputError
 from renderer.settings import Look, Paint, side_px
 
@@ -21,6 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Paint rough strokes; a one-step rectified flow turns them into a finished picture, live.",
 )
+DEFAULT_DEMO = "lake"
 ASSETS = Path(__file__).resolve().parent / "assets"
 
 
@@ -86,7 +88,7 @@ def paint(settings: Paint) -> None:
     )
     try:
         if settings.session:
-            painting.record_session(settings.session)
+            painting.record_session(settings.session, registry.weights_hash(settings.model))
         if paper is not None:
             import time
 
@@ -99,9 +101,12 @@ def paint(settings: Paint) -> None:
             pictures.write_png(settings.save_last, window.screen())
         fields = watch.fields()
     finally:
-        painting.close()
+        ended = painting.close()
     if settings.json:
         print(json.dumps(fields))
+    if not ended:  # the worker is inside torch's import or a long frame: the interpreter cannot end under it
+        sys.stdout.flush()
+        os._exit(0)
 
 
 def read_demo(name: str):
@@ -172,9 +177,10 @@ def render(
         height = width = 512
     paper = np.ascontiguousarray(fit(paper, width, height))
     writable(output)
-    engine = registry.loader(name, device)()
+    engine = registry.loader(name, device, str(about["dtype"]) if about.get("dtype") in DTYPES else None)()
     frame = engine.render(look.request(paper))
-    made = {**look.as_dict(), "model": name, "weights": engine.card.weights_hash}
+    card = engine.card
+    made = {**look.as_dict(), "model": name, "weights": card.weights_hash, "dtype": card.dtype}
     pictures.write_png(output, frame.picture, made)
     for note in frame.notes:
         print(f"flowbrush: {note}", file=sys.stderr)
@@ -309,10 +315,12 @@ def report(fields: dict, as_json: bool) -> None:
 
 def main() -> None:
     """Run a command; a bad input is one line on stderr and exit code 1, a wrong usage exit code 2."""
-    names = [command.name or command.callback.__name__ for command in app.registered_commands]
     arguments = sys.argv[1:]
-    if not arguments or (arguments[0] not in names and arguments[0] not in ("--help", "-h")):
+    if not arguments or (arguments[0].startswith("-") and arguments[0] != "--help"):
         arguments = ["paint", *arguments]
+    for at, word in enumerate(arguments):
+        if word == "--demo" and (at + 1 == len(arguments) or arguments[at + 1].startswith("-")):
+            arguments[at] = f"--demo={DEFAULT_DEMO}"
     try:
         app(args=arguments, prog_name="flowbrush")
     except (InputError, ModelError) as error:

@@ -6,6 +6,7 @@ Pictures and papers are arrays of shape (H, W, C), dtype uint8, sRGB, row 0 at t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -13,10 +14,15 @@ import numpy as np
 
 MIN_SIZE_PX, MAX_SIZE_PX, SIZE_MULTIPLE_PX = 256, 2048, 32
 MAX_PROMPT_CHARS = 2000
+DTYPES = ("float32", "bfloat16", "float16")
 
 
 class ModelError(Exception):
     """A model cannot be found, loaded or run. The message is one line that says what to do."""
+
+
+class Cancelled(Exception):
+    """A rendering was given up between two steps, because `cancelled` said so."""
 
 
 class Rect(NamedTuple):
@@ -179,13 +185,21 @@ class ModelCard:
     understands_prompt: bool = False
 
 
+def never() -> bool:
+    """Do not cancel."""
+    return False
+
+
 class Img2Img(Protocol):
     """A model that turns a sketch into a picture. Lives on the worker thread; called by no other."""
 
     card: ModelCard
 
-    def render(self, request: Request) -> Frame:
-        """Make one picture. Raises ModelError with one clear line where the request cannot be served."""
+    def render(self, request: Request, *, cancelled: Callable[[], bool] = never) -> Frame:
+        """Make one picture. Raises ModelError with one clear line where the request cannot be served.
+
+        cancelled: asked between two steps; where it says True, Cancelled is raised.
+        """
         ...
 
     def gflop(self, height_px: int, width_px: int, steps: int) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from kernels.noise import normal
 from models import flow, prompt
-from models.api import Frame, ModelCard, ModelError, Request, check_size
+from models.api import Cancelled, Frame, ModelCard, ModelError, Request, check_size, never
 from models.checkpoint import content_hash
 from models.checkpoint import load as load_checkpoint
 from models.inference import Body
@@ -81,8 +82,11 @@ class Painter:
         self._biases: dict[tuple, list[Tensor]] = {}
 
     @torch.inference_mode()
-    def render(self, request: Request) -> Frame:
-        """One picture. Raises ModelError for a size, a number of steps or a strength that will not do."""
+    def render(self, request: Request, *, cancelled: Callable[[], bool] = never) -> Frame:
+        """One picture. Raises ModelError for a size, a number of steps or a strength that will not do.
+
+        Raises Cancelled where `cancelled` says so between two steps.
+        """
         height, width = request.paper.shape[:2]
         check_size(height, width)
         if request.steps not in self.card.steps:
@@ -98,6 +102,8 @@ class Painter:
         start = noise * (1 - paint[:, 3:] * (1 - request.strength))
 
         def model(residual: Tensor, t: float, step: float) -> Tensor:
+            if t < 1 and cancelled():
+                raise Cancelled
             biases = self.biases(t, step, request.strength, mood)
             x = self.body.pack(residual, paint, t)
             clock.lap("start")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,25 +30,33 @@ ENTRIES: dict[str, Entry] = {
 }
 
 
-def loader(name: str, device: str | None = None) -> Callable[[], Img2Img]:
-    """A function that loads the model. Raises ModelError at once for what is neither model nor file."""
+def weights_file(name: str) -> Path:
+    """The file of a model's weights. Raises ModelError for what is neither model nor file."""
     if name in ENTRIES:
-        path = ASSETS / ENTRIES[name].weights
+        return ASSETS / ENTRIES[name].weights
     elif name.endswith(".safetensors"):
-        path = Path(name)
-        if not path.is_file():
+        if not Path(name).is_file():
             raise ModelError(f"there is no file {name}")
-    else:
-        raise ModelError(
-            f"no model is named {name!r}; choose {', '.join(ENTRIES)}, or name a .safetensors file"
-        )
+        return Path(name)
+    raise ModelError(f"no model is named {name!r}; choose {', '.join(ENTRIES)}, or name a .safetensors file")
+
+
+def loader(name: str, device: str | None = None, dtype: str | None = None) -> Callable[[], Img2Img]:
+    """A function that loads the model. Raises ModelError at once for what is neither model nor file."""
+    path = weights_file(name)
 
     def load() -> Img2Img:
         from models import painter
 
-        return painter.load(path, device=device, name=name)
+        return painter.load(path, device=device, dtype=dtype, name=name)
 
     return load
+
+
+def weights_hash(name: str) -> str:
+    """First 16 hex digits of the SHA-256 of the weights file; empty where there is none."""
+    path = weights_file(name)
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else ""
 
 
 def describe() -> list[dict]:

@@ -254,9 +254,10 @@ class App:
         self.script = Script(session, (self.canvas.width, self.canvas.height))
         self.scene.demo = True
 
-    def close(self) -> None:
-        """Worker, log and window, in this order; idempotent."""
-        self.engine.close()
+    def close(self) -> bool:
+        """Worker, log and window, in this order; idempotent. Returns whether the worker ended in time."""
+        ended = self.engine.close()
         if self.writer is not None:
             self.writer.close()
         self.window.close()
+        return ended

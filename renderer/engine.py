@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -9,7 +10,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable
 
-from models.api import Failure, Frame, Img2Img, ModelCard, ModelError, Request
+from models.api import Cancelled, Failure, Frame, Img2Img, ModelCard, ModelError, Request
 from renderer.mailbox import Mailbox
 
 WORKER_NICENESS = 5  # the thread that draws goes first when both want the core
@@ -28,7 +29,7 @@ class Engine:
         self.calls = 0  # renders begun
         self._mailbox = Mailbox()
         self._results: deque[Frame | Failure] = deque()
-        self._load: Callable[[], Img2Img] | None = None
+        self._loads: deque[Callable[[], Img2Img]] = deque(maxlen=1)  # the newest wish alone
         self._model: Img2Img | None = None
         self._source: Callable[[], Img2Img] | None = None  # how the present model was loaded
         self._serving = False
@@ -37,7 +38,8 @@ class Engine:
 
     def load(self, load: Callable[[], Img2Img]) -> None:
         """Load this model on the worker's thread, in place of the present one."""
-        self._load, self.state = load, "loading"
+        self.state = "loading"
+        self._loads.append(load)
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
             self._thread.start()
@@ -54,19 +56,18 @@ class Engine:
         """A request waits or is being served."""
         return self._mailbox.waiting or self._serving
 
-    def close(self, timeout_s: float = 5.0) -> None:
-        """Let the worker finish what it does and end. Idempotent."""
+    def close(self, timeout_s: float = 2.0) -> bool:
+        """Let the worker finish what it does and end; returns whether it did in time. Idempotent."""
         self._mailbox.close()
         if self._thread is not None:
             self._thread.join(timeout_s)
-            self._thread = None
+        return self._thread is None or not self._thread.is_alive()
 
     def _run(self) -> None:
         lower_priority()
         while not self._mailbox.closed:
-            if self._load is not None:
-                load, self._load = self._load, None
-                self._try_load(load)
+            if self._loads:
+                self._try_load(self._loads.pop())
             if self._model is None:
                 time.sleep(IDLE_S)
                 continue
@@ -82,7 +83,7 @@ class Engine:
     def _try_load(self, load: Callable[[], Img2Img]) -> None:
         try:
             model = load()
-        except Exception as error:
+        except BaseException as error:  # nothing that happens in a model may end this thread
             self.error = one_line(error)
             self.state = "ready" if self._model is not None else "failed"
             return
@@ -94,23 +95,32 @@ class Engine:
     def _serve(self, request: Request) -> None:
         self.calls += 1
         try:
-            self._results.append(self._model.render(request))
+            self._results.append(self._model.render(request, cancelled=lambda: self._outdated(request)))
+            return
+        except Cancelled:
             return
         except ModelError as error:
             failure = Failure(request, one_line(error))
-        except Exception as error:
+        except BaseException as error:
             failure = Failure(request, one_line(error), traceback.format_exc())
             if self._restarts_left:
                 self._restarts_left -= 1
-                self._load = self._source
+                self._loads.append(self._source)
         self._mailbox.give_back(request.dirty)
         self._results.append(failure)
+
+    def _outdated(self, request: Request) -> bool:
+        """A refinement, which shows nothing new, gives way to a request that does."""
+        return request.dirty.empty and self._mailbox.waiting
 
 
 def lower_priority() -> None:
     """Let the thread that draws go first. Only Linux gives each thread its own niceness."""
     if hasattr(os, "setpriority") and os.uname().sysname == "Linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), WORKER_NICENESS)
+        thread = threading.get_native_id()
+        with contextlib.suppress(OSError):
+            niceness = os.getpriority(os.PRIO_PROCESS, thread) + WORKER_NICENESS
+            os.setpriority(os.PRIO_PROCESS, thread, min(19, niceness))
 
 
 def one_line(error: BaseException) -> str:

@@ -48,7 +48,10 @@ class Watch:
         app, began_s = self.app, time.monotonic()
         self.began_s = began_s
         while app.running and (not seconds or time.monotonic() - began_s < seconds):
-            app.step()
+            try:
+                app.step()
+            except KeyboardInterrupt:  # Ctrl+C in the terminal is a wish to quit, like any other
+                app.running = False
             if self.window_s is None:
                 self.window_s = process_age_s()
             if self.first_frame_s is None and app.picture is not None:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterable
 
+import cv2
 import numpy as np
 import pygame
 
@@ -15,7 +16,7 @@ from models.api import NOTHING, Rect
 from renderer.actions import Command, Event, InputError
 from renderer.events import Hand
 from renderer.help import draw_help
-from renderer.layout import Layout, arrange
+from renderer.layout import PANEL_HEIGHT, Layout, arrange
 from renderer.overlay import Mark, draw_mark, marks
 from renderer.panel import Panel
 from renderer.scene import Scene
@@ -23,8 +24,10 @@ from renderer.strip import Strip
 from renderer.theme import BACK, FONTS, Theme, scale_for
 from renderer.view import View
 
-SIZE, SMALLEST = (1280, 720), (960, 600)  # at scale 1
+SIZE = (1280, 720)  # at scale 1
+SMALLEST_SCALE = 0.7  # of the panel, in a window that is too low for it
 ICON = FONTS.parent / "icon.png"
+NO_DISPLAY = ("offscreen", "dummy", "evdev")
 
 
 class Window:
@@ -32,13 +35,20 @@ class Window:
 
     def __init__(self, size: tuple[int, int] | None = None, scale: float | None = None):
         """scale: how much larger than on a screen of 96 dots an inch; None: as the screen asks for."""
+        cv2.setNumThreads(
+            1
+        )  # the model has the cores: waiting for a second one took 4 ms of the slowest ticks
         if sys.platform == "linux":
             # A texture would load Mesa, and with it an LLVM beside which the import of triton crashes.
             os.environ.setdefault("SDL_FRAMEBUFFER_ACCELERATION", "0")
         try:
             pygame.display.init()
             pygame.font.init()
+            driver = pygame.display.get_driver()
+            if driver in NO_DISPLAY and "SDL_VIDEODRIVER" not in os.environ:
+                raise pygame.error("there is no display")  # SDL goes on in memory, where nobody sees it
             self.theme = Theme(scale or scale_for(pygame.display.get_desktop_sizes()[0]))
+            self._wanted_scale = self.theme.scale
             self.screen_ = self.open(size or tuple(self.theme.px(side) for side in SIZE))
         except pygame.error as error:
             raise InputError(
@@ -95,6 +105,14 @@ class Window:
                 return [Event(Command("help"), now_s)]
         return []
 
+    def fit(self, height: int) -> None:
+        """Make panel and strip smaller where the window is too low for them, and larger again."""
+        most = max(SMALLEST_SCALE * self._wanted_scale, height / PANEL_HEIGHT // 0.05 * 0.05)
+        scale = min(self._wanted_scale, most)
+        if scale != self.theme.scale:
+            self.theme, self.panel = Theme(scale), None
+            self.strip = Strip(self.theme)
+
     def layout(self, scene: Scene) -> Layout:
         canvas = (scene.canvas.width, scene.canvas.height)
         return arrange(
@@ -119,6 +137,7 @@ class Window:
         elapsed_s, self._drawn_s = now_s - self._drawn_s, now_s
         surface = self.screen_ = pygame.display.get_surface()
         self._boxes = []
+        self.fit(surface.get_height())
         layout = self.layout(scene)
         anew = self.prepare(scene, layout)
         changed = self.view.update(scene, scene.ink.dry(elapsed_s * 1e3))
@@ -147,7 +166,7 @@ class Window:
             self.view = View(canvas.width, canvas.height)
             self.view.refresh(scene)
         if self.panel is None:
-            self.panel = Panel(size, self.theme, scene)
+            self.panel, self._shape = Panel(size, self.theme, scene), ()
         shape = (size, canvas.whole, scene.view, scene.show_hud, scene.show_help)
         if shape == self._shape:
             return False

@@ -1,0 +1,180 @@
+"""The worker thread: failures are values, a crash restarts it once, refinements give way."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+import numpy as np
+import pytest
+from conftest import SlowModel
+
+from models.api import Cancelled, Failure, Frame, ModelError, Rect, Request
+from renderer.engine import WORKER_NICENESS, Engine
+
+PAPER = np.zeros((256, 256, 4), np.uint8)
+DIRTY = Rect(0, 0, 9, 9)
+
+
+@pytest.fixture
+def engine():
+    made = Engine()
+    yield made
+    made.close()
+
+
+def wait(condition, timeout_s: float = 10.0) -> None:
+    end_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end_s, "waited in vain"
+        time.sleep(0.002)
+
+
+def result(engine: Engine):
+    found = []
+    wait(lambda: found.append(engine.poll()) or found[-1] is not None)
+    return found[-1]
+
+
+def start(engine: Engine, model) -> None:
+    engine.load(model)
+    wait(lambda: engine.state != "loading")
+
+
+def test_a_model_is_loaded_and_serves_on_a_thread_of_its_own(engine):
+    assert engine.state == "waiting"
+    model = SlowModel()
+    start(engine, model)
+    assert (engine.state, engine.card) == ("ready", model.card)
+    engine.submit(Request(PAPER, 1, dirty=DIRTY))
+    frame = result(engine)
+    assert isinstance(frame, Frame) and frame.request.sequence == 1
+    assert threading.get_ident() not in model.threads
+    assert not engine.busy and engine.calls == 1
+
+
+def test_a_failure_is_a_value_and_the_next_request_is_served(engine):
+    model = SlowModel()
+    model.failures = [ModelError("two words\nand more")]
+    start(engine, model)
+    engine.submit(Request(PAPER, 1, dirty=DIRTY))
+    failure = result(engine)
+    assert isinstance(failure, Failure)
+    assert (failure.message, failure.trace) == ("two words", "")
+    engine.submit(Request(PAPER, 2, dirty=DIRTY))
+    assert result(engine).request.sequence == 2
+
+
+@pytest.mark.parametrize("crash", [RuntimeError("a fault"), MemoryError(), SystemExit(3)])
+def test_a_crash_restarts_the_model_once(engine, crash):
+    model, loads = SlowModel(), []
+    start(engine, lambda: (loads.append(1), model)[1])
+    model.failures = [crash, crash, crash]
+    for sequence in (1, 2, 3):
+        engine.submit(Request(PAPER, sequence, dirty=DIRTY))
+        failure = result(engine)
+        assert type(crash).__name__ in failure.message and "Traceback" in failure.trace
+    wait(lambda: len(loads) == 2)
+    engine.submit(Request(PAPER, 4, dirty=DIRTY))
+    assert isinstance(result(engine), Frame)
+    time.sleep(0.15)
+    assert len(loads) == 2
+
+
+@pytest.mark.parametrize("crash", [ModelError("no weights"), ImportError("no torch"), SystemExit()])
+def test_a_model_that_cannot_be_loaded_leaves_the_present_one(engine, crash):
+    def bad():
+        raise crash
+
+    start(engine, bad)
+    assert engine.state == "failed" and engine.error
+    start(engine, SlowModel())
+    assert (engine.state, engine.error) == ("ready", "")
+    start(engine, bad)
+    assert engine.state == "ready" and engine.error
+    engine.submit(Request(PAPER, 1, dirty=DIRTY))
+    assert isinstance(result(engine), Frame)
+
+
+def test_the_model_before_is_closed_when_another_is_there(engine):
+    one, two = SlowModel(), SlowModel()
+    start(engine, one)
+    engine.load(two)
+    wait(lambda: engine.state == "ready" and engine.card is two.card)
+    assert (one.closed, two.closed) == (1, 0)
+    assert engine.close() and engine.close()
+    assert two.closed == 1
+
+
+class Steps(SlowModel):
+    """Four steps of 50 ms that ask between them whether to go on."""
+
+    def render(self, request, *, cancelled):
+        self.requests.append(request)
+        for _ in range(request.steps):
+            if cancelled():
+                raise Cancelled
+            self.serving.set()
+            time.sleep(0.05)
+        return super().render(request)
+
+
+def test_a_refinement_gives_way_at_once_to_a_request_with_something_new(engine):
+    model = Steps()
+    start(engine, model)
+    engine.submit(Request(PAPER, 1, steps=4))
+    assert model.serving.wait(5)
+    engine.submit(Request(PAPER, 2, dirty=DIRTY))
+    assert result(engine).request.sequence == 2
+    assert engine.poll() is None
+
+
+def test_what_shows_something_new_is_never_cancelled(engine):
+    """Or a pen that never rests would never see a picture of many steps."""
+    model = Steps()
+    start(engine, model)
+    engine.submit(Request(PAPER, 1, steps=4, dirty=DIRTY))
+    assert model.serving.wait(5)
+    engine.submit(Request(PAPER, 2, dirty=DIRTY))
+    assert [result(engine).request.sequence, result(engine).request.sequence] == [1, 2]
+
+
+def test_the_painter_stops_between_two_steps(painter):
+    asked = []
+
+    def cancelled() -> bool:
+        asked.append(1)
+        return len(asked) == 2
+
+    with pytest.raises(Cancelled):
+        painter.render(Request(PAPER, steps=4), cancelled=cancelled)
+    assert len(asked) == 2
+    painter.render(Request(PAPER, steps=1), cancelled=lambda: True)
+
+
+@pytest.mark.skipif(not hasattr(os, "getpriority") or os.uname().sysname != "Linux", reason="Linux only")
+def test_the_worker_lets_the_pen_go_first(engine):
+    nice = []
+
+    def load():
+        nice.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        return SlowModel()
+
+    own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    start(engine, load)
+    assert nice == [min(19, own + WORKER_NICENESS)]
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == own
+
+
+def test_close_does_not_wait_for_a_model_that_hangs():
+    engine, gate = Engine(), threading.Event()
+    model = SlowModel(gate=gate)
+    start(engine, model)
+    engine.submit(Request(PAPER, 1, dirty=DIRTY))
+    assert model.serving.wait(5)
+    began = time.monotonic()
+    assert not engine.close(timeout_s=0.1)
+    assert time.monotonic() - began < 1
+    gate.set()
+    assert engine.close()
