@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from models.api import NOTHING, Rect
 
-PANEL, GAP, BAR, STRIP = 220, 12, 32, 118  # at scale 1: two panes of 512 just fit a window of 1280x720
+PANEL, PANEL_HEIGHT = 220, 708
+GAP, BAR, STRIP = 12, 32, 118  # at scale 1: two panes of 512 just fit a window of 1280x720
 
 
 @dataclass(frozen=True)

@@ -95,18 +95,18 @@ class Strip:
         most = max(values, default=0.0)
         top = next((t for t in TOPS_MS if t >= most), TOPS_MS[-1])
         inner = pygame.Rect(box.x + 1, box.y + px(20), box.width - 2, box.height - px(22))
-        for ms, name in ((1000 / 60, "60 Hz"), (1000 / 30, "30 Hz")):
-            y = round(inner.bottom - ms / top * inner.height)
-            if inner.bottom - y > px(8):
-                pygame.draw.line(surface, EDGE, (box.x, y), (box.right - 1, y))
-                words = text(name, self.theme.font(9), FAINT)
-                surface.blit(words, words.get_rect(bottomright=(box.right - px(5), y)))
         wide = inner.width / GRAPH
         for i, ms in enumerate(values):
             high = max(1, round(min(1.0, ms / top) * inner.height))
             x = round(inner.right - (len(values) - i) * wide)
             next_x = max(x + 1, round(inner.right - (len(values) - i - 1) * wide))
             surface.fill(GOOD if ms <= 50 else BAD, (x, inner.bottom - high, next_x - x, high))
+        for ms, name in ((1000 / 60, "60 Hz"), (1000 / 30, "30 Hz")):
+            y = round(inner.bottom - ms / top * inner.height)
+            if inner.bottom - y > px(8):
+                pygame.draw.line(surface, FAINT, (box.x, y), (box.right - 1, y))
+                words = text(name, self.theme.font(9), SOFT)
+                surface.blit(words, words.get_rect(bottomright=(box.right - px(5), y)))
         title = text(f"pen to picture, the last {GRAPH}; top {top:.0f} ms", self.theme.small, SOFT)
         surface.blit(title, (box.x + px(8), box.y + px(4)))
 

@@ -67,9 +67,9 @@ class Theme:
         def px(length: float) -> str:
             return str(self.px(length))
 
-        face = {"name": "noto_sans", "size": px(12)}
+        face = {"name": "noto_sans", "size": px(13)}
         plain = {"shape": "rounded_rectangle", "shadow_width": "0", "shape_corner_radius": px(6)}
-        return {
+        theme = {
             "defaults": {
                 "colours": {
                     "dark_bg": tone(WELL),
@@ -97,7 +97,6 @@ class Theme:
                     "shape_corner_radius": px(6),
                     "tool_tip_delay": "0.5",
                 },
-                "font": face,
             },
             "#default_shape_style": {"misc": plain},
             "#no_frills_button": {"misc": {**plain, "border_width": "0"}},
@@ -143,6 +142,9 @@ class Theme:
                 "misc": {"shape": "rounded_rectangle", "shadow_width": px(12)},
             },
         }
+        for element in ("button", "text_entry_line", "label", "text_box"):
+            theme.setdefault(element, {})["font"] = face
+        return theme
 
 
 @lru_cache(maxsize=512)

@@ -271,6 +271,18 @@ def test_a_window_of_twice_the_scale_looks_the_same(desk):
     assert np.abs(shots[0] - shots[1]).mean() < 8
 
 
+@pytest.mark.parametrize("size", [(1280, 720), (1280, 660), (1000, 560)])
+def test_every_control_is_inside_a_low_window(desk, size):
+    window = Headless(size)
+    one = desk(SlowModel(), window=window)
+    one.tick(2)
+    whole = pygame.Rect((0, 0), size)
+    assert all(
+        whole.contains(element.rect) for element in (*window.panel.buttons, *window.panel.sliders.values())
+    )
+    assert all(whole.contains(box) for box in window.panel.swatches.boxes)
+
+
 def surface_of(shot: np.ndarray) -> pygame.Surface:
     return pygame.image.frombuffer(np.ascontiguousarray(shot), (shot.shape[1], shot.shape[0]), "RGB")
 
