@@ -89,7 +89,6 @@ CASES = {
         Case(
             "group_norm_silu",
             groupnorm,
-            inputs,
             reference.group_norm_silu,
             inputs.groupnorm_inputs,
             serve([(1, 320, 64, 64), (1, 640, 32, 32), (1, 1280, 16, 16), (1, 1280, 8, 8)], HALF)

@@ -20,8 +20,9 @@ def maker(device: str = "cpu", seed: int = 0) -> Make:
     """A function (*shape, dtype, scale, mean) -> normal values, or any bytes where dtype is uint8."""
     generator = None if device == "meta" else torch.Generator(device).manual_seed(seed)
 
-    def make(*shape: int, dtype: torch.dtype = torch.float32, scale: float = 1.0, mean: float = 0.0) ->
-    Tensor:
+    def make(
+        *shape: int, dtype: torch.dtype = torch.float32, scale: float = 1.0, mean: float = 0.0
+    ) -> Tensor:
         if device == "meta":
             return torch.empty(shape, dtype=dtype, device=device)
         if dtype == torch.uint8:
