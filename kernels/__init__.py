@@ -35,14 +35,16 @@ def use(choice: str) -> str:
     return before
 
 
-def active(tensor: Tensor) -> str:
-    """Which implementation an op called with this tensor takes: "reference" or "triton".
+def active(tensor: Tensor, *others: Tensor | None) -> str:
+    """Which implementation an op called with these tensors takes: "reference" or "triton".
 
     Meta tensors take the op, so that a shape-only run of the CUDA path counts what CUDA would launch.
     Under autograd the reference runs: the kernels have no backward. Raises RuntimeError where the choice is
     "triton" and it cannot run on this tensor's device.
     """
-    if _choice == "reference" or (tensor.requires_grad and torch.is_grad_enabled()):
+    if _choice == "reference":
+        return "reference"
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (tensor, *others)):
         return "reference"
     if tensor.device.type == "meta":
         return "triton"

@@ -19,7 +19,7 @@ def flow_step(x: Tensor, velocity: Tensor, dt: float | Tensor) -> Tensor:
 
     dt: a number, or a tensor of one, so that a captured graph can be given another.
     """
-    if kernels.active(x) == "reference":
+    if kernels.active(x, velocity) == "reference":
         return reference.flow_step(x, velocity, dt)
     return OP(x, velocity, 0.0, dt) if isinstance(dt, Tensor) else OP(x, velocity, dt, None)
 

@@ -30,7 +30,7 @@ def group_norm_silu(
     """
     if x.shape[1] % groups:
         raise ValueError(f"{groups} groups do not divide {x.shape[1]} channels")
-    chosen = reference.group_norm_silu if kernels.active(x) == "reference" else OP
+    chosen = reference.group_norm_silu if kernels.active(x, weight, bias) == "reference" else OP
     return chosen(x, groups, weight, bias, eps, silu)
 
 

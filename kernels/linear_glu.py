@@ -21,7 +21,7 @@ def linear_glu(
     The kernel keeps the product in float32 until it is gated; the reference does too.
     """
     check(activation, weight.shape[0])
-    chosen = reference.linear_glu if kernels.active(x) == "reference" else OP
+    chosen = reference.linear_glu if kernels.active(x, weight, bias) == "reference" else OP
     return chosen(x, weight, bias, activation, gate_first)
 
 

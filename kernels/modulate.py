@@ -31,7 +31,7 @@ def gate_norm_modulate(
     """
     if norm not in NORMS:
         raise ValueError(f"the norm is one of {', '.join(NORMS)}, not {norm!r}")
-    chosen = reference.gate_norm_modulate if kernels.active(x) == "reference" else OP
+    chosen = reference.gate_norm_modulate if kernels.active(x, y, gate, scale, shift) == "reference" else OP
     return chosen(x, y, gate, scale, shift, norm, eps)
 
 

@@ -23,7 +23,7 @@ def norm_rotary(
     """
     if qkv.shape[-1] % 2:
         raise ValueError(f"a head of {qkv.shape[-1]} values cannot be turned in pairs")
-    chosen = reference.norm_rotary if kernels.active(qkv) == "reference" else OP
+    chosen = reference.norm_rotary if kernels.active(qkv, weight) == "reference" else OP
     return chosen(qkv, weight, cos, sin, eps, interleaved)
 
 

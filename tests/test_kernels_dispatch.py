@@ -129,6 +129,9 @@ def test_gradients_take_the_reference():
     assert kernels.active(x) == "reference"
     groupnorm.group_norm_silu(x, 4, torch.ones(8), torch.zeros(8)).sum().backward()
     assert x.grad.isfinite().all()
+    assert kernels.active(torch.zeros(1, device="meta"), None, x) == "reference"
+    with torch.no_grad():
+        assert kernels.active(torch.zeros(1, device="meta"), None, x) == "triton"
 
 
 def test_bad_arguments_are_named():

@@ -20,6 +20,7 @@ collect_ignore_glob = [] if INTERPRETED or NATIVE else ["test_*.py"]
 def device(request):
     """The device whose tensors the kernels take here; Triton is forced, and new tensors hold NaN."""
     before = kernels.use("triton")
+    torch.backends.cudnn.allow_tf32 = False  # the reference convolution is held to float32
     torch.use_deterministic_algorithms(True, warn_only=True)  # fills what torch.empty returns
     yield request.param
     torch.use_deterministic_algorithms(False)
