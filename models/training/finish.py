@@ -14,7 +14,7 @@ from models import flow
 from models.checkpoint import save
 from models.flow import Condition
 from models.network import PainterNetwork
-from models.training.critic import SHIFT_PX, Critic, pyramid_loss, relativistic, roughness
+from models.training.critic import SHIFT_PX, Critic, phase_loss, pyramid_loss, relativistic, roughness
 from models.training.grids import save_grid
 from models.training.run import Run, follow, learning_rate, set_rate
 from models.training.teacher import to_tensors
@@ -22,7 +22,7 @@ from models.training.teacher import to_tensors
 RATE, CRITIC_RATE = 2e-4, 4e-4
 EMA_DECAY = 0.998
 ROUGHNESS_WEIGHT = 100.0
-ROUGHNESS_EVERY = 4  # steps
+ROUGHNESS_EVERY = 8  # steps
 ADVERSARIAL = (0.05, 0.3)  # ramp of its weight over the first third
 ANCHOR_LEVELS = (
     0.0,
@@ -31,15 +31,27 @@ ANCHOR_LEVELS = (
     0.5,
     1.0,
 )  # fine detail is the critics' business, colour and layout the anchor's
+OWN_SHARE = 0.7
+PHASE_WEIGHT = 1.5
+MISMATCH_EVERY = 4  # steps
 STEP_SHARES = ((1, 0.6), (2, 0.2), (4, 0.2))  # how often each number of steps is trained
 
 
 def student_picture(network, condition: Condition, noise: Tensor, picture: Tensor, steps: int) -> Tensor:
-    """The student's prediction at one of the times that `steps` steps visit; starts lie on the real path."""
+    """The student's prediction at one of the times that `steps` steps visit.
+
+    Later times lie on the way from the start to the student's own first picture, where sampling leads, most
+    of the time, and to the real one otherwise: trained on real ones alone it sharpens its own faults.
+    """
     count = len(noise)
+    z = flow.start(condition, noise)
     index = int(torch.randint(steps, ()))
     t = torch.full((count,), 1 - index / steps)
-    x_t = flow.interpolate(picture, flow.start(condition, noise), t)
+    if index and torch.rand(()) < OWN_SHARE:
+        with torch.no_grad():
+            start, step = torch.ones(count), torch.full((count,), 1 / steps)
+            picture = flow.denoise(network, z, condition, start, step).float()
+    x_t = flow.interpolate(picture, z, t)
     return flow.denoise(network, x_t, condition, t, torch.full((count,), 1 / steps)).float()
 
 
@@ -82,7 +94,7 @@ def train(
             seen = fake.detach()
             real_scores, fake_scores = critic(picture, condition, shift), critic(seen, condition, shift)
             loss_critic = relativistic(real_scores, fake_scores)
-            if step % 2 == 0:  # a real view beside another's sketch is as wrong as a bad picture
+            if step % MISMATCH_EVERY == 0:  # a real view beside another's sketch is as wrong as a bad picture
                 loss_critic = loss_critic + 0.5 * relativistic(
                     real_scores, critic(picture.roll(1, 0), condition, shift)
                 )
@@ -100,10 +112,11 @@ def train(
                 real_scores = critic(picture, condition, shift)
             loss_adversarial = relativistic(critic(fake, condition, shift), real_scores)
         anchor = pyramid_loss(fake, picture, ANCHOR_LEVELS)
+        phase = phase_loss(fake)
         low, high = ADVERSARIAL
         weight = low + (high - low) * min(1.0, step / max(1, steps / 3))
         optimizer.zero_grad(set_to_none=True)
-        (weight * loss_adversarial + anchor).backward()
+        (weight * loss_adversarial + anchor + PHASE_WEIGHT * phase).backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         critic.requires_grad_(True)
@@ -113,6 +126,7 @@ def train(
             rough=rough.item(),
             adversarial=loss_adversarial.item(),
             anchor=anchor.item(),
+            phase=phase.item(),
         )
     save(folder / f"{name}.safetensors", average.state_dict(), average.config.as_dict(), dtype=torch.bfloat16)
     return average
