@@ -121,6 +121,15 @@ def icon(name: str, size_px: int, color: tuple[int, int, int]) -> pygame.Surface
     return pygame.transform.smoothscale(large, (size_px, size_px)).premul_alpha()
 
 
+def dress(button, name: str, size_px: int, color: tuple[int, int, int]) -> None:
+    """Put the icon on a pygame_gui button; brighter where the button is under the pointer or chosen."""
+    plain, bright = [icon(name, size_px, color)], [icon(name, size_px, (255, 255, 255))]
+    button.normal_images, button.hovered_images, button.selected_images = plain, bright, bright
+    middle = [(0.5, 0.5)]
+    button.normal_image_positions = button.hovered_image_positions = button.selected_image_positions = middle
+    button.rebuild()
+
+
 def bar(surface: pygame.Surface, color, a: tuple, b: tuple, thick: float) -> None:
     """A straight line with round ends."""
     length = math.hypot(b[0] - a[0], b[1] - a[1]) or 1.0

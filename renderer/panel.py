@@ -2,46 +2,32 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
-from pathlib import Path
 
 import pygame
 import pygame_gui
-from platformdirs import user_pictures_dir
-from pygame_gui import elements, windows
+from pygame_gui import elements
 
 from models.api import MOOD_AXES
 from renderer.actions import Action, Change, Command
-from renderer.events import LARGEST_PX, NAMES, SMALLEST_PX, TOOLS, Hand, label
-from renderer.icons import icon
+from renderer.dialogs import color_dialog, file_dialog
+from renderer.events import NAMES, TOOLS, Hand, label
+from renderer.icons import dress
 from renderer.layout import PANEL, Layout
 from renderer.scene import Scene
+from renderer.sliders import Slider, share_of, value_of, values_of, words_of
 from renderer.swatches import Swatches
-from renderer.theme import ACCENT, BACK, CARD, EDGE, FAINT, INK, SOFT, WELL, Theme, rounded, text
+from renderer.theme import ACCENT, BACK, CARD, EDGE, FAINT, INK, SOFT, Theme, text
 
 MARGIN, GUTTER = 12, 4
 INNER = PANEL - 2 * MARGIN
 FOURTH = (INNER - 3 * GUTTER) / 4
 LABEL, VALUE, ROW = 66, 34, 22  # columns and height of a slider's row
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 BUTTONS = (("undo", "redo", "clear", "open"), ("view", "full", "hud", "help"))
 HINT = "What is it a picture of?  foggy autumn sunset ..."
 AWAKE_S = 1.5  # pygame_gui, 0.7 ms a tick, sleeps so long after the last thing that concerned it
+GROOVE = (146, 150, 160)
 POINTER = (pygame.MOUSEBUTTONDOWN, pygame.MOUSEBUTTONUP, pygame.MOUSEMOTION, pygame.MOUSEWHEEL)
-
-
-class Slider(elements.UIHorizontalSlider):
-    """A slider of 0..1 whose knob comes to where the groove is pressed."""
-
-    def process_event(self, event) -> bool:
-        if event.type == pygame.MOUSEBUTTONDOWN and event.button == 1 and self.rect.collidepoint(event.pos):
-            along = event.pos[0] - self.rect.x - self.sliding_button_width / 2
-            self.set_current_value(min(1.0, max(0.0, along / self.scrollable_width)))
-            self._update_data_and_fire_events_when_moved()
-            self.sliding_button.process_event(event)
-            return True
-        return super().process_event(event)
 
 
 class Panel:
@@ -52,7 +38,7 @@ class Panel:
         self.manager = pygame_gui.UIManager(window, theme.gui(), enable_live_theme_updates=False)
         self.buttons: dict[object, str] = {}  # element -> row of the key table
         self.sliders: dict[str, Slider] = {}
-        self.labels: list[tuple[str, str, pygame.Rect]] = []  # (slider or "", words, box)
+        self.labels: list[tuple[str, str, pygame.Rect]] = []  # (name of a slider or "", words, box)
         self.headings: list[tuple[str, int]] = []
         self.dialog: elements.UIWindow | None = None
         self.stale = True
@@ -83,7 +69,8 @@ class Panel:
             self.button(f"steps.{n + 1}", MARGIN + LABEL + n * (quarter + GUTTER), y, quarter, 26, str(n + 1))
         y = self.slider(y + 31, "strength", "Strength") + 4
         self.labels.append(("", "Seed", self.theme.box(MARGIN, y, LABEL, 28)))
-        self.seed = self.entry(self.theme.box(MARGIN + LABEL, y, INNER - LABEL - quarter - GUTTER, 28))
+        box = self.theme.box(MARGIN + LABEL, y, INNER - LABEL - quarter - GUTTER, 28)
+        self.seed = elements.UITextEntryLine(box, self.manager)
         self.button("dice", PANEL - MARGIN - quarter, y, quarter, 28)
         y = self.heading(y + 40, "MOOD")
         for axis in MOOD_AXES:
@@ -96,14 +83,10 @@ class Panel:
     def build_bar(self, scene: Scene) -> None:
         """The prompt, the model and the button to save; their places are given by `arrange`."""
         px = self.theme.px
-        self.prompt = self.entry(pygame.Rect(0, 0, px(200), px(32)))
-        box = pygame.Rect(0, 0, px(150), px(32))
-        limit = px(300)
-        self.menu = elements.UIDropDownMenu(
-            [*scene.models], scene.look.model, box, self.manager, expansion_height_limit=limit
-        )
-        self.button("save", 0, 0, 96, 32, "Save")
-        self.save = next(button for button, name in self.buttons.items() if name == "save")
+        self.prompt = elements.UITextEntryLine(pygame.Rect(0, 0, px(200), px(32)), self.manager)
+        names, box = [*scene.models], pygame.Rect(0, 0, px(150), px(32))
+        self.menu = elements.UIDropDownMenu(names, scene.look.model, box, self.manager)
+        self.save = self.button("save", 0, 0, 96, 32, "Save")
 
     def arrange(self, window: tuple[int, int], layout: Layout) -> None:
         """Fit the bar to the window."""
@@ -117,28 +100,19 @@ class Panel:
         self.prompt.set_relative_position((bar.x0, bar.y0))
         self.prompt.set_dimensions((right - px(166) - bar.x0, bar.height))
         self.prompt.rebuild()
-        self.stale = True
 
     def heading(self, y: float, words: str) -> float:
         self.headings.append((words, self.theme.px(y)))
         return y + 20
 
-    def button(self, name: str, x: float, y: float, wide: float, high: float, words: str = "") -> None:
+    def button(self, name: str, x: float, y: float, wide: float, high: float, words: str = ""):
         tip = f"{NAMES[name].help}  ({label(NAMES[name])})"
         box = self.theme.box(x, y, wide, high)
         made = elements.UIButton(box, words, self.manager, tool_tip_text=tip)
         self.buttons[made] = name
         if not words:
-            side = self.theme.px(20)
-            plain, bright = [icon(name, side, INK)], [icon(name, side, (255, 255, 255))]
-            made.normal_images, made.hovered_images, made.selected_images = plain, bright, bright
-            places = [(0.5, 0.5)]
-            made.normal_image_positions = made.hovered_image_positions = places
-            made.selected_image_positions = places
-            made.rebuild()
-
-    def entry(self, box: pygame.Rect) -> elements.UITextEntryLine:
-        return elements.UITextEntryLine(box, self.manager)
+            dress(made, name, self.theme.px(20), INK)
+        return made
 
     def slider(self, y: float, name: str, words: str, tip: str = "") -> float:
         self.labels.append((name, words, self.theme.box(MARGIN, y, LABEL, ROW)))
@@ -168,28 +142,14 @@ class Panel:
         tips = any(e.tool_tip is not None for e in (*self.buttons, *self.sliders.values()))
         return tips or self.dialog is not None or self.menu_open()
 
-    def focus_prompt(self) -> None:
-        self.manager.set_focus_set({self.prompt})
-
-    def pick_color(self, color: tuple[int, int, int]) -> None:
-        if self.dialog is None:
-            box = self.dialog_box(440, 420)
-            self.dialog = windows.UIColourPickerDialog(box, self.manager, initial_colour=pygame.Color(*color))
-
-    def pick_file(self) -> None:
-        pictures = Path(user_pictures_dir())
-        if self.dialog is None:
-            self.dialog = windows.UIFileDialog(
-                self.dialog_box(520, 460),
-                self.manager,
-                "Open an image as paper",
-                initial_file_path=str(pictures if pictures.is_dir() else Path.home()),
-                allowed_suffixes=IMAGE_SUFFIXES,
-                allow_existing_files_only=True,
-            )
-
-    def dialog_box(self, width: float, height: float) -> pygame.Rect:
-        return self.theme.box(PANEL + 40, 60, width, height)
+    def ask(self, what: str, hand: Hand) -> None:
+        """Give the keyboard to the prompt, or open a dialog: "prompt", "color" or "open"."""
+        if what == "prompt":
+            self.manager.set_focus_set({self.prompt})
+        elif self.dialog is None and what == "color":
+            self.dialog = color_dialog(self.manager, self.theme, hand.brush.color)
+        elif self.dialog is None and what == "open":
+            self.dialog = file_dialog(self.manager, self.theme)
 
     def handle(self, event, hand: Hand, scene: Scene, layout: Layout) -> tuple[bool, list[Action]]:
         """(whether the panel kept the event, what it means)."""
@@ -198,25 +158,25 @@ class Panel:
             if inside or self._inside or any(pygame.mouse.get_pressed()):
                 self.stale, self._awake_s = True, AWAKE_S
             self._inside = inside
-        typing = self.typing()
-        down = event.type == pygame.MOUSEBUTTONDOWN
+        down, prompting = event.type == pygame.MOUSEBUTTONDOWN, self.prompt.is_focused
         keep = down and self.covers(event.pos, layout)
         if down and not keep:
             self.manager.set_focus_set(None)
-        kept_keys = typing and event.type in (pygame.KEYDOWN, pygame.KEYUP, pygame.TEXTINPUT)
-        if kept_keys:
-            self.stale = True
-            if event.type == pygame.KEYDOWN and event.key == pygame.K_ESCAPE:
-                self.leave()
-                return True, []
+        kept_keys = self.typing() and event.type in (pygame.KEYDOWN, pygame.KEYUP, pygame.TEXTINPUT)
+        if kept_keys and event.type == pygame.KEYDOWN and event.key == pygame.K_ESCAPE:
+            self.leave()
+            return True, []
         if not (hand.drawing and event.type == pygame.MOUSEMOTION):
             self.manager.process_events(event)
         actions = self.meant(event, hand, scene)
+        if prompting and not self.prompt.is_focused and not actions:  # a press elsewhere enters it, too
+            actions = self.entered(self.prompt, scene)
         return keep or kept_keys, actions
 
     def leave(self) -> None:
         """Give the keyboard back; close the dialog."""
         self.manager.set_focus_set(None)
+        self._shown = ()  # what was typed and not entered is forgotten
         if self.dialog is not None:
             self.dialog.kill()
             self.dialog = None
@@ -332,47 +292,9 @@ class Panel:
         chosen = f"mood.{MOOD_AXES[hand.mood_axis].name}"
         for name, words, box in self.labels:
             slider = self.sliders.get(name)
-            if slider is not None and not slider.visible:
-                continue
-            shown = text(words, theme.body, ACCENT if name == chosen else SOFT)
-            surface.blit(shown, shown.get_rect(midleft=box.midleft))
-            if slider is not None:
-                number = text(words_of(name, values[name]), theme.small, INK)
-                surface.blit(number, number.get_rect(midright=(right, box.centery)))
-                self.draw_groove(surface, slider, name.startswith("mood."))
-
-    def draw_groove(self, surface: pygame.Surface, slider: Slider, warm: bool) -> None:
-        px = self.theme.px
-        groove = slider.rect.inflate(-px(4), -px(10))
-        rounded(surface, WELL, groove, px(2))
-        knob = slider.sliding_button.rect.centerx
-        filled = pygame.Rect(groove.x, groove.y, max(0, knob - groove.x), groove.height)
-        if filled.width > 1:
-            rounded(surface, ACCENT if warm else (146, 150, 160), filled, px(2))
-
-
-def values_of(hand: Hand, scene: Scene) -> dict[str, float]:
-    """What each slider stands for, by name."""
-    brush, look = hand.brush, scene.look
-    moods = {f"mood.{axis.name}": level for axis, level in zip(MOOD_AXES, look.mood, strict=True)}
-    values = {"size": brush.size_px, "hardness": brush.hardness, "opacity": brush.opacity}
-    return {**values, "tolerance": hand.tolerance, "strength": look.strength, **moods}
-
-
-def share_of(name: str, value: float) -> float:
-    """Value -> 0..1 along the slider; sizes by their ratio, so that small brushes have room."""
-    if name == "size":
-        return math.log(value / SMALLEST_PX) / math.log(LARGEST_PX / SMALLEST_PX)
-    return value / 255 if name == "tolerance" else value
-
-
-def value_of(name: str, share: float) -> float:
-    if name == "size":
-        return round(SMALLEST_PX * (LARGEST_PX / SMALLEST_PX) ** share, 1)
-    return share * 255 if name == "tolerance" else round(share, 3)
-
-
-def words_of(name: str, value: float) -> str:
-    if name == "size":
-        return f"{value:.0f} px"
-    return f"{value:.0f}" if name == "tolerance" else f"{value * 100:.0f} %"
+            if slider is None or slider.visible:
+                shown = text(words, theme.body, ACCENT if name == chosen else SOFT)
+                surface.blit(shown, shown.get_rect(midleft=box.midleft))
+            if slider is not None and slider.visible:
+                slider.draw_value(surface, theme, words_of(name, values[name]), right)
+                slider.draw_groove(surface, theme, ACCENT if name.startswith("mood.") else GROOVE)

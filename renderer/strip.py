@@ -6,7 +6,7 @@ import pygame
 
 from renderer.hud import GRAPH, Meter, percentiles
 from renderer.scene import Scene
-from renderer.theme import ACCENT, BAD, CARD, EDGE, FAINT, GOOD, INK, SOFT, WELL, Theme, rounded, text
+from renderer.theme import ACCENT, BAD, CARD, FAINT, GOOD, INK, SOFT, WELL, Theme, rounded, text
 
 REFRESH_S = 0.25
 STAGES = ("upload", "start", "denoise", "decode", "download")

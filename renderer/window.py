@@ -121,12 +121,7 @@ class Window:
 
     def ask(self, what: str) -> None:
         """Open what a command asks for: "prompt", "color" or "open"."""
-        if what == "prompt":
-            self.panel.focus_prompt()
-        elif what == "color":
-            self.panel.pick_color(self.hand.brush.color)
-        elif what == "open":
-            self.panel.pick_file()
+        self.panel.ask(what, self.hand)
 
     def full_screen(self) -> None:
         pygame.display.toggle_fullscreen()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import shutil
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pygame
@@ -16,8 +14,7 @@ import pytest
 from conftest import ROOT, Desk, SlowModel
 
 from models.api import MATERIALS
-from renderer.actions import Begin, Brush, Command, Extend
-from renderer.window import Headless, Window
+from renderer.window import Window
 
 TOOLS = ("Xvfb", "xdotool")
 MISSING = [tool for tool in TOOLS if shutil.which(tool) is None]
@@ -163,6 +160,15 @@ def test_the_prompt_is_typed_and_its_letters_are_no_shortcuts(real):
     assert one.app.look.prompt == "foggy lake"
     act(one, "key", "e")
     assert one.window.hand.tool == "eraser"
+    box = paper_box(one)
+    act(one, "key", "Return")
+    act(one, "type", "--delay", "20", " at dusk")
+    act(one, "mousemove", box.x0 + 9, box.y0 + 9, "click", 1)
+    assert one.app.look.prompt == "foggy lake at dusk"
+    act(one, "key", "Return")
+    act(one, "type", "x")
+    act(one, "key", "Escape")
+    assert one.window.panel.prompt.get_text() == one.app.look.prompt == "foggy lake at dusk"
 
 
 @needs_screen
@@ -196,107 +202,3 @@ def test_no_display_is_one_line():
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True)
     lines = done.stdout.strip().splitlines()
     assert "--headless" in lines[-1] and not done.stderr
-
-
-# Without a display
-
-
-def test_the_twins_have_the_same_methods():
-    def methods(kind: type) -> dict[str, list[str]]:
-        names = [name for name in dir(kind) if not name.startswith("_")]
-        functions = {name: getattr(kind, name) for name in names if callable(getattr(kind, name))}
-        return {name: list(inspect.signature(f).parameters) for name, f in functions.items()}
-
-    assert methods(Window) == methods(Headless)
-
-
-@pytest.mark.parametrize("view", ["side", "ink", "picture"])
-@pytest.mark.parametrize("show_help", [False, True])
-def test_what_is_drawn_bit_by_bit_is_what_is_drawn_at_once(desk, view, show_help):
-    one = desk(SlowModel(0.01), side=256).ready()
-    scene = one.app.scene
-    scene.view = view
-    for x in range(20, 200, 30):
-        one.stroke((x, 20), (x + 10, 200))
-        one.tick(2)
-    one.rest()
-    one.until(lambda: scene.ink.box.empty)
-    scene.show_help = show_help
-    one.tick(2)
-    one.app.draw = lambda now_s: None
-    shots = []
-    for shape in (one.window._shape, ()):
-        one.window._shape = shape
-        one.window.strip._next_s = float("inf")
-        one.window.draw(scene, time.monotonic())
-        shots.append(one.window.screen())
-    assert np.array_equal(*shots)
-
-
-def test_help_lists_every_key_and_any_key_leaves_it(desk):
-    one = desk(SlowModel()).ready()
-    plain = one.window.screen()
-    one.do(Command("help"))
-    one.tick(2)
-    assert (one.window.screen() != plain).mean() > 0.3
-    scene = one.app.scene
-    left = one.window.read([pygame.event.Event(pygame.KEYDOWN, key=pygame.K_x, mod=0)], 1.0, scene)
-    assert [event.action for event in left] == [Command("help")]
-
-
-def test_an_idle_window_is_not_drawn(desk):
-    one = desk(SlowModel()).ready()
-    one.until(lambda: one.app.scene.ink.box.empty)
-    one.tick(5)
-    one.window.strip._next_s = float("inf")
-    one.tick(1)
-    drawn = []
-    for _ in range(20):
-        one.tick()
-        drawn += one.window._boxes
-    assert not drawn
-
-
-def test_a_window_of_twice_the_scale_looks_the_same(desk):
-    shots = []
-    for scale in (1.0, 2.0):
-        window = Headless((round(1280 * scale), round(720 * scale)), scale)
-        one = desk(SlowModel(), window=window, side=512).ready()
-        one.tick(3)
-        shot = window.screen()[:, : round(220 * scale)]
-        shots.append(
-            pygame.surfarray.array3d(pygame.transform.smoothscale(surface_of(shot), (220, 720))).astype(int)
-        )
-        one.app.close()
-    assert np.abs(shots[0] - shots[1]).mean() < 8
-
-
-@pytest.mark.parametrize("size", [(1280, 720), (1280, 660), (1000, 560)])
-def test_every_control_is_inside_a_low_window(desk, size):
-    window = Headless(size)
-    one = desk(SlowModel(), window=window)
-    one.tick(2)
-    whole = pygame.Rect((0, 0), size)
-    assert all(
-        whole.contains(element.rect) for element in (*window.panel.buttons, *window.panel.sliders.values())
-    )
-    assert all(whole.contains(box) for box in window.panel.swatches.boxes)
-
-
-def surface_of(shot: np.ndarray) -> pygame.Surface:
-    return pygame.image.frombuffer(np.ascontiguousarray(shot), (shot.shape[1], shot.shape[0]), "RGB")
-
-
-def test_ticks_leave_time_for_the_model(desk):
-    one = desk(SlowModel(0.02), side=512).ready()
-    one.app.meter.tick_ms.clear()
-    one.do(Begin(Brush((200, 30, 30), 60, 0.5, 0.8), (100, 100, 0.8)))
-    for i in range(120):
-        one.do(Extend(tuple((100 + 2 * i + k / 2, 100 + 2 * i, 0.8) for k in range(4))))
-        one.tick()
-    assert np.median(one.app.meter.tick_ms) < 8  # under 2 on an idle core; the rest is for a busy machine
-
-
-def test_the_fonts_are_here_with_their_licence():
-    fonts = Path(ROOT) / "assets" / "fonts"
-    assert {path.name for path in fonts.iterdir()} >= {"NotoSans-Regular.ttf", "NotoSans-Bold.ttf", "OFL.txt"}
