@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from models import flow
 from models.network import PATCH_PX, PainterNetwork, enlarge
 
+PROBES = 5
 INPUTS = 7  # residual 3, sketch 3, alpha 1
 
 
@@ -75,26 +77,6 @@ class Body:
         out = shuffled(head).float().addcmul_(shuffled(gate).float(), x[:, :3].float()).mul_(c_out)
         return out if c_skip == 0 else out.add_(residual, alpha=c_skip)
 
-    @torch.inference_mode()
-    def seconds(self, side_px: int) -> float:
-        """Best of a few evaluations at side_px squared, after a warm-up."""
-        x = torch.zeros((1, side_px, side_px, INPUTS), dtype=self.dtype).permute(0, 3, 1, 2)
-        widths = self.widths()
-        biases = [torch.zeros(width, dtype=self.dtype) for width in widths]
-        times = []
-        for _ in range(4):
-            begin = time.perf_counter()
-            self(x, biases)
-            times.append(time.perf_counter() - begin)
-        return min(times)
-
-    def widths(self) -> list[int]:
-        """Channels of each bias, in the order of PainterNetwork.biased()."""
-        fine, middle, coarse = self.config.widths
-        b = self.config.blocks
-        counts = ((fine, 1 + b[0]), (middle, 1 + b[1]), (coarse, 1 + b[2]), (middle, b[3]), (fine, b[4]))
-        return [width for width, count in counts for _ in range(count)]
-
 
 def shuffled(cells: Tensor) -> Tensor:
     """(1, 3 * 16, h, w) channels-last -> (1, 3, 4h, 4w) contiguous: pixel_shuffle in one copy."""
@@ -145,3 +127,26 @@ class OneDnnConv(PlainConv):
         return torch.ops.mkldnn._convolution_pointwise.binary(
             x, skip, self.weight, bias, *self.window, "add", 1.0, after, [], ""
         )
+
+
+@torch.inference_mode()
+def bf16_gain() -> float:
+    """How many times faster than float32 this CPU runs the network's commonest convolution in bfloat16.
+
+    On one thread, interleaved, best of PROBES: what else runs on the machine then hardly shows.
+    """
+    sides = []
+    for dtype in (torch.bfloat16, torch.float32):
+        conv = OneDnnConv(torch.zeros(96, 96, 3, 3), None, dtype, padding=1)
+        x = torch.zeros((1, 32, 32, 96), dtype=dtype).permute(0, 3, 1, 2)
+        sides.append((conv, x, torch.zeros(96, dtype=dtype)))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    best = [math.inf, math.inf]
+    for _ in range(PROBES):
+        for at, (conv, x, bias) in enumerate(sides):
+            begin = time.perf_counter()
+            conv(x, bias, relu=True)
+            best[at] = min(best[at], time.perf_counter() - begin)
+    torch.set_num_threads(threads)
+    return best[1] / best[0]

@@ -17,13 +17,11 @@ from models import flow, prompt
 from models.api import Cancelled, Frame, ModelCard, ModelError, Request, check_size, never
 from models.checkpoint import content_hash
 from models.checkpoint import load as load_checkpoint
-from models.inference import Body
+from models.inference import Body, bf16_gain
 from models.network import NetworkConfig, PainterNetwork
 from models.sampler import euler, uniform_times
 
 BF16_GAIN = 1.3  # bf16 must be this much faster than fp32 to be chosen: a noisy measurement shall not flip it
-PROBE_PX = 256
-PROBES = 4
 
 
 def load(
@@ -186,9 +184,7 @@ def choose_body(network: PainterNetwork, device: torch.device, dtype: str | None
         return Body(network, getattr(torch, dtype)), f"{dtype} was asked for"
     if device.type != "cpu":
         return Body(network, torch.bfloat16), ""
-    half, full = Body(network, torch.bfloat16), Body(network, torch.float32)
-    times = [(full.seconds(PROBE_PX), half.seconds(PROBE_PX)) for _ in range(PROBES)]
-    ratio = min(t[0] for t in times) / min(t[1] for t in times)
-    if ratio > BF16_GAIN:
-        return half, "no CUDA device"
-    return full, f"no CUDA device, and bf16 gains only {ratio:.1f}x on this CPU"
+    gain = bf16_gain() if torch.backends.mkldnn.is_available() else 0.0
+    if gain > BF16_GAIN:
+        return Body(network, torch.bfloat16), "no CUDA device"
+    return Body(network, torch.float32), f"no CUDA device, and bf16 gains only {gain:.1f}x on this CPU"
