@@ -1,4 +1,4 @@
-"""What the hand feels, measured: latency from input to glass, frames a second, what was refused; drawn as a graph."""
+"""What the hand feels, measured: latency from input to glass, frames a second, what was refused."""
 
 from __future__ import annotations
 
