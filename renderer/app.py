@@ -14,13 +14,14 @@ from models.api import NOTHING, Failure, Frame, Img2Img, ModelError, Rect, Reque
 from renderer import commands, pacing
 from renderer.actions import EDITS, Change, Command, Event, InputError
 from renderer.canvas import Canvas
+from renderer.codec import rounded
 from renderer.demo import Script
 from renderer.engine import Engine
 from renderer.hud import Meter
 from renderer.ink import WetInk
 from renderer.messages import Messages
 from renderer.scene import Scene
-from renderer.session import Header, Session, SessionWriter, rounded
+from renderer.session import Header, Session, SessionWriter
 from renderer.settings import Look
 from renderer.window import Window
 

@@ -1,0 +1,199 @@
+"""Actions <-> JSON values, small and exact to the tenth of a pixel.
+
+Every value is a list: milliseconds since the value before, a letter for the kind of action, and its numbers.
+Only the points of a stroke, nearly all of a log, are a string: the same milliseconds, then differences from
+point to point in tenths of a pixel and hundredths of pressure, each in one character or more.
+"""
+
+from __future__ import annotations
+
+import base64
+
+from renderer.actions import (
+    Action,
+    Begin,
+    Brush,
+    Change,
+    Clear,
+    End,
+    Extend,
+    Fill,
+    Line,
+    Paste,
+    Point,
+    Redo,
+    Undo,
+)
+
+PLAIN = {"z": Undo, "y": Redo, "c": Clear, "x": End}
+DIGITS = "".join(chr(code) for code in range(33, 127) if chr(code) not in '"\\')  # no escapes in JSON
+BASE = len(DIGITS) // 2  # the first half are digits with more to come, the second half end a number
+MAX_DIGITS = 6
+
+
+def rounded(action: Action) -> Action:
+    """The action as the log can hold it. The loop applies this one, so that a replay is the same bytes."""
+    match action:
+        case Begin(brush, point):
+            return Begin(rounded_brush(brush), rounded_point(point))
+        case Extend(points):
+            return Extend(tuple(rounded_point(point) for point in points))
+        case Line(brush, (ax, ay), (bx, by)):
+            return Line(rounded_brush(brush), (round(ax, 1), round(ay, 1)), (round(bx, 1), round(by, 1)))
+        case Fill(color, x, y, tolerance):
+            return Fill(color, round(x, 1), round(y, 1), tolerance)
+    return action
+
+
+def rounded_point(point: Point) -> Point:
+    return round(point[0], 1), round(point[1], 1), round(point[2], 2)
+
+
+def rounded_brush(brush: Brush) -> Brush:
+    size, hardness, opacity = round(brush.size_px, 1), round(brush.hardness, 2), round(brush.opacity, 2)
+    return Brush(tuple(int(c) for c in brush.color), size, hardness, opacity, brush.erase)
+
+
+class Codec:
+    """Actions <-> lists of letters and numbers. Keeps the last point, from which the next is told."""
+
+    def __init__(self) -> None:
+        self._at = (0, 0, 0)
+
+    def encode(self, wait_ms: int, action: Action) -> list | str:
+        """The action as one JSON value, wait_ms after the one before."""
+        if isinstance(action, Extend):
+            return packed([wait_ms, *self.differences(action.points)])
+        return [wait_ms, *self.fields(action)]
+
+    def decode(self, value: list | str) -> tuple[int, Action]:
+        """(wait_ms, action). Raises ValueError or TypeError for anything that `encode` does not write."""
+        if isinstance(value, str):
+            wait_ms, *numbers = unpacked(value)
+            action = self.points(numbers)
+        else:
+            wait_ms, *fields = value
+            action = self.action(fields)
+        if limited(wait_ms) < 0:
+            raise ValueError("time does not run back")
+        return int(wait_ms), action
+
+    def differences(self, points: tuple[Point, ...]) -> list[int]:
+        numbers = []
+        for point in points:
+            at = tenths(point)
+            numbers += [a - b for a, b in zip(at, self._at, strict=True)]
+            self._at = at
+        return numbers
+
+    def points(self, numbers: list[int]) -> Extend:
+        if len(numbers) % 3 or not all(isinstance(n, int) for n in numbers):
+            raise ValueError("points come in threes of whole numbers")
+        points = []
+        for i in range(0, len(numbers), 3):
+            steps = zip(self._at, numbers[i : i + 3], strict=True)
+            self._at = tuple(int(limited(a + limited(b))) for a, b in steps)
+            points.append(point_of(self._at))
+        return Extend(tuple(points))
+
+    def fields(self, action: Action) -> list:
+        match action:
+            case Begin(brush, point):
+                self._at = tenths(point)
+                return ["b", *brush_fields(brush), *self._at]
+            case Line(brush, start, stop):
+                return ["l", *brush_fields(brush), *start, *stop]
+            case Fill(color, x, y, tolerance):
+                return ["f", *color, x, y, tolerance]
+            case Paste(png):
+                return ["p", base64.b64encode(png).decode()]
+            case Change(name, value):
+                return ["s", name, value]
+        for letter, kind in PLAIN.items():
+            if isinstance(action, kind):
+                return [letter]
+        raise TypeError(f"not an action for the log: {action!r}")
+
+    def action(self, fields: list) -> Action:
+        letter, rest = fields[0], fields[1:]
+        if letter == "e":
+            return self.points(rest)
+        if letter == "b":
+            *brush, x, y, p = rest
+            self._at = tuple(int(limited(v)) for v in (x, y, p))
+            return Begin(brush_of(brush), point_of(self._at))
+        if letter == "l":
+            *brush, ax, ay, bx, by = rest
+            return Line(brush_of(brush), (limited(ax), limited(ay)), (limited(bx), limited(by)))
+        if letter == "f":
+            r, g, b, x, y, tolerance = rest
+            return Fill(color_of((r, g, b)), limited(x), limited(y), int(limited(tolerance)))
+        if letter == "p":
+            return Paste(base64.b64decode(rest[0], validate=True))
+        if letter == "s":
+            name, value = rest
+            if not isinstance(name, str) or not isinstance(value, str | int | float):
+                raise ValueError("a setting is a name and a value")
+            return Change(name, value)
+        if letter in PLAIN and not rest:
+            return PLAIN[letter]()
+        raise ValueError(f"unknown action {letter!r}")
+
+
+def tenths(point: Point) -> tuple[int, int, int]:
+    return round(point[0] * 10), round(point[1] * 10), round(point[2] * 100)
+
+
+def point_of(at: tuple[int, int, int]) -> Point:
+    return round(at[0] / 10, 1), round(at[1] / 10, 1), round(at[2] / 100, 2)
+
+
+def brush_fields(brush: Brush) -> list:
+    return [*brush.color, brush.size_px, brush.hardness, brush.opacity, int(brush.erase)]
+
+
+def brush_of(fields: list) -> Brush:
+    r, g, b, size, hardness, opacity, erase = fields
+    return Brush(color_of((r, g, b)), limited(size), limited(hardness), limited(opacity), bool(erase))
+
+
+def color_of(values: tuple) -> tuple[int, int, int]:
+    if not all(isinstance(v, int) and 0 <= v <= 255 for v in values):
+        raise ValueError("a colour is three whole numbers from 0 to 255")
+    return values
+
+
+def limited(value: float) -> float:
+    """The number, if it is one that a canvas can mean."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e6:
+        raise ValueError(f"not a number that a log holds: {value!r}")
+    return value
+
+
+def packed(numbers: list[int]) -> str:
+    """Whole numbers as text: -1, 1, -2 ... are folded to 1, 2, 3 ..., their digits written lowest first."""
+    text = []
+    for number in numbers:
+        folded = 2 * number if number >= 0 else -2 * number - 1
+        while folded >= BASE:
+            text.append(DIGITS[folded % BASE])
+            folded //= BASE
+        text.append(DIGITS[BASE + folded])
+    return "".join(text)
+
+
+def unpacked(text: str) -> list[int]:
+    """Raises ValueError for what `packed` does not write."""
+    numbers, folded, scale = [], 0, 1
+    for character in text:
+        digit = DIGITS.index(character)
+        folded += digit % BASE * scale
+        scale *= BASE
+        if digit >= BASE:
+            numbers.append(-(folded + 1) // 2 if folded % 2 else folded // 2)
+            folded, scale = 0, 1
+        elif scale > BASE**MAX_DIGITS:
+            raise ValueError("a number too long for a log")
+    if scale != 1:
+        raise ValueError("a number is cut short")
+    return numbers
