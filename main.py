@@ -121,15 +121,16 @@ def read_demo(name: str):
 
 
 def writable(path: Path | None) -> None:
-    """Raise InputError now if the file could not be written at the end."""
+    """Raise InputError now if the file could not be written at the end. Leaves what is there as it is."""
     if path is None:
         return
+    if path.exists() and not path.is_file():  # a device such as /dev/null would be replaced by a file
+        raise InputError(f"{path} is not a file that can be replaced; name another")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "ab"):
-            pass
-        if path.stat().st_size == 0:
-            path.unlink()
+        probe = path.with_name(path.name + ".part")
+        probe.touch()
+        probe.unlink()
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror}") from error
 
@@ -217,19 +218,21 @@ def bench(
 @app.command()
 def models(json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
     """What can run here: family, licence, size, and what is there already."""
-    from models.registry import describe
+    from models.registry import describe, free_memory_mb
 
-    rows = describe()
+    rows, free = describe(), free_memory_mb()
     if json_:
-        print(json.dumps({"models": rows}))
+        print(json.dumps({"models": rows, "memory_free_mb": free}))
         return
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("model", "family", "licence", "weights", "")
+    table = Table("model", "family", "steps", "licence", "weights", "memory", "")
     for row in rows:
         size = f"{row['weights_mb']} MB" if row["present"] else "not here"
-        table.add_row(row["name"], row["family"], row["licence"], size, row["about"])
+        steps = "-".join(str(count) for count in row["steps"])
+        memory = f"{row['memory_mb']} MB" + (f" of {free}" if free else "")
+        table.add_row(row["name"], row["family"], steps, row["licence"], size, memory, row["about"])
     Console().print(table)
 
 

@@ -29,6 +29,8 @@ def write_png(path: Path, pixels: np.ndarray, about: dict | None = None) -> None
     if about is not None:
         data = data[:-12] + chunk(about) + data[-12:]  # before IEND, which is 12 bytes
     temporary = path.with_name(path.name + ".part")
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is not a file that can be replaced; name another")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(data)
