@@ -1,0 +1,119 @@
+"""Count what a forward pass would launch on a GPU, and its work, on a machine that has none.
+
+The pass runs on meta tensors: shapes flow, nothing is computed. Every dispatched op that is no view and no
+mere allocation counts once; attention counts once, however torch takes it apart where no GPU is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+FREE = {"_unsafe_view", "_reshape_alias", "lift_fresh", "alias", "detach"}
+ALLOCATIONS = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"}
+
+
+class Launched(NamedTuple):
+    """One op: its products in FLOPs (a multiply-add is two; sums and activations are not counted) and its
+    tensors, read and written once, in bytes."""
+
+    name: str
+    flops: int
+    bytes: int
+
+    def seconds(self, flops_per_s: float, bytes_per_s: float) -> float:
+        """The least time it can take: products at the peak, or all its bytes once through memory."""
+        return max(self.flops / flops_per_s, self.bytes / bytes_per_s)
+
+
+def record(function: Callable[[], object]) -> list[Launched]:
+    """The ops that calling `function` dispatches, in order. Its tensors must be meta tensors."""
+    found: list[Launched] = []
+    with torch.no_grad(), Attention(found), Dispatched(found):
+        function()
+    return found
+
+
+class Dispatched(TorchDispatchMode):
+    """Appends each op that launches something."""
+
+    def __init__(self, found: list[Launched]):
+        super().__init__()
+        self.found = found
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function.name().split("::")[1].split(".")[0]
+        out = function(*args, **(kwargs or {}))
+        if name == "convolution" and out.dim() == 4 and any(channels_last(t) for t in args[:2]):
+            # cuDNN answers channels-last where picture or weights are; the meta kernel never does
+            out = torch.empty_like(out, memory_format=torch.channels_last)
+        views = any(part.alias_info and not part.alias_info.is_write for part in function._schema.returns)
+        if not views and name not in FREE | ALLOCATIONS:
+            self.found.append(Launched(name, products(name, args, out), touched((*args, out))))
+        return out
+
+
+class Attention(TorchFunctionMode):
+    """Appends each scaled dot product attention, and answers with a tensor of its shape."""
+
+    def __init__(self, found: list[Launched]):
+        super().__init__()
+        self.found = found
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function is not F.scaled_dot_product_attention:
+            return function(*args, **(kwargs or {}))
+        query, key, value = args[:3]
+        # laid out as the kernels of CUDA leave it: heads side by side, so that merging them is a view
+        shape = query.shape[0], query.shape[2], query.shape[1], value.shape[3]
+        with torch._C.DisableTorchFunctionSubclass(), torch.utils._python_dispatch._disable_current_modes():
+            out = torch.empty(shape, dtype=query.dtype, device=query.device).transpose(1, 2)
+        flops = 2 * query.shape[2] * key.shape[2] * (key[..., 0, :].numel() + value[..., 0, :].numel())
+        self.found.append(Launched("attention", flops, touched((query, key, value, out))))
+        return out
+
+
+def channels_last(x: Tensor) -> bool:
+    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+
+
+def touched(values: tuple) -> int:
+    """Bytes of all tensors among the values, views of one storage as often as they are named."""
+    size = 0
+    for value in values:
+        if isinstance(value, Tensor):
+            size += value.numel() * value.element_size()
+        elif isinstance(value, list | tuple):
+            size += touched(tuple(value))
+    return size
+
+
+def products(name: str, args: tuple, out: object) -> int:
+    """FLOPs of the multiply-adds of products and convolutions; 0 for everything else."""
+    if name in ("convolution", "conv3x3"):
+        return 2 * out.numel() * args[1].numel() // args[1].shape[0]
+    if name == "linear_glu":
+        return 2 * args[0].numel() * args[1].shape[0]
+    if name in ("mm", "bmm", "addmm", "addmm_", "baddbmm"):
+        left, right = args[-2:] if len(args) > 1 else (args[0], args[0])
+        return 2 * left.numel() * right.shape[-1]
+    if name == "linear":
+        return 2 * args[0].numel() * args[1].shape[0]
+    return 0
+
+
+def total(launched: list[Launched]) -> tuple[int, int, int]:
+    """(launches, FLOPs, bytes)."""
+    return len(launched), sum(one.flops for one in launched), sum(one.bytes for one in launched)
+
+
+def least_ms(launched: list[Launched], flops_per_s: float, bytes_per_s: float) -> float:
+    """Milliseconds under which no GPU of these peaks can run them one after another."""
+    return 1e3 * math.fsum(one.seconds(flops_per_s, bytes_per_s) for one in launched)

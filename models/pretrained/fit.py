@@ -1,0 +1,34 @@
+"""What a fused pass demands of a block, and what such passes share."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import torch
+from torch import Tensor, nn
+
+from kernels.groupnorm import group_norm_silu
+from models.pretrained import folds
+
+
+class Unfit(Exception):
+    """Why a block keeps its own forward pass."""
+
+
+def demand(holds: bool, reason: str) -> None:
+    if not holds:
+        raise Unfit(reason)
+
+
+def tokens(x: Tensor) -> Tensor:
+    """(N, C, H, W) channels-last -> (N, H W, C), a view."""
+    return x.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1).flatten(1, 2)
+
+
+def norm_of(x: Tensor, norm: nn.GroupNorm, *, silu: bool = True) -> Tensor:
+    return group_norm_silu(x, norm.num_groups, norm.weight, norm.bias, norm.eps, silu)
+
+
+def phases_of(conv: nn.Conv2d) -> SimpleNamespace:
+    bias = None if conv.bias is None else conv.bias.repeat(4)
+    return SimpleNamespace(phases=folds.phase_weight(conv.weight), bias=bias, keeps=False, adds=False)

@@ -1,0 +1,177 @@
+"""Fused passes of pretrained blocks against their own, the folds, and what they save."""
+
+import diffusers
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from models.pretrained import folds, frame, surgery
+from models.pretrained.prepared import PreparedUNet
+
+pytestmark = pytest.mark.slow  # importing diffusers takes seconds
+
+
+def small_unet(**options) -> nn.Module:
+    torch.manual_seed(0)
+    config = {
+        "block_out_channels": (32, 64),
+        "layers_per_block": 1,
+        "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+        "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+        "cross_attention_dim": 24,
+        "attention_head_dim": 8,
+        "norm_num_groups": 8,
+        **options,
+    }
+    return diffusers.UNet2DConditionModel(**config).eval().requires_grad_(False)
+
+
+def small_coder() -> nn.Module:
+    torch.manual_seed(0)
+    widths = {"encoder_block_out_channels": (16,) * 4, "decoder_block_out_channels": (16,) * 4}
+    return diffusers.AutoencoderTiny(**widths).eval().requires_grad_(False)
+
+
+def inputs(batch: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.randn(batch, 4, 16, 16), torch.randn(batch, 7, 24)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"use_linear_projection": True},
+        {"transformer_layers_per_block": 2},
+        {"use_linear_projection": True, "transformer_layers_per_block": 3, "attention_head_dim": (4, 8)},
+    ],
+    ids=str,
+)
+@torch.no_grad()
+def test_fused_unet_is_the_unet(options):
+    unet, (x, prompt) = small_unet(**options), inputs(2)
+    before = unet(x, torch.tensor(500), prompt).sample
+    keys = set(unet.state_dict())
+    report = surgery.operate(unet)
+    assert report.fused["ResnetBlock2D"] == 8 and report.fused["Transformer2DModel"] == 4 and not report.left
+    assert (unet(x, torch.tensor(500), prompt).sample - before).abs().max() < 1e-4
+    assert set(unet.state_dict()) == keys
+    surgery.restore(unet)
+    assert torch.equal(unet(x, torch.tensor(500), prompt).sample, before)
+    assert not any("fused" in vars(module) or "forward" in vars(module) for module in unet.modules())
+
+
+@torch.no_grad()
+def test_fused_tiny_autoencoder_is_the_autoencoder():
+    coder, picture = small_coder(), torch.rand(1, 3, 64, 48) * 2 - 1
+    latent = coder.encode(picture).latents
+    out = coder.decode(latent).sample
+    assert surgery.operate(coder).fused == {"EncoderTiny": 1, "DecoderTiny": 1}
+    assert (coder.encode(picture).latents - latent).abs().max() < 1e-4
+    assert (coder.decode(latent).sample - out).abs().max() < 1e-4
+
+
+@torch.no_grad()
+def test_prepared_unet_at_every_timestep():
+    unet, (x, prompt) = small_unet(transformer_layers_per_block=2), inputs()
+    timesteps = torch.tensor([999, 500, 1])
+    expected = [unet(x, t, prompt).sample for t in timesteps]
+    prepared = PreparedUNet(unet, timesteps)
+    prepared.prompt(prompt)
+    for step in (0, 2, 1):
+        assert (prepared(x, step) - expected[step]).abs().max() < 1e-4
+    with pytest.raises(ValueError, match="does not divide by 2"):
+        prepared(x[:, :, :15], 0)
+
+
+@torch.no_grad()
+def test_another_prompt_keeps_every_place():
+    """A captured graph reads tensors where they were: a new prompt must be copied into them."""
+    unet, (x, prompt) = small_unet(), inputs()
+    other = torch.randn_like(prompt)
+    expected = unet(x, torch.tensor(7), other).sample
+    prepared = PreparedUNet(unet, torch.tensor([7]))
+    prepared.prompt(prompt)
+    held = [t for m in prepared.transformers for pair in m.fused.prompts for t in pair]
+    held += [t for m in prepared.resnets for t in m.fused.times]
+    places = [t.data_ptr() for t in held]
+    prepared.prompt(other)
+    now = [t for m in prepared.transformers for pair in m.fused.prompts for t in pair]
+    now += [t for m in prepared.resnets for t in m.fused.times]
+    assert [t.data_ptr() for t in now] == places
+    assert (prepared(x, 0) - expected).abs().max() < 1e-4
+
+
+@torch.no_grad()
+def test_sdxl_conditions_are_folded_too():
+    unet = small_unet(
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=6 * 8 + 10,
+    )
+    x, prompt = inputs()
+    added = {"text_embeds": torch.randn(1, 10), "time_ids": torch.tensor([[512.0, 512, 0, 0, 512, 512]])}
+    expected = unet(x, torch.tensor(999), prompt, added_cond_kwargs=added).sample
+    prepared = PreparedUNet(unet, torch.tensor([999]))
+    prepared.prompt(prompt, added)
+    assert (prepared(x, 0) - expected).abs().max() < 1e-4
+
+
+@torch.no_grad()
+def test_blocks_set_up_otherwise_keep_their_own_pass():
+    unet = small_unet(resnet_time_scale_shift="scale_shift")
+    x, prompt = inputs()
+    before = unet(x, torch.tensor(3), prompt).sample
+    report = surgery.operate(unet)
+    assert report.left == {"ResnetBlock2D: its time embedding is scale_shift": 8}
+    assert (unet(x, torch.tensor(3), prompt).sample - before).abs().max() < 1e-4
+    with pytest.raises(ValueError, match="time embedding is scale_shift"):
+        PreparedUNet(unet, torch.tensor([3]))
+
+
+@torch.no_grad()
+def test_weights_that_change_are_read_anew():
+    unet, (x, prompt) = small_unet(), inputs()
+    surgery.operate(unet)
+    for weight in unet.parameters():
+        weight.mul_(1.05)
+    surgery.operate(unet)
+    fused = unet(x, torch.tensor(3), prompt).sample
+    surgery.restore(unet)
+    assert (unet(x, torch.tensor(3), prompt).sample - fused).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_upsampling_as_four_phases(layout):
+    x, conv = torch.randn(2, 5, 7, 6).contiguous(memory_format=layout), nn.Conv2d(5, 4, 3, padding=1)
+    with torch.no_grad():
+        out = folds.upsampled_conv(x, folds.phase_weight(conv.weight), conv.bias.repeat(4))
+        expected = conv(F.interpolate(x, scale_factor=2, mode="nearest"))
+    torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-5)
+    assert out.is_contiguous(memory_format=torch.channels_last)
+    saving = folds.saved_phases(conv.weight, 64, 64)
+    assert saving.flops == pytest.approx(5 / 9 * 2 * conv.weight.numel() * 4 * 64 * 64, rel=0.03)
+
+
+def test_what_the_folds_of_sd_turbo_save():
+    """32 products and 51 MB of weights for the prompt, 66 launches for the time."""
+    with torch.device("meta"):
+        unet = diffusers.UNet2DConditionModel(**frame.SD_TURBO).half().eval().requires_grad_(False)
+        prepared = PreparedUNet(unet, torch.empty(1, dtype=torch.int64))
+        prompt = torch.empty(1, 77, 1024, dtype=torch.float16)
+        prepared.prompt(prompt)
+    pairs = [block.attn2 for model in prepared.transformers for block in model.transformer_blocks]
+    text = sum((folds.saved_keys_values(pair, prompt) for pair in pairs), folds.Saving())
+    time = sum((folds.saved_time_bias(resnet) for resnet in prepared.resnets), folds.Saving())
+    assert (text.launches, time.launches) == (32, 66)
+    assert text.bytes == pytest.approx(51e6, rel=0.01)
+    packed = folds.Saving(launches=2 * len(pairs))
+    assert prepared.saving == text + time + packed
+
+
+def test_half_the_launches():
+    """The whole frame of SD-Turbo, paper to bytes, dispatches at most half of what `diffusers` does."""
+    theirs, ours = frame.as_it_comes(), frame.ours()
+    assert len(ours) <= len(theirs) / 2, (len(ours), len(theirs))
+    assert sum(one.flops for one in theirs) == pytest.approx(1067e9, rel=0.005)  # 804 + 122 + 141 GFLOP
+    assert sum(one.flops for one in ours) < sum(one.flops for one in theirs)
+    assert not any(one.name == "clone" and one.bytes > 70e6 for one in ours)
