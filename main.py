@@ -231,9 +231,11 @@ def models(json_: Annotated[bool, typer.Option("--json", help="Print one JSON ob
     for row in rows:
         size = f"{row['weights_mb']} MB" if row["present"] else "not here"
         steps = "-".join(str(count) for count in row["steps"])
-        memory = f"{row['memory_mb']} MB" + (f" of {free}" if free else "")
+        memory = f"{row['memory_mb']} MB"
         table.add_row(row["name"], row["family"], steps, row["licence"], size, memory, row["about"])
     Console().print(table)
+    if free is not None:
+        print(f"memory free: {free} MB")
 
 
 @app.command()

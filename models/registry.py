@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +15,14 @@ ASSETS = Path(__file__).resolve().parent.parent / "assets"
 
 @dataclass(frozen=True)
 class Entry:
-    """weights: the file in assets/. about: one line for `models`."""
+    """weights: the file in assets/. memory_mb: what a run at 512x512 needs. about: one line for `models`."""
 
     family: str
     weights: str
     licence: str
     about: str
+    steps: tuple[int, int] = (1, 4)
+    memory_mb: int = 300
 
 
 ENTRIES: dict[str, Entry] = {
@@ -70,6 +73,8 @@ def describe() -> list[dict]:
                 "name": name,
                 "family": entry.family,
                 "licence": entry.licence,
+                "steps": list(entry.steps),
+                "memory_mb": entry.memory_mb,
                 "download_mb": 0,
                 "weights_mb": round(path.stat().st_size / 1e6, 2) if present else None,
                 "present": present,
@@ -77,3 +82,11 @@ def describe() -> list[dict]:
             }
         )
     return rows
+
+
+def free_memory_mb() -> int | None:
+    """Memory that programs may still take; None where the system does not tell."""
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 1_000_000
+    except (AttributeError, OSError, ValueError):
+        return None

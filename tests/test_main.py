@@ -1,0 +1,217 @@
+"""The commands, as a stranger types them: one JSON object, or one line of error."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import subprocess
+import sys
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+from conftest import ROOT, SlowModel
+
+from renderer import commands
+from renderer.actions import Brush, Change
+
+SKETCH = ROOT / "assets" / "sketches" / "lake.png"
+
+
+def flowbrush(*words) -> subprocess.CompletedProcess:
+    """Run main.py without a display; the result has text in stdout and stderr."""
+    environment = {key: value for key, value in os.environ.items() if key not in NO_SCREEN}
+    command = [sys.executable, str(ROOT / "main.py"), *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+
+
+NO_SCREEN = ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")
+PERCENTILES = {"p50", "p95", "p99"}
+
+
+def bad(*words, says: str) -> None:
+    done = flowbrush(*words)
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("error: XDG")]
+    assert (done.returncode, done.stdout) == (1, ""), done
+    assert len(lines) == 1 and lines[0].startswith("flowbrush: error: ") and says in lines[0], lines
+
+
+# Bad input: one line, exit code 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is always a display")
+def test_no_display():
+    bad("paint", "--seconds", 1, says="--headless")
+
+
+@pytest.mark.parametrize("size", [100, 300, 224, 2080, 0])
+def test_a_size_that_will_not_do(size):
+    bad("--headless", "--size", size, says="multiple of 32 from 256 to 2048")
+
+
+def test_an_unknown_model_is_answered_with_the_valid_ones():
+    for command in (["--headless"], ["bench"], ["render", SKETCH, "-o", "o.png"]):
+        bad(*command, "--model", "monet", says="choose painter")
+
+
+def test_weights_that_are_missing_cut_short_or_foreign(tmp_path, painter_file):
+    render = ["render", SKETCH, "-o", tmp_path / "o.png", "--model"]
+    bad(*render, tmp_path / "none.safetensors", says="no file")
+    whole = painter_file.read_bytes()
+    (tmp_path / "cut.safetensors").write_bytes(whole[: len(whole) // 2])
+    bad(*render, tmp_path / "cut.safetensors", says="cut short")
+    (tmp_path / "text.safetensors").write_text("these are no weights")
+    bad(*render, tmp_path / "text.safetensors", says="cannot be read")
+    from safetensors.numpy import save_file
+
+    save_file({"w": np.zeros(3, np.float32)}, tmp_path / "foreign.safetensors")
+    bad(*render, tmp_path / "foreign.safetensors", says="another program")
+    assert not (tmp_path / "o.png").exists()
+
+
+def test_images_that_are_missing_no_images_or_too_large(tmp_path):
+    (tmp_path / "text.png").write_text("this is no image")
+    header = b"IHDR" + struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    (tmp_path / "huge.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk)
+    cv2.imwrite(str(tmp_path / "large.png"), np.zeros((8001, 8000), np.uint8))
+    for name, says in (("none", "cannot be read"), ("text", "not an image"), ("large", "64 megapixels")):
+        bad("render", tmp_path / f"{name}.png", "-o", tmp_path / "o.png", says=says)
+        bad("--headless", "--seconds", 1, "--paper", tmp_path / f"{name}.png", says=says)
+    bad("render", tmp_path / "huge.png", "-o", tmp_path / "o.png", says="image")
+
+
+def test_sessions_that_are_missing_foreign_or_of_a_newer_format(tmp_path):
+    (tmp_path / "new.jsonl").write_text('{"flowbrush": 99, "canvas": [1, 2]}\n')
+    (tmp_path / "foreign.jsonl").write_text("[1, 2, 3]\n")
+    bad("--headless", "--demo", tmp_path / "new.jsonl", says="format 99")
+    bad("--headless", "--demo", tmp_path / "foreign.jsonl", says="not a Flowbrush session")
+    bad("--headless", "--demo", tmp_path / "none.jsonl", says="lake")
+
+
+def test_folders_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    place = tmp_path / "file" / "x"
+    bad("render", SKETCH, "-o", f"{place}.png", says="cannot be written")
+    bad("--headless", "--seconds", 1, "--session", f"{place}.jsonl", says="cannot be written")
+    bad("--headless", "--seconds", 1, "--save-last", f"{place}.png", says="cannot be written")
+
+
+def test_a_prompt_of_ten_thousand_characters(tmp_path):
+    bad("--headless", "--prompt", "x" * 10_000, says="10000 characters")
+    bad("render", SKETCH, "-o", tmp_path / "o.png", "--prompt", "x" * 10_000, says="10000 characters")
+
+
+def test_a_device_that_is_not_there(tmp_path):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    bad("render", SKETCH, "-o", tmp_path / "o.png", "--device", "cuda", says="cuda")
+
+
+@pytest.mark.parametrize(
+    "words", [["monet"], ["--colour", "3"], ["--steps", "0"], ["--strength", "2"], ["bench", "--frames", "x"]]
+)
+def test_wrong_usage_has_exit_code_2(words):
+    done = flowbrush(*words)
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+@pytest.mark.parametrize("command", ["paint", "render", "bench", "models", "doctor", "train"])
+def test_every_command_has_help(command):
+    done = flowbrush(command, "--help")
+    assert done.returncode == 0 and "Usage" in done.stdout
+    assert command in flowbrush("--help").stdout
+
+
+# What the commands report
+
+
+@pytest.mark.slow
+def test_a_headless_demo_reports_every_figure(tmp_path, painter_file):
+    shot = tmp_path / "last.png"
+    done = flowbrush(
+        "paint", "--headless", "--demo", "--seconds", 12, "--json", "--model", painter_file, "--size", 256,
+        "--save-last", shot, "--session", tmp_path / "log.jsonl",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert set(found["input_to_frame_ms"]) == set(found["tick_ms"]) == PERCENTILES
+    assert set(found["stage_ms"]) == {"upload", "start", "denoise", "decode", "download"}
+    assert 0 < found["window_s"] < found["first_frame_s"]
+    assert found["model_calls"] > 20 and found["model_fps"] > 0 and found["shown_fps"] > 10
+    assert found["errors"] == 0 and found["idle_model_calls"] == 0
+    assert found["input_to_frame_ms"]["p50"] > 0 and found["rss_mb"] > 50
+    assert (found["device"], found["size"], found["steps"]) == ("cpu", 256, 1)
+    assert {"stale", "dtype", "model"} <= set(found)
+    assert cv2.imread(str(shot)).shape == (720, 1280, 3)
+    assert (tmp_path / "log.jsonl").read_bytes().count(b"\n") > 50
+
+
+@pytest.mark.slow
+def test_bench_reports_every_figure(painter_file):
+    done = flowbrush("bench", "--model", painter_file, "--size", 256, "--frames", 12, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert set(found["frame_ms"]) == PERCENTILES
+    assert (found["size"], found["steps"], found["frames"]) == (256, 1, 12)
+    assert found["gflop_per_frame"] > 0.1
+    assert 0 < found["roofline"] < 1.2
+    assert found["achieved_gflops"] == pytest.approx(
+        found["roofline"] * found["peak_gflops"], abs=0.001 * found["peak_gflops"]
+    )
+    assert {"model", "device", "dtype", "model_fps", "stage_ms", "torch", "machine"} <= set(found)
+
+
+def test_models_and_doctor_print_one_json_object():
+    rows = json.loads(flowbrush("models", "--json").stdout)["models"]
+    assert "painter" in [row["name"] for row in rows]
+    assert all({"name", "family", "licence", "steps", "download_mb"} <= set(row) for row in rows)
+    found = json.loads(flowbrush("doctor", "--json").stdout)
+    assert {"versions", "path", "why_not_faster", "threads", "cuda"} <= set(found)
+
+
+# Pictures that can be made again
+
+
+def test_a_saved_paper_renders_to_the_saved_picture_bit_for_bit(desk, painter, painter_file, tmp_path):
+    one = desk(lambda: painter)
+    one.app.save_folder = tmp_path
+    one.do(Change("seed", 12345), Change("prompt", "foggy autumn"), Change("mood.clouds", 0.9))
+    one.stroke((20, 60), (230, 70), brush=Brush((118, 169, 222), 70, 0.5, 0.8))
+    one.stroke((20, 200), (230, 190), brush=Brush((44, 98, 138), 60))
+    one.ready()
+    commands.save(one.app)
+    saved = next(path for path in tmp_path.glob("*.png") if "paper" not in path.name)
+    paper = next(tmp_path.glob("*-paper.png"))
+    again = tmp_path / "again.png"
+    done = flowbrush("render", paper, "-o", again, "--model", painter_file)
+    assert done.returncode == 0, done.stderr
+    assert (cv2.imread(str(again)) == cv2.imread(str(saved))).all()
+    other = tmp_path / "other.png"
+    flowbrush("render", paper, "-o", other, "--model", painter_file, "--seed", 1)
+    assert (cv2.imread(str(other)) != cv2.imread(str(saved))).any()
+
+
+def test_any_picture_is_a_sketch(tmp_path, painter_file):
+    """A photograph of any shape, without alpha, is paper that is painted all over."""
+    cv2.imwrite(str(tmp_path / "photo.jpg"), np.full((301, 433, 3), 90, np.uint8))
+    done = flowbrush(
+        "render", tmp_path / "photo.jpg", "-o", tmp_path / "o.png", "--size", 256, "--model", painter_file
+    )
+    assert done.returncode == 0, done.stderr
+    assert cv2.imread(str(tmp_path / "o.png")).shape == (256, 256, 3)
+
+
+def test_saving_before_the_first_picture_is_a_message(desk, tmp_path):
+    from renderer.actions import Command
+
+    one = desk(SlowModel())
+    one.app.save_folder = tmp_path
+    one.do(Command("save"))
+    one.app.step()
+    assert any("no picture" in line for line in one.app.scene.messages)
+    assert not list(tmp_path.iterdir())
