@@ -6,6 +6,7 @@ prompt changes, so a captured graph need not be captured again; it must be when 
 
 from __future__ import annotations
 
+import threading
 from types import SimpleNamespace
 
 import torch
@@ -14,6 +15,12 @@ from torch import Tensor, nn
 from models.pretrained import folds, surgery
 from models.pretrained.fit import norm_of
 from models.pretrained.folds import Saving
+
+
+class Clock(threading.local):
+    """The step that runs, one for each thread: a graph is captured beside the frames that are served."""
+
+    step = 0
 
 
 class PreparedUNet:
@@ -27,7 +34,7 @@ class PreparedUNet:
         if report.left:
             raise ValueError("cannot prepare this UNet: " + "; ".join(report.left))
         self.unet, self.timesteps = unet, timesteps
-        self.clock = SimpleNamespace(step=0)
+        self.clock = Clock()
         self.resnets = self._of_type("ResnetBlock2D")
         self.transformers = self._of_type("Transformer2DModel")
         self.saving = Saving()
