@@ -1,0 +1,192 @@
+"""The walls of the house: who imports whom, what the README's tree says, what two windows have in common."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import PurePosixPath
+
+import pytest
+from conftest import ROOT
+
+from renderer.window import Headless, Window
+
+PACKAGES = ("renderer", "models", "kernels")
+FILES = sorted(
+    path for name in (*PACKAGES, "main.py") for path in [*ROOT.glob(f"{name}/**/*.py"), ROOT / name]
+)
+FILES = [path for path in FILES if path.suffix == ".py"]
+
+
+def fresh(code: str, *flags: str) -> str:
+    """Run code in a fresh interpreter in the repository; returns what it printed."""
+    command = [sys.executable, *flags, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def loaded_by(statement: str) -> set[str]:
+    """Top-level names of the modules that a statement loads in a fresh interpreter."""
+    return set(fresh(f"{statement}\nimport sys; print(*{{m.split('.')[0] for m in sys.modules}})").split())
+
+
+def imports(path) -> set[str]:
+    """Modules that a file names in its import statements, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def tops(path) -> set[str]:
+    return {name.split(".")[0] for name in imports(path)}
+
+
+# Imports point one way
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_no_import_crosses_a_wall(path):
+    package = path.relative_to(ROOT).parts[0]
+    if package == "renderer":
+        assert not tops(path) & {"torch", "kernels", "diffusers", "transformers", "triton", "main"}
+        ours = {name for name in imports(path) if name.split(".")[0] == "models"}
+        assert all(name == "models.api" or name.startswith("models.api.") for name in ours), ours
+    elif package == "models":
+        assert not tops(path) & {"pygame", "pygame_gui", "renderer", "main"}
+    elif package == "kernels":
+        assert not tops(path) & {"pygame", "pygame_gui", "renderer", "models", "main"}
+
+
+@pytest.mark.parametrize(
+    ("statement", "absent"),
+    [
+        ("import models, models.api", {"torch", "pygame", "cv2", "renderer", "kernels"}),
+        ("import models.registry", {"torch", "pygame", "cv2", "renderer", "kernels"}),
+        ("import renderer.app, renderer.report, renderer.window", {"torch", "kernels", "diffusers"}),
+        ("import main", {"torch", "kernels", "diffusers", "pygame"}),
+        ("import kernels", {"pygame", "models", "renderer", "triton", "diffusers"}),
+        ("import models.painter", {"pygame", "renderer", "diffusers", "transformers"}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_is_not_loaded(statement, absent):
+    assert not loaded_by(statement) & absent
+
+
+def test_models_api_needs_numpy_only():
+    assert loaded_by("import models.api") - loaded_by("import numpy") - sys.stdlib_module_names == {"models"}
+
+
+@pytest.mark.parametrize("name", [*PACKAGES, "main"])
+def test_each_package_imports_alone(name):
+    fresh(f"import {name}")
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_each_file_imports_first(package):
+    """No file leans on another of its package having been imported before it; torch is imported once."""
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in FILES]
+    names = [name.removesuffix(".__init__") for name in names if name.split(".")[0] == package]
+    forget = "" if package == "kernels" else package  # an op is registered with torch once a process
+    fresh(f"""
+import importlib, sys
+for name in {names!r}:
+    for old in [m for m in sys.modules if m.split(".")[0] == {forget!r}]:
+        del sys.modules[old]
+    importlib.import_module(name)
+""")
+
+
+def test_the_window_is_up_and_painted_on_before_torch_is_imported():
+    """The real loop's first tick, with a stroke in it. Torch comes with the model, on the worker's thread."""
+    code = """
+import sys, time
+from models import registry
+from renderer.actions import Begin, Brush, End, Event
+from renderer.app import App
+from renderer.settings import Look
+from renderer.window import Headless
+script = [Event(Begin(Brush(), (50, 50, 0.8)), 0.0), Event(End(), 0.0)]
+app = App(Headless(script=script), lambda name: lambda: 1 / 0, Look(), size=(256, 256))
+registry.loader("painter")
+app.tick()
+assert app.canvas.pixels[50, 50, 3] and app.meter.flips == 1
+print(*sys.modules)
+app.close()
+"""
+    assert not {"torch", "kernels", "diffusers"} & {name.split(".")[0] for name in fresh(code).split()}
+
+
+# The name of kernels
+
+
+@pytest.mark.slow
+def test_kernels_stands_beside_transformers_and_diffusers():
+    """transformers probes for a package of this name by its version; ours, first on the path, has none."""
+    code = (
+        "import kernels; assert not hasattr(kernels, '__version__')\n"
+        "import transformers, diffusers\n"
+        "from diffusers import AutoencoderTiny, UNet2DConditionModel\n"
+        "from transformers import CLIPTextModel\n"
+        "import kernels.noise\n"
+        "print(kernels.__file__)"
+    )
+    assert str(ROOT / "kernels") in fresh(code)
+
+
+# Two windows, one face
+
+
+def methods(kind: type) -> dict[str, inspect.Signature]:
+    found = inspect.getmembers(kind, inspect.isfunction)
+    return {name: inspect.signature(made) for name, made in found if not name.startswith("_")}
+
+
+def test_window_and_headless_have_the_same_methods():
+    assert methods(Headless) == methods(Window)
+    assert {"poll", "draw", "flip", "screen", "close"} <= set(methods(Window))
+
+
+# The README's tree
+
+
+def readme_tree() -> set[str]:
+    """Paths that the README's tree names: two spaces of indent a level, then a name, two spaces and words."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    block = re.search(r"## The tree\n+```\n(.*?)```", text, re.S).group(1)
+    found, parents = set(), []
+    for line in block.splitlines():
+        depth = (len(line) - len(line.lstrip())) // 2
+        name = line.split()[0].rstrip("/")
+        parents = [*parents[:depth], name]
+        found.add("/".join(parents))
+    return found
+
+
+def tracked() -> list[str]:
+    """Files that git knows, or, in a copy without git, all that are no leftovers."""
+    try:
+        done = subprocess.run(["git", "ls-files"], capture_output=True, text=True, cwd=ROOT, check=True)
+        return done.stdout.split()
+    except (OSError, subprocess.CalledProcessError):
+        leftovers = ("__pycache__", ".egg-info", ".pytest_cache", ".ruff_cache", ".hypothesis")
+        files = [path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*") if path.is_file()]
+        return [name for name in files if not any(word in name for word in leftovers)]
+
+
+def test_the_readme_tree_is_the_real_tree():
+    """Nothing in it that is not there; every module and test, and all that stands at the top, is in it."""
+    named, files = readme_tree(), tracked()
+    folders = {parent.as_posix() for name in files for parent in PurePosixPath(name).parents}
+    assert sorted(named - folders - set(files)) == [], "in the README's tree, but not there"
+    modules = {name for name in files if name.endswith(".py") and not name.endswith("__init__.py")}
+    top = {name.split("/")[0] for name in files if not name.startswith((".", "README"))}
+    assert sorted((modules | top) - named) == [], "there, but not in the README's tree"
