@@ -265,7 +265,7 @@ def test_latency_runs_from_the_event_to_the_flip_that_shows_its_effect(desk):
     model = SlowModel()
     one = desk(model).ready()
     model.seconds = 0.15
-    one.app.meter.latency_ms.clear()
+    del one.app.meter.latency_ms[:]
     event_s = time.monotonic() - 0.25  # the event lay in the queue for a quarter of a second
     one.do(Fill((1, 2, 3), 9, 9), at_s=event_s)
     shown = one.shown
@@ -273,6 +273,52 @@ def test_latency_runs_from_the_event_to_the_flip_that_shows_its_effect(desk):
     passed_ms = (time.monotonic() - event_s) * 1e3
     (latency,) = one.app.meter.latency_ms
     assert 400 <= latency <= passed_ms + 1
+
+
+def test_latency_is_at_most_two_model_frames_and_two_display_intervals(desk):
+    model = SlowModel(0.1)
+    one = desk(model).ready()
+    del one.app.meter.latency_ms[:]
+    gaps, last_s = [], time.monotonic()
+    one.do(Begin(RED, (20, 20, 0.8)))
+    for i in range(150):
+        one.do(Extend(((20 + i, 20 + i % 30, 0.8),)))
+        one.tick()
+        now_s = time.monotonic()
+        gaps.append(now_s - last_s)
+        last_s = now_s
+    assert len(one.app.meter.latency_ms) > 60
+    served = [frame_ms / 1e3 for frame_ms in one.app.meter.frame_ms]
+    allowed_ms = (2 * max(served) + 2 * np.percentile(gaps, 95)) * 1e3
+    assert np.percentile(one.app.meter.latency_ms, 95) <= allowed_ms
+
+
+# Steady frame rate
+
+
+class HeavyModel(SlowModel):
+    """25 ms a step at 512x512, less in proportion for fewer pixels."""
+
+    def render(self, request, **_):
+        height, width = request.paper.shape[:2]
+        self.seconds = 0.025 * request.steps * height * width / 512**2
+        return super().render(request)
+
+
+def test_a_target_is_held_with_fewer_steps_and_then_a_smaller_picture(desk):
+    model = HeavyModel()
+    one = desk(model, side=512, look=Look(steps=2, target_fps=60)).ready()
+    served = len(model.requests)
+    one.do(Begin(RED, (20, 20, 0.8)))
+    for i in range(60):
+        one.do(Extend(((20 + 5 * i, 20 + i % 30, 0.8),)))
+        one.tick()
+    choices = [(request.steps, request.paper.shape[1]) for request in model.requests[served:]]
+    assert choices[-1] == (1, 384)
+    assert one.app.scene.picture.shape == (512, 512, 3)
+    one.do(End())
+    one.rest()
+    assert one.app.picture.picture.shape == (512, 512, 3)
 
 
 # Refine when idle
@@ -325,6 +371,23 @@ def test_a_load_error_is_shown_and_the_paper_stays(desk):
     assert one.app.scene.status == "no weights at nowhere"
     assert one.app.canvas.pixels[40, 40, 3] and one.app.canvas.pixels[40, 140, 3]
     assert one.app.messages.errors == 0
+
+
+def test_the_paper_can_be_painted_while_the_model_loads(desk):
+    gate, model = threading.Event(), SlowModel()
+
+    def load():
+        gate.wait(10)
+        return model
+
+    one = desk(load)
+    one.stroke((20, 20), (60, 60))
+    one.tick(5)
+    assert one.app.canvas.pixels[40, 40, 3] and one.app.scene.status.startswith("loading")
+    assert one.app.picture is None and not model.requests
+    gate.set()
+    one.ready()
+    assert (model.requests[0].paper == one.app.canvas.pixels).all()
 
 
 def test_a_failure_keeps_the_last_good_picture_and_says_so(desk):
