@@ -24,6 +24,7 @@ from kernels import (
     linear_glu,
     modulate,
     noise,
+    norm_modulate,
     paper,
     picture,
     reference,
@@ -133,11 +134,20 @@ CASES = {
             serve([(1, 1178, 1536), (1, 1088, 3072)], BRAIN) + serve([(1, 1088, 3840)], BRAIN, norm="rms"),
         ),
         Case(
+            "norm_modulate",
+            norm_modulate,
+            reference.norm_modulate,
+            inputs.norm_modulate_inputs,
+            serve([(1, 1088, 3072)], BRAIN),
+        ),
+        Case(
             "norm_rotary",
             rotary,
             reference.norm_rotary,
             inputs.rotary_inputs,
-            serve([(1, 1088, 24, 128)], BRAIN) + serve([(1, 1088, 24, 64)], HALF, interleaved=False),
+            serve([(1, 1088, 24, 128)], BRAIN)
+            + serve([(1, 1088, 24, 64)], HALF, interleaved=False)
+            + serve([(1, 1178, 24, 64)], BRAIN, turned=False),
         ),
         Case(
             "add_layer_norm",

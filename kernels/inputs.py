@@ -108,12 +108,20 @@ def modulate_inputs(
     return *(make(*shape, dtype=dtype) for _ in "xy"), gate, scale, shift if shifted else None, norm, 1e-6
 
 
-def rotary_inputs(make: Make, shape: tuple, dtype: torch.dtype, interleaved: bool = True) -> tuple:
+def norm_modulate_inputs(make: Make, shape: tuple, dtype: torch.dtype, norm: str = "layer") -> tuple:
+    scale, shift = make(shape[0], 2 * shape[2], dtype=dtype, scale=0.5).chunk(2, dim=1)
+    return make(*shape, dtype=dtype), scale, shift, norm, 1e-6
+
+
+def rotary_inputs(
+    make: Make, shape: tuple, dtype: torch.dtype, interleaved: bool = True, turned: bool = True
+) -> tuple:
     batch, tokens, heads, width = shape
     packed = make(batch, tokens, 3 * heads * width + 64, dtype=dtype)  # a product that holds more than QKV
     qkv = packed[:, :, : 3 * heads * width].unflatten(2, (3, heads, width))
     angles = make(tokens, width // 2)
-    return qkv, make(2, width, dtype=dtype, scale=0.2, mean=1), angles.cos(), angles.sin(), 1e-6, interleaved
+    tables = (angles.cos(), angles.sin()) if turned else (None, None)
+    return qkv, make(2, width, dtype=dtype, scale=0.2, mean=1), *tables, 1e-6, interleaved
 
 
 def layernorm_inputs(make: Make, shape: tuple, dtype: torch.dtype) -> tuple:

@@ -157,20 +157,26 @@ def gate_norm_modulate(
 ) -> tuple[Tensor, Tensor]:
     """x, y (B, T, D); gate, scale, shift (B, D). The norm sees the sum before it is rounded."""
     total = wide(x) + wide(gate)[:, None] * wide(y)
-    size = total.shape[-1:]
-    h = F.layer_norm(total, size, eps=eps) if norm == "layer" else F.rms_norm(total, size, eps=eps)
+    return total.to(x.dtype), norm_modulate(total, scale, shift, norm, eps).to(x.dtype)
+
+
+def norm_modulate(x: Tensor, scale: Tensor, shift: Tensor | None, norm: str, eps: float) -> Tensor:
+    """x (B, T, D); scale, shift (B, D)."""
+    h, size = wide(x), x.shape[-1:]
+    h = F.layer_norm(h, size, eps=eps) if norm == "layer" else F.rms_norm(h, size, eps=eps)
     h = h * (1 + wide(scale)[:, None])
-    if shift is not None:
-        h = h + wide(shift)[:, None]
-    return total.to(x.dtype), h.to(x.dtype)
+    return (h if shift is None else h + wide(shift)[:, None]).to(x.dtype)
 
 
 def norm_rotary(
-    qkv: Tensor, weight: Tensor, cos: Tensor, sin: Tensor, eps: float, interleaved: bool
+    qkv: Tensor, weight: Tensor, cos: Tensor | None, sin: Tensor | None, eps: float, interleaved: bool
 ) -> tuple[Tensor, Tensor]:
-    """qkv (B, T, 3, H, D); weight (2, D); cos, sin (T, D / 2) -> query and key (B, T, H, D)."""
+    """qkv (B, T, 3, H, D); weight (2, D); cos, sin (T, D / 2) or None -> query and key (B, T, H, D)."""
     x = wide(qkv[:, :, :2])
     x = F.rms_norm(x, x.shape[-1:], eps=eps) * wide(weight)[:, None]
+    if cos is None:
+        query, key = x.to(qkv.dtype).unbind(2)
+        return query.contiguous(), key.contiguous()
     first, second = (x[..., ::2], x[..., 1::2]) if interleaved else x.chunk(2, dim=-1)
     cos, sin = (table[:, None, None].to(x.dtype) for table in (cos, sin))
     turned = first * cos - second * sin, first * sin + second * cos

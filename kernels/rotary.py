@@ -13,13 +13,20 @@ TILE = 4096  # values a program holds
 
 
 def norm_rotary(
-    qkv: Tensor, weight: Tensor, cos: Tensor, sin: Tensor, *, eps: float = 1e-6, interleaved: bool = True
+    qkv: Tensor,
+    weight: Tensor,
+    cos: Tensor | None = None,
+    sin: Tensor | None = None,
+    *,
+    eps: float = 1e-6,
+    interleaved: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """Query and key, (B, T, H, D), normed in each head (Zhang and Sennrich 2019) and turned (Su et al. 2021).
 
-    qkv: (B, T, 3, H, D), any strides but a last one of 1; the value is its third part and stays where it is.
-    weight: (2, D), the norm's gains for query and key. cos, sin: (T, D / 2). interleaved: a pair is two
-    neighbours (FLUX, Z-Image) and not the same place of two halves. Raises ValueError for an odd D.
+    qkv: (B, T, 3, H, D), any strides but a last one of 1; the value is its third part and stays where it
+    is. weight: (2, D), the norm's gains for query and key. cos, sin: (T, D / 2) of any strides, or None:
+    normed, not turned. interleaved: a pair is two neighbours (FLUX, Z-Image) and not the same place of two
+    halves. Raises ValueError for an odd D.
     """
     if qkv.shape[-1] % 2:
         raise ValueError(f"a head of {qkv.shape[-1]} values cannot be turned in pairs")
@@ -50,7 +57,10 @@ def rotary_kernel(
     token_stride,
     part_stride,
     head_stride,
+    table_row,
+    table_pair,
     eps,
+    TURNED: tl.constexpr,
     INTERLEAVED: tl.constexpr,
     ROWS: tl.constexpr,
     HALF: tl.constexpr,
@@ -80,10 +90,13 @@ def rotary_kernel(
         gain = weight + part * width + pair
         a *= scale * tl.load(gain, pair < half, other=0).to(tl.float32)[None, :]
         b *= scale * tl.load(gain + half, pair < half, other=0).to(tl.float32)[None, :]
-    table = token[:, None] * half + pair[None, :]
-    c = tl.load(cos + table, known, other=0).to(tl.float32)
-    s = tl.load(sin + table, known, other=0).to(tl.float32)
-    turned, other = a * c - b * s, a * s + b * c
+    if TURNED:
+        table = token[:, None] * table_row + pair[None, :] * table_pair
+        c = tl.load(cos + table, known, other=0).to(tl.float32)
+        s = tl.load(sin + table, known, other=0).to(tl.float32)
+        turned, other = a * c - b * s, a * s + b * c
+    else:
+        turned, other = a, b
     out = query + target if part == 0 else key + target
     if INTERLEAVED:
         tl.store(out + i[None, :], tl.reshape(tl.join(turned, other), (ROWS, 2 * HALF)), inside)
@@ -98,7 +111,7 @@ def empty(qkv: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def plan(
-    qkv: Tensor, weight: Tensor, cos: Tensor, sin: Tensor, eps: float, interleaved: bool
+    qkv: Tensor, weight: Tensor, cos: Tensor | None, sin: Tensor | None, eps: float, interleaved: bool
 ) -> tuple[list[Launch], tuple[Tensor, Tensor]]:
     """The launch, and the query and key that it fills."""
     qkv = qkv if qkv.stride(-1) == 1 else qkv.contiguous()
@@ -106,14 +119,19 @@ def plan(
     batch, tokens, heads, width = query.shape
     half = power_of_two(width // 2)
     rows = max(1, TILE // (2 * half))
-    args = (qkv, weight.contiguous(), cos.contiguous(), sin.contiguous(), query, key)
-    args += (batch * tokens * heads, tokens, heads, width, *qkv.stride()[:4], eps)
-    constants = {"INTERLEAVED": interleaved, "ROWS": rows, "HALF": half}
+    if cos is None:
+        tables, table_strides = (qkv, qkv), (0, 0)
+    else:
+        tables = (cos, sin) if cos.stride() == sin.stride() else (cos.contiguous(), sin.contiguous())
+        table_strides = tables[0].stride()
+    args = (qkv, weight.contiguous(), *tables, query, key, batch * tokens * heads, tokens, heads, width)
+    args += (*qkv.stride()[:4], *table_strides, eps)
+    constants = {"TURNED": cos is not None, "INTERLEAVED": interleaved, "ROWS": rows, "HALF": half}
     return [Launch(rotary_kernel, (ceil_div(batch * tokens * heads, rows), 2), args, constants)], (query, key)
 
 
 OP = register(
-    "norm_rotary(Tensor qkv, Tensor weight, Tensor cos, Tensor sin, float eps, bool interleaved) "
+    "norm_rotary(Tensor qkv, Tensor weight, Tensor? cos, Tensor? sin, float eps, bool interleaved) "
     "-> (Tensor, Tensor)",
     plan,
     lambda qkv, weight, cos, sin, eps, interleaved: empty(qkv),

@@ -8,6 +8,7 @@ launches.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import torch
 import torch.nn.functional as F
@@ -59,11 +60,23 @@ def saved_time_bias(resnet: nn.Module) -> Saving:
     return Saving(2 * resnet.time_emb_proj.weight.numel(), weights_of(resnet.time_emb_proj), 3)
 
 
-def packed_qkv(attention: nn.Module) -> tuple[Tensor, Tensor | None]:
-    """(3 C, C) and (3 C,) or None: query, key and value of a self-attention as one product."""
-    layers = attention.to_q, attention.to_k, attention.to_v
-    bias = None if layers[0].bias is None else torch.cat([layer.bias for layer in layers])
-    return torch.cat([layer.weight for layer in layers]), bias
+def pack(layers: list[nn.Linear]) -> tuple[Tensor, Tensor | None]:
+    """Weight and bias of several products of one input as one product: (sum of rows, C), (sum of rows,) or
+    None.
+
+    The layers' own parameters become views of it, so that no weight lies in memory twice.
+    """
+    packed = []
+    for name in ("weight", "bias"):
+        parts = [getattr(layer, name) for layer in layers]
+        if parts[0] is None:
+            packed.append(None)
+            continue
+        whole = torch.cat([part.detach() for part in parts])
+        for part, view in zip(parts, whole.split([len(part) for part in parts]), strict=True):
+            part.data = view
+        packed.append(whole)
+    return packed[0], packed[1]
 
 
 SAVED_PACKED = Saving(launches=2)
@@ -117,3 +130,21 @@ def saved_phases(weight: Tensor, height: int, width: int) -> Saving:
     whole = 2 * weight.numel() * 4 * height * width
     phases = 2 * weight.numel() // 9 * 16 * (height + 1) * (width + 1)
     return Saving(flops=whole - phases)
+
+
+def keep(place: SimpleNamespace, name: str, made: list) -> None:
+    """Set an attribute of tensors, or copy into those that are there: a captured graph reads their places."""
+    held = getattr(place, name)
+    if held is None or shapes(held) != shapes(made):
+        setattr(place, name, made)
+        return
+    for target, source in zip(flat(held), flat(made), strict=True):
+        target.copy_(source)
+
+
+def flat(values: list) -> list[Tensor]:
+    return [part for value in values for part in (value if isinstance(value, tuple) else (value,))]
+
+
+def shapes(values: list) -> list[torch.Size]:
+    return [part.shape for part in flat(values)]

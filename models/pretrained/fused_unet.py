@@ -66,7 +66,7 @@ def prepare_transformer(model: nn.Module) -> SimpleNamespace:
         demand(all(type(layer) is nn.Linear for layer in layers), "its products carry adapters: merge them")
     ends = model.transformer_blocks[-1].ff.net[2], model.proj_out
     return SimpleNamespace(
-        qkv=[folds.packed_qkv(block.attn1) for block in model.transformer_blocks],
+        qkv=[folds.pack([b.attn1.to_q, b.attn1.to_k, b.attn1.to_v]) for b in model.transformer_blocks],
         bias=model.proj_out.bias if ends[0].bias is None else folds.bias_after(*ends),
         prompts=None,
     )

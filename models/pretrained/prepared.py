@@ -6,21 +6,12 @@ prompt changes, so a captured graph need not be captured again; it must be when 
 
 from __future__ import annotations
 
-import threading
-from types import SimpleNamespace
-
 import torch
 from torch import Tensor, nn
 
 from models.pretrained import folds, surgery
 from models.pretrained.fit import norm_of
 from models.pretrained.folds import Saving
-
-
-class Clock(threading.local):
-    """The step that runs, one for each thread: a graph is captured beside the frames that are served."""
-
-    step = 0
 
 
 class PreparedUNet:
@@ -34,7 +25,7 @@ class PreparedUNet:
         if report.left:
             raise ValueError("cannot prepare this UNet: " + "; ".join(report.left))
         self.unet, self.timesteps = unet, timesteps
-        self.clock = Clock()
+        self.clock = surgery.Clock()
         self.resnets = self._of_type("ResnetBlock2D")
         self.transformers = self._of_type("Transformer2DModel")
         self.saving = Saving()
@@ -53,12 +44,12 @@ class PreparedUNet:
         states = unet.process_encoder_hidden_states(encoder_hidden_states=embedding, added_cond_kwargs=added)
         for model in self.transformers:
             pairs = [folds.prompt_keys_values(block.attn2, states) for block in model.transformer_blocks]
-            keep(model.fused, "prompts", pairs)
+            folds.keep(model.fused, "prompts", pairs)
             for block in model.transformer_blocks:
                 self.saving += folds.saved_keys_values(block.attn2, states) + folds.SAVED_PACKED
         embeddings = [self._time_embedding(t, embedding, added) for t in self.timesteps]
         for resnet in self.resnets:
-            keep(resnet.fused, "times", [folds.time_bias(resnet, emb) for emb in embeddings])
+            folds.keep(resnet.fused, "times", [folds.time_bias(resnet, emb) for emb in embeddings])
             resnet.fused.clock = self.clock
             self.saving += folds.saved_time_bias(resnet)
 
@@ -90,21 +81,3 @@ class PreparedUNet:
             x = block(hidden_states=x, temb=None, res_hidden_states_tuple=tuple(kept[-count:]))
             del kept[-count:]
         return unet.conv_out(norm_of(x, unet.conv_norm_out))
-
-
-def keep(place: SimpleNamespace, name: str, made: list) -> None:
-    """Set an attribute of tensors, or copy into those that are there: a captured graph reads their places."""
-    held = getattr(place, name)
-    if held is None or shapes(held) != shapes(made):
-        setattr(place, name, made)
-        return
-    for target, source in zip(flat(held), flat(made), strict=True):
-        target.copy_(source)
-
-
-def flat(values: list) -> list[Tensor]:
-    return [part for value in values for part in (value if isinstance(value, tuple) else (value,))]
-
-
-def shapes(values: list) -> list[torch.Size]:
-    return [part.shape for part in flat(values)]

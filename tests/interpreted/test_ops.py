@@ -38,7 +38,9 @@ RAGGED = {
         ((2, 5, 100), {"norm": "rms", "shifted": False}),
         ((1, 2, 1536), {}),
     ],
+    "norm_modulate": [((2, 3, 7), {}), ((1, 5, 320), {"norm": "rms"})],
     "norm_rotary": [
+        ((1, 3, 2, 12), {"turned": False}),
         ((1, 5, 3, 8), {}),
         ((2, 7, 2, 24), {"interleaved": False}),
         ((1, 9, 4, 128), {}),

@@ -1,0 +1,145 @@
+"""Fused passes of SD 3.5, FLUX.2 and Z-Image blocks in small models against their own."""
+
+import diffusers
+import pytest
+import torch
+from torch import nn
+
+from models.pretrained import fused_transformers, surgery
+
+pytestmark = pytest.mark.slow  # importing diffusers takes seconds
+
+
+def sd3(**options) -> tuple[nn.Module, dict]:
+    model = diffusers.SD3Transformer2DModel(
+        sample_size=8,
+        num_layers=3,
+        attention_head_dim=8,
+        num_attention_heads=4,
+        joint_attention_dim=16,
+        caption_projection_dim=32,
+        pooled_projection_dim=24,
+        pos_embed_max_size=16,
+        **options,
+    )
+    inputs = {
+        "hidden_states": torch.randn(2, 16, 8, 8),
+        "encoder_hidden_states": torch.randn(2, 5, 16),
+        "pooled_projections": torch.randn(2, 24),
+        "timestep": torch.tensor([500, 900]),
+    }
+    return model, inputs
+
+
+def flux2() -> tuple[nn.Module, dict]:
+    model = diffusers.Flux2Transformer2DModel(
+        in_channels=16,
+        num_layers=2,
+        num_single_layers=2,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=12,
+        timestep_guidance_channels=16,
+        axes_dims_rope=(4, 4, 4, 4),
+        guidance_embeds=False,
+    )
+    inputs = {
+        "hidden_states": torch.randn(1, 9, 16),
+        "encoder_hidden_states": torch.randn(1, 5, 12),
+        "timestep": torch.tensor([0.5]),
+        "img_ids": torch.randint(0, 9, (9, 4)).float(),
+        "txt_ids": torch.randint(0, 9, (5, 4)).float(),
+    }
+    return model, inputs
+
+
+def zimage() -> tuple[nn.Module, dict]:
+    model = diffusers.ZImageTransformer2DModel(
+        in_channels=4,
+        dim=48,
+        n_layers=2,
+        n_refiner_layers=1,
+        n_heads=3,
+        n_kv_heads=3,
+        cap_feat_dim=20,
+        axes_dims=[4, 6, 6],
+        axes_lens=[128, 64, 64],
+    )
+    inputs = {"x": [torch.randn(4, 1, 8, 8)], "t": torch.tensor([0.4]), "cap_feats": [torch.randn(7, 20)]}
+    return model, inputs
+
+
+def output(model: nn.Module, inputs: dict) -> torch.Tensor:
+    out = model(**inputs, return_dict=False)[0]
+    return out[0] if isinstance(out, list) else out
+
+
+FAMILIES = {
+    "sd3": (sd3, {"JointTransformerBlock": 3}),
+    "sd35": (lambda: sd3(qk_norm="rms_norm", dual_attention_layers=(0, 1)), {"JointTransformerBlock": 3}),
+    "flux2": (flux2, {"Flux2TransformerBlock": 2, "Flux2SingleTransformerBlock": 2}),
+    "zimage": (zimage, {"ZImageTransformerBlock": 4}),
+}
+
+
+def family(name: str) -> tuple[nn.Module, dict]:
+    """A small model with weights that leave no gate or bias at zero, and inputs for it."""
+    torch.manual_seed(0)
+    model, inputs = FAMILIES[name][0]()
+    for weight in model.parameters():
+        nn.init.normal_(weight, mean=0.02, std=0.15)
+    return model.eval().requires_grad_(False), inputs
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@torch.no_grad()
+def test_fused_transformer_is_the_transformer(name):
+    model, inputs = family(name)
+    before, keys = output(model, inputs), set(model.state_dict())
+    report = surgery.operate(model)
+    assert report.fused == FAMILIES[name][1] and not report.left
+    after = output(model, inputs)
+    assert before.abs().max() > 0.1
+    assert (after - before).abs().max() < 1e-4
+    assert set(model.state_dict()) == keys
+    surgery.restore(model)
+    assert (output(model, inputs) - before).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("name", ["sd35", "zimage"])
+@torch.no_grad()
+def test_modulations_folded_by_step(name):
+    """Modulations made once for each timestep give what making them every frame gives."""
+    model, inputs = family(name)
+    surgery.operate(model)
+    key = "timestep" if name == "sd35" else "t"
+    steps = [inputs[key], inputs[key] * 0.5]
+    expected = [output(model, {**inputs, key: step}) for step in steps]
+    clock = surgery.Clock()
+    seen = [embeddings(model, {**inputs, key: step}) for step in steps]
+    saving = surgery.fold_modulations(model, seen, clock)
+    assert saving.launches > 0 and saving.bytes > 0
+    for block in model.modules():
+        if type(block).__name__ in surgery.MODULATIONS:
+            for layer in surgery.MODULATIONS[type(block).__name__][1](block):
+                for weight in () if layer is None else layer.parameters():
+                    weight.fill_(float("nan"))  # a frame must not read them
+    for step in (1, 0):
+        clock.step = step
+        assert (output(model, {**inputs, key: steps[step]}) - expected[step]).abs().max() < 1e-4
+
+
+def embeddings(model: nn.Module, inputs: dict) -> torch.Tensor:
+    """The embedding of time (and prompt) that the model hands to its blocks."""
+    if isinstance(model, diffusers.SD3Transformer2DModel):
+        return model.time_text_embed(inputs["timestep"], inputs["pooled_projections"])
+    return model.t_embedder(inputs["t"] * model.t_scale)
+
+
+def test_adapters_are_left_alone():
+    model, _ = family("flux2")
+    block = model.transformer_blocks[0]
+    block.attn.to_q = nn.Sequential(block.attn.to_q)
+    report = surgery.operate(model)
+    assert report.left == {"Flux2TransformerBlock: its products carry adapters: merge them": 1}
+    assert fused_transformers.run_flux2 not in [getattr(block.forward, "__func__", None)]
