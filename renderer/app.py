@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -254,6 +255,12 @@ class App:
         """Paint by itself from a log, over and over, until the hand takes the brush."""
         self.script = Script(session, (self.canvas.width, self.canvas.height))
         self.scene.demo = True
+        logged, plain = Look.from_dict(session.header.settings, self.look.model), Look(self.look.model)
+        names = ("strength", "seed", "prompt", "mood")  # what was asked for otherwise holds
+        kept = {n: getattr(logged, n) for n in names if getattr(self.look, n) == getattr(plain, n)}
+        self.look = self.scene.look = replace(self.look, **kept)
+        if session.fault:
+            self.messages.say(session.fault)
 
     def close(self) -> bool:
         """Worker, log and window, in this order; idempotent. Returns whether the worker ended in time."""

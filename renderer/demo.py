@@ -26,7 +26,7 @@ def scaled(action: Action, x: float, y: float) -> Action:
 
 
 class Script:
-    """`due` gives the events whose time has come. After the last one the log begins again on a clear paper."""
+    """`due` gives the events whose time has come. After the last one all begins again on a clear paper."""
 
     def __init__(self, session: Session, size: tuple[int, int]):
         x, y = size[0] / session.header.width, size[1] / session.header.height
