@@ -9,6 +9,7 @@ version: this has none.
 from __future__ import annotations
 
 import os
+from importlib import metadata
 
 import torch
 from torch import Tensor
@@ -74,8 +75,11 @@ def why_not_triton(device: torch.device) -> str:
 
 
 def describe() -> dict[str, str | bool]:
-    """What `doctor` reports: choice, triton's version or why it is missing, interpreter or native."""
+    """What `doctor` reports: choice, installed version, why it does not run, interpreter or native."""
     from kernels import jit
 
-    version = "" if jit.MISSING else jit.triton.__version__
+    try:
+        version = metadata.version("triton")
+    except metadata.PackageNotFoundError:
+        version = ""
     return {"choice": _choice, "triton": version, "missing": jit.MISSING, "interpreted": interpreted()}

@@ -1,27 +1,36 @@
-"""Triton if it is there, one launch as a value, and the registration of an op."""
+"""Triton if it is of use, one launch as a value, and the registration of an op.
+
+Triton brings an LLVM along, which some display drivers do as well: it is imported only where a CUDA device
+is, or where TRITON_INTERPRET says that somebody means to use it without one (1: interpret; 0: compile ahead
+of time).
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-try:
-    import triton
-    import triton.language as tl
-except ImportError as error:  # not on this platform, or not installed: the reference runs
-    triton = tl = None
-    MISSING = f"triton cannot be imported: {error}"
-else:
-    MISSING = ""
+triton = tl = None
+MISSING = (
+    "triton is not loaded, for there is no CUDA device (TRITON_INTERPRET=1 runs its kernels on a CPU, slowly)"
+)
+if torch.cuda.is_available() or "TRITON_INTERPRET" in os.environ:
+    try:
+        import triton
+    except ImportError as error:  # not on this platform, or not installed: the reference runs
+        MISSING = f"triton cannot be imported: {error}"
+    else:
+        tl, MISSING = triton.language, ""
 
 LIBRARY = torch.library.Library("flowbrush", "DEF")
 
 
 def jit(function: Callable) -> Callable:
-    """triton.jit where there is triton; the plain function, never called, where there is none."""
+    """triton.jit where there is triton; the plain function, never called, where it is not."""
     return function if triton is None else triton.jit(function)
 
 

@@ -1,7 +1,8 @@
 """Count what a forward pass would launch on a GPU, and its work, on a machine that has none.
 
 The pass runs on meta tensors: shapes flow, nothing is computed. Every dispatched op that is no view and no
-mere allocation counts once; attention counts once, however torch takes it apart where no GPU is.
+mere allocation counts once; attention counts once, however torch takes it apart where no GPU is. What touches
+no meta tensor is the host's own arithmetic and does not count.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class Dispatched(TorchDispatchMode):
             # cuDNN answers channels-last where picture or weights are; the meta kernel never does
             out = torch.empty_like(out, memory_format=torch.channels_last)
         views = any(part.alias_info and not part.alias_info.is_write for part in function._schema.returns)
-        if not views and name not in FREE | ALLOCATIONS:
+        if not views and name not in FREE | ALLOCATIONS and any(t.is_meta for t in tensors((*args, out))):
             self.found.append(Launched(name, products(name, args, out), touched((*args, out))))
         return out
 
@@ -84,15 +85,20 @@ def channels_last(x: Tensor) -> bool:
     return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
 
 
-def touched(values: tuple) -> int:
-    """Bytes of all tensors among the values, views of one storage as often as they are named."""
-    size = 0
+def tensors(values: tuple) -> list[Tensor]:
+    """All tensors among the values and in lists among them."""
+    found = []
     for value in values:
         if isinstance(value, Tensor):
-            size += value.numel() * value.element_size()
+            found.append(value)
         elif isinstance(value, list | tuple):
-            size += touched(tuple(value))
-    return size
+            found += tensors(tuple(value))
+    return found
+
+
+def touched(values: tuple) -> int:
+    """Bytes of all tensors among the values, views of one storage as often as they are named."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors(values))
 
 
 def products(name: str, args: tuple, out: object) -> int:

@@ -7,6 +7,7 @@ specialisation of integers (1 is a constant, multiples of 16 are known to be) on
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
@@ -21,6 +22,9 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+
+if __name__ == "__main__":
+    os.environ.setdefault("TRITON_INTERPRET", "0")  # load triton where no GPU is, too
 
 from kernels.cases import CASES
 from kernels.inputs import maker
@@ -85,8 +89,9 @@ def jobs() -> list[Job]:
 def specialised(launch: Launch) -> tuple[dict, dict, dict]:
     """(signature, constants, attributes) of a launch, as triton's own launcher would specialise it."""
     signature, constants, attributes = {}, {}, {}
+    names = list(inspect.signature(getattr(launch.kernel, "fn", launch.kernel)).parameters)
     for place, value in enumerate(launch.args):
-        name = launch.kernel.arg_names[place]
+        name = names[place]
         if isinstance(value, Tensor):
             signature[name] = TYPES[value.dtype]
         elif isinstance(value, float):

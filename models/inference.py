@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kernels.conv import conv3x3
 from models import flow
 from models.network import PATCH_PX, PainterNetwork, enlarge
 
@@ -92,7 +93,7 @@ def run(layers: list, x: Tensor, bias) -> Tensor:
 
 
 class PlainConv:
-    """conv + bias + skip -> relu in plain torch."""
+    """conv + bias + skip -> relu: one op of `kernels` for the windows of 3x3, plain torch for the others."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype, *, stride=1, padding=0):
         self.weight = weight.to(dtype).contiguous(memory_format=torch.channels_last)
@@ -103,6 +104,8 @@ class PlainConv:
         self, x: Tensor, bias: Tensor | None = None, skip: Tensor | None = None, relu=False
     ) -> Tensor:
         bias = self.bias if bias is None else bias
+        if self.padding == 1 and self.stride == 1:
+            return conv3x3(x, self.weight, bias, skip=skip, activation="relu" if relu else "none")
         y = F.conv2d(x, self.weight, bias, self.stride, self.padding)
         if skip is not None:
             y = y.add_(skip)

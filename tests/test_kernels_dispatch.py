@@ -46,7 +46,7 @@ def test_auto_goes_by_device():
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="here triton can run")
 def test_explicit_triton_says_why_it_cannot_run():
-    with pytest.raises(RuntimeError, match=r"triton.*(CUDA tensor|imported)"):
+    with pytest.raises(RuntimeError, match=r"triton.*(CUDA|imported)"):
         kernels.use("triton")
     assert kernels.describe()["choice"] == "auto"
 
@@ -54,7 +54,8 @@ def test_explicit_triton_says_why_it_cannot_run():
 def test_triton_absent():
     """Everything works on the reference where triton cannot be imported."""
     code = """
-import torch
+import os, torch
+os.environ["TRITON_INTERPRET"] = "1"
 sys.modules["triton"] = None
 import kernels
 from kernels.cases import CASES, call
@@ -79,7 +80,9 @@ def test_import_is_cheap_and_keeps_its_walls():
     out = run("import kernels; print(*sorted({name.split('.')[0] for name in sys.modules}))").split()
     assert not {"triton", "pygame", "models", "renderer", "diffusers"} & set(out)
     code = "import kernels.cases; print(*sorted({name.split('.')[0] for name in sys.modules}))"
-    assert not {"pygame", "models", "renderer", "diffusers"} & set(run(code).split())
+    loaded = set(run(code).split())
+    assert not {"pygame", "models", "renderer", "diffusers"} & loaded
+    assert ("triton" in loaded) == torch.cuda.is_available()  # its LLVM is left out where it is of no use
     assert not hasattr(kernels, "__version__")
 
 

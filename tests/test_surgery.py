@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from models.pretrained import folds, frame, surgery
+from models import frames
+from models.pretrained import folds, surgery
 from models.pretrained.prepared import PreparedUNet
 
 pytestmark = pytest.mark.slow  # importing diffusers takes seconds
@@ -155,7 +156,7 @@ def test_upsampling_as_four_phases(layout):
 def test_what_the_folds_of_sd_turbo_save():
     """32 products and 51 MB of weights for the prompt, 66 launches for the time."""
     with torch.device("meta"):
-        unet = diffusers.UNet2DConditionModel(**frame.SD_TURBO).half().eval().requires_grad_(False)
+        unet = diffusers.UNet2DConditionModel(**frames.SD_TURBO).half().eval().requires_grad_(False)
         prepared = PreparedUNet(unet, torch.empty(1, dtype=torch.int64))
         prompt = torch.empty(1, 77, 1024, dtype=torch.float16)
         prepared.prompt(prompt)
@@ -170,7 +171,7 @@ def test_what_the_folds_of_sd_turbo_save():
 
 def test_half_the_launches():
     """The whole frame of SD-Turbo, paper to bytes, dispatches at most half of what `diffusers` does."""
-    theirs, ours = frame.as_it_comes(), frame.ours()
+    theirs, ours = frames.sd_turbo_plain(), frames.sd_turbo_fused()
     assert len(ours) <= len(theirs) / 2, (len(ours), len(theirs))
     assert sum(one.flops for one in theirs) == pytest.approx(1067e9, rel=0.005)  # 804 + 122 + 141 GFLOP
     assert sum(one.flops for one in ours) < sum(one.flops for one in theirs)

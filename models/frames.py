@@ -1,9 +1,9 @@
-"""What one frame of SD-Turbo costs a GPU, counted on shapes alone: `python -m models.pretrained.frame
-[--json]`.
+"""What a frame costs a GPU, counted on shapes alone: `python -m models.frames [--json]`.
 
-512x512, one step, from the painted paper to bytes: TAESD encodes, the UNet runs once, TAESD decodes. As
-`diffusers` runs it, and by our path. Launches, FLOPs and bytes are counted; milliseconds are computed from
-them and from the vendors' peaks. Nothing here is measured.
+512x512, one step, from the painted paper to bytes. SD-Turbo (TAESD encodes, the UNet runs once, TAESD
+decodes) as `diffusers` runs it and by our path; the painter as its network is trained and by its serving
+body. Launches, FLOPs and bytes are counted; milliseconds are computed from them and from the vendors'
+peaks. Nothing here is measured.
 """
 
 from __future__ import annotations
@@ -19,6 +19,10 @@ from kernels.flowstep import flow_step
 from kernels.launches import Launched, least_ms, record, total
 from kernels.paper import paper_in
 from kernels.picture import picture_out
+from models import flow
+from models.flow import Condition
+from models.inference import Body
+from models.network import PainterNetwork
 from models.pretrained import surgery
 from models.pretrained.prepared import PreparedUNet
 
@@ -47,7 +51,7 @@ def empty_models() -> tuple[nn.Module, nn.Module]:
     return tuple(model.half().eval().requires_grad_(False) for model in pair)
 
 
-def as_it_comes(size_px: int = 512) -> list[Launched]:
+def sd_turbo_plain(size_px: int = 512) -> list[Launched]:
     """The frame by the modules of `diffusers`, in the plain torch of a per-frame loop around them."""
     unet, coder = empty_models()
     paper = torch.empty((size_px, size_px, 3), dtype=torch.uint8, device="meta")
@@ -65,7 +69,7 @@ def as_it_comes(size_px: int = 512) -> list[Launched]:
     return record(frame)
 
 
-def ours(size_px: int = 512) -> list[Launched]:
+def sd_turbo_fused(size_px: int = 512) -> list[Launched]:
     """The same frame by the fused path, prompt and timestep folded."""
     unet, coder = (model.to(memory_format=torch.channels_last) for model in empty_models())
     surgery.operate(coder)
@@ -87,6 +91,61 @@ def ours(size_px: int = 512) -> list[Launched]:
     return record(frame)
 
 
+def painter_plain(size_px: int = 512) -> list[Launched]:
+    """A frame of the painter by the network that training sees."""
+    network = empty_painter()
+    paper, noise, one, mood = painter_inputs(network, size_px)
+
+    def frame() -> Tensor:
+        pixels = paper.float()
+        alpha = pixels[..., 3:] / 255
+        sketch = (pixels[..., :3] / 127.5 - 1) * alpha
+        planes = (part.permute(2, 0, 1)[None].contiguous() for part in (sketch, alpha))
+        condition = Condition(*planes, one, mood)
+        picture = flow.denoise(network, flow.start(condition, noise), condition, one, one)
+        return (picture[0] * 127.5 + 127.5).round().clamp(0, 255).byte().permute(1, 2, 0).contiguous()
+
+    return record(frame)
+
+
+def painter_fused(size_px: int = 512) -> list[Launched]:
+    """The same by the serving body in half precision, conditions folded, the edges as one op each."""
+    network = empty_painter()
+    paper, noise, one, _ = painter_inputs(network, size_px)
+    with torch.device("meta"):
+        body = Body(network, torch.float16)
+        biases = [torch.empty(width, dtype=torch.float16) for _, width in network.biased()]
+
+    def frame() -> Tensor:
+        start = paper_in(paper, one, noise=noise)
+        paint = torch.cat((start.sketch, start.alpha), 1)
+        residual = body.denoise(start.start, paint, 1.0, biases)
+        return picture_out(residual.add_(start.sketch))
+
+    return record(frame)
+
+
+def empty_painter() -> PainterNetwork:
+    with torch.device("meta"):
+        return PainterNetwork().eval().requires_grad_(False)
+
+
+def painter_inputs(network: PainterNetwork, size_px: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Paper, noise, one number, and a mood, without values."""
+    with torch.device("meta"):
+        paper = torch.empty((size_px, size_px, 4), dtype=torch.uint8)
+        noise = torch.empty((1, 3, size_px, size_px))
+        return paper, noise, torch.empty(1), torch.empty((1, network.config.moods))
+
+
+FRAMES = {
+    "SD-Turbo, diffusers": sd_turbo_plain,
+    "SD-Turbo, fused": sd_turbo_fused,
+    "painter, plain": painter_plain,
+    "painter, fused": painter_fused,
+}
+
+
 def prompt_of(unet: nn.Module) -> tuple[Tensor, Tensor]:
     width = unet.config.cross_attention_dim
     prompt = torch.empty((1, PROMPT_TOKENS, width), dtype=torch.float16, device="meta")
@@ -95,23 +154,24 @@ def prompt_of(unet: nn.Module) -> tuple[Tensor, Tensor]:
 
 def main() -> int:
     rows = {}
-    for name, launched in (("diffusers", as_it_comes()), ("ours", ours())):
+    for name, frame in FRAMES.items():
+        launched = frame()
         count, flops, size = total(launched)
         rows[name] = {
             "launches": count,
             "gflop": round(flops / 1e9, 1),
             "gbyte": round(size / 1e9, 3),
-            "least_ms": {gpu: round(least_ms(launched, *peaks), 2) for gpu, peaks in PEAKS.items()},
+            "least_ms": {gpu: round(least_ms(launched, *peaks), 3) for gpu, peaks in PEAKS.items()},
             "by_kind": dict(Counter(one.name for one in launched).most_common()),
         }
     if "--json" in sys.argv[1:]:
         print(json.dumps(rows))
         return 0
-    print("one frame of SD-Turbo, 512x512, one step, fp16; counted and computed, not measured")
-    print(f"{'':10}{'launches':>9}{'GFLOP':>8}{'GB':>7}" + "".join(f"{gpu + ' ms':>13}" for gpu in PEAKS))
+    print("one frame, 512x512, one step; counted, and least milliseconds computed from it; not measured")
+    print(f"{'':20}{'launches':>9}{'GFLOP':>8}{'GB':>7}" + "".join(f"{gpu + ' ms':>13}" for gpu in PEAKS))
     for name, row in rows.items():
-        least = "".join(f"{value:13.2f}" for value in row["least_ms"].values())
-        print(f"{name:10}{row['launches']:9}{row['gflop']:8.0f}{row['gbyte']:7.2f}{least}")
+        least = "".join(f"{value:13.3f}" for value in row["least_ms"].values())
+        print(f"{name:20}{row['launches']:9}{row['gflop']:8.0f}{row['gbyte']:7.2f}{least}")
     for name, row in rows.items():
         print(name + ": " + ", ".join(f"{count} {kind}" for kind, count in row["by_kind"].items()))
     return 0
