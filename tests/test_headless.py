@@ -103,7 +103,7 @@ def surface_of(shot: np.ndarray) -> pygame.Surface:
 
 def test_ticks_leave_time_for_the_model(desk):
     one = desk(SlowModel(0.02), side=512).ready()
-    one.app.meter.tick_ms.clear()
+    del one.app.meter.tick_ms[:]
     one.do(Begin(Brush((200, 30, 30), 60, 0.5, 0.8), (100, 100, 0.8)))
     for i in range(120):
         one.do(Extend(tuple((100 + 2 * i + k / 2, 100 + 2 * i, 0.8) for k in range(4))))
