@@ -57,7 +57,7 @@ class App:
         self._quiet_calls: int | None = None  # the model's calls when there was nothing left to do
         self._dirty = NOTHING
         self._last_edit_s = time.monotonic()
-        self._last_flip_s = 0.0
+        self._due_s = 0.0  # when this turn of the loop was to begin
         self._asked: Request | None = None  # newest request
         self._effort: dict[tuple[int, int], float] = {}  # (steps, side) -> mean frame time
         self._choice = (look.steps, size[0])
@@ -68,13 +68,12 @@ class App:
             self.tick()
         except Exception:
             self.messages.complain()
-            self._last_flip_s = time.monotonic()  # an error every tick shall not make the loop spin
 
     def tick(self) -> None:
         """One turn of the loop. Never waits for the model."""
-        wait_s = pacing.sleep_s(time.monotonic(), self._last_flip_s, self.window.display_hz)
-        if wait_s:
-            time.sleep(wait_s)
+        now_s = time.monotonic()
+        self._due_s = pacing.next_tick_s(now_s, self._due_s, self.window.display_hz)
+        time.sleep(max(0.0, self._due_s - now_s))
         began_s = time.monotonic()
         for event in self.events(began_s):
             try:
@@ -86,10 +85,10 @@ class App:
         self.welcome()
         self.watch(began_s)
         self.draw(began_s)
-        self._last_flip_s = self.window.flip()
+        shown_s = self.window.flip()
         shown = self.picture.request.sequence if self.picture else -1
-        self.meter.flip(self._last_flip_s, shown)
-        self.meter.tick_ms.append((self._last_flip_s - began_s) * 1e3)
+        self.meter.flip(shown_s, shown)
+        self.meter.tick_ms.append((shown_s - began_s) * 1e3)
         if not self.started:  # torch is imported by the worker, after the first painted frame
             self.started = True
             self.engine.load(self._load(self.look.model))

@@ -13,13 +13,14 @@ FORGETTING = 0.998  # a frame: what a choice not in use is thought to cost falls
 MAX_SPIKE = 3.0  # one frame counts at most as this many of the mean: a stall is not a slow model
 
 
-def sleep_s(now_s: float, last_flip_s: float, display_hz: float) -> float:
-    """Seconds until the next update of the window is due; never negative, never longer than one interval.
+def next_tick_s(now_s: float, last_due_s: float, display_hz: float) -> float:
+    """When the next turn of the loop is due: one interval after the last was due, however late that one was.
 
-    After an oversleep or a stall the next update is due at once, and the rhythm starts from it.
+    After a stall of more than an interval it is due at once, and the rhythm starts from there: no burst.
     """
     interval = 1 / display_hz
-    return min(interval, max(0.0, last_flip_s + interval - now_s))
+    due_s = last_due_s + interval
+    return due_s if now_s - interval < due_s <= now_s + interval else min(max(due_s, now_s), now_s + interval)
 
 
 def next_refinement(shown_steps: int, drawing_steps: int, now_s: float, last_edit_s: float) -> int | None:

@@ -3,7 +3,7 @@
 import pytest
 
 from renderer import pacing
-from renderer.pacing import choose_effort, learnt, next_refinement, sleep_s, smoothed
+from renderer.pacing import choose_effort, learnt, next_refinement, next_tick_s, smoothed
 
 HZ = 50.0  # an interval of 20 ms
 
@@ -19,28 +19,44 @@ def drive(cost_ms, *, target_fps: float, wanted: int = 4, side: int = 512, frame
 
 
 @pytest.mark.parametrize(
-    ("now", "last", "expected"),
+    ("now", "last_due", "expected"),
     [
-        (10.005, 10.0, 0.015),  # early: the rest of the interval
-        (10.020, 10.0, 0.0),  # on time
-        (10.027, 10.0, 0.0),  # overslept: at once
-        (17.3, 10.0, 0.0),  # stalled for seconds: at once, and no burst to catch up
-        (9.0, 10.0, 0.02),  # a clock that seems to run back: never longer than an interval
+        (10.005, 10.0, 10.02),  # early: one interval after the last was due
+        (10.020, 10.0, 10.02),  # on time
+        (10.027, 10.0, 10.02),  # overslept by 7 ms: at once, and the rhythm holds
+        (17.3, 10.0, 17.3),  # stalled for seconds: at once, and the rhythm starts anew
+        (9.0, 10.0, 9.02),  # a clock that seems to run back: never longer than an interval
     ],
 )
-def test_sleep(now, last, expected):
-    assert sleep_s(now, last, HZ) == pytest.approx(expected)
+def test_the_next_tick(now, last_due, expected):
+    assert next_tick_s(now, last_due, HZ) == pytest.approx(expected)
+
+
+def run(costs, *, oversleep=0.0, start=10.0):
+    """Beginnings of ticks that take `costs` seconds each."""
+    now, due, begun = start, start, []
+    for cost in costs:
+        due = next_tick_s(now, due, HZ)
+        now = max(now, due + oversleep if due > now else now)
+        begun.append(round(now, 6))
+        now += cost
+    return begun
+
+
+def test_the_work_of_a_tick_and_oversleep_do_not_slow_the_rhythm():
+    assert run([0.012] * 5) == pytest.approx([10.02, 10.04, 10.06, 10.08, 10.10])
+    begun = run([0.012] * 50, oversleep=0.004)
+    assert (begun[-1] - begun[0]) / 49 == pytest.approx(0.02)
 
 
 def test_a_stall_is_followed_by_the_old_rhythm():
-    """After a flip that came 5 s late the next is due one interval after it, not 250 times at once."""
-    last, flips = 10.0, []
-    now = 15.0
-    for _ in range(4):
-        now += sleep_s(now, last, HZ)
-        last = now
-        flips.append(round(now, 3))
-    assert flips == [15.0, 15.02, 15.04, 15.06]
+    """After five seconds the next tick is due at once, the ones after it an interval apart: no burst."""
+    begun = run([0.001, 5.0, 0.001, 0.001, 0.001])
+    assert begun == pytest.approx([10.02, 10.04, 15.04, 15.06, 15.08])
+
+
+def test_a_spike_of_less_than_an_interval_is_caught_up():
+    assert run([0.001, 0.030, 0.001, 0.001]) == pytest.approx([10.02, 10.04, 10.07, 10.08])
 
 
 def test_refinement_waits_for_the_pen_to_rest():
