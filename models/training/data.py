@@ -124,5 +124,6 @@ def contact_sheet(path: Path, views: Views, count: int = 48) -> None:
         alpha = drawn[..., 3:] / 255
         flat = drawn[..., :3] * alpha + 248 * (1 - alpha)
         tiles.append(np.concatenate((flat.astype(np.uint8), views.parts["pictures"][s][i]), 1))
-    rows = [np.concatenate(tiles[k : k + 6], 1) for k in range(0, len(tiles) // 6 * 6, 6)]
+    across = min(6, len(tiles))
+    rows = [np.concatenate(tiles[k : k + across], 1) for k in range(0, len(tiles) // across * across, across)]
     cv2.imwrite(str(path), np.concatenate(rows, 0)[..., ::-1])
