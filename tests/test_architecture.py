@@ -10,7 +10,7 @@ import sys
 from pathlib import PurePosixPath
 
 import pytest
-from conftest import ROOT
+from easel import ROOT
 
 from renderer.window import Headless, Window
 

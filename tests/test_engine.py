@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import SlowModel
+from easel import SlowModel
 
 from models.api import Cancelled, Failure, Frame, ModelError, Rect, Request
 from renderer.engine import WORKER_NICENESS, Engine

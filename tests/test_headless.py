@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pygame
 import pytest
-from conftest import ROOT, SlowModel
+from easel import ROOT, SlowModel
 
 from renderer.actions import Begin, Brush, Command, Extend
 from renderer.window import Headless, Window

@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 import pygame
 import pytest
-from conftest import RED, Desk, SlowModel
+from easel import RED, Desk, SlowModel
 
 from models.api import ModelError, Rect
 from renderer import app as app_module

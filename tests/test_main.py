@@ -12,7 +12,7 @@ import zlib
 import cv2
 import numpy as np
 import pytest
-from conftest import ROOT, SlowModel
+from easel import ROOT, SlowModel
 
 from renderer import commands
 from renderer.actions import Brush, Change

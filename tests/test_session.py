@@ -12,7 +12,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from easel import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

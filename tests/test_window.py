@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pygame
 import pytest
-from conftest import ROOT, Desk, SlowModel
+from easel import ROOT, Desk, SlowModel
 
 from models.api import MATERIALS
 from renderer.window import Window

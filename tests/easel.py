@@ -1,0 +1,111 @@
+"""What the tests of the loop stand on: the real loop with a hand beside it, and a stand-in for the model.
+
+The stand-in is used only where a test needs a model that is slow or that fails.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+
+from models.api import Frame, ModelCard, Request
+from renderer.actions import Begin, Brush, End, Event, Extend
+from renderer.app import App
+from renderer.settings import Look
+from renderer.window import Headless
+
+ROOT = Path(__file__).resolve().parent.parent
+RED = Brush((200, 30, 30), size_px=24)
+
+
+class SlowModel:
+    """Paints the paper's own colours over grey after `seconds`, or when `gate` opens; can be told to fail."""
+
+    def __init__(self, seconds: float = 0.0, gate: threading.Event | None = None):
+        self.seconds, self.gate = seconds, gate
+        self.card = ModelCard("slow", weights_hash="0123456789abcdef")
+        self.requests: list[Request] = []
+        self.threads: set[int] = set()
+        self.serving = threading.Event()
+        self.failures: list[BaseException] = []
+        self.torn = 0  # papers that changed while they were looked at
+        self.closed = 0
+
+    def __call__(self) -> SlowModel:
+        return self
+
+    def render(self, request: Request, **_) -> Frame:
+        self.requests.append(request)
+        self.threads.add(threading.get_ident())
+        self.serving.set()
+        before = request.paper.tobytes()
+        if self.gate is not None:
+            self.gate.wait(10)
+        time.sleep(self.seconds)
+        self.torn += before != request.paper.tobytes()
+        if self.failures:
+            raise self.failures.pop(0)
+        paper = request.paper.astype(np.float32)
+        alpha = paper[..., 3:] / 255
+        picture = (paper[..., :3] * alpha + 128 * (1 - alpha)).astype(np.uint8)
+        return Frame(request, picture, {"denoise": self.seconds * 1e3})
+
+    def gflop(self, height_px: int, width_px: int, steps: int) -> float:
+        return 1.0
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+class Desk:
+    """The real loop without a display, and a hand that tells it what to do between two ticks."""
+
+    def __init__(self, load, *, side: int = 256, look: Look | None = None, window=None):
+        self.window = window or Headless()
+        self.hand: list[Event] = []
+        poll = self.window.poll
+        self.window.poll = lambda now_s, scene: [*poll(now_s, scene), *self.hand_over()]
+        self.app = App(self.window, lambda name: load, look or Look(), size=(side, side))
+
+    def hand_over(self) -> list[Event]:
+        events, self.hand = self.hand, []
+        return events
+
+    def do(self, *actions, at_s: float | None = None) -> None:
+        """Actions for the next tick, done now or at `at_s`."""
+        now_s = time.monotonic() if at_s is None else at_s
+        self.hand += [Event(action, now_s) for action in actions]
+
+    def stroke(self, *points: tuple[float, float], brush: Brush = RED) -> None:
+        first, *rest = [(x, y, 0.8) for x, y in points]
+        self.do(Begin(brush, first), Extend(tuple(rest)), End())
+
+    def tick(self, count: int = 1) -> None:
+        for _ in range(count):
+            self.app.tick()
+
+    def until(self, condition, timeout_s: float = 20.0) -> None:
+        """Turn the loop until the condition holds; fails the test where it never does."""
+        end_s = time.monotonic() + timeout_s
+        while not condition():
+            assert time.monotonic() < end_s, "waited in vain"
+            self.app.step()
+
+    def ready(self) -> Desk:
+        """The model is there, and the picture of the paper is as fine as it gets."""
+        self.until(lambda: self.app.picture is not None)
+        self.rest()
+        return self
+
+    def rest(self) -> None:
+        app = self.app
+        app.step()
+        self.until(lambda: app.picture.request.sequence == app._sequence and app.picture.request.steps == 4)
+
+    @property
+    def shown(self) -> int:
+        """Sequence of the frame on the screen."""
+        return self.app.picture.request.sequence if self.app.picture else -1
