@@ -18,6 +18,7 @@ PHILOX_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 PHILOX_KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
 PHILOX_ROUNDS = 10
 CACHED_POSITIONS = 1 << 14  # Philox works on so many at once: its words stay in the cache, and in one thread
+CACHED_PIXELS = 1 << 15  # the paper's planes are worked on in bands of so many pixels
 BAND_POSITIONS = 1 << 18  # Box-Muller works on so many: few parallel regions, each long enough to pay
 
 
@@ -97,16 +98,23 @@ def paper_in(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(H, W, 4) uint8 and (1, 3, H, W) noise -> start, sketch, alpha: see kernels.paper.paper_in."""
     work = torch.float64 if dtype == torch.float64 else torch.float32
-    planes = torch.empty((1, 4, *paper.shape[:2]), dtype=work, device=paper.device)
-    planes[0].copy_(paper.permute(2, 0, 1))
-    sketch, alpha = planes[:, :3], planes[:, 3:].mul_(1 / 255)
-    sketch.mul_(1 / 127.5).sub_(1).mul_(alpha)
+    height, width = paper.shape[:2]
+    planes = torch.empty((1, 4, height, width), dtype=work, device=paper.device)
+    start = torch.empty((1, 3, height, width), dtype=work, device=paper.device)
     keep = 1 - strength  # how much of an opaque stroke is kept
-    start = (alpha * keep).neg_().add_(1) * noise.to(work)
-    start = (
-        start.addcmul_(sketch, keep.to(work)) if isinstance(keep, Tensor) else start.add_(sketch, alpha=keep)
-    )
-    return tuple(part.to(dtype, memory_format=memory_format) for part in (start, sketch, alpha))
+    rows = max(1, CACHED_PIXELS // max(1, width))
+    for top in range(0, height, rows):
+        band, into = planes[:, :, top : top + rows], start[:, :, top : top + rows]
+        band[0].copy_(paper[top : top + rows].permute(2, 0, 1))
+        sketch, alpha = band[:, :3], band[:, 3:].mul_(1 / 255)
+        sketch.mul_(1 / 127.5).sub_(1).mul_(alpha)
+        into.copy_(noise[:, :, top : top + rows]).mul_((alpha * keep).neg_().add_(1))
+        if isinstance(keep, Tensor):
+            into.addcmul_(sketch, keep.to(work))
+        else:
+            into.add_(sketch, alpha=keep)
+    out = (start, planes[:, :3], planes[:, 3:])
+    return tuple(part.to(dtype, memory_format=memory_format) for part in out)
 
 
 def picture_out(picture: Tensor) -> Tensor:

@@ -148,25 +148,26 @@ def report(job, launch, shape, dtype, capability, figures: tuple, troubles: tupl
 
 def resources(cubin: bytes) -> tuple[int, int]:
     """(registers, bytes spilled to the stack or to local memory) of the one kernel in a cubin."""
-    text = cuobjdump(cubin, "--dump-resource-usage")
+    text = inspected(cubin, "cuobjdump", "--dump-resource-usage")
     found = {key: int(value) for key, value in re.findall(r"(REG|STACK|LOCAL):(\d+)", text)}
     return found["REG"], found["STACK"] + found["LOCAL"]
 
 
 def widest_load(cubin: bytes) -> int:
     """Bits of the widest load from global memory (LDG, or LDGSTS straight to shared memory) in the SASS."""
-    loads = re.findall(r"\bLDG(?:STS)?\S*", cuobjdump(cubin, "--dump-sass"))
+    loads = re.findall(r"\bLDG(?:STS)?\S*", inspected(cubin, "nvdisasm", "-ndf", "-c"))
     return max((int(next(iter(re.findall(r"\.(64|128|256)\b", load)), 32)) for load in loads), default=0)
 
 
-def cuobjdump(cubin: bytes, option: str) -> str:
+def inspected(cubin: bytes, tool: str, *options: str) -> str:
+    """What a tool of the triton wheel prints about a cubin. `-ndf` spares nvdisasm a third of its second."""
     from triton import backends
 
-    tool = Path(backends.__file__).parent / "nvidia" / "bin" / "cuobjdump"
+    path = Path(backends.__file__).parent / "nvidia" / "bin" / tool
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "kernel.cubin"
-        path.write_bytes(cubin)
-        return subprocess.run([tool, option, path], capture_output=True, text=True, check=True).stdout
+        file = Path(folder) / "kernel.cubin"
+        file.write_bytes(cubin)
+        return subprocess.run([path, *options, file], capture_output=True, text=True, check=True).stdout
 
 
 def compile_all(capabilities: tuple[int, ...] = tuple(SHARED_LIMIT)) -> Iterator[Report]:

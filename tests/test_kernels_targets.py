@@ -67,11 +67,11 @@ def test_integers_are_specialised_as_triton_does():
     ],
 )
 def test_widest_load(sass, bits, monkeypatch):
-    monkeypatch.setattr(targets, "cuobjdump", lambda cubin, option: sass)
+    monkeypatch.setattr(targets, "inspected", lambda cubin, *options: sass)
     assert targets.widest_load(b"") == bits
 
 
 def test_spills_are_seen(monkeypatch):
     line = " Function conv:\n  REG:255 STACK:16 SHARED:512 LOCAL:8 CONSTANT[0]:400 TEXTURE:0"
-    monkeypatch.setattr(targets, "cuobjdump", lambda cubin, option: line)
+    monkeypatch.setattr(targets, "inspected", lambda cubin, *options: line)
     assert targets.resources(b"") == (255, 24)
