@@ -218,7 +218,8 @@ def bench(
 @app.command()
 def models(json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
     """What can run here: family, licence, size, and what is there already."""
-    from models.registry import describe, free_memory_mb
+    from models.machine import free_memory_mb
+    from models.registry import describe
 
     rows, free = describe(), free_memory_mb()
     if json_:
@@ -241,47 +242,9 @@ def models(json_: Annotated[bool, typer.Option("--json", help="Print one JSON ob
 @app.command()
 def doctor(json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
     """Devices, versions, which path is active, and why not a faster one."""
-    import importlib.metadata
-    import platform
+    from models.machine import describe
 
-    import torch
-
-    from models import registry
-    from models.bench import processor
-
-    versions = {}
-    for package in (
-        "torch",
-        "triton",
-        "diffusers",
-        "numpy",
-        "pygame-ce",
-        "pygame_gui",
-        "av",
-        "opencv-python-headless",
-    ):
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = None
-    card, problem = None, None
-    try:
-        card = registry.loader("painter")().card
-    except ModelError as error:
-        problem = str(error)
-    fields = {
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "processor": processor(),
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "threads": torch.get_num_threads(),
-        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "versions": versions,
-        "path": card.path if card else None,
-        "dtype": card.dtype if card else None,
-        "why_not_faster": card.why_not_faster if card else problem,
-    }
-    report(fields, json_)
+    report(describe(), json_)
 
 
 @app.command()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import platform
 import time
 
 import numpy as np
 import torch
 
 from models.api import Img2Img, Request
+from models.machine import processor
 
 PEAK_SIDE = 2048
 PEAK_EVERY = 10  # frames between two looks at the peak
@@ -72,15 +72,3 @@ def matrix_gflops(a: torch.Tensor) -> float:
             torch.cuda.synchronize()
         best = min(best, time.perf_counter() - begin)
     return 2 * PEAK_SIDE**3 / best / 1e9
-
-
-def processor() -> str:
-    """The processor's name as the system gives it."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            for line in file:
-                if line.startswith("model name"):
-                    return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,11 +81,3 @@ def describe() -> list[dict]:
             }
         )
     return rows
-
-
-def free_memory_mb() -> int | None:
-    """Memory that programs may still take; None where the system does not tell."""
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 1_000_000
-    except (AttributeError, OSError, ValueError):
-        return None

@@ -1,0 +1,72 @@
+"""What this machine has: processor, memory, devices, versions, and which path the painter takes on it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+
+from models import registry
+from models.api import ModelError
+
+PACKAGES = (
+    "torch",
+    "triton",
+    "diffusers",
+    "numpy",
+    "pygame-ce",
+    "pygame_gui",
+    "av",
+    "opencv-python-headless",
+)
+
+
+def describe() -> dict:
+    """The fields of `doctor`. why_not_faster: why no faster path than `path` is active."""
+    import torch
+
+    card, problem = None, ""
+    try:
+        card = registry.loader("painter")().card
+    except ModelError as error:
+        problem = str(error)
+    return {
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "processor": processor(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "memory_free_mb": free_memory_mb(),
+        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "versions": {package: version(package) for package in PACKAGES},
+        "path": card.path if card else None,
+        "dtype": card.dtype if card else None,
+        "why_not_faster": card.why_not_faster if card else problem,
+    }
+
+
+def version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def free_memory_mb() -> int | None:
+    """Memory that programs may still take; None where the system does not tell."""
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 1_000_000
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+def processor() -> str:
+    """The processor's name as the system gives it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
