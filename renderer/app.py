@@ -54,6 +54,8 @@ class App:
         self.running = True
         self.started = False  # the worker was asked to load
         self._sequence = self._epoch = 0
+        self._answered = 0  # newest sequence that came back
+        self._turned = False  # the next request starts a new epoch
         self._quiet_calls: int | None = None  # the model's calls when there was nothing left to do
         self._dirty = NOTHING
         self._last_edit_s = time.monotonic()
@@ -135,7 +137,7 @@ class App:
         self.look = self.scene.look = after
         if after.target_fps != before.target_fps:
             return
-        self._epoch += after.starts_epoch(before)
+        self._turned |= after.starts_epoch(before)
         self.dirty(self.canvas.whole, time_s)
 
     def dirty(self, box: Rect, time_s: float) -> None:
@@ -151,6 +153,11 @@ class App:
             return
         side = self.canvas.width
         if not self._dirty.empty:
+            if self._turned:
+                shown = self.picture.request.epoch if self.picture else -1
+                if self._epoch > shown and self._answered < self._sequence:
+                    return  # an epoch's first frame is waited for, or a slider on the move would show none
+                self._epoch, self._turned = self._epoch + 1, False
             wanted = self.look.steps
             self._choice = pacing.choose_effort(
                 self.look.target_fps, self._effort, wanted, side, self._choice
@@ -182,6 +189,7 @@ class App:
     def collect(self, now_s: float) -> None:
         """Take what the worker has; refuse what is older than what is shown, or of another epoch."""
         while (result := self.engine.poll()) is not None:
+            self._answered = max(self._answered, result.request.sequence)
             if isinstance(result, Failure):
                 self.fail(result)
                 continue

@@ -155,6 +155,21 @@ def test_a_result_of_an_older_epoch_is_refused(desk, change):
     assert one.app.meter.stale == 1
 
 
+def test_a_slider_on_the_move_shows_pictures_all_the_while(desk):
+    """Every step of it is a new epoch; were all that is under way refused, none would ever be shown."""
+    model = SlowModel(0.03)
+    one = desk(model).ready()
+    shown = set()
+    for i in range(60):
+        one.do(Change("mood.sun", i / 60))
+        one.tick()
+        shown.add(one.app.picture.request.mood[0])
+    assert len(shown) > 12
+    assert one.app.meter.stale <= 1
+    one.rest()
+    assert one.app.picture.request.mood[0] == round(59 / 60, 3)
+
+
 def test_a_change_of_strength_or_steps_lets_running_results_pass(desk):
     gate = threading.Event()
     gate.set()
