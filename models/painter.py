@@ -20,6 +20,7 @@ from models.checkpoint import load as load_checkpoint
 from models.inference import Body, bf16_gain
 from models.network import NetworkConfig, PainterNetwork
 from models.sampler import euler, uniform_times
+from models.threads import ThreadCount
 
 BF16_GAIN = 1.3  # bf16 must be this much faster than fp32 to be chosen: a noisy measurement shall not flip it
 
@@ -76,6 +77,7 @@ class Painter:
             understands_mood=True,
             understands_prompt=True,
         )
+        self.threads = ThreadCount(self.card.threads)
         self._noise: tuple[tuple, Tensor] | None = None
         self._biases: dict[tuple, list[Tensor]] = {}
 
@@ -92,6 +94,8 @@ class Painter:
         if not 0 <= request.strength <= 1:
             raise ModelError(f"strength runs from 0 to 1, not {request.strength}")
         mood, ignored = prompt.read(request.prompt, request.mood)
+        if self.device.type == "cpu":
+            torch.set_num_threads(self.threads.next())
         clock = Stopwatch()
         planes = split(request.paper).to(self.device, non_blocking=True)
         noise = self.noise(request.seed, height, width, request.origin)
@@ -120,6 +124,9 @@ class Painter:
         if not math.isfinite(float(total)):
             raise ModelError("the model gave what is not a number; the last picture stays")
         clock.lap("download")
+        if self.device.type == "cpu":
+            worked_ms = sum(clock.stage_ms[stage] for stage in ("start", "denoise", "decode"))
+            self.threads.learn(torch.get_num_threads(), worked_ms / (request.steps * height * width))
         notes = (f"ignored: {', '.join(ignored[:6])}",) if ignored else ()
         return Frame(request, out, clock.stage_ms, notes)
 

@@ -17,6 +17,7 @@ from models.flow import Condition
 from models.inference import Body
 from models.network import NetworkConfig, PainterNetwork
 from models.sampler import euler, heun, uniform_times
+from models.threads import ThreadCount
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 SIDE = 256
@@ -152,6 +153,18 @@ def test_same_request_same_bytes(shipped, paper):
     first = shipped.render(request).picture
     shipped.render(Request(paper, seed=12))
     assert np.array_equal(first, shipped.render(request).picture)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("steps", [1, 4])
+def test_any_number_of_threads_makes_the_same_bytes(paper, dtype, steps):
+    """The count follows what else runs on the machine, so a picture must not depend on it."""
+    model = painter.load(ASSETS / "painter.safetensors", device="cpu", dtype=dtype)
+    pictures = []
+    for count in (1, 2, 3):
+        model.threads = ThreadCount(count)
+        pictures.append(model.render(Request(paper, steps=steps)).picture)
+    assert (pictures[0] == pictures[1]).all() and (pictures[0] == pictures[2]).all()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

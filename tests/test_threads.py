@@ -1,0 +1,93 @@
+"""The number of threads, on invented frame times."""
+
+from models.threads import FIRST_WAIT, LAST_WAIT, TRIAL, WARM_UP, ThreadCount
+
+QUIET = {4: 8.0, 2: 12.0, 1: 20.0}
+BUSY = {4: 150.0, 2: 110.0, 1: 21.0}
+
+
+def drive(count: ThreadCount, costs, frames: int) -> list[int]:
+    """Frames whose cost is costs(threads, index); the counts they ran with."""
+    used = []
+    for index in range(frames):
+        used.append(count.next())
+        count.learn(used[-1], costs(used[-1], index))
+    return used
+
+
+def test_a_quiet_machine_keeps_all_its_threads_and_tries_others_seldom():
+    used = drive(ThreadCount(2), lambda n, _: QUIET[n], 5000)
+    assert used[:FIRST_WAIT] == [2] * FIRST_WAIT
+    assert TRIAL <= used.count(1) <= TRIAL * (5000 / LAST_WAIT + 6)
+    assert used[-1] == 2
+
+
+def test_a_program_that_begins_beside_it_is_answered_within_a_few_frames():
+    count = ThreadCount(2)
+    drive(count, lambda n, _: QUIET[n], 300)
+    used = drive(count, lambda n, _: BUSY[n], 60)
+    assert used.count(2) <= 2 * WARM_UP
+    assert used[-1] == 1
+
+
+def test_a_program_that_slows_frames_bit_by_bit_is_answered_too():
+    """The first trial may come while two threads are still the better choice."""
+    count = ThreadCount(2)
+    drive(count, lambda n, _: QUIET[n], 300)
+    used = drive(count, lambda n, i: 20.0 if n == 1 else min(110.0, 12.0 + i), 200)
+    assert used[-1] == 1
+
+
+def test_the_first_frame_of_a_count_may_be_slow():
+    """Kernels are built anew for each count."""
+    count, seen = ThreadCount(2), set()
+
+    def cost(threads, index):
+        cold, _ = threads not in seen, seen.add(threads)
+        return BUSY[threads] + 200.0 * cold
+
+    assert drive(count, cost, WARM_UP + FIRST_WAIT + 20)[-1] == 1
+
+
+def test_all_threads_come_back_when_the_program_ends():
+    count = ThreadCount(2)
+    drive(count, lambda n, _: QUIET[n], 300)
+    drive(count, lambda n, _: BUSY[n], 300)
+    used = drive(count, lambda n, _: QUIET[n], LAST_WAIT + 10)
+    assert used[-1] == 2
+
+
+def test_a_machine_that_is_busy_from_the_start_is_found_out():
+    assert drive(ThreadCount(2), lambda n, _: BUSY[n], WARM_UP + FIRST_WAIT + 20)[-1] == 1
+
+
+def test_a_busy_machine_is_not_tried_with_more_threads_all_the_time():
+    count = ThreadCount(2)
+    used = drive(count, lambda n, _: BUSY[n], 5000)
+    assert used[200:].count(2) <= TRIAL * (5000 / LAST_WAIT + 6)
+
+
+def test_four_cores_go_down_by_halves_and_up_again():
+    count = ThreadCount(4)
+    assert count.choices == [4, 2, 1]
+    drive(count, lambda n, _: BUSY[n], 400)
+    assert count.current == 1
+    drive(count, lambda n, _: QUIET[n], 4 * LAST_WAIT)
+    assert count.current == 4
+
+
+def test_one_spike_changes_nothing():
+    count = ThreadCount(2)
+    used = drive(count, lambda n, i: 500.0 if i == 40 else QUIET[n], 60)
+    assert used.count(1) <= TRIAL
+    assert used[-1] == 2
+
+
+def test_slow_first_frames_are_not_taken_for_the_rule():
+    """Kernels are built in the first frames: ten times as slow."""
+    used = drive(ThreadCount(2), lambda n, i: QUIET[n] * (10 if i < 3 else 1), 60)
+    assert set(used) == {2}
+
+
+def test_one_core_has_no_choice():
+    assert set(drive(ThreadCount(1), lambda n, _: 9.0, 3000)) == {1}
