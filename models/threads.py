@@ -11,7 +11,7 @@ SMOOTHING = 0.25  # weight of the newest frame in the running mean
 MAX_SPIKE = 3.0  # one frame counts at most as this many of the mean
 GAIN = 0.85  # of the present cost: only then is another count taken
 SLOWED = 1.6  # times the best mean ever: something has changed, fewer threads are tried soon
-WARM_UP = 8  # frames that are not looked at: kernels are built, caches filled
+WARM_UP = 4  # frames that are not looked at: kernels are built, caches filled
 TRIAL = 3  # frames; the first one builds kernels for its count, so the fastest counts
 HOPELESS = 5.0  # times the present mean: such a frame ends a trial
 FIRST_WAIT, LAST_WAIT = 64, 1024  # frames between trials; doubles while they bring nothing
@@ -30,7 +30,7 @@ class ThreadCount:
         self.current = most
         self._mean = self._best = 0.0
         self._frames = -WARM_UP  # since the last trial
-        self._wait = FIRST_WAIT
+        self._wait = 0  # the first trial is made at once: the machine may be busy from the start
         self._fewer = True  # the next trial's direction
         self._patience = WARM_UP  # frames before the next trial while the frames are slow
         self._trial: tuple[int, list[float]] | None = None  # a count and what its frames cost
@@ -79,5 +79,5 @@ class ThreadCount:
             self.current, self._mean, self._best = threads, cost, cost
             self._wait, self._patience = FIRST_WAIT, WARM_UP
         else:
-            self._wait = min(LAST_WAIT, 2 * self._wait)
+            self._wait = min(LAST_WAIT, max(FIRST_WAIT, 2 * self._wait))
             self._fewer = not self._fewer

@@ -17,7 +17,7 @@ def drive(count: ThreadCount, costs, frames: int) -> list[int]:
 
 def test_a_quiet_machine_keeps_all_its_threads_and_tries_others_seldom():
     used = drive(ThreadCount(2), lambda n, _: QUIET[n], 5000)
-    assert used[:FIRST_WAIT] == [2] * FIRST_WAIT
+    assert used[: WARM_UP + TRIAL + FIRST_WAIT] == [2] * WARM_UP + [1] * TRIAL + [2] * FIRST_WAIT
     assert TRIAL <= used.count(1) <= TRIAL * (5000 / LAST_WAIT + 6)
     assert used[-1] == 2
 
@@ -58,7 +58,7 @@ def test_all_threads_come_back_when_the_program_ends():
 
 
 def test_a_machine_that_is_busy_from_the_start_is_found_out():
-    assert drive(ThreadCount(2), lambda n, _: BUSY[n], WARM_UP + FIRST_WAIT + 20)[-1] == 1
+    assert drive(ThreadCount(2), lambda n, _: BUSY[n], WARM_UP + TRIAL + 1)[-1] == 1
 
 
 def test_a_busy_machine_is_not_tried_with_more_threads_all_the_time():
@@ -79,14 +79,14 @@ def test_four_cores_go_down_by_halves_and_up_again():
 def test_one_spike_changes_nothing():
     count = ThreadCount(2)
     used = drive(count, lambda n, i: 500.0 if i == 40 else QUIET[n], 60)
-    assert used.count(1) <= TRIAL
+    assert used.count(1) <= 2 * TRIAL
     assert used[-1] == 2
 
 
 def test_slow_first_frames_are_not_taken_for_the_rule():
     """Kernels are built in the first frames: ten times as slow."""
     used = drive(ThreadCount(2), lambda n, i: QUIET[n] * (10 if i < 3 else 1), 60)
-    assert set(used) == {2}
+    assert used.count(1) == TRIAL and used[-1] == 2
 
 
 def test_one_core_has_no_choice():
