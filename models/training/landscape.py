@@ -35,6 +35,7 @@ from models.training.terrain import (
 SUPERSAMPLE = 2
 NEAR_KM, FAR_KM, STRIDE = 0.004, 30.0, 0.0055
 SHADOW_SIDE, SHADOW_KM = 160, 16.0
+MISTY = 0.62  # share of air from which a hazy scene's land is called mist
 
 
 @njit(**OPTIONS)
@@ -47,8 +48,8 @@ def octaves_at(s, d):
 def surface(s, x, y, d):
     """(height with trees, bare height, tree height, tree shade) at distance d from the camera."""
     bare = ground(s, x, y, octaves_at(s, d))
-    if d < TREE_REACH_KM and d > 0.13:
-        density = woods(s, x, y, bare, 0.3) * smooth(0.13 + 0.3 * s.broadleaf, 0.26 + 0.5 * s.broadleaf, d)
+    if d < TREE_REACH_KM and d > 0.07:
+        density = woods(s, x, y, bare, 0.3) * smooth(0.07 + 0.3 * s.broadleaf, 0.22 + 0.5 * s.broadleaf, d)
         if density > 0.3:
             top, shade = tree_top(s, x, y, density)
             return bare + top, bare, top, shade
@@ -247,7 +248,7 @@ def trace(s, light, side, picture, labels):
                 else:
                     labels[row, column] = shade(s, grid, light, x, y, d, out)
                     bare = max(bare, s.camera * 0.5)
-                if haze_over(s, light, d, max(bare, s.water), dx, dy, dz, out) > 0.8 and s.haze > 0.6:
+                if haze_over(s, light, d, max(bare, s.water), dx, dy, dz, out) > MISTY and s.haze > 0.5:
                     labels[row, column] = MIST
             picture[row, column, 0] = out[0]
             picture[row, column, 1] = out[1]

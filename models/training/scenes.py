@@ -9,16 +9,18 @@ import numpy as np
 from models.training.landscape import render
 from models.training.terrain import CLOUD, SKY, SUN, Scene, ground
 
-HELD_OUT = 1 << 30  # seeds from here on are never trained on
+HELD_OUT = 1 << 30  # seeds from here on are never trained on, nor is their land
+LANDS = 1 << 24
 PREVIEW_PX = 24
 KINDS = ("alpine", "lake", "hills", "coast", "desert", "dunes", "ridge", "valley")
-SHARES = (0.17, 0.21, 0.14, 0.12, 0.08, 0.06, 0.10, 0.12)
+SHARES = (0.21, 0.24, 0.11, 0.08, 0.07, 0.05, 0.11, 0.13)
 
 
 def scene(seed: int) -> Scene:
     """The scene of a seed, the same for ever. Views with no sky or no land are passed by."""
     for attempt in range(8):
         made = propose(np.random.default_rng([seed, 20, attempt]))
+        made = made._replace(seed=made.seed + LANDS * (seed >= HELD_OUT))
         labels = render(made, PREVIEW_PX)[1]
         air = float(np.isin(labels, (SKY, CLOUD, SUN)).mean())
         if 0.12 < air < 0.75:
@@ -37,7 +39,7 @@ def propose(rng: np.random.Generator) -> Scene:
     sun = between(0, 0.12) if rng.random() < 0.08 else between(0.12, 1.0) ** 1.1
     elevation = -9 + sun * 56 if sun < 0.25 else 5 + (sun - 0.25) / 0.75 * 55
     warmth = float(np.clip(rng.normal(0.62 - 0.3 * sun, 0.24), 0, 1))
-    haze = between(0.0, 0.55) if rng.random() < 0.82 else between(0.55, 1.0)
+    haze = between(0.0, 0.55) if rng.random() < 0.76 else between(0.55, 1.0)
     clouds = float(rng.beta(1.2, 1.5))
     snow = between(0.0, 0.7) if rng.random() < 0.8 else between(0.7, 1.0)
     dryness = between(0.0, 0.65) if rng.random() < 0.8 else between(0.6, 1.0)
@@ -47,9 +49,12 @@ def propose(rng: np.random.Generator) -> Scene:
     relief = {"hills": between(0.25, 0.7), "coast": between(0.2, 0.9), "dunes": between(0.1, 0.5)}.get(
         kind, between(1.3, 3.0)
     )
-    near = between(0.2, 0.9)
+    near = between(0.08, 0.6)
+    sunward = rng.random() < 0.3  # the sun stands in the picture
+    if sunward:
+        sun, elevation = between(0.09, 0.3), between(1.5, 15)
     made = Scene(
-        seed=int(rng.integers(1 << 24)),
+        seed=int(rng.integers(LANDS)),
         relief=relief,
         wavelength=between(3.0, 7.0) * (0.6 if kind in ("hills", "coast") else 1.0),
         crest={"hills": between(0, 0.2), "dunes": 0.0, "coast": between(0, 0.6)}.get(
@@ -59,11 +64,15 @@ def propose(rng: np.random.Generator) -> Scene:
         terraces=between(0.5, 0.95) if kind == "desert" else 0.0,
         flat={"ridge": between(0.3, 0.7), "hills": between(0.2, 0.6)}.get(kind, between(0.03, 0.2)),
         near=near,
-        far=near + between(1.2, 4.5),
+        far=near + between(0.7, 3.2),
         water=-9.0,
         broadleaf=float(rng.random() < (0.6 if kind in ("hills", "valley") else 0.2)),
         turning=between(0.4, 1.0) if rng.random() < 0.16 and not arid else 0.0,
-        sun_azimuth=between(-2.6, 2.6) if sun > 0.3 else between(-0.7, 0.7),
+        sun_azimuth=between(-2.6, 2.6)
+        if sun > 0.3
+        else between(-0.35, 0.35)
+        if sunward
+        else between(-0.7, 0.7),
         sun_height=math.radians(elevation),
         camera=0.0,
         horizon=between(0.30, 0.62),
