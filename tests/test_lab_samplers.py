@@ -1,0 +1,238 @@
+"""Samplers on Gaussian data, whose ODE and SDE have a known answer, and beside diffusers' schedulers."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from models.api import ModelError
+from models.lab.path import PATHS, Grid, karras, path_of, sigma_at, uniform
+from models.lab.samplers import SAMPLERS, sampler_of
+
+MEAN, SPREAD = 0.4, 0.5
+KINDS = {"flow": "flow", "linear": "diffusion", "cosine": "diffusion"}
+ODE = [(s, p) for s, e in SAMPLERS.items() for p in PATHS if e.order and KINDS[p] in e.on]
+SDE = [(s, p) for s, e in SAMPLERS.items() for p in PATHS if not e.order and KINDS[p] in e.on]
+
+
+def denoiser(path, calls: list | None = None):
+    """E[x_0 | x_t] of data N(MEAN, SPREAD^2)."""
+
+    def model(x, t, step):
+        if calls is not None:
+            calls.append(t)
+        a, b = path.scale(t)
+        return (b * b * MEAN + SPREAD**2 * a * x) / (a * a * SPREAD**2 + b * b)
+
+    return model
+
+
+def no_noise():
+    raise AssertionError("an ODE solver asked for noise")
+
+
+def exact(path, x, t: float = 0.0):
+    (a, b), (a_end, b_end) = path.scale(path.start), path.scale(t)
+    deviation, deviation_end = math.hypot(a * SPREAD, b), math.hypot(a_end * SPREAD, b_end)
+    return a_end * MEAN + deviation_end * (x - a * MEAN) / deviation
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_paths_agree_with_their_own_derivatives_and_inverses(name):
+    path, small = path_of(name), 1e-6
+    for t in (0.05, 0.3, 0.7, 0.95):
+        low, high = path.scale(t - small), path.scale(t + small)
+        slope = [(v - u) / (2 * small) for u, v in zip(low, high, strict=True)]
+        assert slope == pytest.approx(path.slope(t), rel=1e-5)
+        assert path.time(sigma_at(path, t)) == pytest.approx(t, rel=1e-9)
+    assert path.scale(0) == pytest.approx((1, 0), abs=1e-9)
+
+
+def test_grids_fall_from_start_to_zero():
+    for name in PATHS:
+        path = path_of(name)
+        for make in (uniform, karras):
+            for steps in (1, 2, 7, 50):
+                times = make(path, steps).times
+                assert len(times) == steps + 1 and times[0] == path.start and times[-1] == 0
+                assert list(times) == sorted(set(times), reverse=True)
+        with pytest.raises(ValueError, match="at least one step"):
+            karras(path, 0)
+
+
+@pytest.mark.parametrize(("name", "on"), ODE)
+def test_order_of_convergence(name, on):
+    """Error against the exact solution at an end short of t=0, where the last step would hide the order."""
+    path, sampler = path_of(on), SAMPLERS[name]
+    x = torch.linspace(-2, 2, 9, dtype=torch.float64)
+    end = path.time(0.1)
+    errors, counts = [], (64, 128, 256, 512)
+    for steps in counts:
+        times = np.linspace(path.start, end, steps + 1)
+        grid = Grid(path, tuple(times.tolist()))
+        made = sampler.run(denoiser(path), x, grid, no_noise)
+        errors.append((made - exact(path, x, end)).abs().max().item())
+    order = -np.polyfit(np.log(counts), np.log(errors), 1)[0]
+    assert sampler.order - 0.25 < order < sampler.order + 0.8, errors
+
+
+@pytest.mark.parametrize(("name", "on"), ODE)
+def test_whole_runs_reach_the_exact_answer(name, on):
+    path, sampler = path_of(on), SAMPLERS[name]
+    x = torch.linspace(-2, 2, 9, dtype=torch.float64)
+    steps = 400 if sampler.order == 1 else 100
+    made = sampler.run(denoiser(path), x, sampler.grid(path, steps), no_noise)
+    assert (made - exact(path, x)).abs().max() < 0.02
+
+
+@pytest.mark.parametrize(("name", "on"), SDE)
+def test_stochastic_samplers_give_the_marginal_variance(name, on):
+    path, sampler = path_of(on), SAMPLERS[name]
+    draws = torch.Generator().manual_seed(1)
+    count = 40_000
+    a, b = path.scale(path.start)
+
+    def noise():
+        return torch.randn(count, generator=draws, dtype=torch.float64)
+
+    x = a * (MEAN + SPREAD * noise()) + b * noise()
+    made = sampler.run(denoiser(path), x, sampler.grid(path, 400), noise)
+    assert made.mean().item() == pytest.approx(MEAN, abs=0.012)
+    assert made.std().item() == pytest.approx(SPREAD, rel=0.02)
+
+
+@pytest.mark.parametrize("name", [name for name, entry in SAMPLERS.items() if not entry.order])
+def test_stochastic_samplers_do_not_end_where_the_ode_does(name):
+    path, draws = path_of("linear"), torch.Generator().manual_seed(1)
+    x = torch.linspace(-2, 2, 9, dtype=torch.float64)
+
+    def noise():
+        return torch.randn(9, generator=draws, dtype=torch.float64)
+
+    for steps in (50, 400):
+        made = SAMPLERS[name].run(denoiser(path), x, uniform(path, steps), noise)
+        assert (made - exact(path, x)).abs().mean() > 0.2
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_evaluations(name):
+    entry = SAMPLERS[name]
+    path = path_of("linear" if "diffusion" in entry.on else "flow")
+    calls: list[float] = []
+    entry.run(denoiser(path, calls), torch.ones(3), entry.grid(path, 5), lambda: torch.zeros(3))
+    assert len(calls) == (9 if name in ("heun", "flow-heun", "dpm++2s-a", "dpm++sde") else 5)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_callback_ends_the_run(name):
+    entry, seen = SAMPLERS[name], []
+    path = path_of("linear" if "diffusion" in entry.on else "flow")
+
+    def stop(index, t, picture):
+        seen.append(index)
+        return index == 1
+
+    entry.run(denoiser(path), torch.ones(3), entry.grid(path, 5), lambda: torch.zeros(3), stop)
+    assert seen == [0, 1]
+
+
+def test_one_sampler_on_two_paths_through_the_same_sigmas_gives_the_same_picture():
+    linear, flow = path_of("linear"), path_of("flow")
+    sigmas = np.geomspace(20, 0.05, 12).tolist()
+    x = torch.linspace(-2, 2, 5, dtype=torch.float64)
+    for name in ("ddim", "heun", "dpm++2m", "unipc"):
+        made = []
+        for path in (linear, flow):
+            grid = Grid(path, (*(path.time(sigma) for sigma in sigmas), 0.0))
+            a, b = grid.scale(0)
+            start = x * (a * 20 if path is linear else b)
+            made.append(SAMPLERS[name].run(denoiser(path), start, grid, no_noise))
+        assert torch.allclose(*made, atol=1e-9)
+
+
+# Against diffusers: the same sigmas, the same epsilons
+
+
+def scheduled(scheduler, steps: int, x: torch.Tensor) -> tuple[torch.Tensor, list[float]]:
+    """Run a scheduler of diffusers on the epsilon of our Gaussian; returns the end and its sigmas."""
+    scheduler.set_timesteps(steps)
+    sigmas = [float(sigma) for sigma in scheduler.sigmas]
+    for index, t in enumerate(scheduler.timesteps):
+        path = path_of("linear")
+        a, b = path.scale(path.time(sigmas[index]))
+        state = x * a if type(scheduler).__name__ == "EulerDiscreteScheduler" else x
+        epsilon = (state - a * denoiser(path)(state, path.time(sigmas[index]), 0)) / b
+        x = scheduler.step(epsilon, t, x).prev_sample
+    return x, sigmas
+
+
+def trained_betas() -> np.ndarray:
+    path = path_of("linear")
+    kept = np.array([path.scale(i / 1000)[0] ** 2 for i in range(1001)])
+    return 1 - kept[1:] / kept[:-1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("ours", "theirs", "options"),
+    [
+        ("dpm++2m", "DPMSolverMultistepScheduler", {"final_sigmas_type": "zero"}),
+        (
+            "dpm++2m-karras",
+            "DPMSolverMultistepScheduler",
+            {"final_sigmas_type": "zero", "use_karras_sigmas": True},
+        ),
+        ("unipc", "UniPCMultistepScheduler", {"final_sigmas_type": "zero"}),
+        ("ddim", "EulerDiscreteScheduler", {}),
+    ],
+)
+def test_solvers_agree_with_diffusers(ours, theirs, options):
+    import diffusers
+
+    scheduler = getattr(diffusers, theirs)(trained_betas=trained_betas(), **options)
+    x = torch.linspace(-2, 2, 9, dtype=torch.float64).view(9, 1, 1, 1)
+    path = path_of("linear")
+    scheduler.set_timesteps(12)
+    first = float(scheduler.sigmas[0])
+    a, b = path.scale(path.time(first))
+    their_x = x * b if theirs != "EulerDiscreteScheduler" else x * b / a
+    end, sigmas = scheduled(scheduler, 12, their_x)
+    grid = Grid(path, tuple(path.time(sigma) for sigma in sigmas))
+    made = SAMPLERS[ours].run(denoiser(path), x * b, grid, no_noise)
+    assert torch.allclose(made, end, atol=2e-4), (made - end).abs().max()
+
+
+@pytest.mark.slow
+def test_ddpm_has_the_coefficients_of_diffusers():
+    """One step from each timestep: the mean with no noise, the deviation with unit noise."""
+    import diffusers
+
+    theirs = diffusers.DDPMScheduler(trained_betas=trained_betas(), clip_sample=False)
+    theirs.set_timesteps(1000)
+    path = path_of("linear")
+    x = torch.full((1, 1), 1.3, dtype=torch.float64)
+    for index in (999, 500, 20):
+        now, then = (index + 1) / 1000, index / 1000
+        grid = Grid(path, (now, then))
+        a, b = grid.scale(0)
+        epsilon = (x - a * denoiser(path)(x, now, 0)) / b
+        silent = SAMPLERS["ddpm"].run(denoiser(path), x, grid, lambda: torch.zeros(1, 1))
+        loud = SAMPLERS["ddpm"].run(denoiser(path), x, grid, lambda: torch.ones(1, 1))
+        posterior = theirs._get_variance(index).sqrt().item()
+        assert (loud - silent).item() == pytest.approx(posterior, rel=1e-4)
+        generator = torch.Generator().manual_seed(0)
+        made = theirs.step(epsilon, index, x, generator=generator).prev_sample
+        drawn = torch.randn(x.shape, generator=torch.Generator().manual_seed(0), dtype=x.dtype)
+        assert (silent + posterior * drawn).item() == pytest.approx(made.item(), rel=1e-3)
+
+
+def test_what_cannot_be_used_is_told():
+    with pytest.raises(ModelError, match=r"no sampler is named 'foo'; choose ddpm, "):
+        sampler_of("foo", "flow")
+    with pytest.raises(ModelError, match=r"sampler ddpm cannot be used on a flow; choose ddim"):
+        sampler_of("ddpm", "flow")
+    with pytest.raises(ModelError, match="1 to 1000 steps, not 0"):
+        sampler_of("ddim", "flow", 0)
