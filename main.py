@@ -14,7 +14,8 @@ import typer
 
 from models.api import DTYPES, ModelError
 from renderer.actions import InputError
-from renderer.settings import Look, Paint, side_px
+from renderer.outputs import check_film, writable
+from renderer.settings import Bench, Look, Paint, Render, side_px
 
 app = typer.Typer(
     add_completion=False,
@@ -36,12 +37,13 @@ def options_of(settings: type):
         parameters = []
         hints = inspect.get_annotations(settings, eval_str=True)
         for field in dataclasses.fields(settings):
-            limits = {k: v for k, v in field.metadata.items() if k in ("min", "max")}
-            about = typer.Option(help=field.metadata["help"], **limits)
-            hint = Annotated[hints[field.name], about]
+            limits = {k: v for k, v in field.metadata.items() if k in ("min", "max", "help")}
+            kind = typer.Argument if field.metadata.get("argument") else typer.Option
+            hint = Annotated[hints[field.name], kind(*field.metadata.get("flags", ()), **limits)]
+            default = inspect.Parameter.empty if field.default is dataclasses.MISSING else field.default
             parameters.append(
                 inspect.Parameter(
-                    field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hint
+                    field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint
                 )
             )
         command.__signature__ = inspect.Signature(parameters)
@@ -65,30 +67,31 @@ def paint(settings: Paint) -> None:
     from renderer.window import Headless, Window
 
     side = side_px(settings.size)
-    look = Look(model=settings.model, target_fps=settings.target_fps)
-    for name in ("steps", "strength", "seed", "prompt"):
-        if getattr(settings, name) is not None:
-            look = look.change(name, getattr(settings, name))
+    look = Look(model=settings.model, target_fps=settings.target_fps).asked(settings)
     registry.loader(settings.model, settings.device)  # an unknown name is told before a window opens
     paper = pictures.read_bytes(settings.paper) if settings.paper else None
     session = read_demo(settings.demo) if settings.demo is not None else None
     writable(settings.save_last)
+    check_film(settings.record, settings.layout)
 
     def load(name: str):
         return registry.loader(name, settings.device)
 
+    folder = Path(user_pictures_dir()) / "Flowbrush"
     window = Headless() if settings.headless else Window()
     painting = App(
         window,
         load,
         look,
         size=(side, side),
-        save_folder=Path(user_pictures_dir()) / "Flowbrush",
+        save_folder=folder,
         models=tuple(dict.fromkeys([*registry.ENTRIES, settings.model])),
     )
     try:
         if settings.session:
             painting.record_session(settings.session, registry.weights_hash(settings.model))
+        if settings.record or settings.keep_seconds:
+            painting.camera = camera(settings, folder)
         if paper is not None:
             import time
 
@@ -109,6 +112,17 @@ def paint(settings: Paint) -> None:
         os._exit(0)
 
 
+def camera(settings: Paint, folder: Path):
+    """The camera that was asked for, filming already where a file was named."""
+    from renderer.camera import Camera
+    from renderer.recorder import Recorder
+
+    recorder = Recorder(fps=settings.record_fps, ring_s=settings.keep_seconds)
+    if settings.record is not None:
+        recorder.start(settings.record)
+    return Camera(recorder, settings.layout, folder)
+
+
 def read_demo(name: str):
     """A session by its file, or by its name in assets/sessions."""
     from renderer import session
@@ -120,39 +134,9 @@ def read_demo(name: str):
     return session.read(inside if inside.exists() else Path(name))
 
 
-def writable(path: Path | None) -> None:
-    """Raise InputError now if the file could not be written at the end. Leaves what is there as it is."""
-    if path is None:
-        return
-    if path.exists() and not path.is_file():  # a device such as /dev/null would be replaced by a file
-        raise InputError(f"{path} is not a file that can be replaced; name another")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        probe = path.with_name(path.name + ".part")
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror}") from error
-
-
 @app.command()
-def render(
-    sketch: Annotated[Path, typer.Argument(help="A sketch: any image; a PNG's alpha is the painted mask.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The PNG to write.")],
-    model: Annotated[str | None, typer.Option(help="Model by name, or a .safetensors file.")] = None,
-    size: Annotated[
-        int | None, typer.Option(help="Side in pixels; by default the sketch's own, if it will do.")
-    ] = None,
-    steps: Annotated[
-        int | None, typer.Option(min=1, max=50, help="Steps of the model; 4 by default.")
-    ] = None,
-    strength: Annotated[
-        float | None, typer.Option(min=0, max=1, help="How far to leave the strokes.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the noise.")] = None,
-    prompt: Annotated[str | None, typer.Option(help="What to paint, in words.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
-) -> None:
+@options_of(Render)
+def render(settings: Render) -> None:
     """Make one picture from a sketch; a paper that the window saved brings its own settings."""
     import numpy as np
 
@@ -161,48 +145,40 @@ def render(
     from renderer import pictures
     from renderer.canvas import decode, fit
 
-    data = pictures.read_bytes(sketch)
+    data = pictures.read_bytes(settings.sketch)
     about = pictures.read_about(data)
-    name = model or str(about.get("model", "painter"))
+    name = settings.model or str(about.get("model", "painter"))
     look = Look.from_dict({"steps": 4, **about}, name)
-    for field, value in (("steps", steps), ("strength", strength), ("seed", seed), ("prompt", prompt)):
-        if value is not None:
-            look = look.change(field, value)
+    look = look.asked(settings)
     paper = decode(data)
     height, width = paper.shape[:2]
-    if size is not None:
-        height = width = side_px(size)
+    if settings.size is not None:
+        height = width = side_px(settings.size)
     try:
         check_size(height, width)
     except ModelError:
         height = width = 512
     paper = np.ascontiguousarray(fit(paper, width, height))
-    writable(output)
-    engine = registry.loader(name, device, str(about["dtype"]) if about.get("dtype") in DTYPES else None)()
+    writable(settings.output)
+    engine = registry.loader(
+        name, settings.device, str(about["dtype"]) if about.get("dtype") in DTYPES else None
+    )()
     frame = engine.render(look.request(paper))
     card = engine.card
     made = {**look.as_dict(), "model": name, "weights": card.weights_hash, "dtype": card.dtype}
-    pictures.write_png(output, frame.picture, made)
+    pictures.write_png(settings.output, frame.picture, made)
     for note in frame.notes:
         print(f"flowbrush: {note}", file=sys.stderr)
 
 
 @app.command()
-def bench(
-    model: Annotated[str, typer.Option(help="Model by name, or a .safetensors file.")] = "painter",
-    size: Annotated[int, typer.Option(help="Side in pixels.")] = 512,
-    steps: Annotated[int, typer.Option(min=1, max=50)] = 1,
-    frames: Annotated[int, typer.Option(min=1, max=100_000)] = 200,
-    strength: Annotated[float, typer.Option(min=0, max=1)] = 0.6,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> None:
+@options_of(Bench)
+def bench(settings: Bench) -> None:
     """Measure frame times and the share of the machine's matrix-product peak, without a window."""
     from models import registry
 
-    side = side_px(size)
-    load = registry.loader(model, device)
+    side = side_px(settings.size)
+    load = registry.loader(settings.model, settings.device)
     import cv2
 
     from models.bench import measure
@@ -211,8 +187,8 @@ def bench(
     sketch = ASSETS / "sketches" / "lake.png"
     paper = fit(decode(sketch.read_bytes()), side, side)
     cv2.setNumThreads(1)
-    fields = measure(load(), paper, steps=steps, frames=frames, strength=strength, seed=seed)
-    report(fields, json_)
+    wanted = {name: getattr(settings, name) for name in ("steps", "frames", "strength", "seed")}
+    report(measure(load(), paper, **wanted), settings.json)
 
 
 @app.command()

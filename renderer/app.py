@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -25,6 +26,9 @@ from renderer.scene import Scene
 from renderer.session import Header, Session, SessionWriter
 from renderer.settings import Look
 from renderer.window import Window
+
+if TYPE_CHECKING:  # PyAV is loaded when the window is there
+    from renderer.camera import Camera
 
 
 class App:
@@ -48,6 +52,7 @@ class App:
         self.scene = Scene(self.canvas, ink, look, self.meter, models=models)
         self.save_folder = save_folder or Path.cwd()
         self.writer: SessionWriter | None = None
+        self.camera: Camera | None = None
         self.script: Script | None = None
         self.picture: Frame | None = None
         self.messages = Messages()
@@ -90,7 +95,8 @@ class App:
         shown_s = self.window.flip()
         shown = self.picture.request.sequence if self.picture else -1
         self.meter.flip(shown_s, shown)
-        self.meter.tick_ms.append((shown_s - began_s) * 1e3)
+        self.film(shown_s)
+        self.meter.tick_ms.append((time.monotonic() - began_s) * 1e3)
         if not self.started:  # torch is imported by the worker, after the first painted frame
             self.started = True
             self.engine.load(self._load(self.look.model))
@@ -226,6 +232,13 @@ class App:
         scene.messages = self.messages.at(now_s)
         self.window.draw(scene, now_s)
 
+    def film(self, shown_s: float) -> None:
+        """Hand the camera what was shown."""
+        if self.camera is not None:
+            self.camera.see(self.window, self.scene, shown_s)
+            while self.camera.recorder.news:
+                self.messages.say(self.camera.recorder.news.popleft())
+
     def welcome(self) -> None:
         """A model is there that was not before: it begins with the paper as it is, blank paper too."""
         card = self.engine.card
@@ -270,8 +283,10 @@ class App:
             self.messages.say(session.fault)
 
     def close(self) -> bool:
-        """Worker, log and window, in this order; idempotent. Returns whether the worker ended in time."""
+        """Worker, recording, log and window, in this order; idempotent. Returns whether the worker ended."""
         ended = self.engine.close()
+        if self.camera is not None:
+            self.camera.recorder.close()
         if self.writer is not None:
             self.writer.close()
         self.window.close()

@@ -51,6 +51,10 @@ def obey(app: App, command: Command, time_s: float) -> None:
             app.apply(Event(Paste(pictures.read_bytes(Path(str(command.value)))), time_s))
         case "save":
             save(app)
+        case "record" | "keep":
+            if app.camera is None:
+                raise InputError("nothing can be recorded here")
+            getattr(app.camera, command.name)()
 
 
 def save(app: App) -> None:

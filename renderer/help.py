@@ -8,7 +8,7 @@ from renderer.events import KEYS, Key, label
 from renderer.theme import ACCENT, CARD, EDGE, FAINT, INK, RAISED, SOFT, Theme, rounded, text
 
 TITLES = {"tools": "Tools", "palette": "Palette", "paper": "Paper", "picture": "Picture", "mood": "Mood"}
-COLUMNS = (("tools", "mood"), ("palette", "paper"), ("picture", "window"))
+COLUMNS = (("tools", "mood"), ("palette", "paper"), ("picture", "window", "recording"))
 WIDE, ROW, KEY = 290, 23, 104
 FOOT = "The right button erases.   The wheel sizes the brush.   Drop an image on the window to paint over it."
 

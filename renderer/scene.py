@@ -36,3 +36,4 @@ class Scene:
     notes: tuple[str, ...] = ()
     models: tuple[str, ...] = ("painter",)
     demo: bool = False
+    recording: str = ""  # what is filmed and kept

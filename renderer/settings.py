@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import MISSING, dataclass, field, replace
 from pathlib import Path
 
 from models.api import DEFAULT_MOOD, MAX_PROMPT_CHARS, MOOD_AXES, ModelError, Request
@@ -12,7 +12,10 @@ MAX_SEED = 2**63 - 1
 
 
 def option(default, text: str, **extra):
-    """A field of the command line: its default, its help, and what typer needs besides."""
+    """A field of the command line: its default, its help, and what typer needs besides.
+
+    argument: it is given by its place and not by a name. flags: its names, where they are not the field's.
+    """
     return field(default=default, metadata={"help": text, **extra})
 
 
@@ -33,10 +36,47 @@ class Paint:
     )
     demo: str | None = option(None, "Paint by itself from a session: a name in assets/sessions, or a file.")
     device: str | None = option(None, "cpu or cuda; by default cuda where it is there.")
+    record: Path | None = option(None, "Film the painting into this file, .mkv or .mp4.")
+    layout: str = option("side", "What is filmed: side, picture, paper, or window.")
+    record_fps: float = option(
+        0.0, "Constant frames a second of the film; 0: each at its own time.", min=0, max=120
+    )
+    keep_seconds: float = option(
+        30.0, "How far back `keep that` (F3) reaches; 0: nothing is kept.", min=0, max=300
+    )
     headless: bool = option(False, "Run the same loop without a display.")
     seconds: float = option(0.0, "End after so many seconds; 0: never.", min=0)
     json: bool = option(False, "At the end, print one JSON object with what was measured.")
     save_last: Path | None = option(None, "At the end, write the last window contents to this PNG.")
+
+
+@dataclass(frozen=True)
+class Render:
+    """What `render` can be told."""
+
+    sketch: Path = option(MISSING, "A sketch: any image; a PNG's alpha is the painted mask.", argument=True)
+    output: Path = option(MISSING, "The PNG to write.", flags=("-o", "--output"))
+    model: str | None = option(None, "Model by name, or a .safetensors file.")
+    size: int | None = option(None, "Side in pixels; by default the sketch's own, if it will do.")
+    steps: int | None = option(None, "Steps of the model; 4 by default.", min=1, max=50)
+    strength: float | None = option(None, "How far to leave the strokes.", min=0, max=1)
+    seed: int | None = option(None, "Seed of the noise.", min=0, max=MAX_SEED)
+    prompt: str | None = option(None, "What to paint, in words.")
+    device: str | None = option(None, "cpu or cuda.")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What `bench` can be told."""
+
+    model: str = option("painter", "Model by name, or a .safetensors file.")
+    size: int = option(512, "Side in pixels.")
+    steps: int = option(1, "Steps of the model.", min=1, max=50)
+    frames: int = option(200, "Frames to measure.", min=1, max=100_000)
+    strength: float = option(0.6, "How far to leave the strokes.", min=0, max=1)
+    seed: int = option(0, "Seed of the noise.", min=0, max=MAX_SEED)
+    device: str | None = option(None, "cpu or cuda.")
+    json: bool = option(False, "Print one JSON object.")
 
 
 @dataclass(frozen=True)
@@ -74,6 +114,14 @@ class Look:
         except (TypeError, ValueError, OverflowError) as error:
             raise InputError(f"{name} cannot be {value!r}") from error
         raise InputError(f"there is no setting named {name!r}")
+
+    def asked(self, options) -> Look:
+        """The look with what the command line asked for: of its fields, those that are not None."""
+        look = self
+        for name in ("steps", "strength", "seed", "prompt"):
+            if getattr(options, name) is not None:
+                look = look.change(name, getattr(options, name))
+        return look
 
     def starts_epoch(self, other: Look) -> bool:
         """Whether pictures made with the other look are refused once this one holds."""

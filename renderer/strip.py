@@ -83,6 +83,8 @@ class Strip:
         else:
             line = scene.status
         why = card.why_not_faster if card is not None else ""
+        if scene.recording:
+            line = f"{scene.recording}.  {line}"
         if meter.stale or meter.errors:
             line += f"   stale {meter.stale}, errors {meter.errors}"
         for i, (words, color) in enumerate(((line, SOFT), (why, FAINT))):

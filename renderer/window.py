@@ -63,6 +63,7 @@ class Window:
         self._marks: tuple[Mark, ...] = ()
         self._drawn_s = time.monotonic()
         self._boxes: list[pygame.Rect] = []
+        self.panes_new = False  # the last `draw` changed a pixel of paper or picture
 
     def open(self, size: tuple[int, int]) -> pygame.Surface:
         pygame.display.set_icon(pygame.image.load(ICON))
@@ -131,11 +132,12 @@ class Window:
         """Compose what changed since the last call."""
         elapsed_s, self._drawn_s = now_s - self._drawn_s, now_s
         surface = self.screen_ = pygame.display.get_surface()
-        self._boxes = []
+        self._boxes, self.panes_new = [], False
         self.fit(surface.get_height())
         layout = self.layout(scene)
         anew = self.prepare(scene, layout)
         changed = self.view.update(scene, scene.ink.dry(elapsed_s * 1e3))
+        self.panes_new = any(not box.empty for box in changed.values())
         scene.changed, scene.picture_new = NOTHING, False
         if scene.view != "picture":
             self.panel.follow(self.hand, scene)
@@ -201,6 +203,19 @@ class Window:
         if self._boxes:
             pygame.display.update(self._boxes)
         return time.monotonic()
+
+    @property
+    def all_new(self) -> bool:
+        """The last `draw` changed a pixel of the window."""
+        return bool(self._boxes)
+
+    def pixels(self) -> np.ndarray:
+        """(H, W, 4) uint8 BGRA of the window itself: copy it before the next `draw`. Alpha means nothing."""
+        surface = self.screen_
+        if surface.get_masks()[:3] != (0xFF0000, 0xFF00, 0xFF) or surface.get_bytesize() != 4:
+            surface = surface.convert(32, 0)
+        rows = np.frombuffer(surface.get_buffer(), np.uint8).reshape(surface.get_height(), -1, 4)
+        return rows[:, : surface.get_width()]
 
     def screen(self) -> np.ndarray:
         """(H, W, 3) uint8 of what the window shows."""

@@ -1,0 +1,83 @@
+"""What is filmed: which part of the window, how often, and under which name it is kept."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+
+from renderer.recorder import Recorder
+from renderer.scene import Scene
+from renderer.window import Window
+
+MOST_HZ = 30.0  # pictures a second where no constant rate is asked for
+
+
+class Camera:
+    """Shows the recorder what changed in the window, never more often than it shall be."""
+
+    def __init__(self, recorder: Recorder, layout: str, folder: Path):
+        """layout: one of outputs.LAYOUTS. folder: for films that are begun with a key."""
+        self.recorder, self.layout, self.folder = recorder, layout, folder
+        self._next_s = 0.0
+        self._owed = True  # something changed that was not shown yet
+
+    def see(self, window: Window, scene: Scene, shown_s: float) -> None:
+        """The window was updated at this monotonic time. Copies what is filmed; takes no longer than that."""
+        recorder = self.recorder
+        scene.recording = self.words(shown_s)
+        self._owed |= window.all_new if self.layout == "window" else window.panes_new
+        if not self._owed or shown_s < self._next_s or not (recorder.filming or recorder.ring):
+            return
+        interval_s = 1 / max(recorder.fps, MOST_HZ)
+        self._next_s = max(self._next_s + interval_s, shown_s + interval_s / 2)
+        self._owed = False
+        recorder.offer(self.picture(window), shown_s)
+
+    def picture(self, window: Window) -> np.ndarray:
+        """A copy of what is filmed: (H, W, 3) RGB, or (H, W, 4) BGRA of the whole window; uint8."""
+        if self.layout == "window":
+            shot = window.pixels()
+            return self.filled(shot.shape, shot)
+        view = window.view
+        if self.layout != "side":
+            return self.filled(view.paper.shape, getattr(view, self.layout))
+        height, width, depth = view.paper.shape
+        return self.filled((height, 2 * width, depth), view.paper, view.picture)
+
+    def filled(self, shape: tuple[int, ...], *parts: np.ndarray) -> np.ndarray:
+        """An array with the parts side by side, one that was used before if there is one of this shape."""
+        spare = self.recorder.spare
+        target = spare.popleft() if spare else None
+        if target is None or target.shape != shape:
+            target = np.empty(shape, np.uint8)
+        x = 0
+        for part in parts:
+            target[:, x : x + part.shape[1]] = part
+            x += part.shape[1]
+        return target
+
+    def words(self, now_s: float) -> str:
+        """One line for the HUD; empty where nothing is recorded or kept."""
+        recorder = self.recorder
+        held = f"{recorder.ring.bytes / 1e6:.1f} MB kept" if recorder.ring else ""
+        if not recorder.filming:
+            return held
+        minutes, seconds = divmod(int(now_s - recorder.began_s), 60)
+        drops = f"recording {minutes}:{seconds:02}, {recorder.dropped} dropped"
+        return f"{drops}, {held}" if held else drops
+
+    def record(self) -> None:
+        """Begin a film in the folder, or end the one under way."""
+        if self.recorder.filming:
+            self.recorder.stop()
+        else:
+            self.recorder.start(self.named("flowbrush-%Y%m%d-%H%M%S.mkv"))
+
+    def keep(self) -> None:
+        """Save the last seconds."""
+        self.recorder.keep(self.named("flowbrush-%Y%m%d-%H%M%S-kept.mkv"))
+
+    def named(self, pattern: str) -> Path:
+        return self.folder / time.strftime(pattern)

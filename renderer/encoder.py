@@ -1,0 +1,75 @@
+"""Pictures of one size -> H.264 packets that carry the time of their picture; nothing is reordered."""
+
+from __future__ import annotations
+
+import os
+from fractions import Fraction
+from typing import NamedTuple
+
+import av
+import cv2
+import numpy as np
+from av.codec.context import Flags
+
+MILLISECOND = Fraction(1, 1000)
+KEY_EVERY_MS = 1000  # what can be cut off, and where a player can jump to
+LIVE = {"preset": "ultrafast", "tune": "zerolatency", "crf": "20", "threads": "1"}
+FINE = {"preset": "medium", "crf": "16", "bf": "0", "threads": "1"}
+BT601, LIMITED = 6, 1  # what OpenCV's conversion makes; untagged, a player takes large pictures for BT.709
+
+
+class Packet(NamedTuple):
+    """One encoded picture. ms: when it is shown. key: it can be decoded without those before it."""
+
+    data: bytes
+    ms: int
+    key: bool
+
+
+class Encoder:
+    """One H.264 stream, with its headers kept apart so that any container can be begun at a key frame."""
+
+    def __init__(self, size: tuple[int, int], options: dict[str, str] = LIVE):
+        """size: (width, height) in pixels, both even. options: of x264; LIVE has no delay."""
+        self.size = size
+        self._nowhere = av.open(os.devnull, "w", format="null")
+        self.stream = self._nowhere.add_stream("libx264", rate=30, options=dict(options))
+        self.stream.width, self.stream.height = size
+        self.stream.pix_fmt, self.stream.time_base = "yuv420p", MILLISECOND
+        codec = self.stream.codec_context
+        codec.time_base, codec.gop_size, codec.flags = MILLISECOND, 250, int(Flags.global_header)
+        codec.colorspace, codec.color_range = BT601, LIMITED
+        self._nowhere.start_encoding()
+        self._key_ms: int | None = None
+        self._last_ms = -1
+
+    def encode(self, planes: np.ndarray, ms: int, *, key: bool = False) -> list[Packet]:
+        """Encode what `planar` made, shown at `ms`, which must have grown; `key` asks for a key frame."""
+        frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
+        ms = max(ms, self._last_ms + 1)
+        frame.pts, frame.time_base, self._last_ms = ms, MILLISECOND, ms
+        if key or self._key_ms is None or ms - self._key_ms >= KEY_EVERY_MS:
+            frame.pict_type, self._key_ms = av.video.frame.PictureType.I, ms
+        return [packet_of(packet) for packet in self.stream.encode(frame)]
+
+    def flush(self) -> list[Packet]:
+        """What the encoder still holds; it takes no more after this."""
+        return [packet_of(packet) for packet in self.stream.encode(None)]
+
+    def close(self) -> None:
+        self._nowhere.close()
+
+
+def packet_of(packet: av.Packet) -> Packet:
+    return Packet(bytes(packet), packet.pts, packet.is_keyframe)
+
+
+def planar(picture: np.ndarray) -> np.ndarray:
+    """(H, W, 3) RGB or (H, W, 4) BGRA uint8 -> (H * 3 / 2, W) uint8, the planes that H.264 encodes."""
+    order = cv2.COLOR_RGB2YUV_I420 if picture.shape[2] == 3 else cv2.COLOR_BGRA2YUV_I420
+    return cv2.cvtColor(picture, order)
+
+
+def even(picture: np.ndarray) -> np.ndarray:
+    """The picture without its last row or column where their number is odd: H.264 halves the colours."""
+    return picture[: picture.shape[0] // 2 * 2, : picture.shape[1] // 2 * 2]

@@ -1,0 +1,55 @@
+"""A video file that plays up to its last half second whenever the program is killed."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import av
+
+from renderer.actions import InputError
+from renderer.encoder import MILLISECOND, Encoder, Packet
+
+OUT_EVERY_MS = 400  # longest time that pictures wait in memory
+CONTAINERS = {
+    ".mkv": ("matroska", {"cluster_time_limit": str(OUT_EVERY_MS)}),
+    ".mp4": (
+        "mp4",
+        {"movflags": "empty_moov+default_base_moof+frag_keyframe", "frag_duration": str(OUT_EVERY_MS * 1000)},
+    ),
+}
+
+
+class Film:
+    """Matroska in small clusters, or MP4 in small fragments; both need no end to be played."""
+
+    def __init__(self, path: Path, encoder: Encoder):
+        """Raises InputError where the file cannot be written."""
+        self.path = path
+        kind, options = CONTAINERS[path.suffix.lower()]
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = av.open(str(path), "w", format=kind, options={**options, "flush_packets": "1"})
+            self._stream = self._file.add_stream_from_template(encoder.stream)
+            self._stream.time_base = MILLISECOND
+        except OSError as error:
+            raise InputError(f"{path} cannot be written: {error.strerror}") from error
+        self._begin_ms: int | None = None
+        self.ms = 0  # time of the newest picture, from the first one
+
+    def add(self, packet: Packet) -> None:
+        """Write one picture; what comes before the first key frame is left out. Raises OSError."""
+        if self._begin_ms is None:
+            if not packet.key:
+                return
+            self._begin_ms = packet.ms
+        self.ms = packet.ms - self._begin_ms
+        out = av.Packet(packet.data)
+        out.pts = out.dts = self.ms
+        out.time_base, out.is_keyframe, out.stream = MILLISECOND, packet.key, self._stream
+        self._file.mux(out)
+
+    def close(self) -> None:
+        """Write the index; a full disk leaves the file without it, and it plays all the same. Idempotent."""
+        with contextlib.suppress(OSError):
+            self._file.close()

@@ -1,0 +1,206 @@
+"""The recording: pictures go in at the loop's pace, a thread encodes them into a film and a ring.
+
+Nothing here ever waits on the loop's side: a picture that finds the queue full is dropped and counted.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from renderer.actions import InputError
+from renderer.encoder import Encoder, even, planar
+from renderer.engine import lower_priority
+from renderer.film import Film
+from renderer.ring import Ring
+
+QUEUE = 8  # pictures that may wait
+BEAT_S = 0.4  # a film of something that does not change goes on in such steps
+CLOSE_S = 5.0
+
+
+class Recorder:
+    """filming: a film is being written. dropped: pictures that found the queue full. news: lines to be told.
+
+    fps: 0 gives each picture its own time, another number a picture at each of its ticks.
+    """
+
+    def __init__(self, *, fps: float = 0.0, ring_s: float = 30.0):
+        self.fps, self.ring = fps, Ring(ring_s) if ring_s else None
+        self.filming, self.began_s, self.dropped = False, 0.0, 0
+        self.news: deque[str] = deque()
+        self.spare: deque[np.ndarray] = deque(maxlen=QUEUE + 2)  # arrays that can be filled again
+        self._ready = threading.Condition()
+        self._items: deque[tuple[np.ndarray, float] | Callable[[], None]] = deque()  # in order
+        self._waiting = 0  # pictures among them
+        self._closing = False
+        self._thread: threading.Thread | None = None
+        self._encoder: Encoder | None = None
+        self._film: Film | None = None
+        self._epoch_s = 0.0  # monotonic time of the stream's 0 ms
+        self._planes: np.ndarray | None = None  # the newest picture
+        self._grid = 0  # constant rate: next tick to be filled
+        self._wanted: Path | None = None  # a film that begins with the first picture
+        self._key = False  # the next picture is a key frame: a film begins there
+
+    def offer(self, picture: np.ndarray, time_s: float) -> bool:
+        """Hand over a picture, (H, W, 3) RGB or (H, W, 4) BGRA uint8, shown at a monotonic time.
+
+        It must not be written to until it lies in `spare`. Returns False where it was dropped.
+        """
+        with self._ready:
+            if self._waiting >= QUEUE:
+                self.dropped += 1
+                self.spare.append(picture)
+                return False
+            self._items.append((picture, time_s))
+            self._waiting += 1
+            self._wake()
+        return True
+
+    def start(self, path: Path) -> None:
+        """Film from the newest picture on."""
+        self.filming, self.began_s, self.dropped = True, time.monotonic(), 0
+        self._wish(lambda: self._start(path) or self._repeat())
+
+    def stop(self) -> None:
+        self.filming = False
+        self._wish(self._stop)
+
+    def keep(self, path: Path) -> None:
+        """Write what the ring holds to a film of its own."""
+        self._wish(lambda: self._keep(path))
+
+    def close(self) -> None:
+        """Encode what waits and end the film. Idempotent."""
+        with self._ready:
+            self._closing = True
+            self._ready.notify()
+        if self._thread is not None:
+            self._thread.join(CLOSE_S)
+
+    def _wish(self, wish: Callable[[], None]) -> None:
+        with self._ready:
+            self._items.append(wish)
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+            self._thread.start()
+        self._ready.notify()
+
+    def _run(self) -> None:
+        lower_priority()
+        while True:
+            with self._ready:
+                self._ready.wait_for(lambda: self._items or self._closing, BEAT_S)
+                item = self._items.popleft() if self._items else None
+                self._waiting -= isinstance(item, tuple)
+                ends = self._closing and item is None
+            if isinstance(item, tuple):
+                self._take(*item)
+            elif item is not None:
+                self._carry_out(item)
+            elif ends:
+                self._stop()
+                return
+            elif self._film is not None:
+                self._repeat()
+
+    def _carry_out(self, wish: Callable[[], None]) -> None:
+        try:
+            wish()
+        except InputError as error:
+            self.news.append(str(error))
+        except OSError as error:
+            self.news.append(f"nothing was kept: {error.strerror}")
+
+    def _take(self, picture: np.ndarray, time_s: float) -> None:
+        image = even(picture)
+        if self._encoder is None:
+            self._encoder, self._epoch_s = Encoder((image.shape[1], image.shape[0])), time_s
+        size = self._encoder.size
+        if (image.shape[1], image.shape[0]) != size:
+            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        if self.fps:
+            self._fill(time_s)
+        self._planes = planar(image)
+        self.spare.append(picture)
+        if self._wanted is not None:
+            self._carry_out(lambda: self._start(self._wanted))
+        if not self.fps:
+            self._encode(time_s)
+
+    def _repeat(self) -> None:
+        """The newest picture once more, now."""
+        if self._planes is None:
+            return
+        if self.fps:
+            self._fill(time.monotonic())
+        else:
+            self._encode(time.monotonic())
+
+    def _fill(self, time_s: float) -> None:
+        """Constant rate: show the newest picture at every tick up to this time."""
+        end = int((time_s - self._epoch_s) * self.fps)
+        if self._planes is None or (self._film is None and self.ring is None):
+            self._grid = end
+        while self._grid < end:
+            self._encode(self._epoch_s + self._grid / self.fps)
+            self._grid += 1
+
+    def _encode(self, time_s: float) -> None:
+        if self._film is None and self.ring is None:
+            return
+        ms, key, self._key = round((time_s - self._epoch_s) * 1e3), self._key, False
+        for packet in self._encoder.encode(self._planes, ms, key=key):
+            if self.ring is not None:
+                self.ring.add(packet)
+            if self._film is not None:
+                try:
+                    self._film.add(packet)
+                except OSError as error:
+                    self.news.append(f"the recording stopped: {error.strerror}")
+                    self._end_film()
+
+    def _start(self, path: Path) -> None:
+        if self._planes is None:
+            self._wanted = path
+            return
+        self._end_film()
+        self._film, self._wanted = Film(path, self._encoder), None
+        self.filming = self._key = True
+        self.news.append(f"recording to {path}")
+
+    def _stop(self) -> None:
+        self._wanted = None
+        if self._film is not None:
+            self._repeat()
+            self.news.append(f"recorded {self._film.ms / 1000:.1f} s to {self._film.path}")
+            self._end_film()
+
+    def _end_film(self) -> None:
+        self.filming = False
+        if self._film is not None:
+            self._film.close()
+            self._film = None
+
+    def _keep(self, path: Path) -> None:
+        if self.ring is None or self._encoder is None:
+            raise InputError("nothing was kept in memory")
+        self._repeat()
+        packets = self.ring.packets()
+        film = Film(path, self._encoder)
+        try:
+            for packet in packets:
+                film.add(packet)
+        finally:
+            film.close()
+        self.news.append(f"kept the last {film.ms / 1000:.0f} s as {path}")
