@@ -19,7 +19,7 @@ from kernels.flowstep import flow_step
 from kernels.launches import Launched, least_ms, record, total
 from kernels.paper import paper_in
 from kernels.picture import picture_out
-from models import flow
+from models import cells, flow
 from models.flow import Condition
 from models.inference import Body
 from models.network import PainterNetwork
@@ -101,7 +101,7 @@ def painter_plain(size_px: int = 512) -> list[Launched]:
         alpha = pixels[..., 3:] / 255
         sketch = (pixels[..., :3] / 127.5 - 1) * alpha
         planes = (part.permute(2, 0, 1)[None].contiguous() for part in (sketch, alpha))
-        condition = Condition(*planes, one, mood)
+        condition = Condition(*(flow.soften(plane) for plane in planes), one, mood)
         picture = flow.denoise(network, flow.start(condition, noise), condition, one, one)
         return (picture[0] * 127.5 + 127.5).round().clamp(0, 255).byte().permute(1, 2, 0).contiguous()
 
@@ -109,18 +109,19 @@ def painter_plain(size_px: int = 512) -> list[Launched]:
 
 
 def painter_fused(size_px: int = 512) -> list[Launched]:
-    """The same by the serving body in half precision, conditions folded, the edges as one op each."""
+    """The same by the serving body in half precision: conditions folded, everything in cells."""
     network = empty_painter()
-    paper, noise, one, _ = painter_inputs(network, size_px)
+    paper, noise, _, _ = painter_inputs(network, size_px)
+    planes, noise = paper.permute(2, 0, 1).contiguous(), cells.of_pixels(noise)
     with torch.device("meta"):
         body = Body(network, torch.float16)
         biases = [torch.empty(width, dtype=torch.float16) for _, width in network.biased()]
 
     def frame() -> Tensor:
-        start = paper_in(paper, one, noise=noise)
-        paint = torch.cat((start.sketch, start.alpha), 1)
-        residual = body.denoise(start.start, paint, 1.0, biases)
-        return picture_out(residual.add_(start.sketch))
+        paint, spread = body.read(planes)
+        start = body.start(noise, spread, 0.6)
+        out = body(body.pack(start, 1.0), paint, biases)
+        return body.picture(body.unpack(out, start, 1.0), spread)
 
     return record(frame)
 

@@ -10,15 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kernels.conv import conv3x3
-from models import flow
-from models.network import PATCH_PX, PainterNetwork, enlarge
+from models import cells, flow
+from models.network import PainterNetwork, enlarge
 
 PROBES = 5
 INPUTS = 7  # residual 3, sketch 3, alpha 1
 
 
 class Body:
-    """PainterNetwork.body with the unshuffle folded into a strided stem and every ReLU and skip fused."""
+    """PainterNetwork.body on cells: every ReLU and skip fused, the softened sketch folded into the stem."""
 
     def __init__(self, network: PainterNetwork, dtype: torch.dtype):
         self.dtype = dtype
@@ -28,10 +28,17 @@ class Body:
         fused = device.type == "cpu" and torch.backends.mkldnn.is_available()
         conv = OneDnnConv if fused else PlainConv
         self.path = f"oneDNN fused, {dtype}".replace("torch.", "") if fused else f"torch, {device.type}"
-        stem = network.stem.weight.view(fine, INPUTS, PATCH_PX, PATCH_PX)
-        self.stem = conv(stem, None, dtype, stride=PATCH_PX)
-        self.head = conv(network.head.weight, network.head.bias, dtype, padding=1)
-        self.gate = conv(network.gate.weight, network.gate.bias, dtype)
+        stem = network.stem.weight.view(fine, INPUTS * cells.PLACES, 1, 1)
+        self.stem = conv(stem[:, : cells.COLORS], None, dtype)
+        of_paint = stem[:, cells.COLORS :].reshape(fine, 4, cells.PLACES).float()
+        share = cells.bilinear().to(device)
+        self.paint_stem = conv(torch.einsum("fcp,pij->fcij", of_paint, share), torch.zeros(fine), dtype)
+        weight, bias = cells.spreading()
+        self.spread = conv(weight.to(device), bias.to(device), torch.float32)
+        # the gate's 1x1 window as the middle of a 3x3 one: wider is faster than once more
+        gate = F.pad(network.gate.weight, (1, 1, 1, 1))
+        bias = torch.cat((network.head.bias, network.gate.bias))
+        self.head_and_gate = conv(torch.cat((network.head.weight, gate)), bias, dtype, padding=1)
         for name in ("to_middle", "to_coarse"):
             setattr(self, name, conv(getattr(network, name).weight, None, dtype, padding=1))
         for name in ("from_coarse", "from_middle"):
@@ -40,50 +47,50 @@ class Body:
         for name in ("fine_in", "middle_in", "coarse", "middle_out", "fine_out"):
             setattr(self, name, [conv(m.weight, None, dtype, padding=1) for m in getattr(network, name)])
 
-    def __call__(self, x: Tensor, biases: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """(1, 7, H, W) channels-last of self.dtype -> head and gate, (1, 48, H/4, W/4) each."""
+    def __call__(self, x: Tensor, paint: Tensor, biases: list[Tensor]) -> Tensor:
+        """x: (1, 48, h, w), noisy residual; paint: what `read` made -> head and gate (1, 96, h, w)."""
         bias = iter(biases)
-        fine = run(self.fine_in, self.stem(x, next(bias), relu=True), bias)
+        fine = run(self.fine_in, self.stem(x, next(bias), skip=paint, relu=True), bias)
         middle = self.to_middle(F.avg_pool2d(fine, 2), next(bias), relu=True)
         middle = run(self.middle_in, middle, bias)
         coarse = self.to_coarse(F.avg_pool2d(middle, 2), next(bias), relu=True)
         coarse = run(self.coarse, coarse, bias)
-        middle = middle.add_(enlarge(self.from_coarse(coarse))).relu_()
+        # enlarged first: sum and ReLU then ride on the convolution, which costs less than passes of their own
+        middle = self.from_coarse(enlarge(coarse), skip=middle, relu=True)
         middle = run(self.middle_out, middle, bias)
-        fine = fine.add_(enlarge(self.from_middle(middle))).relu_()
+        fine = self.from_middle(enlarge(middle), skip=fine, relu=True)
         fine = run(self.fine_out, fine, bias)
-        return self.head(fine), self.gate(fine)
+        return self.head_and_gate(fine)
 
-    def denoise(self, residual: Tensor, paint: Tensor, t: float, biases: list[Tensor]) -> Tensor:
-        """flow.denoise for a batch of one, of the residual: picture minus sketch.
+    def read(self, planes: Tensor) -> tuple[Tensor, Tensor]:
+        """(4, H, W) uint8 paper -> its share of the stem, and the paper spread (1, 96, h, w) float32."""
+        mean = cells.bordered(cells.means(planes))
+        return self.paint_stem(mean.to(self.dtype)), self.spread(mean)
+
+    def start(self, noise: Tensor, spread: Tensor, strength: float) -> Tensor:
+        """The residual at t=1: noise cells, less of them where paint covers. flow.start minus its sketch."""
+        return torch.addcmul(noise, noise, spread[:, cells.COLORS :], value=strength - 1)
+
+    def pack(self, residual: Tensor, t: float) -> Tensor:
+        """The network's input: the residual of unit variance, (1, 48, h, w) of self.dtype."""
+        c_in = flow.scales(torch.tensor([t]))[0].item()
+        return (residual if c_in == 1 else residual * c_in).to(self.dtype)
+
+    def unpack(self, out: Tensor, residual: Tensor, t: float) -> Tensor:
+        """Head, gate and residual -> predicted residual of the picture, (1, 48, h, w) float32.
 
         x_t - E[x_t | sketch] moves on a straight path of its own, from its share of noise to the picture
-        minus the sketch, so the samplers run on it as they are. residual: (1, 3, H, W) float32. paint:
-        (1, 4, H, W), sketch and alpha. Returns the predicted residual of the picture.
+        minus the sketch, so the samplers run on it as they are.
         """
-        x = self.pack(residual, paint, t)
-        return self.unpack(*self(x, biases), x, residual, t)
-
-    def pack(self, residual: Tensor, paint: Tensor, t: float) -> Tensor:
-        """The network's input, (1, 7, H, W) channels-last of self.dtype."""
-        c_in = flow.scales(torch.tensor([t]))[0].item()
-        x = torch.empty((1, INPUTS, *residual.shape[2:]), dtype=self.dtype, device=residual.device)
-        x[:, :3] = residual if c_in == 1 else residual * c_in
-        x[:, 3:] = paint
-        return x.contiguous(memory_format=torch.channels_last)
-
-    def unpack(self, head: Tensor, gate: Tensor, x: Tensor, residual: Tensor, t: float) -> Tensor:
-        """Head, gate and residual -> predicted residual of the picture, (1, 3, H, W) float32."""
-        _, c_skip, c_out = (c.item() for c in flow.scales(torch.tensor([t])))
-        out = shuffled(head).float().addcmul_(shuffled(gate).float(), x[:, :3].float()).mul_(c_out)
+        c_in, c_skip, c_out = (c.item() for c in flow.scales(torch.tensor([t])))
+        head, gate = out[:, : cells.COLORS], out[:, cells.COLORS :]
+        out = head.float().addcmul_(gate.float(), residual, value=c_in).mul_(c_out)
         return out if c_skip == 0 else out.add_(residual, alpha=c_skip)
 
-
-def shuffled(cells: Tensor) -> Tensor:
-    """(1, 3 * 16, h, w) channels-last -> (1, 3, 4h, 4w) contiguous: pixel_shuffle in one copy."""
-    _, _, height, width = cells.shape
-    parts = cells.permute(0, 2, 3, 1).reshape(height, width, 3, PATCH_PX, PATCH_PX)
-    return parts.permute(2, 0, 3, 1, 4).reshape(1, 3, height * PATCH_PX, width * PATCH_PX)
+    def picture(self, residual: Tensor, spread: Tensor) -> Tensor:
+        """The sketch plus its residual, as (3, H, W) uint8."""
+        picture = torch.add(spread[:, : cells.COLORS], residual, alpha=127.5)
+        return cells.to_pixels(picture.clamp_(0, 255).to(torch.uint8))
 
 
 def run(layers: list, x: Tensor, bias) -> Tensor:
@@ -136,8 +143,11 @@ class OneDnnConv(PlainConv):
 def bf16_gain() -> float:
     """How many times faster than float32 this CPU runs the network's commonest convolution in bfloat16.
 
-    On one thread, interleaved, best of PROBES: what else runs on the machine then hardly shows.
+    On one thread, interleaved, best of PROBES: what else runs on the machine then hardly shows. 0 where
+    oneDNN refuses bfloat16, as it does on a CPU without AVX-512.
     """
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return 0.0
     sides = []
     for dtype in (torch.bfloat16, torch.float32):
         conv = OneDnnConv(torch.zeros(96, 96, 3, 3), None, dtype, padding=1)

@@ -8,12 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import cv2
-import numpy as np
 import torch
 from torch import Tensor
 
 from kernels.noise import normal
-from models import flow, prompt
+from models import cells, prompt
 from models.api import Cancelled, Frame, ModelCard, ModelError, Request, check_size, never
 from models.checkpoint import content_hash
 from models.checkpoint import load as load_checkpoint
@@ -97,30 +96,29 @@ class Painter:
         if self.device.type == "cpu":
             torch.set_num_threads(self.threads.next())
         clock = Stopwatch()
-        planes = split(request.paper).to(self.device, non_blocking=True)
+        planes = cells.split(request.paper).to(self.device, non_blocking=True)
         noise = self.noise(request.seed, height, width, request.origin)
         clock.lap("upload")
-        paint = paint_of(planes)
-        start = noise * (1 - paint[:, 3:] * (1 - request.strength))
+        paint, spread = self.body.read(planes)
+        start = self.body.start(noise, spread, request.strength)
 
         def model(residual: Tensor, t: float, step: float) -> Tensor:
             if t < 1 and cancelled():
                 raise Cancelled
             biases = self.biases(t, step, request.strength, mood)
-            x = self.body.pack(residual, paint, t)
+            x = self.body.pack(residual, t)
             clock.lap("start")
-            out = self.body(x, biases)
+            out = self.body(x, paint, biases)
             clock.lap("denoise")
-            made = self.body.unpack(*out, x, residual, t)
+            made = self.body.unpack(out, residual, t)
             clock.lap("decode")
             return made
 
         residual = euler(model, start, uniform_times(request.steps))
-        picture = residual.add_(paint[:, :3])
-        total = picture.sum()
-        pixels = picture[0].mul_(127.5).add_(127.5).round_().clamp_(0, 255).byte()
+        total = residual.sum()
+        pixels = self.body.picture(residual, spread)
         clock.lap("decode")
-        out = cv2.merge(list(pixels.cpu().numpy()))
+        picture = cv2.merge(list(pixels.cpu().numpy()))
         if not math.isfinite(float(total)):
             raise ModelError("the model gave what is not a number; the last picture stays")
         clock.lap("download")
@@ -128,15 +126,15 @@ class Painter:
             worked_ms = sum(clock.stage_ms[stage] for stage in ("start", "denoise", "decode"))
             self.threads.learn(torch.get_num_threads(), worked_ms / (request.steps * height * width))
         notes = (f"ignored: {', '.join(ignored[:6])}",) if ignored else ()
-        return Frame(request, out, clock.stage_ms, notes)
+        return Frame(request, picture, clock.stage_ms, notes)
 
     def noise(self, seed: int, height: int, width: int, origin: tuple[int, int]) -> Tensor:
-        """(1, 3, H, W) anchored noise, kept until seed, size or origin changes."""
+        """(1, 48, h, w) anchored noise in cells, kept until seed, size or origin changes."""
         key = (seed, height, width, origin)
         if self._noise is None or self._noise[0] != key:
             x0, y0 = origin
             values = normal(seed, height=height, width=width, channels=3, y0=y0, x0=x0, device=self.device)
-            self._noise = key, values[None]
+            self._noise = key, cells.of_pixels(values[None])
         return self._noise[1]
 
     def biases(self, t: float, step: float, strength: float, mood: tuple[float, ...]) -> list[Tensor]:
@@ -168,21 +166,6 @@ class Stopwatch:
         now = time.perf_counter()
         self.stage_ms[stage] = self.stage_ms.get(stage, 0.0) + (now - self.last) * 1e3
         self.last = now
-
-
-def split(paper: np.ndarray) -> Tensor:
-    """(H, W, 4) -> (4, H, W) uint8, a copy: whole planes are what later passes run over fastest."""
-    planes = np.empty((4, *paper.shape[:2]), np.uint8)
-    cv2.split(paper, list(planes))
-    return torch.from_numpy(planes)
-
-
-def paint_of(planes: Tensor) -> Tensor:
-    """(4, H, W) uint8 -> (1, 4, H, W) float32, softened: colour in [-1, 1] times alpha, and alpha."""
-    paint = planes.float()
-    paint[3:].mul_(1 / 255)
-    paint[:3].mul_(1 / 127.5).sub_(1).mul_(paint[3:])
-    return flow.soften(paint[None])
 
 
 def choose_body(network: PainterNetwork, device: torch.device, dtype: str | None) -> tuple[Body, str]:

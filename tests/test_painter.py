@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from kernels.noise import normal
-from models import checkpoint, flow, painter, prompt
+from models import cells, checkpoint, flow, painter, prompt
 from models.api import DEFAULT_MOOD, MOOD_AXES, ModelError, Request
 from models.flow import Condition
 from models.inference import Body
@@ -100,14 +101,19 @@ def test_sampler_stops_when_told():
 @pytest.mark.parametrize("t", [1.0, 0.5, 0.25])
 def test_packed_body_equals_network(t):
     network = random_network()
-    condition = condition_for(1, SIDE)
+    planes = torch.randint(0, 256, (4, SIDE, SIDE), dtype=torch.uint8)
+    alpha = planes[None, 3:] / 255
+    paint = flow.soften(torch.cat(((planes[None, :3] / 127.5 - 1) * alpha, alpha), 1))
+    condition = condition_for(1, SIDE)._replace(sketch=paint[:, :3], alpha=paint[:, 3:])
     x = torch.randn(1, 3, SIDE, SIDE)
     times, step = torch.tensor([t]), torch.tensor([0.25])
     expected = flow.denoise(network, x, condition, times, step)
     biases = [b[0] for b in network.biases(times, step, condition.strength, condition.mood)]
-    paint = torch.cat((condition.sketch, condition.alpha), 1)
-    residual = x - condition.sketch * (1 - t * float(condition.strength))
-    made = Body(network, torch.float32).denoise(residual, paint, t, biases) + condition.sketch
+    residual = cells.of_pixels(x - condition.sketch * (1 - t * float(condition.strength)))
+    body = Body(network, torch.float32)
+    paint, _ = body.read(planes)
+    made = body.unpack(body(body.pack(residual, t), paint, biases), residual, t)
+    made = F.pixel_shuffle(made, flow.CELL_PX) + condition.sketch
     assert (made - expected).abs().max() < 1e-4
 
 

@@ -12,7 +12,8 @@ def test_half_the_launches_of_the_plain_network():
     config = frames.empty_painter().config
     assert kinds["conv3x3"] == 3 + sum(config.blocks)  # two that halve the scale, the chains, the head
     work = sum(one.flops for one in fused) / 1e9
-    assert abs(work / frames.empty_painter().gflop(512, 512) - 1) < 0.01
+    # more than the network has: the gate rides in a wider window, the sketch is spread by a convolution
+    assert 1 <= work / frames.empty_painter().gflop(512, 512) < 1.2
 
 
 def test_host_arithmetic_is_no_launch():
