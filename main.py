@@ -15,7 +15,7 @@ import typer
 from models.api import DTYPES, ModelError
 from renderer.actions import InputError
 from renderer.outputs import check_film, writable
-from renderer.settings import Bench, Look, Paint, Render, side_px
+from renderer.settings import Bench, Look, Paint, Render, Replay, side_px
 
 app = typer.Typer(
     add_completion=False,
@@ -64,13 +64,14 @@ def paint(settings: Paint) -> None:
     from renderer.actions import Event, Paste
     from renderer.app import App
     from renderer.report import Watch
+    from renderer.session import read
     from renderer.window import Headless, Window
 
     side = side_px(settings.size)
     look = Look(model=settings.model, target_fps=settings.target_fps).asked(settings)
     registry.loader(settings.model, settings.device)  # an unknown name is told before a window opens
     paper = pictures.read_bytes(settings.paper) if settings.paper else None
-    session = read_demo(settings.demo) if settings.demo is not None else None
+    session = read(find_log(settings.demo)) if settings.demo is not None else None
     writable(settings.save_last)
     check_film(settings.record, settings.layout)
 
@@ -123,15 +124,13 @@ def camera(settings: Paint, folder: Path):
     return Camera(recorder, settings.layout, folder)
 
 
-def read_demo(name: str):
-    """A session by its file, or by its name in assets/sessions."""
-    from renderer import session
-
+def find_log(name: str) -> Path:
+    """A stroke log by its file, or by its name in assets/sessions."""
     inside = ASSETS / "sessions" / f"{name}.jsonl"
     if not Path(name).exists() and not inside.exists():
         known = ", ".join(sorted(p.stem for p in (ASSETS / "sessions").glob("*.jsonl")))
         raise InputError(f"there is no session {name!r}; name a file, or one of: {known}")
-    return session.read(inside if inside.exists() else Path(name))
+    return inside if inside.exists() else Path(name)
 
 
 @app.command()
@@ -169,6 +168,34 @@ def render(settings: Render) -> None:
     pictures.write_png(settings.output, frame.picture, made)
     for note in frame.notes:
         print(f"flowbrush: {note}", file=sys.stderr)
+
+
+@app.command()
+@options_of(Replay)
+def replay(settings: Replay) -> None:
+    """Render a stroke log again, every frame of it: larger, smoother, with more steps or another model."""
+    import functools
+
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from models import registry
+    from renderer.outputs import check_layout
+    from renderer.parts import check_output, produce
+    from renderer.replay import plan
+
+    check_layout(settings.layout)
+    check_output(settings.output)
+    if settings.model is not None:
+        registry.loader(settings.model, settings.device)
+    settings = dataclasses.replace(settings, log=find_log(str(settings.log)))
+    load = functools.partial(registry.loader, device=settings.device)
+    made, session = plan(settings, tuple(registry.ENTRIES), load)
+    if session.fault:
+        print(f"flowbrush: {session.fault}", file=sys.stderr)
+    with Progress(console=Console(stderr=True)) as progress:
+        task = progress.add_task("frames", total=made.frames)
+        produce(made, lambda count: progress.advance(task, count))
 
 
 @app.command()
@@ -225,7 +252,7 @@ def doctor(json_: Annotated[bool, typer.Option("--json", help="Print one JSON ob
 
 @app.command()
 def train(
-    stage: Annotated[str, typer.Argument(help="data, teacher, finish, evaluate, export, or all.")],
+    stage: Annotated[str, typer.Argument(help="data, teacher, diffusion, finish, evaluate, export, or all.")],
     folder: Annotated[Path | None, typer.Option(help="Where data and checkpoints are kept.")] = None,
     quick: Annotated[
         bool, typer.Option(help="A run of a minute that proves the stage works; no use to paint.")

@@ -12,11 +12,12 @@ import numpy as np
 from models import checkpoint
 from models.api import ModelError
 from models.registry import ASSETS
-from models.training import data, distil, evaluate, finish, reflow, teacher
+from models.training import data, diffusion, distil, evaluate, finish, quality, reflow, teacher
 from models.training.data import Views
 from models.training.scenes import HELD_OUT
 
-STAGES = ("data", "teacher", "reflow", "distil", "finish", "evaluate", "export")
+STAGES = ("data", "teacher", "reflow", "distil", "finish", "diffusion", "evaluate", "export")
+SCHEDULES = ("linear", "cosine")
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ def run(
         "reflow": make_reflow,
         "distil": make_student,
         "finish": make_painter,
+        "diffusion": make_diffusions,
         "evaluate": measure,
         "export": export,
     }
@@ -89,7 +91,28 @@ def batches(views, count: int, crop_px: int):
 
 def make_teacher(folder: Path, sizes: Sizes) -> None:
     draw = batches(Views(folder / "views"), sizes.teacher_batch, sizes.crop_px)
-    teacher.train(draw, folder / "teacher", steps=sizes.teacher_steps, batch_size=sizes.teacher_batch)
+    teacher.train(
+        draw,
+        folder / "teacher",
+        steps=sizes.teacher_steps,
+        batch_size=sizes.teacher_batch,
+        measure=quality.curve(folder / "held-out", folder / "teacher"),
+    )
+
+
+def make_diffusions(folder: Path, sizes: Sizes) -> None:
+    """The contenders of the lab, on as many samples as the teacher has seen."""
+    draw = batches(Views(folder / "views"), sizes.teacher_batch, sizes.crop_px)
+    for schedule in SCHEDULES:
+        out = folder / f"diffusion-{schedule}"
+        diffusion.train(
+            draw,
+            out,
+            schedule=schedule,
+            steps=sizes.teacher_steps,
+            batch_size=sizes.teacher_batch,
+            measure=quality.curve(folder / "held-out", out),
+        )
 
 
 def make_reflow(folder: Path, sizes: Sizes) -> None:
@@ -168,7 +191,10 @@ def measure(folder: Path, sizes: Sizes) -> dict:
 def export(folder: Path, sizes: Sizes) -> dict:
     """Copy the stages' weights to assets/ (bf16), except those of a quick run."""
     made = {}
-    for name, path in weights_of(folder).items():
+    contenders = {
+        f"diffusion-{s}": folder / f"diffusion-{s}" / f"diffusion-{s}.safetensors" for s in SCHEDULES
+    }
+    for name, path in (weights_of(folder) | contenders).items():
         target = ASSETS / f"{name}.safetensors"
         if sizes is QUICK:
             target = folder / "assets" / target.name

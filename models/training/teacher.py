@@ -13,6 +13,8 @@ from torch import Tensor
 from models import flow
 from models.checkpoint import save
 from models.flow import Condition
+from models.lab.contenders import Contender
+from models.lab.path import Straight
 from models.network import NetworkConfig, PainterNetwork
 from models.training.grids import save_grid
 from models.training.run import Run, follow, learning_rate, set_rate
@@ -47,8 +49,12 @@ def train(
     batch_size: int,
     config: NetworkConfig | None = None,
     initial: dict[str, Tensor] | None = None,
+    measure: Callable[[Contender, int], None] | None = None,
 ) -> PainterNetwork:
-    """Train and return the averaged teacher; writes teacher.safetensors in `folder`."""
+    """Train and return the averaged teacher; writes teacher.safetensors in `folder`.
+
+    measure: called with the teacher and the images seen, whenever the run is saved.
+    """
     network = PainterNetwork(config).to(memory_format=torch.channels_last)
     if initial:
         network.load_state_dict(initial)
@@ -59,7 +65,13 @@ def train(
     parts = {"network": network, "average": average, "optimizer": optimizer}
     run = Run(folder, parts, steps, batch_size)
     shown = to_tensors(batch())
-    for step in run.steps(lambda done: save_grid(folder / f"grid-{done:07d}.png", average, *shown)):
+
+    def on_sample(done: int) -> None:
+        save_grid(folder / f"grid-{done:07d}.png", average, *shown)
+        if measure:
+            measure(Contender("teacher", average, Straight()), done * batch_size)
+
+    for step in run.steps(on_sample):
         picture, condition = to_tensors(batch())
         t = sample_times(len(picture))
         z = flow.start(condition, torch.randn_like(picture))
