@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 
 from renderer.actions import InputError
-from renderer.encoder import MILLISECOND, Encoder, Packet
+from renderer.encoder import MILLISECOND, Packet
 
 OUT_EVERY_MS = 400  # longest time that pictures wait in memory
 CONTAINERS = {
@@ -23,14 +23,14 @@ CONTAINERS = {
 class Film:
     """Matroska in small clusters, or MP4 in small fragments; both need no end to be played."""
 
-    def __init__(self, path: Path, encoder: Encoder):
-        """Raises InputError where the file cannot be written."""
+    def __init__(self, path: Path, like: av.VideoStream):
+        """like: where the packets come from. Raises InputError where the file cannot be written."""
         self.path = path
         kind, options = CONTAINERS[path.suffix.lower()]
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = av.open(str(path), "w", format=kind, options={**options, "flush_packets": "1"})
-            self._stream = self._file.add_stream_from_template(encoder.stream)
+            self._stream = self._file.add_stream_from_template(like)
             self._stream.time_base = MILLISECOND
         except OSError as error:
             raise InputError(f"{path} cannot be written: {error.strerror}") from error
@@ -43,13 +43,21 @@ class Film:
             if not packet.key:
                 return
             self._begin_ms = packet.ms
-        self.ms = packet.ms - self._begin_ms
-        out = av.Packet(packet.data)
-        out.pts = out.dts = self.ms
-        out.time_base, out.is_keyframe, out.stream = MILLISECOND, packet.key, self._stream
+        self.copy(packet.data, packet.ms - self._begin_ms, packet.key)
+
+    def copy(self, data: bytes, ms: int, key: bool) -> None:
+        """Write one encoded picture that is shown `ms` after the film's begin. Raises OSError."""
+        self.ms = ms
+        out = av.Packet(data)
+        out.pts = out.dts = ms
+        out.time_base, out.is_keyframe, out.stream = MILLISECOND, key, self._stream
         self._file.mux(out)
 
+    def finish(self) -> None:
+        """Write the index. Raises OSError."""
+        self._file.close()
+
     def close(self) -> None:
-        """Write the index; a full disk leaves the file without it, and it plays all the same. Idempotent."""
+        """The same; a full disk leaves the file without its index, and it plays all the same. Idempotent."""
         with contextlib.suppress(OSError):
-            self._file.close()
+            self.finish()

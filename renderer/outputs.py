@@ -30,10 +30,14 @@ def writable(path: Path | None) -> None:
         raise InputError(f"{path} cannot be written: {error.strerror}") from error
 
 
-def check_film(path: Path | None, layout: str) -> None:
-    """Raise InputError for a film that cannot be made: a name with another suffix, an unknown layout."""
+def check_layout(layout: str) -> None:
     if layout not in LAYOUTS:
         raise InputError(f"no layout is named {layout!r}; choose {', '.join(LAYOUTS)}")
+
+
+def check_film(path: Path | None, layout: str) -> None:
+    """Raise InputError for a film that cannot be made: a name with another suffix, an unknown layout."""
+    check_layout(layout)
     if path is not None and path.suffix.lower() not in FILMS:
         raise InputError(f"{path} must end in {' or '.join(FILMS)}")
     writable(path)

@@ -175,7 +175,7 @@ class Recorder:
             self._wanted = path
             return
         self._end_film()
-        self._film, self._wanted = Film(path, self._encoder), None
+        self._film, self._wanted = Film(path, self._encoder.stream), None
         self.filming = self._key = True
         self.news.append(f"recording to {path}")
 
@@ -197,7 +197,7 @@ class Recorder:
             raise InputError("nothing was kept in memory")
         self._repeat()
         packets = self.ring.packets()
-        film = Film(path, self._encoder)
+        film = Film(path, self._encoder.stream)
         try:
             for packet in packets:
                 film.add(packet)

@@ -80,6 +80,31 @@ class Bench:
 
 
 @dataclass(frozen=True)
+class Replay:
+    """What `replay` can be told."""
+
+    log: Path = option(
+        MISSING, "A stroke log: a file, or the name of one that `sessions` lists.", argument=True
+    )
+    output: Path = option(
+        MISSING, "A film (.mkv, .mp4), .gif, .webp, or a folder for PNG.", flags=("-o", "--output")
+    )
+    fps: float = option(30.0, "Frames a second.", min=0.1, max=240)
+    size: int | None = option(
+        None, "Longer side in pixels; strokes are drawn anew. By default the log's own."
+    )
+    model: str | None = option(None, "Another model, by name, or a .safetensors file.")
+    steps: int | None = option(
+        None, "Steps of every frame; by default as the window showed it.", min=1, max=50
+    )
+    layout: str = option("picture", "What is shown: side, picture, paper, or window.")
+    speed: float = option(1.0, "How many seconds of the painting pass in one.", min=0.01, max=1000)
+    hold: float = option(2.0, "Seconds for which the finished picture stands.", min=0, max=600)
+    workers: int = option(1, "Processes that render.", min=1, max=64)
+    device: str | None = option(None, "cpu or cuda.")
+
+
+@dataclass(frozen=True)
 class Look:
     """What the picture is made with, besides the paper. Changed by panel, keys and replayed logs alike."""
 

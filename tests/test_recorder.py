@@ -128,7 +128,7 @@ def test_a_full_queue_drops_and_counts_and_never_waits(tmp_path, monkeypatch):
 def test_a_film_cut_off_at_any_moment_plays_to_within_half_a_second(tmp_path, suffix):
     path = tmp_path / f"a.{suffix}"
     encoder = Encoder(SIZE)
-    film = Film(path, encoder)
+    film = Film(path, encoder.stream)
     for i in range(100):
         for packet in encoder.encode(planar(shade(i)), i * 50):
             film.add(packet)
