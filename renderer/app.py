@@ -47,6 +47,7 @@ class App:
         """load: model name -> function that loads it, called on the worker's thread."""
         self.window, self._load, self.look = window, load, look
         self.canvas = Canvas(*size)
+        self._known = self.canvas.pixels.copy()  # the paper as of the last edit
         self.engine, self.meter = Engine(), Meter()
         ink = WetInk(*size)
         self.scene = Scene(self.canvas, ink, look, self.meter, models=models)
@@ -126,11 +127,12 @@ class App:
             self.log(Event(action, event.time_s))
 
     def edit(self, action, time_s: float) -> None:
-        before = self.canvas.pixels.copy()
         box = self.canvas.apply(action)
-        if box.empty or np.array_equal(before[box.slices], self.canvas.pixels[box.slices]):
+        before, after = self._known[box.slices], self.canvas.pixels[box.slices]
+        if box.empty or np.array_equal(before, after):
             return
-        self.scene.ink.touch(box, before[box.slices], self.canvas.pixels[box.slices], self._sequence + 1)
+        self.scene.ink.touch(box, before, after, self._sequence + 1)
+        before[:] = after
         self.scene.changed = self.scene.changed.union(box)
         self.dirty(box, time_s)
 

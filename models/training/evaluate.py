@@ -21,6 +21,7 @@ from models.training.teacher import to_tensors
 
 CHUNK = 8
 CHORD_STEPS = 16
+STUDENT_STEPS = 4
 BLANK_PAPER = 0.9
 
 
@@ -61,30 +62,37 @@ def pictures_of(network: PainterNetwork, held: HeldOut, steps: int, strength: fl
 
 
 @torch.no_grad()
-def straightness(network: PainterNetwork, held: HeldOut, count: int = 16) -> dict[str, float]:
-    """How bent the paths are, by CHORD_STEPS Euler steps from the start to the picture.
+def straightness(
+    network: PainterNetwork, held: HeldOut, steps: int = CHORD_STEPS, count: int = 16
+) -> dict[str, float]:
+    """How bent the paths are, by Euler steps from the start to the picture.
 
     bend: integral of the squared difference of velocity and chord, over the squared chord (Liu et al. 2022).
     arc: length of the path over that of the chord. gap: the one-step picture's distance to the path's end,
-    over the chord.
+    over the chord. A flow is asked for tangents (step size 0). A student knows the steps that it was taught:
+    with at most STUDENT_STEPS it is asked for those, and its first picture for a whole one.
     """
+    taught = steps <= STUDENT_STEPS
     condition, noise = held.condition.rows(slice(count)), held.noise[:count]
     start = x = flow.start(condition, noise)
-    slopes, one_step = [], None
-    for index in range(CHORD_STEPS):
-        t = torch.full((len(x),), 1 - index / CHORD_STEPS)
-        with torch.autocast("cpu", torch.bfloat16):
-            picture = flow.denoise(network, x, condition, t, torch.zeros_like(t)).float()
-        one_step = picture if one_step is None else one_step
-        slope = flow.velocity(x, picture, t)
+    slopes, one_step = [], predict(network, x, condition, 1.0, float(taught))
+    for index in range(steps):
+        t = 1 - index / steps
+        slope = (x - predict(network, x, condition, t, taught / steps)) / t
         slopes.append(slope)
-        x = x - slope / CHORD_STEPS
+        x = x - slope / steps
     chord = start - x
     size = chord.square().sum((1, 2, 3))
     bend = torch.stack([(slope - chord).square().sum((1, 2, 3)) for slope in slopes]).mean(0) / size
     arc = torch.stack([slope.square().sum((1, 2, 3)).sqrt() for slope in slopes]).mean(0) / size.sqrt()
     gap = (one_step - x).square().sum((1, 2, 3)).sqrt() / size.sqrt()
     return {"bend": bend.mean().item(), "arc": arc.mean().item(), "gap": gap.mean().item()}
+
+
+def predict(network: PainterNetwork, x: Tensor, condition: Condition, t: float, step: float) -> Tensor:
+    times = torch.full((len(x),), t)
+    with torch.autocast("cpu", torch.bfloat16):
+        return flow.denoise(network, x, condition, times, torch.full_like(times, step)).float()
 
 
 def diversity(network: PainterNetwork, held: HeldOut, *, seeds: int = 4, count: int = 8) -> float:
@@ -152,7 +160,10 @@ def report_card(paths: dict[str, Path], folder: Path, training: Path, *, count: 
         made = pictures_of(painter, held, 1, strength)
         error = metrics.sketch_error(made, held.condition.sketch, held.condition.alpha)
         figures["sketch_error"][f"{strength}"] = error
-    figures["straightness"] = {name: straightness(network, held) for name, network in networks.items()}
+    figures["straightness"] = {
+        name: straightness(network, held, STUDENT_STEPS if name == "painter" else CHORD_STEPS)
+        for name, network in networks.items()
+    }
     figures["diversity"] = diversity(painter, held)
     figures["nearest"] = {
         "painter to training": metrics.nearest_patch(sets["painter 1"], training_set),

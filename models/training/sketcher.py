@@ -26,7 +26,8 @@ def sketch(view: np.ndarray, labels: np.ndarray, rng: np.random.Generator, stren
     """(H, W, 4) uint8 RGBA, straight alpha; colour is 0 where alpha is 0.
 
     view: (H, W, 3) uint8. labels: (H, W) uint8 by MATERIALS. Sides are multiples of 4.
-    strength: 0..1; at 0 the colours are those of the view's regions, at 1 those of the palette, with jitter.
+    strength: 0..1; at 0 the colours are those of the view's regions, at 1 they are pulled up to three
+    quarters of the way to the palette's, with jitter.
     """
     height, width = labels.shape
     regions, table = find_regions(view, labels, rng, strength)
@@ -72,7 +73,7 @@ def find_regions(
     regions = (merged * BANDS + shade.astype(np.uint8)).astype(np.uint8)
 
     means = np.stack([mean_of(regions, soft[..., c], len(MATERIALS) * BANDS) for c in range(3)], -1)
-    pull = strength * rng.uniform(0.7, 1.0)
+    pull = strength * rng.uniform(0.3, 0.75)
     colors = means + (np.repeat(PALETTE, BANDS, 0) - means) * pull
     colors += rng.normal(
         0, 1 + 13 * strength * rng.random(), colors.shape
