@@ -14,6 +14,7 @@ import typer
 
 from models.api import DTYPES, ModelError
 from renderer.actions import InputError
+from renderer.lab import Straighten
 from renderer.outputs import check_film, writable
 from renderer.settings import Bench, Look, Paint, Render, Replay, side_px
 
@@ -65,6 +66,7 @@ def paint(settings: Paint) -> None:
     from renderer.app import App
     from renderer.report import Watch
     from renderer.session import read
+    from renderer.shelf import Shelf
     from renderer.window import Headless, Window
 
     side = side_px(settings.size)
@@ -89,10 +91,14 @@ def paint(settings: Paint) -> None:
         models=tuple(dict.fromkeys([*registry.ENTRIES, settings.model])),
     )
     try:
+        weights = registry.weights_hash(settings.model)
+        painting.keep_sessions(Shelf(), settings.log_mb * 1e6, weights)
+        if settings.resume is not None:
+            painting.keeper.restore(find_log(settings.resume), look, (side, side), painting.scene.models)
         if settings.session:
-            painting.record_session(settings.session, registry.weights_hash(settings.model))
+            painting.record_session(settings.session, weights)
         if settings.record or settings.keep_seconds:
-            painting.camera = camera(settings, folder)
+            painting.keeper.camera = camera(settings, folder)
         if paper is not None:
             import time
 
@@ -125,8 +131,13 @@ def camera(settings: Paint, folder: Path):
 
 
 def find_log(name: str) -> Path:
-    """A stroke log by its file, or by its name in assets/sessions."""
+    """A stroke log by its file, by its name in assets/sessions, or by the name that `sessions` prints."""
+    from renderer.shelf import Shelf
+
     inside = ASSETS / "sessions" / f"{name}.jsonl"
+    kept = Shelf().find(name)
+    if kept is not None and not Path(name).exists() and not inside.exists():
+        return kept
     if not Path(name).exists() and not inside.exists():
         known = ", ".join(sorted(p.stem for p in (ASSETS / "sessions").glob("*.jsonl")))
         raise InputError(f"there is no session {name!r}; name a file, or one of: {known}")
@@ -268,6 +279,26 @@ def train(
     result = recipe.run(stage, folder, quick=quick, images=images)
     if result is not None:
         report(result, json_)
+
+
+@app.command()
+@options_of(Straighten)
+def straighten(settings: Straighten) -> None:
+    """Watch flows in the plane straighten: a rectified flow, then reflow once and twice."""
+    from renderer import plane
+
+    plane.check_output(settings.output)
+    writable(settings.output)
+    import torch
+
+    from models.lab import straighten as flows
+
+    torch.set_num_threads(1)  # arrays so small lose time on a second core
+    snapshots = flows.straighten(settings.source, settings.target, steps=settings.steps, seed=settings.seed)
+    words = f"{settings.source} to {settings.target}"
+    last = plane.watch(snapshots, words, headless=settings.headless, output=settings.output)
+    stages = {shown.name: shown.numbers() | {"seconds": round(shown.seconds, 1)} for shown in last}
+    report(stages, settings.json)
 
 
 def report(fields: dict, as_json: bool) -> None:

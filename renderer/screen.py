@@ -1,0 +1,65 @@
+"""A plain window for what is no painting: opened, drawn to as one picture, asked for keys. Headless too."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+import numpy as np
+import pygame
+
+from renderer.actions import InputError
+from renderer.theme import BACK
+from renderer.window import ICON, NO_DISPLAY
+
+
+class Screen:
+    """`surface` is drawn to, `flip` shows it. On a headless one nothing ever happens."""
+
+    def __init__(self, title: str, size: tuple[int, int] = (1280, 720), *, headless=False, resizable=False):
+        """Raises InputError where no window can be opened."""
+        if headless:
+            os.environ["SDL_VIDEODRIVER"] = "dummy"
+        elif sys.platform == "linux":
+            os.environ.setdefault("SDL_FRAMEBUFFER_ACCELERATION", "0")  # as in `window`
+        self.headless = headless
+        try:
+            pygame.display.init()
+            pygame.font.init()
+            driver = pygame.display.get_driver()
+            if driver in NO_DISPLAY and "SDL_VIDEODRIVER" not in os.environ:
+                raise pygame.error("there is no display")
+            pygame.display.set_icon(pygame.image.load(ICON))
+            self.surface = pygame.display.set_mode(size, pygame.RESIZABLE if resizable else 0)
+        except pygame.error as error:
+            raise InputError(
+                f"no window can be opened: {error}; use --headless where no display is"
+            ) from error
+        pygame.display.set_caption(title)
+        self.surface.fill(BACK)
+
+    def poll(self) -> list[pygame.event.Event]:
+        events = pygame.event.get()
+        self.surface = pygame.display.get_surface()  # another one after a change of size
+        return events
+
+    def flip(self) -> float:
+        """Show what was drawn; returns the monotonic time at which that was done."""
+        pygame.display.flip()
+        return time.monotonic()
+
+    def pixels(self) -> np.ndarray:
+        """(H, W, 3) uint8, a copy."""
+        return np.ascontiguousarray(pygame.surfarray.array3d(self.surface).swapaxes(0, 1))
+
+    def close(self) -> None:
+        """Idempotent."""
+        pygame.quit()
+
+
+def leaves(event: pygame.event.Event) -> bool:
+    """The person closes the window, or presses Escape or Q."""
+    if event.type == pygame.KEYDOWN:
+        return event.key in (pygame.K_ESCAPE, pygame.K_q)
+    return event.type == pygame.QUIT
