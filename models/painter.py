@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from kernels.noise import normal
-from models import cells, prompt
+from models import cells, pages, prompt
 from models.api import Cancelled, Frame, ModelCard, ModelError, Request, check_size, never
 from models.checkpoint import content_hash
 from models.checkpoint import load as load_checkpoint
@@ -41,6 +41,8 @@ def load(
         ) from error
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cpu":
+        pages.keep()
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ModelError(
             "device cuda was asked for but torch finds none here; leave --device out, or use cpu"

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from kernels.noise import normal
-from models import cells, checkpoint, flow, painter, prompt
+from models import cells, checkpoint, flow, pages, painter, prompt
 from models.api import DEFAULT_MOOD, MOOD_AXES, ModelError, Request
 from models.flow import Condition
 from models.inference import Body
@@ -204,6 +204,22 @@ def test_crop_with_halo_equals_crop_of_whole(shipped):
 def test_any_multiple_of_32(shipped, size):
     blank = np.zeros((*size, 4), np.uint8)
     assert shipped.render(Request(blank)).picture.shape == (*size, 3)
+
+
+def test_time_and_memory_follow_the_area():
+    """A large canvas takes no new pages from the system once the first frame is through."""
+    resource = pytest.importorskip("resource")
+    if not pages.keep():
+        pytest.skip("this C library's malloc cannot be asked")
+    model = painter.load(ASSETS / "painter.safetensors", device="cpu")
+    request = Request(np.full((1024, 1024, 4), 200, np.uint8))
+    faults = []
+    for _ in range(6):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        model.render(request)
+        faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    tensor_pages = 1024 * 1024 * 3 * 4 // 4096  # of one float32 plane set; a frame makes ten of them
+    assert min(faults[2:]) < tensor_pages / 4, faults
 
 
 @pytest.mark.parametrize("fields", [{"steps": 5}, {"steps": 0}, {"strength": 1.5}, {"strength": -0.1}])
