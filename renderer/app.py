@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -21,14 +20,13 @@ from renderer.demo import Script
 from renderer.engine import Engine
 from renderer.hud import Meter
 from renderer.ink import WetInk
+from renderer.keeper import OFFER, Keeper
 from renderer.messages import Messages
 from renderer.scene import Scene
-from renderer.session import Header, Session, SessionWriter
+from renderer.session import Header, Session
 from renderer.settings import Look
+from renderer.shelf import Shelf
 from renderer.window import Window
-
-if TYPE_CHECKING:  # PyAV is loaded when the window is there
-    from renderer.camera import Camera
 
 
 class App:
@@ -52,8 +50,7 @@ class App:
         ink = WetInk(*size)
         self.scene = Scene(self.canvas, ink, look, self.meter, models=models)
         self.save_folder = save_folder or Path.cwd()
-        self.writer: SessionWriter | None = None
-        self.camera: Camera | None = None
+        self.keeper = Keeper(*size)
         self.script: Script | None = None
         self.picture: Frame | None = None
         self.messages = Messages()
@@ -96,7 +93,7 @@ class App:
         shown_s = self.window.flip()
         shown = self.picture.request.sequence if self.picture else -1
         self.meter.flip(shown_s, shown)
-        self.film(shown_s)
+        self.keeper.shown(self.window, self.scene, shown_s)
         self.meter.tick_ms.append((time.monotonic() - began_s) * 1e3)
         if not self.started:  # torch is imported by the worker, after the first painted frame
             self.started = True
@@ -105,14 +102,16 @@ class App:
     def events(self, now_s: float) -> list[Event]:
         """What the hand did; a demo plays until the hand does something."""
         mine = self.window.poll(now_s, self.scene)
+        while self.keeper.arrived:
+            mine.append(Event(self.keeper.arrived.popleft(), now_s))
         if self.script is None:
             return mine
-        if mine:
+        if any(event.action not in commands.UNSEEN for event in mine):
             self.script = None
             self.scene.demo = False
             self.messages.say("the brush is yours")
             return mine
-        return self.script.due(now_s)
+        return mine + self.script.due(now_s)
 
     def apply(self, event: Event) -> None:
         """Carry out one action and log it, in the form in which the log can hold it."""
@@ -121,10 +120,11 @@ class App:
             commands.obey(self, action, event.time_s)
         elif isinstance(action, Change):
             self.change(action, event.time_s)
-            self.log(Event(action, event.time_s))
+            self.keeper.event(Event(action, event.time_s), self.canvas)
         elif isinstance(action, EDITS):
             self.edit(action, event.time_s)
-            self.log(Event(action, event.time_s))
+            self.scene.offer = ""
+            self.keeper.event(Event(action, event.time_s), self.canvas)
 
     def edit(self, action, time_s: float) -> None:
         box = self.canvas.apply(action)
@@ -231,15 +231,10 @@ class App:
         scene, engine = self.scene, self.engine
         waiting = {"waiting": "the model waits", "loading": f"loading {self.look.model} ..."}
         scene.status = engine.error or waiting.get(engine.state, "")
+        while self.keeper.news:
+            self.messages.say(self.keeper.news.popleft())
         scene.messages = self.messages.at(now_s)
         self.window.draw(scene, now_s)
-
-    def film(self, shown_s: float) -> None:
-        """Hand the camera what was shown."""
-        if self.camera is not None:
-            self.camera.see(self.window, self.scene, shown_s)
-            while self.camera.recorder.news:
-                self.messages.say(self.camera.recorder.news.popleft())
 
     def welcome(self) -> None:
         """A model is there that was not before: it begins with the paper as it is, blank paper too."""
@@ -261,17 +256,18 @@ class App:
         rests = rests and pacing.next_refinement(asked.steps, self.look.steps, now_s, 0.0) is None
         self._quiet_calls = calls if rests else None
 
-    def log(self, event: Event) -> None:
-        if self.writer is not None:
-            self.writer.write(event)
-            if self.writer.error:
-                self.messages.say(self.writer.error)
-                self.writer = None
+    def header(self, weights: str = "") -> Header:
+        """The head of a stroke log that begins now. weights: hash of the model's weights."""
+        return Header(self.canvas.width, self.canvas.height, self.look.model, weights, self.look.as_dict())
 
     def record_session(self, path: Path, weights: str = "") -> None:
-        """Write the stroke log from here on. weights: hash of the model's weights."""
-        header = Header(self.canvas.width, self.canvas.height, self.look.model, weights, self.look.as_dict())
-        self.writer = SessionWriter(path, header)
+        """Write a stroke log to this file from here on."""
+        self.keeper.log_to(path, self.header(weights))
+
+    def keep_sessions(self, shelf: Shelf, most_bytes: float, weights: str = "") -> None:
+        """Write a stroke log to the shelf, and offer what a crash left there."""
+        self.keeper.keep_logs(shelf, self.header(weights), most_bytes)
+        self.scene.offer = OFFER if self.keeper.lost else ""
 
     def play(self, session: Session) -> None:
         """Paint by itself from a log, over and over, until the hand takes the brush."""
@@ -285,11 +281,8 @@ class App:
             self.messages.say(session.fault)
 
     def close(self) -> bool:
-        """Worker, recording, log and window, in this order; idempotent. Returns whether the worker ended."""
+        """Worker, film, logs and window, in this order; idempotent. Returns whether the worker ended."""
         ended = self.engine.close()
-        if self.camera is not None:
-            self.camera.recorder.close()
-        if self.writer is not None:
-            self.writer.close()
+        self.keeper.close()
         self.window.close()
         return ended

@@ -58,6 +58,11 @@ class Canvas:
     def blank(self) -> bool:
         return not self.pixels[..., 3].any()
 
+    @property
+    def drawing(self) -> bool:
+        """A stroke is under way."""
+        return self._stroke is not None
+
     def snapshot(self) -> np.ndarray:
         """A read-only copy that later edits do not reach."""
         copy = self.pixels.copy()

@@ -15,6 +15,8 @@ from renderer.settings import Look
 if TYPE_CHECKING:
     from renderer.app import App
 
+UNSEEN = tuple(Command(name) for name in ("record", "keep", "save", "hud"))  # a demo goes on beside these
+
 
 def obey(app: App, command: Command, time_s: float) -> None:
     """Carry out one command. Raises InputError where it cannot be."""
@@ -52,9 +54,19 @@ def obey(app: App, command: Command, time_s: float) -> None:
         case "save":
             save(app)
         case "record" | "keep":
-            if app.camera is None:
+            if app.keeper.camera is None:
                 raise InputError("nothing can be recorded here")
-            getattr(app.camera, command.name)()
+            getattr(app.keeper.camera, command.name)()
+        case "restore":
+            restore(app)
+
+
+def restore(app: App) -> None:
+    """Bring back the paper of the painting that a crash ended; undo takes it away again."""
+    if app.keeper.lost is None:
+        raise InputError("no painting was left by a crash")
+    app.keeper.restore(app.keeper.lost, app.look, (app.canvas.width, app.canvas.height), app.scene.models)
+    app.keeper.lost, app.scene.offer = None, ""
 
 
 def save(app: App) -> None:

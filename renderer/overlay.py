@@ -61,6 +61,8 @@ def notes(scene: Scene, layout: Layout, theme: Theme) -> list[Mark]:
         lines += scene.notes[:1]
     if scene.demo:
         lines.append("demo: touch anything to paint yourself")
+    if scene.offer:
+        lines.append(scene.offer)
     if scene.recording.startswith("recording") and not scene.show_hud:
         lines.append(scene.recording)
     y, made = pane.y0 + theme.px(12), []

@@ -36,4 +36,5 @@ class Scene:
     notes: tuple[str, ...] = ()
     models: tuple[str, ...] = ("painter",)
     demo: bool = False
+    offer: str = ""  # stands until something is painted
     recording: str = ""  # what is filmed and kept

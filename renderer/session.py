@@ -6,9 +6,10 @@ Line 1 is the header, an object. Every other line is what `codec` makes of an ac
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
-import time
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,14 +39,19 @@ class SessionWriter:
     def __init__(self, path: Path, header: Header):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(path, "w", encoding="utf-8", newline="\n")  # noqa: SIM115 closed by close()
+            self._file = open(path, "wb", buffering=0)  # noqa: SIM115 closed by close()
         except OSError as error:
             raise InputError(f"the session cannot be written to {path}: {error.strerror}") from error
         self.path, self.error = path, ""
         self._codec = Codec()
         self._last_ms: int | None = None
-        self._synced_s = time.monotonic()
+        self._owed, self._ended = threading.Event(), threading.Event()
+        self._syncer = threading.Thread(target=self._sync, name="session", daemon=True)
+        self._syncer.start()
         self._put({"flowbrush": FORMAT, **header.__dict__})
+
+    def fileno(self) -> int:
+        return self._file.fileno()
 
     def write(self, event: Event) -> None:
         """Log one event, but no command. A full disk sets `error` and ends the log, not the painting."""
@@ -58,17 +64,28 @@ class SessionWriter:
 
     def _put(self, line: dict | list | str) -> None:
         try:
-            self._file.write(json.dumps(line, separators=(",", ":")) + "\n")
-            self._file.flush()
-            if time.monotonic() - self._synced_s > SYNC_EVERY_S:
-                os.fsync(self._file.fileno())
-                self._synced_s = time.monotonic()
+            data = json.dumps(line, separators=(",", ":")).encode() + b"\n"
+            if self._file.write(data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self._owed.set()
         except OSError as error:
             self.error = f"the session log stopped: {error.strerror}"
             self.close()
 
+    def _sync(self) -> None:
+        """Send to the disk what was written, once a second, where it keeps nobody waiting."""
+        while not self._ended.wait(SYNC_EVERY_S):
+            if self._owed.is_set():
+                self._owed.clear()
+                with contextlib.suppress(OSError, ValueError):  # a device that knows no such thing; closed
+                    os.fsync(self._file.fileno())
+
     def close(self) -> None:
         """Idempotent."""
+        self._ended.set()
+        self._syncer.join(SYNC_EVERY_S)
+        with contextlib.suppress(OSError, ValueError):
+            os.fsync(self._file.fileno())
         with contextlib.suppress(OSError):
             self._file.close()
 

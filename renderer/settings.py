@@ -6,7 +6,7 @@ from dataclasses import MISSING, dataclass, field, replace
 from pathlib import Path
 
 from models.api import DEFAULT_MOOD, MAX_PROMPT_CHARS, MOOD_AXES, ModelError, Request
-from renderer.actions import InputError
+from renderer.actions import Change, InputError
 
 MAX_SEED = 2**63 - 1
 
@@ -43,6 +43,12 @@ class Paint:
     )
     keep_seconds: float = option(
         30.0, "How far back `keep that` (F3) reaches; 0: nothing is kept.", min=0, max=300
+    )
+    log_mb: float = option(
+        200.0, "Megabytes of stroke logs that are kept in the data folder; the oldest go first.", min=1
+    )
+    resume: str | None = option(
+        None, "Start with the paper of a stroke log: a file, or a name of `sessions`."
     )
     headless: bool = option(False, "Run the same loop without a display.")
     seconds: float = option(0.0, "End after so many seconds; 0: never.", min=0)
@@ -156,6 +162,13 @@ class Look:
             other.prompt,
             other.mood,
         )
+
+    def changes_to(self, other: Look, models: tuple[str, ...]) -> list[Change]:
+        """The changes that make this look the other one; of its model only where it is one of `models`."""
+        names = ["strength", "steps", "seed", "prompt"] + ["model"] * (other.model in models)
+        made = [Change(n, getattr(other, n)) for n in names if getattr(self, n) != getattr(other, n)]
+        moods = zip(MOOD_AXES, self.mood, other.mood, strict=True)
+        return made + [Change(f"mood.{axis.name}", to) for axis, level, to in moods if level != to]
 
     def request(self, paper, **fields) -> Request:
         """A request for this look. fields: sequence, epoch, dirty, steps."""

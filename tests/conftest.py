@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+os.environ["FLOWBRUSH_DATA"] = tempfile.mkdtemp(prefix="flowbrush-tests-")  # nobody's own logs
 
 from easel import ROOT, Desk
 

@@ -235,14 +235,14 @@ def test_keeping_does_not_disturb_a_film_that_is_being_recorded(tmp_path):
 @pytest.mark.parametrize("layout", ["side", "picture", "paper", "window"])
 def test_the_loop_films_what_the_window_shows(desk, tmp_path, layout):
     one = desk(SlowModel(), side=256).ready()
-    one.app.camera = Camera(Recorder(), layout, tmp_path)
-    one.app.camera.recorder.start(tmp_path / "a.mkv")
+    one.app.keeper.camera = Camera(Recorder(), layout, tmp_path)
+    one.app.keeper.camera.recorder.start(tmp_path / "a.mkv")
     one.do(Fill((200, 30, 30), 5, 5))
     one.rest()
     one.until(lambda: one.app.scene.ink.box.empty)
     one.tick(5)
     window = one.window
-    one.app.camera.recorder.close()
+    one.app.keeper.camera.recorder.close()
     _, pictures = decoded(tmp_path / "a.mkv")
     view = window.view
     parts = {"side": (view.paper, view.picture), "picture": (view.picture,), "paper": (view.paper,)}
@@ -260,7 +260,7 @@ def test_keys_begin_and_end_a_film_keep_the_last_seconds_and_say_so(desk, tmp_pa
     one.do(Command("record"))
     one.app.step()
     assert any("nothing can be recorded" in line for line in one.app.scene.messages)
-    one.app.camera = Camera(Recorder(), "side", tmp_path)
+    one.app.keeper.camera = Camera(Recorder(), "side", tmp_path)
     one.ready()
     one.do(Command("record"))
     one.stroke((20, 20), (200, 100))
@@ -279,9 +279,9 @@ def test_keys_begin_and_end_a_film_keep_the_last_seconds_and_say_so(desk, tmp_pa
 def test_nothing_is_copied_where_nothing_changes(desk, tmp_path):
     one = desk(SlowModel(), side=256).ready()
     one.until(lambda: one.app.scene.ink.box.empty)
-    one.app.camera = Camera(Recorder(), "side", tmp_path)
+    one.app.keeper.camera = Camera(Recorder(), "side", tmp_path)
     one.tick(3)
     offered = []
-    one.app.camera.recorder.offer = lambda *item: offered.append(item)
+    one.app.keeper.camera.recorder.offer = lambda *item: offered.append(item)
     one.tick(20)
     assert not offered

@@ -1,0 +1,92 @@
+"""What remains of a painting: stroke logs, the film, and the moments that one can go back to."""
+
+from __future__ import annotations
+
+from collections import deque
+from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING
+
+import cv2
+
+from renderer.actions import Change, Event, InputError, Paste
+from renderer.history import History
+from renderer.scene import Scene
+from renderer.session import Header, SessionWriter, read
+from renderer.settings import Look
+from renderer.shelf import KeptLog, Shelf
+from renderer.walk import Walk
+from renderer.window import Window
+
+if TYPE_CHECKING:  # PyAV is loaded when the window is there
+    from renderer.camera import Camera
+
+OFFER = "the last painting was not closed: Ctrl+R brings its paper back"
+
+
+class Keeper:
+    """Told of everything that is done and shown. news: lines to be told. arrived: actions from a read log."""
+
+    def __init__(self, width: int, height: int):
+        self.news: deque[str] = deque()
+        self.arrived: deque[Change | Paste] = deque()
+        self.history = History(width, height)
+        self.camera: Camera | None = None
+        self.shelf: Shelf | None = None
+        self.lost: Path | None = None  # the log that a crash left
+        self._logs: list[SessionWriter | KeptLog] = []
+
+    def log_to(self, path: Path, header: Header) -> None:
+        """Write a stroke log to a file that somebody named. Raises InputError."""
+        self._logs.append(SessionWriter(path, header))
+
+    def keep_logs(self, shelf: Shelf, header: Header, most_bytes: float) -> None:
+        """Write a stroke log to the shelf, which is tidied first; find out whether a crash left one."""
+        self.shelf = shelf
+        shelf.tidy(most_bytes)
+        self.lost = next(reversed(shelf.left()), None)
+        self._logs.append(shelf.begin(header))
+
+    def event(self, event: Event, canvas) -> None:
+        """An action was carried out on the canvas."""
+        self.history.event(event, canvas)
+        for log in list(self._logs):
+            log.write(event)
+            if log.error:
+                self.news.append(log.error)
+                self._logs.remove(log)
+
+    def shown(self, window: Window, scene: Scene, shown_s: float) -> None:
+        """The window was updated."""
+        if self.camera is not None:
+            self.camera.see(window, scene, shown_s)
+            while self.camera.recorder.news:
+                self.news.append(self.camera.recorder.news.popleft())
+
+    def restore(self, path: Path, look: Look, size: tuple[int, int], models: tuple[str, ...]) -> None:
+        """Read a log behind the loop; its paper and its settings arrive as actions. size: of the canvas."""
+        Thread(target=self._restore, args=(path, look, size, models), name="restore", daemon=True).start()
+
+    def _restore(self, path: Path, look: Look, size: tuple[int, int], models: tuple[str, ...]) -> None:
+        try:
+            session = read(path)
+            walk = Walk(session, size)
+        except InputError as error:
+            self.news.append(str(error))
+            return
+        walk.to(float("inf"))
+        if session.fault:
+            self.news.append(session.fault)
+        self.arrived += look.changes_to(walk.look, models)
+        order = cv2.cvtColor(walk.canvas.pixels, cv2.COLOR_RGBA2BGRA)
+        self.arrived.append(Paste(cv2.imencode(".png", order)[1].tobytes()))
+
+    def close(self) -> None:
+        """End film and logs in order. Idempotent."""
+        if self.camera is not None:
+            self.camera.recorder.close()
+        for log in self._logs:
+            log.close()
+        if self.shelf is not None:
+            self.shelf.close()
+        self.history.close()
