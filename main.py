@@ -14,6 +14,7 @@ import typer
 
 from models.api import DTYPES, ModelError
 from renderer.actions import InputError
+from renderer.lab import Straighten
 from renderer.outputs import check_film, writable
 from renderer.settings import Bench, Look, Paint, Render, Replay, side_px
 
@@ -278,6 +279,26 @@ def train(
     result = recipe.run(stage, folder, quick=quick, images=images)
     if result is not None:
         report(result, json_)
+
+
+@app.command()
+@options_of(Straighten)
+def straighten(settings: Straighten) -> None:
+    """Watch flows in the plane straighten: a rectified flow, then reflow once and twice."""
+    from renderer import plane
+
+    plane.check_output(settings.output)
+    writable(settings.output)
+    import torch
+
+    from models.lab import straighten as flows
+
+    torch.set_num_threads(1)  # arrays so small lose time on a second core
+    snapshots = flows.straighten(settings.source, settings.target, steps=settings.steps, seed=settings.seed)
+    words = f"{settings.source} to {settings.target}"
+    last = plane.watch(snapshots, words, headless=settings.headless, output=settings.output)
+    stages = {shown.name: shown.numbers() | {"seconds": round(shown.seconds, 1)} for shown in last}
+    report(stages, settings.json)
 
 
 def report(fields: dict, as_json: bool) -> None:
