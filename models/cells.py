@@ -18,11 +18,11 @@ PLACES = CELL_PX**2
 COLORS = 3 * PLACES
 
 
-def split(paper: np.ndarray) -> Tensor:
+def split(paper: np.ndarray) -> np.ndarray:
     """(H, W, 4) -> (4, H, W) uint8, a copy: whole planes are what later passes run over fastest."""
     planes = np.empty((4, *paper.shape[:2]), np.uint8)
     cv2.split(paper, list(planes))
-    return torch.from_numpy(planes)
+    return planes
 
 
 def means(planes: Tensor) -> Tensor:

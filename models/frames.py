@@ -111,19 +111,12 @@ def painter_plain(size_px: int = 512) -> list[Launched]:
 def painter_fused(size_px: int = 512) -> list[Launched]:
     """The same by the serving body in half precision: conditions folded, everything in cells."""
     network = empty_painter()
-    paper, noise, _, _ = painter_inputs(network, size_px)
+    paper, noise, one, _ = painter_inputs(network, size_px)
     planes, noise = paper.permute(2, 0, 1).contiguous(), cells.of_pixels(noise)
     with torch.device("meta"):
         body = Body(network, torch.float16)
-        biases = [torch.empty(width, dtype=torch.float16) for _, width in network.biased()]
-
-    def frame() -> Tensor:
-        paint, spread = body.read(planes)
-        start = body.start(noise, spread, 0.6)
-        out = body(body.pack(start, 1.0), paint, biases)
-        return body.picture(body.unpack(out, start, 1.0), spread)
-
-    return record(frame)
+        biases = torch.empty((1, sum(body.widths)), dtype=torch.float16)
+    return record(lambda: body.frame(planes, noise, one, biases))
 
 
 def empty_painter() -> PainterNetwork:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -12,9 +13,15 @@ from torch import Tensor
 from kernels.conv import conv3x3
 from models import cells, flow
 from models.network import PainterNetwork, enlarge
+from models.sampler import euler, uniform_times
 
+Lap = Callable[[str], None]
 PROBES = 5
 INPUTS = 7  # residual 3, sketch 3, alpha 1
+
+
+def no_lap(stage: str) -> None:
+    """Nobody measures."""
 
 
 class Body:
@@ -22,7 +29,7 @@ class Body:
 
     def __init__(self, network: PainterNetwork, dtype: torch.dtype):
         self.dtype = dtype
-        self.config = network.config
+        self.widths = [width for _, width in network.biased()]
         fine = network.config.widths[0]
         device = network.stem.weight.device
         fused = device.type == "cpu" and torch.backends.mkldnn.is_available()
@@ -47,7 +54,7 @@ class Body:
         for name in ("fine_in", "middle_in", "coarse", "middle_out", "fine_out"):
             setattr(self, name, [conv(m.weight, None, dtype, padding=1) for m in getattr(network, name)])
 
-    def __call__(self, x: Tensor, paint: Tensor, biases: list[Tensor]) -> Tensor:
+    def __call__(self, x: Tensor, paint: Tensor, biases: Sequence[Tensor]) -> Tensor:
         """x: (1, 48, h, w), noisy residual; paint: what `read` made -> head and gate (1, 96, h, w)."""
         bias = iter(biases)
         fine = run(self.fine_in, self.stem(x, next(bias), skip=paint, relu=True), bias)
@@ -62,14 +69,44 @@ class Body:
         fine = run(self.fine_out, fine, bias)
         return self.head_and_gate(fine)
 
-    def read(self, planes: Tensor) -> tuple[Tensor, Tensor]:
-        """(4, H, W) uint8 paper -> its share of the stem, and the paper spread (1, 96, h, w) float32."""
-        mean = cells.bordered(cells.means(planes))
-        return self.paint_stem(mean.to(self.dtype)), self.spread(mean)
+    def frame(
+        self, planes: Tensor, noise: Tensor, share: Tensor, biases: Tensor, lap: Lap = no_lap
+    ) -> Tensor:
+        """A whole frame, as work on tensors alone, so that a CUDA graph can hold it.
 
-    def start(self, noise: Tensor, spread: Tensor, strength: float) -> Tensor:
+        planes: (4, H, W) uint8 paper. noise: (1, 48, h, w) float32 cells. share: (1,) float32, 1 - strength.
+        biases: (steps, all channels), one row a step. Returns 3 * H * W + 1 bytes: the picture's planes, and
+        1 where all of it is finite. lap: told the name of each stage that ends; may raise between steps.
+        """
+        steps = len(biases)
+        paint, spread = self.read(planes, share)
+        start = self.start(noise, spread)
+
+        def model(residual: Tensor, t: float, step: float) -> Tensor:
+            x = self.pack(residual, t)
+            lap("start")
+            out = self(x, paint, biases[round((1 - t) * steps)].split(self.widths))
+            lap("denoise")
+            made = self.unpack(out, residual, t)
+            lap("decode")
+            return made
+
+        residual = euler(model, start, uniform_times(steps))
+        finite = residual.sum().isfinite().view(1).to(torch.uint8)
+        picture = torch.cat((self.picture(residual, spread).flatten(), finite))
+        lap("decode")
+        return picture
+
+    def read(self, planes: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
+        """Paper -> its part of the stem, and `cells.spreading` of it (1, 96, h, w), alpha times `share`."""
+        mean = cells.bordered(cells.means(planes))
+        paint = self.paint_stem(mean.to(self.dtype))
+        mean[:, 3:].mul_(share)
+        return paint, self.spread(mean)
+
+    def start(self, noise: Tensor, spread: Tensor) -> Tensor:
         """The residual at t=1: noise cells, less of them where paint covers. flow.start minus its sketch."""
-        return torch.addcmul(noise, noise, spread[:, cells.COLORS :], value=strength - 1)
+        return torch.addcmul(noise, noise, spread[:, cells.COLORS :], value=-1)
 
     def pack(self, residual: Tensor, t: float) -> Tensor:
         """The network's input: the residual of unit variance, (1, 48, h, w) of self.dtype."""

@@ -39,10 +39,35 @@ def describe() -> dict:
         "memory_free_mb": free_memory_mb(),
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "versions": {package: version(package) for package in PACKAGES},
+        "triton": triton(),
+        "cuda_graph": "on" if torch.cuda.is_available() else "off: no CUDA device",
+        "fp16_accumulation": fp16_accumulation(),
         "path": card.path if card else None,
         "dtype": card.dtype if card else None,
         "why_not_faster": card.why_not_faster if card else problem,
     }
+
+
+def triton() -> str:
+    """Which Triton runs the kernels and how, or why none does."""
+    import torch
+
+    import kernels
+
+    found = kernels.describe()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if reason := kernels.why_not_triton(device):
+        return f"off: {reason}"
+    return f"{found['triton']}, {'interpreted' if found['interpreted'] else 'native'}"
+
+
+def fp16_accumulation() -> str:
+    """Whether products of half precision are summed in it, twice as fast on some GPUs."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return "off: no CUDA device"
+    return "on" if getattr(torch.backends.cuda.matmul, "allow_fp16_accumulation", False) else "off"
 
 
 def version(package: str) -> str | None:

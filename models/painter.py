@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -16,9 +16,10 @@ from models import cells, pages, prompt
 from models.api import Cancelled, Frame, ModelCard, ModelError, Request, check_size, never
 from models.checkpoint import content_hash
 from models.checkpoint import load as load_checkpoint
+from models.graphed import GraphedFrames
 from models.inference import Body, bf16_gain
 from models.network import NetworkConfig, PainterNetwork
-from models.sampler import euler, uniform_times
+from models.sampler import uniform_times
 from models.threads import ThreadCount
 
 BF16_GAIN = 1.3  # bf16 must be this much faster than fp32 to be chosen: a noisy measurement shall not flip it
@@ -79,8 +80,9 @@ class Painter:
             understands_prompt=True,
         )
         self.threads = ThreadCount(self.card.threads)
+        self.graphed = GraphedFrames(self.body.frame, self.device) if self.device.type == "cuda" else None
         self._noise: tuple[tuple, Tensor] | None = None
-        self._biases: dict[tuple, list[Tensor]] = {}
+        self._biases: dict[tuple, Tensor] = {}
 
     @torch.inference_mode()
     def render(self, request: Request, *, cancelled: Callable[[], bool] = never) -> Frame:
@@ -98,35 +100,34 @@ class Painter:
         if self.device.type == "cpu":
             torch.set_num_threads(self.threads.next())
         clock = Stopwatch()
-        planes = cells.split(request.paper).to(self.device, non_blocking=True)
+        planes = cells.split(request.paper)
         noise = self.noise(request.seed, height, width, request.origin)
+        share = torch.tensor([1 - request.strength], device=self.device)
+        times = uniform_times(request.steps)[:-1]
+        rows = [self.biases(t, 1 / request.steps, request.strength, mood) for t in times]
+        biases = torch.stack(rows)
         clock.lap("upload")
-        paint, spread = self.body.read(planes)
-        start = self.body.start(noise, spread, request.strength)
-
-        def model(residual: Tensor, t: float, step: float) -> Tensor:
-            if t < 1 and cancelled():
-                raise Cancelled
-            biases = self.biases(t, step, request.strength, mood)
-            x = self.body.pack(residual, t)
-            clock.lap("start")
-            out = self.body(x, paint, biases)
+        if self.graphed is not None:
+            pixels = self.graphed.render(planes, noise, share, biases)
             clock.lap("denoise")
-            made = self.body.unpack(out, residual, t)
-            clock.lap("decode")
-            return made
+        else:
 
-        residual = euler(model, start, uniform_times(request.steps))
-        total = residual.sum()
-        pixels = self.body.picture(residual, spread)
-        clock.lap("decode")
-        picture = cv2.merge(list(pixels.cpu().numpy()))
-        if not math.isfinite(float(total)):
+            def lap(stage: str) -> None:
+                clock.lap(stage)
+                if stage == "start" and "denoise" in clock.stage_ms and cancelled():
+                    raise Cancelled
+
+            frame = self.body.frame(torch.from_numpy(planes).to(self.device), noise, share, biases, lap)
+            pixels = frame.cpu().numpy()
+        if not pixels[-1]:
             raise ModelError("the model gave what is not a number; the last picture stays")
+        picture = cv2.merge(list(pixels[:-1].reshape(3, height, width)))
         clock.lap("download")
-        if self.device.type == "cpu":
+        if self.graphed is None:
             worked_ms = sum(clock.stage_ms[stage] for stage in ("start", "denoise", "decode"))
             self.threads.learn(torch.get_num_threads(), worked_ms / (request.steps * height * width))
+        elif self.card.why_not_faster != self.graphed.why_eager:
+            self.card = replace(self.card, why_not_faster=self.graphed.why_eager)
         notes = (f"ignored: {', '.join(ignored[:6])}",) if ignored else ()
         return Frame(request, picture, clock.stage_ms, notes)
 
@@ -139,16 +140,15 @@ class Painter:
             self._noise = key, cells.of_pixels(values[None])
         return self._noise[1]
 
-    def biases(self, t: float, step: float, strength: float, mood: tuple[float, ...]) -> list[Tensor]:
-        """The condition as one bias for each convolution; kept for the conditions met lately."""
+    def biases(self, t: float, step: float, strength: float, mood: tuple[float, ...]) -> Tensor:
+        """The condition as a bias for every convolution, one after the other; kept for those met lately."""
         key = (t, step, strength, mood)
         if key not in self._biases:
             if len(self._biases) >= 64:
                 self._biases.clear()
             values = [torch.tensor([v], device=self.device) for v in (t, step, strength)]
             moods = torch.tensor([mood], device=self.device)
-            biases = self.network.biases(*values, moods)
-            self._biases[key] = [bias[0].to(self.body.dtype) for bias in biases]
+            self._biases[key] = torch.cat(self.network.biases(*values, moods), 1)[0].to(self.body.dtype)
         return self._biases[key]
 
     def gflop(self, height_px: int, width_px: int, steps: int) -> float:

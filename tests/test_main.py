@@ -172,6 +172,8 @@ def test_models_and_doctor_print_one_json_object():
     assert all({"name", "family", "licence", "steps", "download_mb"} <= set(row) for row in rows)
     found = json.loads(flowbrush("doctor", "--json").stdout)
     assert {"versions", "path", "why_not_faster", "threads", "cuda"} <= set(found)
+    for path in ("triton", "cuda_graph", "fp16_accumulation"):  # on, or off with the reason
+        assert found[path].startswith("off: ") == (found["cuda"] is None), found[path]
 
 
 # Pictures that can be made again

@@ -15,6 +15,7 @@ from kernels.noise import normal
 from models import cells, checkpoint, flow, pages, painter, prompt
 from models.api import DEFAULT_MOOD, MOOD_AXES, ModelError, Request
 from models.flow import Condition
+from models.graphed import GraphedFrames
 from models.inference import Body
 from models.network import NetworkConfig, PainterNetwork
 from models.sampler import euler, heun, uniform_times
@@ -22,6 +23,7 @@ from models.threads import ThreadCount
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 SIDE = 256
+CALLS = ((1, 0), (1, 1), (2, 0), (1, 0))  # steps, seed
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +113,7 @@ def test_packed_body_equals_network(t):
     biases = [b[0] for b in network.biases(times, step, condition.strength, condition.mood)]
     residual = cells.of_pixels(x - condition.sketch * (1 - t * float(condition.strength)))
     body = Body(network, torch.float32)
-    paint, _ = body.read(planes)
+    paint, _ = body.read(planes, torch.ones(1))
     made = body.unpack(body(body.pack(residual, t), paint, biases), residual, t)
     made = F.pixel_shuffle(made, flow.CELL_PX) + condition.sketch
     assert (made - expected).abs().max() < 1e-4
@@ -135,6 +137,23 @@ def test_adapter_samples_the_flow(paper, steps):
     expected = euler(network, z, uniform_times(steps))[0].permute(1, 2, 0)
     expected = expected.mul(127.5).add(127.5).clamp(0, 255).numpy()
     assert np.abs(made - expected).max() <= 0.51
+
+
+def test_graphed_frames_are_the_same_bytes(paper):
+    """The way a frame takes on CUDA, with a stand-in for the capture alone."""
+    model = painter.Painter(random_network(), "random", dtype="float32")
+    wanted = [model.render(Request(paper, steps=steps, seed=seed)).picture for steps, seed in CALLS]
+    captured = []
+
+    def capture(function, inputs):
+        captured.append(tuple(inputs["planes"].shape))
+        output = function(**inputs)
+        return lambda: output.copy_(function(**inputs)), output
+
+    model.graphed = GraphedFrames(model.body.frame, model.device, capture=capture, spawn=lambda work: work())
+    made = [model.render(Request(paper, steps=steps, seed=seed)).picture for steps, seed in CALLS]
+    assert all(np.array_equal(a, b) for a, b in zip(made, wanted, strict=True))
+    assert len(captured) == len({steps for steps, _ in CALLS}) and model.graphed.why_eager == ""
 
 
 def test_budget_and_radius_hold():
