@@ -15,8 +15,10 @@ import typer
 from models.api import DTYPES, ModelError
 from renderer.actions import InputError
 from renderer.lab import Straighten
+from renderer.options import options_of, report
 from renderer.outputs import check_film, writable
-from renderer.settings import Bench, Look, Paint, Render, Replay, side_px
+from renderer.settings import Bench, Look, Paint, Render, Replay, Sessions, side_px
+from renderer.shelf import Shelf, find_log
 
 app = typer.Typer(
     add_completion=False,
@@ -98,7 +100,9 @@ def paint(settings: Paint) -> None:
         if settings.session:
             painting.record_session(settings.session, weights)
         if settings.record or settings.keep_seconds:
-            painting.keeper.camera = camera(settings, folder)
+            from renderer.camera import Camera  # PyAV, when the window is there
+
+            painting.keeper.camera = Camera.of(settings, folder)
         if paper is not None:
             import time
 
@@ -187,26 +191,21 @@ def replay(settings: Replay) -> None:
     """Render a stroke log again, every frame of it: larger, smoother, with more steps or another model."""
     import functools
 
-    from rich.console import Console
-    from rich.progress import Progress
-
     from models import registry
-    from renderer.outputs import check_layout
-    from renderer.parts import check_output, produce
-    from renderer.replay import plan
+    from renderer.parts import run
 
-    check_layout(settings.layout)
-    check_output(settings.output)
     if settings.model is not None:
         registry.loader(settings.model, settings.device)
-    settings = dataclasses.replace(settings, log=find_log(str(settings.log)))
-    load = functools.partial(registry.loader, device=settings.device)
-    made, session = plan(settings, tuple(registry.ENTRIES), load)
-    if session.fault:
-        print(f"flowbrush: {session.fault}", file=sys.stderr)
-    with Progress(console=Console(stderr=True)) as progress:
-        task = progress.add_task("frames", total=made.frames)
-        produce(made, lambda count: progress.advance(task, count))
+    run(settings, tuple(registry.ENTRIES), functools.partial(registry.loader, device=settings.device))
+
+
+@app.command()
+@options_of(Sessions)
+def sessions(settings: Sessions) -> None:
+    """The stroke logs that were kept; `sessions show LOG` tells what is in one."""
+    from renderer.sessions import tell
+
+    tell(settings)
 
 
 @app.command()
@@ -221,12 +220,17 @@ def bench(settings: Bench) -> None:
 
     from models.bench import measure
     from renderer.canvas import decode, fit
+    from renderer.rehearsal import Rehearsal
 
     sketch = ASSETS / "sketches" / "lake.png"
     paper = fit(decode(sketch.read_bytes()), side, side)
     cv2.setNumThreads(1)
     wanted = {name: getattr(settings, name) for name in ("steps", "frames", "strength", "seed")}
-    report(measure(load(), paper, **wanted), settings.json)
+    one, told = load(), {}
+    if settings.session is not None:
+        one = Rehearsal(one, find_log(settings.session), side, settings.frames)
+        told = {"session": settings.session, "papers": len(one.moments)}
+    report(measure(one, paper, **wanted) | told, settings.json)
 
 
 @app.command()

@@ -9,6 +9,7 @@ import numpy as np
 
 from renderer.recorder import Recorder
 from renderer.scene import Scene
+from renderer.settings import Paint
 from renderer.window import Window
 
 MOST_HZ = 30.0  # pictures a second where no constant rate is asked for
@@ -22,6 +23,14 @@ class Camera:
         self.recorder, self.layout, self.folder = recorder, layout, folder
         self._next_s = 0.0
         self._owed = True  # something changed that was not shown yet
+
+    @classmethod
+    def of(cls, settings: Paint, folder: Path) -> Camera:
+        """The camera that was asked for, filming already where a file was named."""
+        recorder = Recorder(fps=settings.record_fps, ring_s=settings.keep_seconds)
+        if settings.record is not None:
+            recorder.start(settings.record)
+        return cls(recorder, settings.layout, folder)
 
     def see(self, window: Window, scene: Scene, shown_s: float) -> None:
         """The window was updated at this monotonic time. Copies what is filmed; takes no longer than that."""

@@ -6,9 +6,11 @@ import json
 import multiprocessing
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -19,12 +21,29 @@ from renderer.actions import InputError
 from renderer.animation import ANIMATIONS, write_animation
 from renderer.encoder import FINE, Encoder, even, planar
 from renderer.film import Film
-from renderer.outputs import FILMS, check_plain, writable
+from renderer.outputs import FILMS, check_layout, check_plain, writable
 from renderer.pictures import write_png
-from renderer.replay import Plan, Player
+from renderer.replay import Plan, Player, plan
+from renderer.settings import Replay
+from renderer.shelf import find_log
 
 PART_FRAMES = 60
 _player: Player | None = None  # of a worker process
+
+
+def run(settings: Replay, models: tuple[str, ...], load) -> None:
+    """The command: plan, bar and output. models and load: as in Plan. Raises InputError."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    check_layout(settings.layout)
+    check_output(settings.output)
+    made, session = plan(replace(settings, log=find_log(str(settings.log))), models, load)
+    if session.fault:
+        print(f"flowbrush: {session.fault}", file=sys.stderr)
+    with Progress(console=Console(stderr=True)) as progress:
+        task = progress.add_task("frames", total=made.frames)
+        produce(made, lambda count: progress.advance(task, count))
 
 
 def check_output(path: Path) -> None:

@@ -79,6 +79,9 @@ class Bench:
     size: int = option(512, "Side in pixels.")
     steps: int = option(1, "Steps of the model.", min=1, max=50)
     frames: int = option(200, "Frames to measure.", min=1, max=100_000)
+    session: str | None = option(
+        None, "Render the papers of this stroke log, with its seed and mood, instead of one sketch."
+    )
     strength: float = option(0.6, "How far to leave the strokes.", min=0, max=1)
     seed: int = option(0, "Seed of the noise.", min=0, max=MAX_SEED)
     device: str | None = option(None, "cpu or cuda.")
@@ -108,6 +111,16 @@ class Replay:
     hold: float = option(2.0, "Seconds for which the finished picture stands.", min=0, max=600)
     workers: int = option(1, "Processes that render.", min=1, max=64)
     device: str | None = option(None, "cpu or cuda.")
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """What `sessions` can be told."""
+
+    show: str | None = option(None, "`show`: tell what is in one log.", argument=True)
+    log: str | None = option(None, "The log: a name from the list, or a file.", argument=True)
+    sheet: Path | None = option(None, "Write a PNG with the paper of every log.")
+    json: bool = option(False, "Print one JSON object.")
 
 
 @dataclass(frozen=True)

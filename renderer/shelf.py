@@ -17,6 +17,7 @@ from platformdirs import user_data_dir
 from renderer.actions import Event, InputError
 from renderer.session import Header, SessionWriter
 
+SAMPLES = Path(__file__).resolve().parent.parent / "assets" / "sessions"
 SUFFIX, OPEN = ".jsonl", ".jsonl.open"
 PLACE = "FLOWBRUSH_DATA"  # environment: another data folder
 LOCKED_BYTE = 1 << 40  # far behind the end: where locks bind, the log can be read all the same
@@ -140,7 +141,11 @@ def locked(path: Path) -> bool:
         return False
 
 
-def summaries(shelf: Shelf) -> Iterator[tuple[str, Path]]:
-    """(name, file) of every log, the newest first."""
-    for path in reversed(shelf.logs()):
-        yield name_of(path), path
+def find_log(name: str) -> Path:
+    """A stroke log by its file, by its name among the samples, or by the name that `sessions` prints."""
+    inside, kept = SAMPLES / f"{name}.jsonl", Shelf().find(name)
+    for path in (Path(name), inside, kept):
+        if path is not None and path.is_file():
+            return path
+    known = ", ".join(sorted(path.stem for path in SAMPLES.glob("*.jsonl")))
+    raise InputError(f"there is no stroke log {name!r}; name a file, one that `sessions` lists, or {known}")

@@ -120,7 +120,9 @@ def test_wrong_usage_has_exit_code_2(words):
     assert (done.returncode, done.stdout) == (2, "")
 
 
-@pytest.mark.parametrize("command", ["paint", "render", "bench", "models", "doctor", "train", "replay"])
+@pytest.mark.parametrize(
+    "command", ["paint", "render", "bench", "models", "doctor", "train", "replay", "sessions"]
+)
 def test_every_command_has_help(command):
     done = flowbrush(command, "--help")
     assert done.returncode == 0 and "Usage" in done.stdout

@@ -17,11 +17,13 @@ import pytest
 from easel import RED, ROOT, SlowModel
 
 from models import registry
+from models.api import Request
 from renderer import parts
 from renderer.actions import Begin, Brush, Change, End, Event, Extend, Fill, InputError
 from renderer.canvas import Canvas
 from renderer.demo import scaled
 from renderer.parts import PART_FRAMES, check_output, folder_of, produce
+from renderer.rehearsal import Rehearsal
 from renderer.replay import Player, plan
 from renderer.session import Header, SessionWriter, read
 from renderer.settings import Replay
@@ -389,3 +391,30 @@ def test_the_command_tells_of_a_fault_in_the_log_and_of_bad_input_in_one_line(tm
             and says in done.stderr
             and done.stderr.count("\n") == 1
         )
+
+
+# The papers of a benchmark
+
+
+def test_a_rehearsal_renders_the_moments_of_a_painting(tmp_path, strokes):
+    model = SlowModel()
+    rehearsal = Rehearsal(model, strokes, 256, 10)
+    for _ in range(12):
+        rehearsal.render(Request(np.zeros((256, 256, 4), np.uint8), steps=2))
+    covered = [(request.paper[..., 3] > 0).sum() for request in model.requests]
+    assert covered[:10] == sorted(covered[:10]) and covered[9] > covered[0] and covered[10:] == covered[:2]
+    assert {request.steps for request in model.requests} == {2}
+    assert [request.seed for request in model.requests[:10]] == [0] * 4 + [5] * 6
+    with pytest.raises(InputError, match="nothing was painted"):
+        Rehearsal(model, log(tmp_path / "empty", []), 256, 10)
+
+
+@pytest.mark.slow
+def test_bench_takes_a_log(strokes, painter_file):
+    done = command(
+        "bench", "--session", strokes, "--model", painter_file, "--size", 256, "--frames", 8, "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["session"], found["papers"], found["frames"]) == (str(strokes), 8, 8)
+    assert {"frame_ms", "roofline", "model_fps"} <= set(found)

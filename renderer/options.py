@@ -1,0 +1,51 @@
+"""A command's options from the fields of a frozen dataclass, and what it reports as a table or as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+from typing import Annotated
+
+import typer
+
+
+def options_of(settings: type):
+    """Make a command's options from the fields of a frozen dataclass; the function gets one instance."""
+
+    def wrap(function):
+        def command(**values):
+            return function(settings(**values))
+
+        parameters = []
+        hints = inspect.get_annotations(settings, eval_str=True)
+        for field in dataclasses.fields(settings):
+            limits = {k: v for k, v in field.metadata.items() if k in ("min", "max", "help")}
+            kind = typer.Argument if field.metadata.get("argument") else typer.Option
+            hint = Annotated[hints[field.name], kind(*field.metadata.get("flags", ()), **limits)]
+            default = inspect.Parameter.empty if field.default is dataclasses.MISSING else field.default
+            parameters.append(
+                inspect.Parameter(
+                    field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint
+                )
+            )
+        command.__signature__ = inspect.Signature(parameters)
+        command.__name__, command.__doc__ = function.__name__, function.__doc__
+        return command
+
+    return wrap
+
+
+def report(fields: dict, as_json: bool) -> None:
+    """Print what was measured: one JSON object, or a table."""
+    if as_json:
+        print(json.dumps(fields))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("figure", "value")
+    for name, value in fields.items():
+        shown = "  ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
+        table.add_row(name, shown)
+    Console().print(table)
