@@ -24,4 +24,5 @@ def keep() -> bool:
     except (OSError, AttributeError):  # another C library
         return False
     wanted = {ARENA_MAX: 1, MMAP_MAX: 0, TRIM_THRESHOLD: KEPT_BYTES, TOP_PAD: GROWTH_BYTES}
-    return all([mallopt(name, value) for name, value in wanted.items()])
+    taken = [mallopt(name, value) for name, value in wanted.items()]
+    return all(taken)

@@ -14,7 +14,16 @@ from models import flow
 from models.checkpoint import save
 from models.flow import Condition
 from models.network import PainterNetwork
-from models.training.critic import SHIFT_PX, Critic, phase_loss, pyramid_loss, relativistic, roughness
+from models.training.critic import (
+    SHIFT_PX,
+    Critic,
+    energy_loss,
+    phase_loss,
+    pyramid_loss,
+    relativistic,
+    roughness,
+)
+from models.training.distil import ENERGY_LEVELS, ENERGY_WEIGHT
 from models.training.grids import save_grid
 from models.training.run import Run, follow, learning_rate, set_rate
 from models.training.teacher import to_tensors
@@ -24,13 +33,7 @@ EMA_DECAY = 0.998
 ROUGHNESS_WEIGHT = 100.0
 ROUGHNESS_EVERY = 8  # steps
 ADVERSARIAL = (0.05, 0.3)  # ramp of its weight over the first third
-ANCHOR_LEVELS = (
-    0.0,
-    0.1,
-    0.25,
-    0.5,
-    1.0,
-)  # fine detail is the critics' business, colour and layout the anchor's
+ANCHOR_LEVELS = (0.0, 0.1, 0.25, 0.5, 1.0)  # fine detail is the critics' business, colour the anchor's
 OWN_SHARE = 0.7
 PHASE_WEIGHT = 1.5
 MISMATCH_EVERY = 4  # steps
@@ -113,10 +116,11 @@ def train(
             loss_adversarial = relativistic(critic(fake, condition, shift), real_scores)
         anchor = pyramid_loss(fake, picture, ANCHOR_LEVELS)
         phase = phase_loss(fake)
+        energy = energy_loss(fake, picture, ENERGY_LEVELS)
         low, high = ADVERSARIAL
         weight = low + (high - low) * min(1.0, step / max(1, steps / 3))
         optimizer.zero_grad(set_to_none=True)
-        (weight * loss_adversarial + anchor + PHASE_WEIGHT * phase).backward()
+        (weight * loss_adversarial + anchor + PHASE_WEIGHT * phase + ENERGY_WEIGHT * energy).backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         critic.requires_grad_(True)
@@ -127,6 +131,7 @@ def train(
             adversarial=loss_adversarial.item(),
             anchor=anchor.item(),
             phase=phase.item(),
+            energy=energy.item(),
         )
     save(folder / f"{name}.safetensors", average.state_dict(), average.config.as_dict(), dtype=torch.bfloat16)
     return average
