@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
 import json
 import os
 import sys
@@ -30,32 +28,6 @@ DEFAULT_DEMO = "lake"
 ASSETS = Path(__file__).resolve().parent / "assets"
 
 
-def options_of(settings: type):
-    """Make a command's options from the fields of a frozen dataclass; the function gets one instance."""
-
-    def wrap(function):
-        def command(**values):
-            return function(settings(**values))
-
-        parameters = []
-        hints = inspect.get_annotations(settings, eval_str=True)
-        for field in dataclasses.fields(settings):
-            limits = {k: v for k, v in field.metadata.items() if k in ("min", "max", "help")}
-            kind = typer.Argument if field.metadata.get("argument") else typer.Option
-            hint = Annotated[hints[field.name], kind(*field.metadata.get("flags", ()), **limits)]
-            default = inspect.Parameter.empty if field.default is dataclasses.MISSING else field.default
-            parameters.append(
-                inspect.Parameter(
-                    field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint
-                )
-            )
-        command.__signature__ = inspect.Signature(parameters)
-        command.__name__, command.__doc__ = function.__name__, function.__doc__
-        return command
-
-    return wrap
-
-
 @app.command()
 @options_of(Paint)
 def paint(settings: Paint) -> None:
@@ -68,7 +40,6 @@ def paint(settings: Paint) -> None:
     from renderer.app import App
     from renderer.report import Watch
     from renderer.session import read
-    from renderer.shelf import Shelf
     from renderer.window import Headless, Window
 
     side = side_px(settings.size)
@@ -121,31 +92,6 @@ def paint(settings: Paint) -> None:
     if not ended:  # the worker is inside torch's import or a long frame: the interpreter cannot end under it
         sys.stdout.flush()
         os._exit(0)
-
-
-def camera(settings: Paint, folder: Path):
-    """The camera that was asked for, filming already where a file was named."""
-    from renderer.camera import Camera
-    from renderer.recorder import Recorder
-
-    recorder = Recorder(fps=settings.record_fps, ring_s=settings.keep_seconds)
-    if settings.record is not None:
-        recorder.start(settings.record)
-    return Camera(recorder, settings.layout, folder)
-
-
-def find_log(name: str) -> Path:
-    """A stroke log by its file, by its name in assets/sessions, or by the name that `sessions` prints."""
-    from renderer.shelf import Shelf
-
-    inside = ASSETS / "sessions" / f"{name}.jsonl"
-    kept = Shelf().find(name)
-    if kept is not None and not Path(name).exists() and not inside.exists():
-        return kept
-    if not Path(name).exists() and not inside.exists():
-        known = ", ".join(sorted(p.stem for p in (ASSETS / "sessions").glob("*.jsonl")))
-        raise InputError(f"there is no session {name!r}; name a file, or one of: {known}")
-    return inside if inside.exists() else Path(name)
 
 
 @app.command()
@@ -303,20 +249,6 @@ def straighten(settings: Straighten) -> None:
     last = plane.watch(snapshots, words, headless=settings.headless, output=settings.output)
     stages = {shown.name: shown.numbers() | {"seconds": round(shown.seconds, 1)} for shown in last}
     report(stages, settings.json)
-
-
-def report(fields: dict, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(fields))
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("figure", "value")
-    for name, value in fields.items():
-        shown = "  ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
-        table.add_row(name, shown)
-    Console().print(table)
 
 
 def main() -> None:
