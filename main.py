@@ -12,7 +12,7 @@ import typer
 
 from models.api import DTYPES, ModelError
 from renderer.actions import InputError
-from renderer.lab import Straighten
+from renderer.lab import Compare, Straighten
 from renderer.options import options_of, report
 from renderer.outputs import check_film, writable
 from renderer.settings import Bench, Look, Paint, Render, Replay, Sessions, side_px
@@ -249,6 +249,35 @@ def straighten(settings: Straighten) -> None:
     last = plane.watch(snapshots, words, headless=settings.headless, output=settings.output)
     stages = {shown.name: shown.numbers() | {"seconds": round(shown.seconds, 1)} for shown in last}
     report(stages, settings.json)
+
+
+@app.command()
+@options_of(Compare)
+def compare(settings: Compare) -> None:
+    """Many steps against few: every contender with every sampler, as a report."""
+    from models.lab import report as written
+    from models.lab.compare import compare as measure
+    from models.lab.contenders import FILES
+    from models.lab.plan import QUICK, Plan
+
+    folder = settings.output
+    if folder is None and not settings.json:
+        from platformdirs import user_pictures_path
+
+        folder = user_pictures_path() / "Flowbrush" / "compare"
+    if folder is not None:
+        writable(folder / "report.md")
+    names = [name.strip() for name in settings.contenders.split(",") if name.strip()] or list(FILES)
+    plan = QUICK if settings.quick else Plan()
+    figures = measure(plan, folder=settings.weights, seed=settings.seed, names=names)
+    if folder is not None:
+        written.write(figures, folder)
+    for line in figures["missing"]:
+        print(f"flowbrush: {line}", file=sys.stderr)
+    if settings.json:
+        print(json.dumps(written.without_pictures(figures)))
+    else:
+        print(folder / "report.md")
 
 
 def main() -> None:

@@ -21,3 +21,19 @@ class Straighten:
     )
     headless: bool = option(False, "Without a display.")
     json: bool = option(False, "At the end, print one JSON object with the figures of each stage.")
+
+
+@dataclass(frozen=True)
+class Compare:
+    """What `compare` can be told."""
+
+    contenders: str = option(
+        "", "Names or .safetensors files, with commas between; by default all whose weights are here."
+    )
+    weights: Path | None = option(None, "A folder of `train`: its weights and held-out views are used first.")
+    output: Path | None = option(
+        None, "The folder for report, plots and figures.json.", flags=("-o", "--output")
+    )
+    quick: bool = option(False, "Small and in under three minutes.")
+    seed: int = option(0, "Seed of the noise.", min=0, max=MAX_SEED)
+    json: bool = option(False, "Print one JSON object with every number; with -o the report is written too.")

@@ -1,0 +1,185 @@
+"""Many steps against few: every contender with every sampler on the same sketches; returns every number."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from rich.progress import track
+from torch import Tensor
+
+from models.api import ModelError
+from models.flow import Condition
+from models.lab import convergence, trace
+from models.lab.contenders import FILES, WHAT, Contender, load_all
+from models.lab.plan import REFERENCE, Plan
+
+FILM_STEPS = {"flow": ("flow-euler", 16), "diffusion": ("dpm++2m", 30)}
+TERMINAL = {"transient": True, "description": "comparing"}
+
+
+class Sketches:
+    """Views that no contender was trained on: pictures (N, 3, H, W), conditions, noise; one seed."""
+
+    def __init__(self, folder: Path | None, plan: Plan, seed: int):
+        from models.training import data
+        from models.training.evaluate import HeldOut
+
+        count = max(plan.pictures, plan.converging)
+        kept = folder / "held-out" if folder else None
+        if kept is None or not list(kept.glob("shard-*.npz")):
+            kept = rendered(data.default_folder().parent / f"lab-{plan.side_px}-{count}", count, plan.side_px)
+        held = HeldOut.load(kept, count, plan.side_px, seed=seed)
+        self.pictures, self.condition, self.noise = held.pictures, held.condition, held.noise
+
+    def rows(self, chosen: slice) -> tuple[Condition, Tensor]:
+        return self.condition.rows(chosen), self.noise[chosen]
+
+
+def rendered(folder: Path, count: int, side_px: int) -> Path:
+    """Views made now, for those who have not trained anything. Raises ModelError without numba."""
+    try:
+        from models.training import data
+        from models.training.scenes import HELD_OUT
+
+        data.write(folder, views=count, seed=HELD_OUT, size_px=side_px, workers=2)
+    except ImportError as error:
+        raise ModelError(f'the lab needs {error.name}: pip install -e ".[lab]"') from error
+    return folder
+
+
+def fast_dtype() -> torch.dtype:
+    """bf16 where the processor multiplies it in hardware; by what it is, not by a measurement, so that the
+    same seed gives the same numbers."""
+    hardware = (
+        getattr(torch.cpu, name, bool) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    )
+    return torch.bfloat16 if any(found() for found in hardware) else torch.float32
+
+
+@torch.no_grad()
+def compare(
+    plan: Plan, *, folder: Path | None = None, seed: int = 0, names: Iterable[str] = tuple(FILES)
+) -> dict:
+    """All figures. folder: of `train`, where weights and held-out views are looked for first.
+
+    Raises ModelError for an unknown contender, and where none has weights.
+    """
+    contenders, missing = load_all(list(names), folder)
+    if not contenders:
+        raise ModelError("no contender has weights here: " + "; ".join(missing))
+    sketches = Sketches(folder, plan, seed)
+    dtype = fast_dtype()
+    figures: dict = {
+        "size": plan.side_px,
+        "pictures": plan.pictures,
+        "seed": seed,
+        "dtype": str(dtype).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "missing": missing,
+        "contenders": {
+            one.name: {"what": WHAT.get(one.name, one.kind), "kind": one.kind} for one in contenders
+        },
+    }
+    figures["rows"] = rows = table(plan, contenders, sketches, dtype, seed)
+    for one in contenders:
+        figures["contenders"][one.name] |= examine(plan, one, sketches, seed)
+        add_distances(rows, figures["contenders"][one.name].get("errors", {}), one.name)
+    figures["reference"] = add_speeds(rows)
+    return figures
+
+
+def table(
+    plan: Plan, contenders: list[Contender], sketches: Sketches, dtype: torch.dtype, seed: int
+) -> list[dict]:
+    """One row for each contender, sampler and number of steps: time and quality.
+
+    Interleaved: every row makes its picture of one sketch before the next sketch is begun.
+    """
+    from models.training import metrics
+
+    fast = {one.name: one.cast(dtype) for one in contenders}
+    jobs = [(one.name, sampler, steps) for one in contenders for sampler, steps in plan.rows(one)]
+    made: dict[tuple, list[Tensor]] = {job: [] for job in jobs}
+    spent: dict[tuple, list[float]] = {job: [] for job in jobs}
+    for index in track(range(-1, plan.pictures), **TERMINAL):  # the first round warms up and is forgotten
+        condition, noise = sketches.rows(slice(max(0, index), max(0, index) + 1))
+        for name, sampler, steps in (
+            jobs if index >= 0 else [(one, plan.rows(fast[one])[0][0], 1) for one in fast]
+        ):
+            began = time.perf_counter()
+            picture = fast[name].sample(sampler, steps, condition, noise, seed=seed + index)
+            if index >= 0:
+                spent[name, sampler, steps].append(time.perf_counter() - began)
+                made[name, sampler, steps].append(picture.clamp(-1, 1))
+    real = sketches.pictures[: plan.pictures]
+    rows = []
+    for name, sampler, steps in jobs:
+        pictures = torch.cat(made.pop((name, sampler, steps)))
+        ms = statistics.median(spent[name, sampler, steps]) * 1e3
+        rows.append(
+            {
+                "contender": name,
+                "sampler": sampler,
+                "steps": steps,
+                "evaluations": convergence.evaluations(fast[name], sampler, steps),
+                "ms": round(ms, 2),
+                "fps": round(1e3 / ms, 2),
+                "swd": round(metrics.swd(pictures, real), 4),
+                "sharpness": [round(value, 3) for value in metrics.sharpness(pictures, real)],
+            }
+        )
+    return rows
+
+
+def examine(plan: Plan, one: Contender, sketches: Sketches, seed: int) -> dict:
+    """Convergence, straightness, filmstrip and paths of one contender, in float32."""
+    condition, noise = sketches.rows(slice(plan.converging))
+    found: dict = {}
+    if plan.fits(one):
+        converged = convergence.converge(one, condition, noise)
+        found["floor"] = converged.floor
+        found["errors"], found["orders"] = {}, {}
+        for sampler in track(plan.fits(one), **TERMINAL | {"description": one.name}):
+            counts = sorted({*plan.orders, *plan.steps})
+            lines = convergence.errors(one, sampler, counts, condition, noise, converged, seed=seed)
+            found["errors"][sampler] = [line | {"error": round(line["error"], 6)} for line in lines]
+            fitted = [line for line in lines if line["steps"] in plan.orders]
+            order = convergence.fitted_order(fitted, converged.floor)
+            found["orders"][sampler] = None if order is None else round(order, 3)
+    traced = trace.trace(one, condition, noise)
+    found["straightness"] = {name: round(v, 5) for name, v in trace.straightness(traced).items()}
+    found["times"] = [round(t, 5) for t in traced.times]
+    found["components"] = trace.components(traced).round(5).tolist()
+    found["pixels"] = trace.pixels(traced).round(5).tolist()
+    sampler, steps = FILM_STEPS[one.kind] if one.name != "painter" else ("flow-euler", 4)
+    first = sketches.rows(slice(1))
+    found["film"] = {
+        "sampler": sampler,
+        "steps": steps,
+        "strip": trace.filmstrip(one, sampler, steps, *first),
+    }
+    return found
+
+
+def add_distances(rows: list[dict], errors: dict[str, list[dict]], name: str) -> None:
+    """RMS distance to the converged solution, into the rows where it was measured."""
+    for row in rows:
+        if row["contender"] == name:
+            same = [e["error"] for e in errors.get(row["sampler"], []) if e["steps"] == row["steps"]]
+            row["distance"] = same[0] if same else None
+
+
+def add_speeds(rows: list[dict]) -> dict | None:
+    """Frames/s relative to the reference, into every row; returns the reference's row in short.
+
+    Without a diffusion the same sampler on the first contender that has it stands in, and says so.
+    """
+    wanted = [row for row in rows if (row["sampler"], row["steps"]) == REFERENCE[1:]]
+    wanted.sort(key=lambda row: not row["contender"].startswith(REFERENCE[0]))
+    for row in rows:
+        row["speed"] = round(wanted[0]["ms"] / row["ms"], 2) if wanted else None
+    return {key: wanted[0][key] for key in ("contender", "sampler", "steps", "ms", "fps")} if wanted else None

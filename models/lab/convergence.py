@@ -1,0 +1,93 @@
+"""How fast samplers come to the ODE's answer: error against a converged solution, and the fitted order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.flow import Condition
+from models.lab.contenders import Contender
+from models.lab.samplers import SAMPLERS
+
+CONVERGED_STEPS = 256  # of Heun's method
+ABOVE_FLOOR = 4.0  # an error counts in a fit from so many times that of the converged solution itself
+FIT_POINTS = 3  # the finest: at few steps the error's leading term does not lead yet
+
+
+@dataclass(frozen=True)
+class Converged:
+    """picture: (B, 3, H, W). floor: RMS distance to the same with half the steps, on pictures in [-1, 1]."""
+
+    picture: Tensor
+    floor: float
+
+
+def rms(a: Tensor, b: Tensor) -> float:
+    return (a - b).square().mean().sqrt().item()
+
+
+def converge(
+    contender: Contender, condition: Condition, noise: Tensor, steps: int = CONVERGED_STEPS
+) -> Converged:
+    """The contender's answer to these starts by Heun's method, in its own time on a flow, else in sigma."""
+    sampler = "flow-heun" if contender.kind == "flow" else "heun"
+    picture = contender.sample(sampler, steps, condition, noise)
+    return Converged(picture, rms(picture, contender.sample(sampler, steps // 2, condition, noise)))
+
+
+def errors(
+    contender: Contender,
+    sampler: str,
+    counts: list[int],
+    condition: Condition,
+    noise: Tensor,
+    converged: Converged,
+    *,
+    seed: int = 0,
+) -> list[dict]:
+    """One row a count of steps: steps, evaluations of the network, and RMS error."""
+    rows = []
+    for steps in counts:
+        counted = Counted(contender)
+        made = counted.contender.sample(sampler, steps, condition, noise, seed=seed)
+        rows.append({"steps": steps, "evaluations": counted.calls, "error": rms(made, converged.picture)})
+    return rows
+
+
+def fitted_order(rows: list[dict], floor: float) -> float | None:
+    """Slope of log error against log steps, over the FIT_POINTS finest rows whose error is above the floor;
+    None where there are fewer."""
+    used = [row for row in rows if row["error"] > ABOVE_FLOOR * floor][-FIT_POINTS:]
+    if len(used) < FIT_POINTS:
+        return None
+    steps, error = np.log([r["steps"] for r in used]), np.log([r["error"] for r in used])
+    return float(-np.polyfit(steps, error, 1)[0])
+
+
+def ode_samplers(kind: str) -> list[str]:
+    return [name for name, entry in SAMPLERS.items() if entry.order and kind in entry.on]
+
+
+class Counted:
+    """A contender whose network counts how often it is asked."""
+
+    def __init__(self, contender: Contender):
+        self.calls = 0
+
+        def network(*arguments: Tensor) -> Tensor:
+            self.calls += 1
+            return contender.network(*arguments)
+
+        self.contender = Contender(contender.name, network, contender.path)
+
+
+@torch.no_grad()
+def evaluations(contender: Contender, sampler: str, steps: int) -> int:
+    """How often one picture asks the network, counted on a picture of one cell."""
+    counted = Counted(Contender(contender.name, lambda x, *rest: x, contender.path))
+    tiny = Condition(torch.zeros(1, 3, 4, 4), torch.zeros(1, 1, 4, 4), torch.ones(1), torch.zeros(1, 7))
+    counted.contender.sample(sampler, steps, tiny, torch.zeros(1, 3, 4, 4))
+    return counted.calls

@@ -1,0 +1,71 @@
+"""What `compare` runs: how many pictures, of which size, and which samplers at which numbers of steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from models.lab.contenders import Contender
+
+REFERENCE = ("diffusion", "dpm++2m", 30)  # the row that speeds are told relative to
+
+
+@dataclass(frozen=True)
+class Plan:
+    """side_px: of the pictures. pictures: for quality and time. converging: for distances to the ODE's end.
+
+    steps: of every sampler; `orders`: of the fits. many: of DDPM, which makes sense at many steps alone.
+    """
+
+    side_px: int = 256
+    pictures: int = 48
+    converging: int = 4
+    steps: tuple[int, ...] = (1, 2, 4, 8, 16, 30, 50, 100)
+    orders: tuple[int, ...] = (4, 8, 16, 32, 64, 128)
+    many: tuple[int, ...] = (250, 1000)
+    flow: tuple[str, ...] = (
+        "flow-euler",
+        "flow-heun",
+        "dpm++2m",
+        "dpm++2m-karras",
+        "unipc",
+        "euler-a",
+        "dpm++2s-a",
+        "dpm++sde",
+    )
+    diffusion: tuple[str, ...] = (
+        "ddim",
+        "euler",
+        "heun",
+        "dpm++2m",
+        "dpm++2m-karras",
+        "unipc",
+        "euler-a",
+        "dpm++2s-a",
+        "dpm++sde",
+    )
+
+    def rows(self, contender: Contender) -> list[tuple[str, int]]:
+        """(sampler, steps) of every row of the table for this contender."""
+        if contender.name == "painter":  # one network for so many steps, and told how long its step is
+            return [("flow-euler", steps) for steps in (1, 2, 4)]
+        samplers = getattr(self, contender.kind)
+        rows = [(name, steps) for name in samplers for steps in self.steps]
+        if contender.kind == "diffusion":
+            rows += [("ddpm", steps) for steps in self.many]
+        return rows
+
+    def fits(self, contender: Contender) -> list[str]:
+        """The samplers whose distance to the converged solution is followed."""
+        return [] if contender.name == "painter" else list(getattr(self, contender.kind))
+
+
+QUICK = Plan(
+    side_px=128,
+    pictures=6,
+    converging=1,
+    steps=(1, 2, 4, 8, 16, 30),
+    orders=(8, 16, 32, 64, 128),
+    many=(250,),
+    flow=("flow-euler", "flow-heun", "dpm++2m", "euler-a"),
+    diffusion=("ddim", "dpm++2m", "dpm++2m-karras", "euler-a"),
+)

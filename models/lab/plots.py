@@ -1,0 +1,97 @@
+"""The plots of `compare`. Needs matplotlib, from the extra named lab."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from models.api import ModelError
+from models.lab.samplers import SAMPLERS
+
+try:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+except ImportError as missing:
+    raise ModelError(f'the report needs {missing.name}: pip install -e ".[lab]"') from missing
+
+SIZE = (7.0, 4.6)  # inches, of one plot
+DPI = 110
+
+
+def draw_all(figures: dict, folder: Path) -> list[Path]:
+    """Write every plot as PNG; returns the files."""
+    made = []
+    for name, one in figures["contenders"].items():
+        if one.get("errors"):
+            made.append(convergence(name, one, folder / f"convergence-{name}.png"))
+    made.append(quality(figures["rows"], folder / "quality.png"))
+    made.append(straightness(figures["contenders"], folder / "straightness.png"))
+    made.append(paths(figures["contenders"], folder / "paths.png"))
+    return made
+
+
+def save(figure, path: Path) -> Path:
+    figure.tight_layout()
+    figure.savefig(path, dpi=DPI)
+    pyplot.close(figure)
+    return path
+
+
+def convergence(name: str, one: dict, path: Path) -> Path:
+    """Error against evaluations on logarithmic axes; the fitted order in the legend."""
+    figure, axes = pyplot.subplots(figsize=SIZE)
+    for sampler, lines in one["errors"].items():
+        entry, order = SAMPLERS[sampler], one["orders"][sampler]
+        words = f"{entry.label}, order {order:.2f}" if entry.order and order is not None else entry.label
+        style = "o-" if entry.order else "x--"
+        axes.loglog([e["evaluations"] for e in lines], [e["error"] for e in lines], style, label=words, ms=4)
+    axes.axhline(one["floor"], color="0.7", lw=1, label="floor of the converged solution")
+    axes.set(xlabel="evaluations of the network", ylabel="RMS distance to the converged solution", title=name)
+    axes.grid(alpha=0.3, which="both")
+    axes.legend(fontsize=7)
+    return save(figure, path)
+
+
+def quality(rows: list[dict], path: Path) -> Path:
+    """swd against milliseconds, one line for each contender and sampler."""
+    figure, axes = pyplot.subplots(figsize=SIZE)
+    lines: dict[tuple[str, str], list[dict]] = {}
+    for row in rows:
+        lines.setdefault((row["contender"], row["sampler"]), []).append(row)
+    colors = {name: f"C{i}" for i, name in enumerate(dict.fromkeys(row["contender"] for row in rows))}
+    styles = dict(zip(SAMPLERS, ["-", "--", ":", "-."] * 3, strict=True))
+    for (name, sampler), line in lines.items():
+        x, y = [row["ms"] for row in line], [row["swd"] for row in line]
+        words = f"{name}, {SAMPLERS[sampler].label}"
+        axes.loglog(x, y, styles[sampler], marker="o", ms=3, color=colors[name], label=words)
+    axes.set(xlabel="milliseconds a picture", ylabel="swd to held-out views (less is better)")
+    axes.grid(alpha=0.3, which="both")
+    axes.legend(fontsize=5.5, ncols=2)
+    return save(figure, path)
+
+
+def straightness(contenders: dict, path: Path) -> Path:
+    figure, axes = pyplot.subplots(figsize=SIZE)
+    names = list(contenders)
+    values = [contenders[name]["straightness"]["bend"] for name in names]
+    axes.bar(names, values, color=[f"C{i}" for i in range(len(names))])
+    axes.set(ylabel="bend: |velocity - chord|^2 over |chord|^2", yscale="log")
+    axes.bar_label(axes.containers[0], fmt="%.3f", fontsize=8)
+    return save(figure, path)
+
+
+def paths(contenders: dict, path: Path) -> Path:
+    """Above: some pixels through time. Below: the path in its first two principal components."""
+    count = len(contenders)
+    figure, grid = pyplot.subplots(2, count, figsize=(3.0 * count, 5.2), squeeze=False)
+    for column, (name, one) in enumerate(contenders.items()):
+        grid[0][column].plot(one["times"], one["pixels"], lw=1)
+        grid[0][column].invert_xaxis()
+        grid[0][column].set(title=name, xlabel="time")
+        along = [point[0] for point in one["components"]], [point[1] for point in one["components"]]
+        grid[1][column].plot(*along, ".-", ms=3, lw=1)
+        grid[1][column].set(xlabel="first component", aspect="equal", adjustable="datalim")
+    grid[0][0].set_ylabel("pixels")
+    grid[1][0].set_ylabel("second component")
+    return save(figure, path)

@@ -1,0 +1,107 @@
+"""The report of `compare`: a markdown file with tables, and plots and a filmstrip beside it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from models.lab.path import karras
+from models.lab.samplers import SAMPLERS
+from models.training.grids import to_pixels
+
+
+def without_pictures(figures: dict) -> dict:
+    """The figures as JSON can hold them: everything but the strips of pictures."""
+    shown = {name: dict(one) for name, one in figures["contenders"].items()}
+    for one in shown.values():
+        one["film"] = {key: value for key, value in one["film"].items() if key != "strip"}
+    return figures | {"contenders": shown}
+
+
+def write(figures: dict, folder: Path) -> list[Path]:
+    """Write report.md, figures.json, the plots and filmstrip.png; returns the files."""
+    from models.lab import plots
+
+    folder.mkdir(parents=True, exist_ok=True)
+    made = [write_filmstrip(figures, folder / "filmstrip.png"), *plots.draw_all(figures, folder)]
+    numbers = folder / "figures.json"
+    numbers.write_text(json.dumps(without_pictures(figures), indent=1), encoding="utf-8")
+    text = folder / "report.md"
+    text.write_text(markdown(figures, [path.name for path in made]), encoding="utf-8")
+    return [text, numbers, *made]
+
+
+def write_filmstrip(figures: dict, path: Path) -> Path:
+    rows = [
+        np.concatenate(list(to_pixels(one["film"]["strip"])), 1) for one in figures["contenders"].values()
+    ]
+    cv2.imwrite(str(path), np.concatenate(rows, 0)[..., ::-1])
+    return path
+
+
+def markdown(figures: dict, pictures: list[str]) -> str:
+    reference = figures["reference"]
+    lines = ["# Many steps against few", ""]
+    lines.append(
+        f"{figures['pictures']} held-out sketches at {figures['size']} px, seed {figures['seed']}, "
+        f"{figures['dtype']}, {figures['threads']} threads. Times are medians of one interleaved run."
+    )
+    lines += [f"- {line}" for line in figures["missing"]]
+    if reference:
+        lines.append(
+            f"Speed is relative to {SAMPLERS[reference['sampler']].label} in {reference['steps']} steps of "
+            f"{reference['contender']}: {reference['ms']:.1f} ms."
+        )
+    lines += ["", *table(figures["rows"]), "", *orders(figures["contenders"]), ""]
+    lines += [*straightness(figures["contenders"]), ""]
+    for name, one in figures["contenders"].items():
+        film = one["film"]
+        lines.append(f"- filmstrip, {name}: {SAMPLERS[film['sampler']].label}, {film['steps']} steps")
+    lines += ["", *(f"![{name}]({name})" for name in pictures), ""]
+    return "\n".join(lines)
+
+
+def table(rows: list[dict]) -> list[str]:
+    lines = [
+        "| contender | sampler | steps | evaluations | ms | frames/s | speed | distance | swd | sharpness |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        distance = "" if row.get("distance") is None else f"{row['distance']:.4f}"
+        speed = "" if row["speed"] is None else f"{row['speed']:.2f}x"
+        sharp = ", ".join(f"{value:.2f}" for value in row["sharpness"])
+        cells = (row["contender"], SAMPLERS[row["sampler"]].label, row["steps"], row["evaluations"])
+        numbers = (f"{row['ms']:.1f}", f"{row['fps']:.1f}", speed, distance, f"{row['swd']:.3f}", sharp)
+        lines.append("| " + " | ".join(str(cell) for cell in (*cells, *numbers)) + " |")
+    return lines
+
+
+def orders(contenders: dict) -> list[str]:
+    """Fitted order of convergence; of the stochastic samplers, that they do not converge."""
+    lines = [
+        "| contender | sampler | order, theory | order, fitted | error at the most steps |",
+        "|---|---|---|---|---|",
+    ]
+    for name, one in contenders.items():
+        for sampler, order in one.get("orders", {}).items():
+            entry, last = SAMPLERS[sampler], one["errors"][sampler][-1]
+            fitted = "too few points" if order is None else f"{order:.2f}"
+            theory = (
+                str(entry.order) if entry.order else "none: it adds noise and does not converge to the ODE"
+            )
+            if entry.grid is karras:
+                theory += ", until the error of its grid's fixed ends is left"
+            lines.append(
+                f"| {name} | {entry.label} | {theory} | {fitted} | {last['error']:.4f} at {last['steps']} |"
+            )
+    return lines
+
+
+def straightness(contenders: dict) -> list[str]:
+    lines = ["| contender | bend | length over chord |", "|---|---|---|"]
+    for name, one in contenders.items():
+        lines.append(f"| {name} | {one['straightness']['bend']:.4f} | {one['straightness']['arc']:.4f} |")
+    return lines

@@ -1,0 +1,157 @@
+"""The report of many steps against few: its figures where they are known, and the command that writes it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from models import checkpoint
+from models.api import ModelError
+from models.flow import Condition
+from models.lab import compare, convergence, report, trace
+from models.lab.contenders import Contender
+from models.lab.path import path_of
+from models.lab.plan import QUICK, Plan
+from models.network import NetworkConfig, PainterNetwork
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL = NetworkConfig(widths=(8, 8, 16), blocks=(0, 0, 1, 0, 0), embedding=16)
+TINY = Plan(
+    side_px=64,
+    pictures=2,
+    converging=1,
+    steps=(1, 2),
+    orders=(4, 8, 16),
+    many=(10,),
+    flow=("flow-euler", "flow-heun", "euler-a"),
+    diffusion=("ddim", "heun", "dpm++2m"),
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """What `train` would leave: weights of all contenders but one, and held-out views."""
+    root = tmp_path_factory.mktemp("trained")
+    rng = np.random.default_rng(0)
+    (root / "held-out").mkdir()
+    shape = (4, 64, 64)
+    np.savez(
+        root / "held-out" / "shard-00000.npz",
+        pictures=rng.integers(0, 256, (*shape, 3), np.uint8),
+        labels=np.zeros(shape, np.uint8),
+        moods=rng.random((4, 7), np.float32),
+        sketches=rng.integers(0, 256, (4, 3, 64, 64, 4), np.uint8),
+        strengths=rng.random((4, 3), np.float32),
+    )
+    torch.manual_seed(0)
+    places = {
+        "diffusion-linear/diffusion-linear": {"diffusion": "linear"},
+        "teacher/teacher": {},
+        "finish/painter": {},
+    }
+    for place, about in places.items():
+        network = PainterNetwork(SMALL)
+        checkpoint.save(root / f"{place}.safetensors", network.state_dict(), {**SMALL.as_dict(), **about})
+    return root
+
+
+def condition_of(count: int, side: int = 16) -> Condition:
+    zeros = torch.zeros(count, 1, side, side)
+    return Condition(zeros.expand(-1, 3, -1, -1), zeros, torch.ones(count), torch.zeros(count, 7))
+
+
+def still(name: str) -> Contender:
+    """A contender whose flow is as straight as can be: its network knows nothing, its picture is constant."""
+    return Contender(name, lambda x, *rest: torch.zeros_like(x), path_of(name))
+
+
+def test_fitted_order_of_a_known_power():
+    rows = [{"steps": n, "error": 3.0 / n**2 + (n < 16)} for n in (4, 8, 16, 32, 64)]
+    assert convergence.fitted_order(rows, 0.0) == pytest.approx(2)
+    assert convergence.fitted_order(rows[2:], 0.001) is None  # one is left above the floor
+    assert convergence.fitted_order([{"steps": 4, "error": 1.0}], 0.0) is None
+
+
+def test_evaluations_are_counted():
+    for sampler, steps, count in (("flow-euler", 4, 4), ("flow-heun", 4, 7), ("dpm++2m", 30, 30)):
+        assert convergence.evaluations(still("flow"), sampler, steps) == count
+    assert convergence.evaluations(still("linear"), "ddpm", 1000) == 1000
+
+
+def test_a_straight_line_is_straight_and_an_arc_is_not():
+    noise = torch.randn(2, 3, 16, 16)
+    picture = torch.full((2, 3, 16, 16), 0.3)
+
+    class Straight(Contender):
+        def model(self, condition):
+            return lambda x, t, step: picture
+
+    line = trace.trace(Straight("flow", None, path_of("flow")), condition_of(2), noise)
+    assert trace.straightness(line)["bend"] == pytest.approx(0, abs=1e-5)
+    assert trace.straightness(line)["arc"] == pytest.approx(1, abs=1e-4)
+    bent = trace.trace(Straight("cosine", None, path_of("cosine")), condition_of(2), noise)
+    assert trace.straightness(bent)["bend"] > 0.05
+    assert trace.components(line).shape == (65, 3) and trace.pixels(line).shape == (65, 5)
+    assert np.abs(trace.components(line)[:, 1:]).max() < 1e-3
+
+
+def test_speeds_are_relative_to_the_diffusion():
+    rows = [
+        {"contender": "teacher", "sampler": "dpm++2m", "steps": 30, "ms": 80.0, "fps": 12.5},
+        {"contender": "diffusion-cosine", "sampler": "dpm++2m", "steps": 30, "ms": 100.0, "fps": 10.0},
+        {"contender": "painter", "sampler": "flow-euler", "steps": 1, "ms": 4.0, "fps": 250.0},
+    ]
+    assert compare.add_speeds(rows)["contender"] == "diffusion-cosine"
+    assert [row["speed"] for row in rows] == [1.25, 1.0, 25.0]
+    assert compare.add_speeds(rows[2:]) is None and rows[2]["speed"] is None
+
+
+def test_every_number_repeats_and_reaches_the_report(folder, tmp_path):
+    runs = [compare.compare(TINY, folder=folder, seed=3) for _ in range(2)]
+    shown = [report.without_pictures(run) for run in runs]
+    for run in shown:
+        run["reference"] = None
+        for row in run["rows"]:
+            row["ms"] = row["fps"] = row["speed"] = 0
+    assert json.dumps(shown[0]) == json.dumps(shown[1])
+    figures = runs[0]
+    assert len(figures["rows"]) == 3 * 2 + 1 + 3 * 2 + 3
+    assert set(figures["contenders"]) == {"diffusion-linear", "teacher", "painter"}
+    assert any("diffusion-cosine" in line for line in figures["missing"])
+    assert figures["contenders"]["teacher"]["orders"].keys() == {"flow-euler", "flow-heun", "euler-a"}
+    for row in figures["rows"]:
+        assert (row["distance"] is None) == (row["sampler"] == "ddpm" or row["contender"] == "painter")
+    files = {path.name for path in report.write(figures, tmp_path / "out")}
+    assert {"report.md", "figures.json", "filmstrip.png", "quality.png", "convergence-teacher.png"} <= files
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "| teacher | flow Heun | 2 | 3 |" in text and "does not converge to the ODE" in text
+    assert cv2.imread(str(tmp_path / "out" / "filmstrip.png")).shape == (3 * 64, 8 * 64, 3)
+
+
+def test_nobody_to_compare(monkeypatch, tmp_path):
+    from models.lab import contenders
+
+    monkeypatch.setattr(contenders, "ASSETS", tmp_path)
+    with pytest.raises(ModelError, match="no contender has weights here"):
+        compare.compare(QUICK)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--contenders", "foo"), "no contender is named 'foo'; choose diffusion-linear"),
+        (("-o", "/proc/report"), "cannot be written"),
+    ],
+)
+def test_bad_input_is_one_line(arguments, words):
+    command = [sys.executable, "main.py", "compare", "--quick", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1 and words in done.stderr
+    assert done.stderr.startswith("flowbrush: error: ") and done.stderr.count("\n") == 1
