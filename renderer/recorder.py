@@ -22,6 +22,8 @@ from renderer.ring import Ring
 
 QUEUE = 8  # pictures that may wait
 BEAT_S = 0.4  # a film of something that does not change goes on in such steps
+FIRST_BEAT_S = 0.16  # and begins in such ones: its first picture is on the disk when the second one comes
+YOUNG_MS = 500
 CLOSE_S = 5.0
 
 
@@ -100,7 +102,8 @@ class Recorder:
         lower_priority()
         while True:
             with self._ready:
-                self._ready.wait_for(lambda: self._items or self._closing, BEAT_S)
+                beat_s = FIRST_BEAT_S if self._film is not None and self._film.ms < YOUNG_MS else BEAT_S
+                self._ready.wait_for(lambda: self._items or self._closing, beat_s)
                 item = self._items.popleft() if self._items else None
                 self._waiting -= isinstance(item, tuple)
                 ends = self._closing and item is None

@@ -404,7 +404,7 @@ def test_a_rehearsal_renders_the_moments_of_a_painting(tmp_path, strokes):
     covered = [(request.paper[..., 3] > 0).sum() for request in model.requests]
     assert covered[:10] == sorted(covered[:10]) and covered[9] > covered[0] and covered[10:] == covered[:2]
     assert {request.steps for request in model.requests} == {2}
-    assert [request.seed for request in model.requests[:10]] == [0] * 4 + [5] * 6
+    assert [request.seed for request in model.requests[:10]] == [0] * 5 + [5] * 5
     with pytest.raises(InputError, match="nothing was painted"):
         Rehearsal(model, log(tmp_path / "empty", []), 256, 10)
 

@@ -1,0 +1,135 @@
+"""Kill a painting that is filmed, at random moments, and look at what is left: `python tests/kills.py 200`.
+
+Every film must decode, to within a second of the kill; every log must load and hold every event that the
+loop had carried out, and the same ones that the demo consists of.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parent.parent)]
+
+SUFFIXES = (".mkv", ".mp4")
+MOST_LOST_S = 1.0
+
+
+def paint(film: Path, folder: Path) -> None:
+    """The painting that is killed: a demo with a stand-in for the model. Tells of every turn of the loop."""
+    os.environ["SDL_VIDEODRIVER"] = "dummy"
+    from easel import ROOT, SlowModel
+
+    from renderer.app import App
+    from renderer.camera import Camera
+    from renderer.recorder import Recorder
+    from renderer.session import read
+    from renderer.settings import Look
+    from renderer.shelf import Shelf
+    from renderer.window import Headless
+
+    model = SlowModel(0.02)
+    app = App(Headless(), lambda name: model, Look(), size=(256, 256))
+    app.keep_sessions(Shelf(folder), 1e9)
+    app.keeper.camera = Camera(Recorder(), "side", folder)
+    app.keeper.camera.recorder.start(film)
+    offered: list[float] = []
+    offer = app.keeper.camera.recorder.offer
+
+    def counted(picture, time_s) -> bool:
+        offered.append(time_s)
+        return offer(picture, time_s)
+
+    app.keeper.camera.recorder.offer = counted
+    done = [0]
+    write = app.keeper.event
+
+    def logged(event, canvas) -> None:
+        write(event, canvas)
+        done[0] += 1
+
+    app.keeper.event = logged
+    session = read(ROOT / "assets" / "sessions" / "lake.jsonl")
+    app.play(session)
+    while True:
+        app.step()
+        if offered:
+            os.write(1, f"{time.monotonic() - offered[0]:.4f} {done[0]}\n".encode())
+
+
+def kill_one(after_s: float, suffix: str, folder: Path) -> dict:
+    """Start, kill `after_s` after the first picture, look at what is left. Raises AssertionError."""
+    film = folder / f"film{suffix}"
+    program = subprocess.Popen(
+        [sys.executable, __file__, "paint", str(film), str(folder)], stdout=subprocess.PIPE
+    )
+    first = program.stdout.readline()
+    assert first, "the painting did not begin"
+    seconds = 0.0
+    lines = [first]
+    end_s = time.monotonic() + after_s
+    while seconds < after_s and time.monotonic() < end_s + 10:
+        lines.append(program.stdout.readline())
+        seconds = float(lines[-1].split()[0])
+    program.send_signal(getattr(signal, "SIGKILL", signal.SIGTERM))
+    killed_s = time.monotonic() - end_s + after_s
+    rest = program.stdout.read().splitlines(keepends=True)
+    program.wait(10)
+    whole = [line for line in lines + rest if line.endswith(b"\n")]
+    lived_s, events = float(whole[-1].split()[0]), int(whole[-1].split()[1])
+    return {"after_s": killed_s, **look_at(film, folder, lived_s, events)}
+
+
+def look_at(film: Path, folder: Path, lived_s: float, events: int) -> dict:
+    import av
+
+    from renderer.codec import rounded
+    from renderer.demo import scaled
+    from renderer.session import read
+    from renderer.shelf import SAMPLES, Shelf
+
+    with av.open(str(film)) as file:
+        times_s = [frame.time for frame in file.decode(video=0)]
+    assert times_s, "no picture"
+    lost_s = lived_s - times_s[-1]
+    assert lost_s <= MOST_LOST_S, f"{lost_s:.2f} s of the film are lost"
+    found = []
+    if events:
+        (log,) = Shelf(folder).left()
+        session = read(log)
+        assert session.fault == "", session.fault
+        found = [event.action for event in session.events]
+        demo = read(SAMPLES / "lake.jsonl")
+        share = session.header.width / demo.header.width
+        painted = [rounded(scaled(event.action, share, share)) for event in demo.events]
+        assert len(found) >= events, f"{events - len(found)} events are lost"
+        assert found == painted[: len(found)]
+    return {"lost_s": lost_s, "events": len(found), "told": events}
+
+
+def main(count: int, seed: int) -> None:
+    chance = random.Random(seed)
+    lost, began_s = [], time.monotonic()
+    for number in range(count):
+        with tempfile.TemporaryDirectory() as folder:
+            found = kill_one(chance.uniform(0.3, 4.0), SUFFIXES[number % 2], Path(folder))
+        lost.append(found["lost_s"])
+        if number % 20 == 19:
+            print(f"{number + 1} kills, at most {max(lost):.2f} s lost", flush=True)
+    lost.sort()
+    middle = lost[len(lost) // 2]
+    print(f"{count} kills in {time.monotonic() - began_s:.0f} s: every film decodes, no event lost; ", end="")
+    print(f"of the film {middle:.2f} s lost in the middle, {lost[-1]:.2f} s at most")
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "paint":
+        paint(Path(sys.argv[2]), Path(sys.argv[3]))
+    else:
+        main(int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0)
