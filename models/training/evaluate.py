@@ -126,35 +126,21 @@ def locality(network: PainterNetwork, side_px: int = 512) -> float:
     return float(np.abs(before - after).max(-1)[far].max())
 
 
-def report_card(paths: dict[str, Path], folder: Path, training: Path, *, count: int, side_px: int) -> dict:
-    """All figures. paths: "painter" and, where kept, "teacher" and "reflow". folder: held-out views."""
-    held = HeldOut.load(folder, count, side_px)
-    half = len(held.pictures) // 2
+def report_card(
+    paths: dict[str, Path], folder: Path, training: Path, *, count: int, sides_px: tuple[int, ...]
+) -> dict:
+    """All figures. paths: "painter" and, where kept, "teacher" and "reflow". folder: held-out views.
+
+    sides_px: sizes at which pictures are set against real ones; the first is that of all other figures.
+    """
     networks = {name: network_of(path) for name, path in paths.items() if path.is_file()}
-    painter = networks["painter"]
-    sets = {f"painter {n}": pictures_of(painter, held, n) for n in (1, 2, 4)}
-    if "teacher" in networks:
-        sets["teacher 25"] = pictures_of(networks["teacher"], held, 25)
-        sets["teacher 1"] = pictures_of(networks["teacher"], held, 1)
-    flat = held.condition.sketch + (1 - held.condition.alpha) * BLANK_PAPER
-    sets["sketch"] = flat
-    training_set = to_tensors(Views(training).batch(np.random.default_rng(1), 128, side_px))[0]
-    other = HeldOut.load(folder, count, side_px, seed=1).pictures
-    figures: dict = {
-        "count": len(held.pictures),
-        "size": side_px,
-        "swd": {},
-        "kid_random": {},
-        "sharpness": {},
-    }
-    figures["swd"]["real against real"] = metrics.swd(other, held.pictures)
-    figures["kid_random"]["real against real"] = metrics.kid_random(
-        held.pictures[:half], held.pictures[half:]
-    )
-    for name, made in sets.items():
-        figures["swd"][name] = metrics.swd(made, held.pictures)
-        figures["kid_random"][name] = metrics.kid_random(made, held.pictures)
-        figures["sharpness"][name] = metrics.sharpness(made, held.pictures)
+    painter, side_px = networks["painter"], sides_px[0]
+    held = HeldOut.load(folder, count, side_px)
+    figures: dict = {"count": len(held.pictures), "size": side_px, "sizes": {}}
+    for side in sides_px:
+        views = held if side == side_px else HeldOut.load(folder, count, side)
+        other = HeldOut.load(folder, count, side, seed=1).pictures
+        figures["sizes"][side] = likeness(networks, views, other)
     figures["sketch_error"] = {}
     for strength in (0.0, 0.25, 0.5, 0.75, 1.0):
         made = pictures_of(painter, held, 1, strength)
@@ -165,12 +151,36 @@ def report_card(paths: dict[str, Path], folder: Path, training: Path, *, count: 
         for name, network in networks.items()
     }
     figures["diversity"] = diversity(painter, held)
+    training_set = to_tensors(Views(training).batch(np.random.default_rng(1), 128, side_px))[0]
     figures["nearest"] = {
-        "painter to training": metrics.nearest_patch(sets["painter 1"], training_set),
+        "painter to training": metrics.nearest_patch(pictures_of(painter, held, 1), training_set),
         "real to training": metrics.nearest_patch(held.pictures, training_set),
     }
     figures["locality"] = locality(painter)
     return rounded(figures)
+
+
+def likeness(networks: dict[str, PainterNetwork], held: HeldOut, other: Tensor) -> dict:
+    """`swd`, `kid_random` and `sharpness` of each set of pictures against the real ones.
+
+    other: other crops of the held-out views, whose distance is the floor; the sketch itself is the ceiling.
+    """
+    sets = {f"painter {steps}": pictures_of(networks["painter"], held, steps) for steps in (1, 2, 4)}
+    if "teacher" in networks:
+        sets |= {f"teacher {steps}": pictures_of(networks["teacher"], held, steps) for steps in (25, 1)}
+    sets["sketch"] = held.condition.sketch + (1 - held.condition.alpha) * BLANK_PAPER
+    half = len(held.pictures) // 2
+    real = "real against real"
+    found = {
+        "swd": {real: metrics.swd(other, held.pictures)},
+        "kid_random": {real: metrics.kid_random(held.pictures[:half], held.pictures[half:])},
+        "sharpness": {},
+    }
+    for name, made in sets.items():
+        found["swd"][name] = metrics.swd(made, held.pictures)
+        found["kid_random"][name] = metrics.kid_random(made, held.pictures)
+        found["sharpness"][name] = metrics.sharpness(made, held.pictures)
+    return found
 
 
 def rounded(value):
@@ -183,12 +193,13 @@ def rounded(value):
 
 def markdown(figures: dict) -> str:
     """The table that the README shows."""
-    rows = ["| set | swd | kid_random | sharpness, finest first |", "|---|---|---|---|"]
-    for name, value in figures["swd"].items():
-        kid = figures["kid_random"][name]
-        sharp = figures["sharpness"].get(name)
-        shown = ", ".join(f"{v:.2f}" for v in sharp) if sharp else ""
-        rows.append(f"| {name} | {value:.3f} | {kid[0]:.3f} ± {kid[1]:.3f} | {shown} |")
+    rows = ["| size | pictures | swd | kid_random | sharpness, finest first |", "|---|---|---|---|---|"]
+    for side, found in figures["sizes"].items():
+        for name, value in found["swd"].items():
+            kid = found["kid_random"][name]
+            sharp = found["sharpness"].get(name)
+            shown = ", ".join(f"{v:.2f}" for v in sharp) if sharp else ""
+            rows.append(f"| {side} | {name} | {value:.3f} | {kid[0]:.3f} ± {kid[1]:.3f} | {shown} |")
     errors = ", ".join(f"{e:.1f} at {s}" for s, e in figures["sketch_error"].items())
     rows += [
         "",

@@ -37,10 +37,10 @@ class Sizes:
     finish_batch: int = 32
     crop_px: int = 128
     evaluate_count: int = 96
-    evaluate_px: int = 256
+    evaluate_px: tuple[int, ...] = (256, 512)
 
 
-QUICK = Sizes(4, 2, 128, 256, 6, 4, 4, 4, 1, 3, 2, 64, 2, 128)
+QUICK = Sizes(4, 2, 128, 256, 6, 4, 4, 4, 1, 3, 2, 64, 2, (128,))
 
 
 def run(
@@ -181,7 +181,7 @@ def measure(folder: Path, sizes: Sizes) -> dict:
         folder / "held-out",
         folder / "views",
         count=sizes.evaluate_count,
-        side_px=sizes.evaluate_px,
+        sides_px=sizes.evaluate_px,
     )
     (folder / "figures.md").write_text(evaluate.markdown(figures), encoding="utf-8")
     evaluate.gallery(folder / "gallery.png", paths, ASSETS / "sketches")
