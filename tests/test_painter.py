@@ -6,6 +6,7 @@ import math
 from itertools import pairwise
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -291,6 +292,68 @@ def test_moods_compose():
     mood, ignored = prompt.read("foggy winter sunset", DEFAULT_MOOD)
     values = dict(zip([a.name for a in MOOD_AXES], mood, strict=True))
     assert values["haze"] > 0.9 and values["snow"] > 0.9 and values["warmth"] > 0.9 and not ignored
+
+
+@pytest.fixture(scope="module")
+def mood_of(shipped):
+    """prompt -> the shipped painter's picture of mountains under a sky, float, and where its parts are."""
+    paper = np.zeros((512, 512, 4), np.uint8)
+    paper[:] = (118, 169, 222, 255)
+    ridge = [
+        [0, 330],
+        [90, 210],
+        [150, 260],
+        [260, 120],
+        [330, 230],
+        [400, 180],
+        [512, 300],
+        [512, 400],
+        [0, 400],
+    ]
+    cv2.fillPoly(paper, [np.array(ridge, np.int32)], (122, 113, 106, 255))
+    paper[380:430] = (38, 72, 44, 255)
+    paper[430:] = (112, 146, 62, 255)
+    return lambda words: shipped.render(Request(paper, prompt=words, strength=0.8, seed=3)).picture.astype(
+        float
+    )
+
+
+def sky_warmth(picture: np.ndarray) -> float:
+    return (picture[:100, :, 0] - picture[:100, :, 2]).mean()
+
+
+def land_contrast(picture: np.ndarray) -> float:
+    return picture[250:380].mean(-1).std()
+
+
+def slope_whiteness(picture: np.ndarray) -> float:
+    return picture[200:330, 200:330].min(-1).mean()
+
+
+def test_sunset_warms_the_sky(mood_of):
+    assert sky_warmth(mood_of("sunset")) > sky_warmth(mood_of("")) + 8
+
+
+def test_fog_lowers_contrast_most_where_land_is_far(mood_of):
+    clear, foggy = mood_of("clear"), mood_of("fog")
+    assert land_contrast(foggy) < 0.85 * land_contrast(clear)
+    near = [picture[430:].mean(-1).std() for picture in (clear, foggy)]
+    assert land_contrast(foggy) / land_contrast(clear) < near[1] / near[0]
+
+
+def test_snow_whitens_slopes(mood_of):
+    assert slope_whiteness(mood_of("snow")) > slope_whiteness(mood_of("summer")) + 8
+
+
+def test_night_is_darker_than_noon(mood_of):
+    assert mood_of("night").mean() < mood_of("noon").mean() - 40
+
+
+def test_moods_compose_in_the_picture(mood_of):
+    plain, all_three = mood_of(""), mood_of("foggy winter sunset")
+    assert sky_warmth(all_three) > sky_warmth(plain) + 8
+    assert slope_whiteness(all_three) > slope_whiteness(plain)
+    assert land_contrast(all_three) < land_contrast(mood_of("winter sunset"))
 
 
 def test_checkpoint_carries_its_config(tmp_path):
