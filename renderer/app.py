@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from models.api import NOTHING, Failure, Frame, Img2Img, ModelError, Rect, Request
-from renderer import commands, pacing
+from renderer import commands, pacing, rewind
 from renderer.actions import EDITS, Change, Command, Event, InputError
 from renderer.canvas import Canvas
 from renderer.codec import rounded
@@ -122,12 +122,22 @@ class App:
             self.change(action, event.time_s)
             self.keeper.event(Event(action, event.time_s), self.canvas)
         elif isinstance(action, EDITS):
+            if self.scene.rewind is not None:  # painting on an earlier paper goes on from there
+                rewind.branch(self, event.time_s)
             self.edit(action, event.time_s)
             self.scene.offer = ""
             self.keeper.event(Event(action, event.time_s), self.canvas)
 
     def edit(self, action, time_s: float) -> None:
-        box = self.canvas.apply(action)
+        self.changed(self.canvas.apply(action), time_s)
+
+    def lay(self, pixels: np.ndarray, time_s: float) -> None:
+        """Show another paper, (H, W, 4) uint8, without an edit: nothing is logged, nothing can be undone."""
+        self.canvas.pixels[:] = pixels
+        self.changed(self.canvas.whole, time_s)
+
+    def changed(self, box: Rect, time_s: float) -> None:
+        """The paper may differ in the box; ink, window and model are told where it does."""
         before, after = self._known[box.slices], self.canvas.pixels[box.slices]
         if box.empty or np.array_equal(before, after):
             return

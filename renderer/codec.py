@@ -29,6 +29,9 @@ PLAIN = {"z": Undo, "y": Redo, "c": Clear, "x": End}
 DIGITS = "".join(chr(code) for code in range(33, 127) if chr(code) not in '"\\')  # no escapes in JSON
 BASE = len(DIGITS) // 2  # the first half are digits with more to come, the second half end a number
 MAX_DIGITS = 6
+MOST_WAIT_MS = 1e9  # eleven days between two actions
+MOST_PX = 16_384  # from the paper's corner: a stroke that wanders farther takes seconds to draw
+MOST_BRUSH_PX = 512
 
 
 def rounded(action: Action) -> Action:
@@ -74,7 +77,7 @@ class Codec:
         else:
             wait_ms, *fields = value
             action = self.action(fields)
-        if limited(wait_ms) < 0:
+        if limited(wait_ms, MOST_WAIT_MS) < 0:
             raise ValueError("time does not run back")
         return int(wait_ms), action
 
@@ -124,10 +127,13 @@ class Codec:
             return Begin(brush_of(brush), point_of(self._at))
         if letter == "l":
             *brush, ax, ay, bx, by = rest
-            return Line(brush_of(brush), (limited(ax), limited(ay)), (limited(bx), limited(by)))
+            ax, ay, bx, by = (limited(v, MOST_PX) for v in (ax, ay, bx, by))
+            return Line(brush_of(brush), (ax, ay), (bx, by))
         if letter == "f":
             r, g, b, x, y, tolerance = rest
-            return Fill(color_of((r, g, b)), limited(x), limited(y), int(limited(tolerance)))
+            return Fill(
+                color_of((r, g, b)), limited(x, MOST_PX), limited(y, MOST_PX), int(limited(tolerance))
+            )
         if letter == "p":
             return Paste(base64.b64decode(rest[0], validate=True))
         if letter == "s":
@@ -154,7 +160,8 @@ def brush_fields(brush: Brush) -> list:
 
 def brush_of(fields: list) -> Brush:
     r, g, b, size, hardness, opacity, erase = fields
-    return Brush(color_of((r, g, b)), limited(size), limited(hardness), limited(opacity), bool(erase))
+    size = limited(size, MOST_BRUSH_PX)
+    return Brush(color_of((r, g, b)), size, limited(hardness, 1), limited(opacity, 1), bool(erase))
 
 
 def color_of(values: tuple) -> tuple[int, int, int]:
@@ -163,9 +170,9 @@ def color_of(values: tuple) -> tuple[int, int, int]:
     return values
 
 
-def limited(value: float) -> float:
+def limited(value: float, most: float = 10 * MOST_PX) -> float:
     """The number, if it is one that a canvas can mean."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e6:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= most:
         raise ValueError(f"not a number that a log holds: {value!r}")
     return value
 

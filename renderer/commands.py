@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from renderer import pictures
+from renderer import pictures, rewind
 from renderer.actions import Change, Command, Event, InputError, Paste
 from renderer.scene import VIEWS
 from renderer.settings import Look
@@ -59,6 +59,8 @@ def obey(app: App, command: Command, time_s: float) -> None:
             getattr(app.keeper.camera, command.name)()
         case "restore":
             restore(app)
+        case name if name.startswith("rewind"):
+            rewind.obey(app, name.removeprefix("rewind"), command.value, time_s)
 
 
 def restore(app: App) -> None:

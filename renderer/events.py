@@ -93,6 +93,7 @@ KEYS = (
     Key(pygame.K_RIGHT, 0, "mood.more", "mood: more", "mood"),
     Key(pygame.K_F2, 0, "record", "film, or end the film", "recording"),
     Key(pygame.K_F3, 0, "keep", "keep that: the last seconds as a film", "recording"),
+    Key(pygame.K_F4, 0, "rewind", "rewind: earlier papers, and now again", "recording"),
     Key(pygame.K_r, CTRL, "restore", "bring back what a crash ended", "recording"),
     Key(pygame.K_TAB, 0, "view", "next view", "window"),
     Key(pygame.K_F11, 0, "full", "picture alone, full screen", "window"),

@@ -14,6 +14,7 @@ from renderer.actions import EDITS, Event, InputError, Paste, Redo, Undo
 from renderer.canvas import Canvas
 
 REACH_S = 600.0
+FIRST_S = 0.1  # so long before the first edit one can go back, to the blank paper
 MARK_EVERY_S = 4.0
 MOST_BYTES = 96 << 20
 
@@ -63,7 +64,7 @@ class History:
         if not isinstance(event.action, EDITS):
             return
         if not self._marks:
-            self._mark(event.time_s, np.zeros_like(canvas.pixels))
+            self._mark(event.time_s - FIRST_S, np.zeros_like(canvas.pixels))
         self._events.append(event)
         jumps = isinstance(event.action, Undo | Redo | Paste)  # these lean on more than the paper before
         old = event.time_s - self._marks[-1].time_s > MARK_EVERY_S

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pygame
 
 from models.api import Rect
+from renderer import timeline
 from renderer.events import Hand
 from renderer.layout import Layout, Pane
 from renderer.scene import Scene
@@ -18,7 +19,7 @@ MOST_WORDS = 110
 
 @dataclass(frozen=True)
 class Mark:
-    """box: all pixels of the window it may touch. kind: "ring", "line" or "note"."""
+    """box: all pixels of the window it may touch. kind: "ring", "line", "timeline" or "note"."""
 
     kind: str
     box: Rect
@@ -33,6 +34,9 @@ def marks(hand: Hand, scene: Scene, layout: Layout, theme: Theme) -> tuple[Mark,
             made.append(ring(pane, hand))
         if hand.rubber is not None:
             made.append(ruled(pane, hand))
+    if scene.rewind is not None:
+        back = scene.rewind
+        made.append(Mark("timeline", timeline.bar(layout, theme), (back.at_s, tuple(back.pins), back)))
     return (*made, *notes(scene, layout, theme))
 
 
@@ -84,6 +88,8 @@ def draw_mark(surface: pygame.Surface, mark: Mark, theme: Theme) -> None:
         x, y, radius = mark.what
         pygame.draw.aacircle(surface, DARK, (x, y), radius + 1, 1)
         pygame.draw.aacircle(surface, LIGHT, (x, y), radius, 1)
+    elif mark.kind == "timeline":
+        timeline.draw(surface, theme, mark.box, mark.what[-1])
     elif mark.kind == "line":
         pygame.draw.line(surface, DARK, *mark.what, 3)
         pygame.draw.line(surface, LIGHT, *mark.what, 1)

@@ -10,6 +10,7 @@ from models.api import NOTHING, ModelCard, Rect
 from renderer.canvas import Canvas
 from renderer.hud import Meter
 from renderer.ink import WetInk
+from renderer.rewind import Rewind
 from renderer.settings import Look
 
 VIEWS = ("side", "ink", "picture")
@@ -36,5 +37,6 @@ class Scene:
     notes: tuple[str, ...] = ()
     models: tuple[str, ...] = ("painter",)
     demo: bool = False
+    rewind: Rewind | None = None
     offer: str = ""  # stands until something is painted
     recording: str = ""  # what is filmed and kept

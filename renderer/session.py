@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from renderer.actions import Command, Event, InputError
-from renderer.codec import Codec
+from renderer.codec import MOST_WAIT_MS, Codec
 
 FORMAT = 1
 SYNC_EVERY_S = 1.0
@@ -58,7 +58,7 @@ class SessionWriter:
         if isinstance(event.action, Command) or self._file.closed:
             return
         now_ms = round(event.time_s * 1000)
-        wait_ms = 0 if self._last_ms is None else max(0, now_ms - self._last_ms)
+        wait_ms = 0 if self._last_ms is None else min(int(MOST_WAIT_MS), max(0, now_ms - self._last_ms))
         self._last_ms = now_ms
         self._put(self._codec.encode(wait_ms, event.action))
 

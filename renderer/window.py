@@ -14,6 +14,7 @@ import pygame
 
 from models.api import NOTHING, Rect
 from renderer.actions import Command, Event, InputError
+from renderer import timeline
 from renderer.events import Hand
 from renderer.help import draw_help
 from renderer.layout import PANEL_HEIGHT, Layout, arrange
@@ -88,6 +89,9 @@ class Window:
         if scene.show_help:
             return self.read_help(events, now_s)
         free, made = [], []
+        if scene.rewind is not None:
+            box = timeline.bar(layout, self.theme)
+            made, events = timeline.read(events, scene.rewind, box, self.theme, now_s)
         for event in events:
             kept, actions = False, []
             if self.panel is not None and scene.view != "picture":
@@ -164,7 +168,7 @@ class Window:
             self.view.refresh(scene)
         if self.panel is None:
             self.panel, self._shape = Panel(size, self.theme, scene), ()
-        shape = (size, canvas.whole, scene.view, scene.show_hud, scene.show_help)
+        shape = (size, canvas.whole, scene.view, scene.show_hud, scene.show_help, scene.rewind is None)
         if shape == self._shape:
             return False
         self._shape = shape

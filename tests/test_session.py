@@ -86,6 +86,15 @@ def test_the_header_names_format_canvas_model_weights_and_settings(tmp_path):
     }
 
 
+@pytest.mark.parametrize("pause_s", [1200.0, 86_400.0, 1e9])
+def test_a_long_pause_is_no_fault(tmp_path, pause_s):
+    actions = [Clear(), Extend(((1.0, 2.0, 0.5),)), Undo(), Redo()]
+    write(tmp_path / "log", actions, gap_s=pause_s).close()
+    found = read(tmp_path / "log")
+    assert [event.action for event in found.events] == actions and found.fault == ""
+    assert found.events[1].time_s == min(pause_s, 1e6)
+
+
 def test_commands_are_not_logged(tmp_path):
     write(tmp_path / "log", [Command("save"), Clear(), Command("help")]).close()
     assert [event.action for event in read(tmp_path / "log").events] == [Clear()]
