@@ -1,4 +1,4 @@
-"""Fused passes of SD 3.5, FLUX.2 and Z-Image blocks in small models against their own."""
+"""Fused passes of SD 3.5, FLUX and Z-Image blocks in small models against their own."""
 
 import diffusers
 import pytest
@@ -27,6 +27,28 @@ def sd3(**options) -> tuple[nn.Module, dict]:
         "encoder_hidden_states": torch.randn(2, 5, 16),
         "pooled_projections": torch.randn(2, 24),
         "timestep": torch.tensor([500, 900]),
+    }
+    return model, inputs
+
+
+def flux() -> tuple[nn.Module, dict]:
+    model = diffusers.FluxTransformer2DModel(
+        in_channels=16,
+        num_layers=2,
+        num_single_layers=2,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=12,
+        pooled_projection_dim=10,
+        axes_dims_rope=(4, 6, 6),
+    )
+    inputs = {
+        "hidden_states": torch.randn(1, 9, 16),
+        "encoder_hidden_states": torch.randn(1, 5, 12),
+        "pooled_projections": torch.randn(1, 10),
+        "timestep": torch.tensor([0.5]),
+        "img_ids": torch.randint(0, 9, (9, 3)).float(),
+        "txt_ids": torch.zeros(5, 3),
     }
     return model, inputs
 
@@ -77,6 +99,7 @@ def output(model: nn.Module, inputs: dict) -> torch.Tensor:
 FAMILIES = {
     "sd3": (sd3, {"JointTransformerBlock": 3}),
     "sd35": (lambda: sd3(qk_norm="rms_norm", dual_attention_layers=(0, 1)), {"JointTransformerBlock": 3}),
+    "flux": (flux, {"FluxTransformerBlock": 2, "FluxSingleTransformerBlock": 2}),
     "flux2": (flux2, {"Flux2TransformerBlock": 2, "Flux2SingleTransformerBlock": 2}),
     "zimage": (zimage, {"ZImageTransformerBlock": 4}),
 }
@@ -106,13 +129,13 @@ def test_fused_transformer_is_the_transformer(name):
     assert (output(model, inputs) - before).abs().max() < 1e-5
 
 
-@pytest.mark.parametrize("name", ["sd35", "zimage"])
+@pytest.mark.parametrize("name", ["sd35", "flux", "zimage"])
 @torch.no_grad()
 def test_modulations_folded_by_step(name):
     """Modulations made once for each timestep give what making them every frame gives."""
     model, inputs = family(name)
     surgery.operate(model)
-    key = "timestep" if name == "sd35" else "t"
+    key = "t" if name == "zimage" else "timestep"
     steps = [inputs[key], inputs[key] * 0.5]
     expected = [output(model, {**inputs, key: step}) for step in steps]
     clock = surgery.Clock()
@@ -133,6 +156,8 @@ def embeddings(model: nn.Module, inputs: dict) -> torch.Tensor:
     """The embedding of time (and prompt) that the model hands to its blocks."""
     if isinstance(model, diffusers.SD3Transformer2DModel):
         return model.time_text_embed(inputs["timestep"], inputs["pooled_projections"])
+    if isinstance(model, diffusers.FluxTransformer2DModel):
+        return model.time_text_embed(inputs["timestep"] * 1000, inputs["pooled_projections"])
     return model.t_embedder(inputs["t"] * model.t_scale)
 
 

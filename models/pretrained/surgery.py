@@ -17,7 +17,7 @@ from types import MethodType
 import torch
 from torch import Tensor, nn
 
-from models.pretrained import folds, fused_tiny, fused_transformers, fused_unet
+from models.pretrained import folds, fused_flux, fused_tiny, fused_transformers, fused_unet
 from models.pretrained.fit import Unfit
 from models.pretrained.folds import Saving
 
@@ -67,8 +67,8 @@ class Clock(threading.local):
 def fold_modulations(model: nn.Module, embeddings: list[Tensor], clock: Clock) -> Saving:
     """Make the modulations of every fused block once for each timestep; blocks then take those of clock.step.
 
-    embeddings: what the model hands to its blocks, one for each step (SD 3.5: of time and prompt; Z-Image: of
-    time). Again for another prompt: tensors keep their places.
+    embeddings: what the model hands to its blocks, one for each step (SD 3.5, FLUX.1: of time and prompt;
+    Z-Image: of time). Again for another prompt: tensors keep their places.
     """
     saving = Saving()
     for block in model.modules():
@@ -91,6 +91,14 @@ MODULATIONS: dict[str, tuple[Callable, Callable]] = {
         fused_transformers.modulations_sd3,
         lambda block: (block.norm1.linear, block.norm1_context.linear),
     ),
+    "FluxTransformerBlock": (
+        fused_flux.modulations_flux,
+        lambda block: (block.norm1.linear, block.norm1_context.linear),
+    ),
+    "FluxSingleTransformerBlock": (
+        fused_flux.modulations_flux_single,
+        lambda block: (block.norm.linear,),
+    ),
     "ZImageTransformerBlock": (
         fused_transformers.modulations_zimage,
         lambda block: (getattr(block, "adaLN_modulation", None),),
@@ -101,6 +109,8 @@ SURGEONS: dict[str, tuple[Callable, Callable]] = {
     "Transformer2DModel": (fused_unet.prepare_transformer, fused_unet.run_transformer),
     "Upsample2D": (fused_unet.prepare_upsample, fused_unet.run_upsample),
     "JointTransformerBlock": (fused_transformers.prepare_sd3, fused_transformers.run_sd3),
+    "FluxTransformerBlock": (fused_flux.prepare_flux, fused_flux.run_flux),
+    "FluxSingleTransformerBlock": (fused_flux.prepare_flux_single, fused_flux.run_flux_single),
     "Flux2TransformerBlock": (fused_transformers.prepare_flux2, fused_transformers.run_flux2),
     "Flux2SingleTransformerBlock": (
         fused_transformers.prepare_flux2_single,
