@@ -44,6 +44,7 @@ def describe() -> dict:
         "fp16_accumulation": fp16_accumulation(),
         "path": card.path if card else None,
         "dtype": card.dtype if card else None,
+        "weights_hash": card.weights_hash if card else None,
         "why_not_faster": card.why_not_faster if card else problem,
     }
 

@@ -116,6 +116,23 @@ class Views:
         return picture, sketch, mood, strength
 
 
+class Mixture:
+    """Several sets of views as one: a share of each batch from each, so that any size is learnt."""
+
+    def __init__(self, sets: list[Views], shares: tuple[float, ...]):
+        self.sets = sets
+        self.shares = np.array(shares[: len(sets)]) / sum(shares[: len(sets)])
+
+    def __len__(self) -> int:
+        return sum(len(views) for views in self.sets)
+
+    def batch(self, rng: np.random.Generator, count: int, crop_px: int) -> tuple[np.ndarray, ...]:
+        """What `Views.batch` gives, from all sets."""
+        counts = rng.multinomial(count, self.shares)
+        drawn = [views.batch(rng, n, crop_px) for views, n in zip(self.sets, counts, strict=True) if n]
+        return tuple(np.concatenate(parts) for parts in zip(*drawn, strict=True))
+
+
 def contact_sheet(path: Path, views: Views, count: int = 48) -> None:
     """A PNG of `count` views, each beside its first sketch."""
     tiles = []

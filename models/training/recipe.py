@@ -13,9 +13,11 @@ from models import checkpoint
 from models.api import ModelError
 from models.registry import ASSETS
 from models.training import data, diffusion, distil, evaluate, finish, quality, reflow, teacher
-from models.training.data import Views
+from models.training.data import Mixture, Views
 from models.training.scenes import HELD_OUT
 
+LARGE = 1 << 23  # seed of the large views
+SHARES = (0.55, 0.45)  # of a batch: views, large views
 STAGES = ("data", "teacher", "reflow", "distil", "finish", "diffusion", "evaluate", "export")
 SCHEDULES = ("linear", "cosine")
 
@@ -24,9 +26,11 @@ SCHEDULES = ("linear", "cosine")
 class Sizes:
     """How much of everything. steps: of the optimizer."""
 
-    views: int = 3008
-    held_out: int = 128
+    views: int = 5632
     view_px: int = 256
+    large_views: int = 240  # of the size that people paint at
+    large_px: int = 512
+    held_out: int = 64
     held_out_px: int = 512
     teacher_steps: int = 12_000
     teacher_batch: int = 48
@@ -40,7 +44,7 @@ class Sizes:
     evaluate_px: tuple[int, ...] = (256, 512)
 
 
-QUICK = Sizes(4, 2, 128, 256, 6, 4, 4, 4, 1, 3, 2, 64, 2, (128,))
+QUICK = Sizes(4, 128, 2, 256, 2, 256, 6, 4, 4, 4, 1, 3, 2, 64, 2, (128,))
 
 
 def run(
@@ -77,10 +81,15 @@ def run(
 def make_data(folder: Path, sizes: Sizes) -> None:
     workers = os.cpu_count() or 1
     data.write(folder / "views", views=sizes.views, seed=0, size_px=sizes.view_px, workers=workers)
+    data.write(folder / "large", views=sizes.large_views, seed=LARGE, size_px=sizes.large_px, workers=workers)
     data.write(
         folder / "held-out", views=sizes.held_out, seed=HELD_OUT, size_px=sizes.held_out_px, workers=workers
     )
     data.contact_sheet(folder / "contact-sheet.png", Views(folder / "views"))
+
+
+def training_views(folder: Path) -> Mixture:
+    return Mixture([Views(folder / name) for name in ("views", "large")], SHARES)
 
 
 def batches(views, count: int, crop_px: int):
@@ -90,7 +99,7 @@ def batches(views, count: int, crop_px: int):
 
 
 def make_teacher(folder: Path, sizes: Sizes) -> None:
-    draw = batches(Views(folder / "views"), sizes.teacher_batch, sizes.crop_px)
+    draw = batches(training_views(folder), sizes.teacher_batch, sizes.crop_px)
     teacher.train(
         draw,
         folder / "teacher",
@@ -102,7 +111,7 @@ def make_teacher(folder: Path, sizes: Sizes) -> None:
 
 def make_diffusions(folder: Path, sizes: Sizes) -> None:
     """The contenders of the lab, on as many samples as the teacher has seen."""
-    draw = batches(Views(folder / "views"), sizes.teacher_batch, sizes.crop_px)
+    draw = batches(training_views(folder), sizes.teacher_batch, sizes.crop_px)
     for schedule in SCHEDULES:
         out = folder / f"diffusion-{schedule}"
         diffusion.train(
@@ -117,7 +126,7 @@ def make_diffusions(folder: Path, sizes: Sizes) -> None:
 
 def make_reflow(folder: Path, sizes: Sizes) -> None:
     network = evaluate.network_of(folder / "teacher" / "teacher.safetensors")
-    draw = batches(Views(folder / "views"), sizes.teacher_batch, sizes.crop_px)
+    draw = batches(training_views(folder), sizes.teacher_batch, sizes.crop_px)
     reflow.train(
         draw,
         network,
@@ -130,7 +139,7 @@ def make_reflow(folder: Path, sizes: Sizes) -> None:
 
 def make_student(folder: Path, sizes: Sizes) -> None:
     network = evaluate.network_of(folder / "reflow" / "reflow.safetensors")
-    draw = batches(Views(folder / "views"), sizes.teacher_batch, sizes.crop_px)
+    draw = batches(training_views(folder), sizes.teacher_batch, sizes.crop_px)
     distil.train(
         draw,
         network,
@@ -143,7 +152,7 @@ def make_student(folder: Path, sizes: Sizes) -> None:
 
 def make_painter(folder: Path, sizes: Sizes) -> None:
     network = evaluate.network_of(folder / "distil" / "student.safetensors")
-    draw = batches(Views(folder / "views"), sizes.finish_batch, sizes.crop_px)
+    draw = batches(training_views(folder), sizes.finish_batch, sizes.crop_px)
     finish.train(draw, network, folder / "finish", steps=sizes.finish_steps, batch_size=sizes.finish_batch)
 
 
