@@ -13,8 +13,8 @@ import numpy as np
 import pygame
 
 from models.api import NOTHING, Rect
-from renderer.actions import Command, Event, InputError
 from renderer import timeline
+from renderer.actions import Command, Event, InputError
 from renderer.events import Hand
 from renderer.help import draw_help
 from renderer.layout import PANEL_HEIGHT, Layout, arrange

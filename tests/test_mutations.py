@@ -1,0 +1,184 @@
+"""Ten thousand damaged stroke logs: each is read as far as it is valid, or refused in one line."""
+
+from __future__ import annotations
+
+import random
+import time
+import tracemalloc
+
+import pytest
+from easel import RED
+
+from renderer.actions import (
+    Begin,
+    Change,
+    Clear,
+    Command,
+    End,
+    Event,
+    Extend,
+    Fill,
+    InputError,
+    Line,
+    Paste,
+    Redo,
+    Undo,
+)
+from renderer.session import Header, SessionWriter, read
+from renderer.walk import Walk
+
+COUNT = 10_000
+WEIGHED = 500  # of them: to count bytes takes three times as long
+PIXEL = bytes.fromhex(
+    "89504e470d0a1a0a0000000d4948445200000001000000010806000000"
+    "1f15c4890000000d49444154789c6360606060000000050001a5f645400000000049454e44ae426082"
+)
+ACTIONS = [
+    Fill((118, 169, 222), 100.5, 99.0, 17),
+    Begin(RED, (20.5, 30.1, 0.8)),
+    *(Extend(((21.0 + 9 * i, 31.0 + 3 * i, 0.7), (25.2 + 9 * i, 28.0, 0.75))) for i in range(12)),
+    End(),
+    Line(RED, (0.0, 0.5), (200.9, 3.0)),
+    Change("prompt", 'fog "quoted" \n é 山'),
+    Change("seed", 2**63 - 1),
+    Change("mood.sun", 0.125),
+    Paste(PIXEL),
+    Undo(),
+    Redo(),
+    Clear(),
+]
+WORDS = [
+    *(b"1e999", b"NaN", b"-1", b"null", b"true", b"[]", b"{}", b'""', b"1" * 400, b"0.1", b"[" * 2000, b"-1e308"),
+    *(b'"', b",", b"]", b"\n", b"\x00", b"\xff\xfe", b"\\u0000", b'"e"', b'"p"', b'"b"', b'"model"', b"8192"),
+    *(b'"flowbrush":', b'"width":', b"Zz9~" * 50, b"}" * 30, b"999999", b"-999999", b'"target_fps"', b"16384"),
+]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> bytes:
+    path = tmp_path_factory.mktemp("log") / "log"
+    writer = SessionWriter(path, Header(256, 192, "painter", "0123456789abcdef", {"seed": 3, "mood": {"haze": 0.5}}))
+    for number, action in enumerate(ACTIONS):
+        writer.write(Event(action, 0.05 * number))
+    writer.close()
+    return path.read_bytes()
+
+
+def damaged(data: bytes, chance: random.Random) -> bytes:
+    """One to four things that happen to files: lost, changed, doubled and foreign bytes and lines."""
+    for _ in range(chance.choice((1, 1, 2, 4))):
+        at = chance.randrange(len(data)) if data else 0
+        end = min(len(data), at + chance.choice((1, 1, 2, 5, 40)))
+        lines = data.splitlines(keepends=True)
+        match chance.randrange(8):
+            case 0:
+                data = data[:at]
+            case 1:
+                data = data[:at] + data[end:]
+            case 2:
+                data = data[:at] + bytes(chance.randrange(256) for _ in range(end - at)) + data[end:]
+            case 3:
+                data = data[:at] + chance.choice(WORDS) + data[at:]
+            case 4:
+                data = data[:at] + chance.choice(WORDS) + data[end:]
+            case 5 if lines:
+                lines.insert(chance.randrange(len(lines)), chance.choice(lines))
+                data = b"".join(lines)
+            case 6 if lines:
+                chance.shuffle(lines[1:])
+                lines.pop(chance.randrange(len(lines)))
+                data = b"".join(lines)
+            case 7:
+                data = data[:at] + bytes([data[at] ^ 1 << chance.randrange(8)]) + data[at + 1 :] if data else b""
+    return data
+
+
+def found_in(path, data: bytes):
+    """The session, or None where it was refused in one line."""
+    path.write_bytes(data)
+    try:
+        return read(path)
+    except InputError as error:
+        assert "\n" not in str(error)
+        return None
+
+
+def test_ten_thousand_damaged_logs_raise_nothing_but_the_declared_error(whole, tmp_path):
+    chance, refused, faults, slowest_s = random.Random(7), 0, 0, 0.0
+    for number in range(COUNT):
+        if number == COUNT - WEIGHED:
+            tracemalloc.start()
+        data = damaged(whole, chance)
+        began_s = time.perf_counter()
+        session = found_in(tmp_path / "log", data)
+        slowest_s = max(slowest_s, time.perf_counter() - began_s)
+        if session is None:
+            refused += 1
+            continue
+        assert len(session.events) <= data.count(b"\n")
+        assert all(not isinstance(event.action, Command) for event in session.events)
+        times = [event.time_s for event in session.events]
+        assert times == sorted(times)
+        if session.fault:
+            faults += 1
+            assert "line " in session.fault
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert refused > 100 and faults > 1000, (refused, faults)
+    assert slowest_s < 2 and peak < 64 << 20, (slowest_s, peak)
+
+
+@pytest.mark.slow
+def test_what_is_read_of_damaged_logs_can_be_painted(whole, tmp_path):
+    """No settings, points, brushes or images that a log may hold make the paper fail, hang or eat memory."""
+    chance, slowest_s = random.Random(8), 0.0
+    for _ in range(400):
+        session = found_in(tmp_path / "log", damaged(whole, chance))
+        if session is None:
+            continue
+        began_s = time.perf_counter()
+        try:
+            walk = Walk(session, (64, 64))
+        except InputError:  # settings that none can be, told in one line
+            continue
+        walk.to(float("inf"))
+        slowest_s = max(slowest_s, time.perf_counter() - began_s)
+    assert slowest_s < 10
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'[0,"b",1,2,3,100000,1,1,0,100,100,80]',  # a dab of 40 GB
+        b'[0,"b",1,2,3,9,1,1,0,900000,100,80]',
+        b'[0,"l",1,2,3,9,1,1,0,-90000,0,90000,0]',
+        b'[0,"b",1,2,3,9,50,1,0,100,100,80]',
+        b'[2000000000,"x"]',
+    ],
+)
+def test_lines_that_would_take_hours_or_gigabytes_are_faults(tmp_path, line):
+    SessionWriter(tmp_path / "log", Header(256, 256)).close()
+    with open(tmp_path / "log", "ab") as file:
+        file.write(line + b"\n")
+    assert "line 2" in read(tmp_path / "log").fault
+
+
+def test_an_image_in_a_log_that_claims_to_be_huge_is_refused_before_it_is_unpacked(tmp_path):
+    import struct
+    import zlib
+
+    side = 12_000
+    head = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    rows = zlib.compress(b"\0" * (side + 1) * side, 1)
+    body = b"IDAT" + rows
+    png = b"\x89PNG\r\n\x1a\n"
+    for chunk in (head, body, b"IEND"):
+        png += struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    assert len(png) < 1_000_000
+    writer = SessionWriter(tmp_path / "log", Header(256, 256))
+    writer.write(Event(Paste(png), 0.0))
+    writer.close()
+    walk = Walk(read(tmp_path / "log"))
+    began_s = time.perf_counter()
+    walk.to(9.0)
+    assert walk.faults == 1 and time.perf_counter() - began_s < 1
