@@ -12,10 +12,10 @@ import typer
 
 from models.api import DTYPES, ModelError
 from renderer.actions import InputError
-from renderer.lab import Compare, Straighten
+from renderer.lab import Compare, Race, Straighten, report_folder
 from renderer.options import options_of, report
 from renderer.outputs import check_film, writable
-from renderer.settings import Bench, Look, Paint, Render, Replay, Sessions, side_px
+from renderer.settings import Bench, Look, Paint, Render, Replay, Sessions, Train, side_px
 from renderer.shelf import Shelf, find_log
 
 app = typer.Typer(
@@ -212,23 +212,14 @@ def doctor(json_: Annotated[bool, typer.Option("--json", help="Print one JSON ob
 
 
 @app.command()
-def train(
-    stage: Annotated[str, typer.Argument(help="data, teacher, diffusion, finish, evaluate, export, or all.")],
-    folder: Annotated[Path | None, typer.Option(help="Where data and checkpoints are kept.")] = None,
-    quick: Annotated[
-        bool, typer.Option(help="A run of a minute that proves the stage works; no use to paint.")
-    ] = False,
-    images: Annotated[
-        Path | None, typer.Option(help="finish: learn from the pictures in this folder.")
-    ] = None,
-    json_: Annotated[bool, typer.Option("--json", help="evaluate: print one JSON object.")] = False,
-) -> None:
+@options_of(Train)
+def train(settings: Train) -> None:
     """The painter's training stages. Each goes on where it was killed."""
     from models.training import recipe
 
-    result = recipe.run(stage, folder, quick=quick, images=images)
+    result = recipe.run(settings.stage, settings.folder, quick=settings.quick, images=settings.images)
     if result is not None:
-        report(result, json_)
+        report(result, settings.json)
 
 
 @app.command()
@@ -255,29 +246,38 @@ def straighten(settings: Straighten) -> None:
 @options_of(Compare)
 def compare(settings: Compare) -> None:
     """Many steps against few: every contender with every sampler, as a report."""
+    folder = report_folder(settings)
+    from models.lab import compare as lab
     from models.lab import report as written
-    from models.lab.compare import compare as measure
-    from models.lab.contenders import FILES
-    from models.lab.plan import QUICK, Plan
 
-    folder = settings.output
-    if folder is None and not settings.json:
-        from platformdirs import user_pictures_path
-
-        folder = user_pictures_path() / "Flowbrush" / "compare"
-    if folder is not None:
-        writable(folder / "report.md")
-    names = [name.strip() for name in settings.contenders.split(",") if name.strip()] or list(FILES)
-    plan = QUICK if settings.quick else Plan()
-    figures = measure(plan, folder=settings.weights, seed=settings.seed, names=names)
+    figures = lab.compare(lab.plan_of(settings.quick), settings.contenders, settings.weights, settings.seed)
     if folder is not None:
         written.write(figures, folder)
     for line in figures["missing"]:
         print(f"flowbrush: {line}", file=sys.stderr)
+    print(json.dumps(written.without_pictures(figures)) if settings.json else folder / "report.md")
+
+
+@app.command()
+@options_of(Race)
+def race(settings: Race) -> None:
+    """Models side by side, fed by the same strokes: many steps against few, live."""
+    from renderer import starting_line
+
+    session = starting_line.check(settings)
+    from models.lab import racer
+
+    found, choices, missing = racer.field(settings.columns, settings.weights)
+    for line in missing:
+        print(f"flowbrush: {line}", file=sys.stderr)
+    figures, ended = starting_line.hold(
+        settings, lambda spec: racer.loader(spec, settings.weights), found, choices, session
+    )
     if settings.json:
-        print(json.dumps(written.without_pictures(figures)))
-    else:
-        print(folder / "report.md")
+        print(json.dumps(figures | {"missing": missing}))
+    if not ended:  # as in `paint`
+        sys.stdout.flush()
+        os._exit(0)
 
 
 def main() -> None:

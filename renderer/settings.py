@@ -124,6 +124,19 @@ class Sessions:
 
 
 @dataclass(frozen=True)
+class Train:
+    """What `train` can be told."""
+
+    stage: str = option(
+        MISSING, "data, teacher, reflow, distil, finish, diffusion, evaluate, export, or all.", argument=True
+    )
+    folder: Path | None = option(None, "Where data and checkpoints are kept.")
+    quick: bool = option(False, "A run of a minute that proves the stage works; no use to paint.")
+    images: Path | None = option(None, "finish: learn from the pictures in this folder.")
+    json: bool = option(False, "evaluate: print one JSON object.")
+
+
+@dataclass(frozen=True)
 class Look:
     """What the picture is made with, besides the paper. Changed by panel, keys and replayed logs alike."""
 

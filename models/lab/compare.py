@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -15,7 +14,7 @@ from models.api import ModelError
 from models.flow import Condition
 from models.lab import convergence, trace
 from models.lab.contenders import FILES, WHAT, Contender, load_all
-from models.lab.plan import REFERENCE, Plan
+from models.lab.plan import QUICK, REFERENCE, Plan
 
 FILM_STEPS = {"flow": ("flow-euler", 16), "diffusion": ("dpm++2m", 30)}
 TERMINAL = {"transient": True, "description": "comparing"}
@@ -60,15 +59,19 @@ def fast_dtype() -> torch.dtype:
     return torch.bfloat16 if any(found() for found in hardware) else torch.float32
 
 
+def plan_of(quick: bool) -> Plan:
+    return QUICK if quick else Plan()
+
+
 @torch.no_grad()
-def compare(
-    plan: Plan, *, folder: Path | None = None, seed: int = 0, names: Iterable[str] = tuple(FILES)
-) -> dict:
-    """All figures. folder: of `train`, where weights and held-out views are looked for first.
+def compare(plan: Plan, names: str = "", folder: Path | None = None, seed: int = 0) -> dict:
+    """All figures. names: of contenders, with commas between; all by default. folder: of `train`, where
+    weights and held-out views are looked for first.
 
     Raises ModelError for an unknown contender, and where none has weights.
     """
-    contenders, missing = load_all(list(names), folder)
+    wanted = [name.strip() for name in names.split(",") if name.strip()] or list(FILES)
+    contenders, missing = load_all(wanted, folder)
     if not contenders:
         raise ModelError("no contender has weights here: " + "; ".join(missing))
     sketches = Sketches(folder, plan, seed)

@@ -1,0 +1,196 @@
+"""A contender with its sampler and steps behind the Img2Img protocol: what runs in one column of a race."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kernels.noise import normal
+from models import flow, registry
+from models.api import Cancelled, Frame, Img2Img, ModelCard, ModelError, Request, check_size, never
+from models.flow import Condition
+from models.lab import contenders
+from models.lab.compare import fast_dtype
+from models.lab.contenders import FILES, Contender
+from models.lab.convergence import evaluations
+from models.lab.samplers import SAMPLERS, sampler_of
+
+DEFAULT = (
+    "diffusion:ddim:50",
+    "diffusion:dpm++2m:30",
+    "diffusion:euler-a:20",
+    "teacher:flow-euler:4",
+    "reflow:flow-euler:2",
+    "painter:flow-euler:1",
+)
+CHOICES = (
+    *DEFAULT,
+    "diffusion:ddpm:1000",
+    "diffusion:ddpm:250",
+    "diffusion:dpm++2m-karras:20",
+    "diffusion:heun:18",
+    "diffusion:dpm++2s-a:15",
+    "diffusion:dpm++sde:15",
+    "diffusion:unipc:20",
+    "teacher:flow-euler:25",
+    "teacher:dpm++2m:16",
+    "teacher:flow-heun:8",
+    "painter:flow-euler:4",
+)
+MOST_COLUMNS = 6
+USUAL = {"painter": ("flow-euler", 1), "reflow": ("flow-euler", 2), "teacher": ("flow-euler", 4)}
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """One column as it is written: model:sampler:steps. A model of the registry has no sampler of ours."""
+
+    model: str
+    sampler: str
+    steps: int
+
+    def __str__(self) -> str:
+        return ":".join(part for part in (self.model, self.sampler, str(self.steps)) if part)
+
+
+def entrant(spec: str, folder: Path | None = None) -> Entrant:
+    """Read model[:sampler][:steps]. Raises ModelError for what cannot race, and for missing weights.
+
+    "diffusion" is the cosine one, or the linear one where only that is here.
+    """
+    model, *rest = spec.strip().split(":")
+    count = rest.pop() if rest and (len(rest) > 1 or rest[-1] not in SAMPLERS) else None
+    if len(rest) > 1:
+        raise ModelError(f"{spec!r} is no column; write model:sampler:steps, like {DEFAULT[1]}")
+    try:
+        steps = int(count) if count is not None else None
+    except ValueError:
+        raise ModelError(f"{spec!r} does not end in a number of steps") from None
+    if model not in (*FILES, "diffusion") and model in registry.ENTRIES:
+        least, most = registry.ENTRIES[model].steps
+        steps = steps or most
+        if rest or not least <= steps <= most:
+            raise ModelError(f"{model} takes {least} to {most} steps and no sampler: write {model}:{most}")
+        return Entrant(model, "", steps)
+    if model == "diffusion":
+        model = "diffusion-cosine" if here("diffusion-cosine", folder) else "diffusion-linear"
+        if not here(model, folder):
+            raise ModelError("no weights of diffusions are here; `python main.py train diffusion` makes them")
+    contenders.find(model, folder)
+    usual = USUAL.get(model, ("dpm++2m", 30) if model.startswith("diffusion") else ("flow-euler", 4))
+    made = Entrant(model, rest[0] if rest else usual[0], usual[1] if steps is None else steps)
+    kind = "diffusion" if model.startswith("diffusion") else "flow"
+    if not model.endswith(".safetensors"):
+        sampler_of(made.sampler, kind, made.steps)
+    return made
+
+
+def here(name: str, folder: Path | None) -> bool:
+    try:
+        return bool(contenders.find(name, folder))
+    except ModelError:
+        return False
+
+
+def entrants(specs: list[str], folder: Path | None = None) -> tuple[list[str], list[str]]:
+    """(columns that can run, in full; one line for each whose weights are missing). Raises for the rest."""
+    found, missing = [], []
+    for spec in specs:
+        try:
+            found.append(str(entrant(spec, folder)))
+        except ModelError as error:
+            if not str(error).startswith("no weights"):
+                raise
+            missing.append(f"{spec} is left out: {error}")
+    return found, missing
+
+
+def field(columns: str, folder: Path | None = None) -> tuple[list[str], list[str], list[str]]:
+    """(columns, choices for more of them, one line for each column that is left out).
+
+    columns: with commas between; DEFAULT where it is empty. Raises ModelError where none can run.
+    """
+    wanted = [spec for spec in columns.split(",") if spec.strip()] or list(DEFAULT)
+    if len(wanted) > MOST_COLUMNS:
+        raise ModelError(f"a race has room for {MOST_COLUMNS} columns, not {len(wanted)}")
+    found, missing = entrants(wanted, folder)
+    if not found:
+        raise ModelError("; ".join(missing))
+    return found, list(dict.fromkeys([*found, *entrants(list(CHOICES), folder)[0]])), missing
+
+
+def loader(spec: str, folder: Path | None = None) -> Callable[[], Img2Img]:
+    """A function that loads the model of a column. Raises ModelError at once for what cannot race."""
+    made = entrant(spec, folder)
+    if not made.sampler:
+        return registry.loader(made.model)
+    return lambda: Racer(contenders.load(made.model, folder), made.sampler, made.steps)
+
+
+class Racer:
+    """Every contender on the same footing: plain torch, the processor's fast type, one picture at a time."""
+
+    def __init__(self, contender: Contender, sampler: str, steps: int, dtype: torch.dtype | None = None):
+        entry = sampler_of(sampler, contender.kind, steps)
+        self.network, self.sampler, self.steps = contender.network, sampler, steps
+        self.contender = contender.cast(dtype or fast_dtype())
+        self.evaluations = evaluations(contender, sampler, steps)
+        self.card = ModelCard(
+            name=f"{contender.name}, {entry.label}, {steps}",
+            family=contender.kind,
+            dtype=str(dtype or fast_dtype()).removeprefix("torch."),
+            threads=torch.get_num_threads(),
+            path=f"{self.evaluations} evaluations",
+            steps=(steps,),
+            licence="Apache-2.0",
+            understands_mood=True,
+        )
+
+    @torch.inference_mode()
+    def render(self, request: Request, *, cancelled: Callable[[], bool] = never) -> Frame:
+        """One picture in the racer's own steps, whatever the request's. `cancelled` is asked before every
+        evaluation but the first."""
+        height, width = request.paper.shape[:2]
+        check_size(height, width)
+        began = time.perf_counter()
+        asked = False
+
+        def network(*arguments: Tensor) -> Tensor:
+            nonlocal asked
+            if asked and cancelled():
+                raise Cancelled
+            asked = True
+            return self.contender.network(*arguments)
+
+        condition = condition_of(request)
+        x0, y0 = request.origin
+        noise = normal(request.seed, height=height, width=width, channels=3, y0=y0, x0=x0)[None]
+        turned = Contender(self.contender.name, network, self.contender.path)
+        made = turned.sample(self.sampler, self.steps, condition, noise, seed=request.seed)
+        if not math.isfinite(float(made.sum())):
+            raise ModelError("the model gave what is not a number")
+        pixels = made[0].mul(127.5).add_(127.5).round_().clamp_(0, 255).byte().permute(1, 2, 0)
+        elapsed_ms = (time.perf_counter() - began) * 1e3
+        return Frame(request, np.ascontiguousarray(pixels.numpy()), {"render": elapsed_ms})
+
+    def gflop(self, height_px: int, width_px: int, steps: int) -> float:
+        return self.evaluations * self.network.gflop(height_px, width_px)
+
+    def close(self) -> None:
+        """There is nothing to give back."""
+
+
+def condition_of(request: Request) -> Condition:
+    """The paper, softened, with the request's strength and mood; a batch of one."""
+    planes = torch.from_numpy(request.paper.copy()).permute(2, 0, 1)[None].float()
+    alpha = planes[:, 3:] / 255
+    paint = flow.soften(torch.cat(((planes[:, :3] / 127.5 - 1) * alpha, alpha), 1))
+    strength, mood = torch.tensor([request.strength]), torch.tensor([request.mood])
+    return Condition(paint[:, :3], paint[:, 3:], strength.float(), mood.float())

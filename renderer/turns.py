@@ -1,0 +1,98 @@
+"""Fair turns on one machine: who has had the least goes next, one evaluation of a model at a time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import replace
+
+from models.api import Cancelled, Frame, Img2Img, ModelCard, Request, never
+
+
+class Turns:
+    """Threads call `begin`, `rest` between two pieces of work, and `end`. Times are in seconds."""
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter):
+        self._clock, self._turn = clock, threading.Condition()
+        self._used: dict[Hashable, float] = {}  # held so far, counted as equal from each one's arrival
+        self._held: dict[Hashable, float] = {}  # held since its own `begin`
+        self._waiting: set[Hashable] = set()
+        self._holder: Hashable | None = None
+        self._since = 0.0
+        self.closed = False
+
+    def begin(self, key: Hashable) -> None:
+        """Wait for a turn. Who was idle has no claim on the time that it did not ask for."""
+        with self._turn:
+            others = [self._used[other] for other in self._held]
+            self._used[key] = max([self._used.get(key, 0.0), *([min(others)] if others else [])])
+            self._held[key] = 0.0
+            self._take(key)
+
+    def rest(self, key: Hashable) -> None:
+        """Let another go first, if one has had less."""
+        with self._turn:
+            self._release(key)
+            self._take(key)
+
+    def end(self, key: Hashable) -> float:
+        """Give the turn back; returns how long it was held since `begin`."""
+        with self._turn:
+            if self._holder == key:
+                self._release(key)
+            return self._held.pop(key, 0.0)
+
+    def close(self) -> None:
+        """Whoever waits, now or later, gets Cancelled."""
+        with self._turn:
+            self.closed = True
+            self._turn.notify_all()
+
+    def _take(self, key: Hashable) -> None:
+        self._waiting.add(key)
+        self._turn.wait_for(lambda: self.closed or (self._holder is None and self._next() == key))
+        self._waiting.discard(key)
+        if self.closed:
+            raise Cancelled
+        self._holder, self._since = key, self._clock()
+
+    def _release(self, key: Hashable) -> None:
+        spent = self._clock() - self._since
+        self._used[key] += spent
+        self._held[key] += spent
+        self._holder = None
+        self._turn.notify_all()
+
+    def _next(self) -> Hashable:
+        return min(self._waiting, key=lambda key: self._used[key])
+
+
+class TakingTurns:
+    """A model that shares the machine: its frames tell the time it held it, as the stage `own`."""
+
+    def __init__(self, model: Img2Img, turns: Turns, key: Hashable):
+        self._model, self._turns, self._key = model, turns, key
+
+    @property
+    def card(self) -> ModelCard:
+        return self._model.card
+
+    def render(self, request: Request, *, cancelled: Callable[[], bool] = never) -> Frame:
+        """As the model's own; the turn changes wherever it asks whether it is cancelled."""
+        try:
+            self._turns.begin(self._key)
+            frame = self._model.render(request, cancelled=lambda: self._between(cancelled))
+        finally:
+            held_s = self._turns.end(self._key)
+        return replace(frame, stage_ms={"own": held_s * 1e3})
+
+    def _between(self, cancelled: Callable[[], bool]) -> bool:
+        self._turns.rest(self._key)
+        return cancelled()
+
+    def gflop(self, height_px: int, width_px: int, steps: int) -> float:
+        return self._model.gflop(height_px, width_px, steps)
+
+    def close(self) -> None:
+        self._model.close()

@@ -1,0 +1,244 @@
+"""The race: its tiles, its keys, its columns on one machine, and the command with its numbers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pygame
+import pytest
+import torch
+
+from models.api import Frame, ModelCard, ModelError, Request
+from models.lab import racer
+from models.lab.contenders import Contender
+from models.lab.path import path_of
+from models.network import NetworkConfig, PainterNetwork
+from renderer.race import Race, stepped
+from renderer.screen import Screen
+from renderer.settings import Look
+from renderer.track import tiles, words_of
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL = NetworkConfig(widths=(8, 8, 16), blocks=(0, 0, 1, 0, 0), embedding=16)
+
+
+class Fake:
+    """So many pieces of a millisecond; the picture's red tells the request."""
+
+    def __init__(self, name: str, pieces: int):
+        self.card, self.pieces = ModelCard(name, path=f"{pieces} evaluations"), pieces
+
+    def render(self, request, *, cancelled):
+        for index in range(self.pieces):
+            if index and cancelled():
+                raise AssertionError
+            time.sleep(0.001)
+        picture = np.full((*request.paper.shape[:2], 3), request.sequence % 256, np.uint8)
+        return Frame(request, picture, {"render": 1.0})
+
+    def close(self):
+        pass
+
+
+def load(spec: str):
+    name, steps = spec.split(":")
+    if name == "absent":
+        raise ModelError("no model is named 'absent'")
+    return lambda: Fake(name, int(steps))
+
+
+@pytest.fixture
+def race():
+    made = Race(
+        Screen("race", headless=True),
+        load,
+        ["slow:40", "fast:1"],
+        ["slow:40", "fast:1", "other:3", "absent:1"],
+        Look(),
+        (256, 256),
+    )
+    yield made
+    made.close()
+
+
+def until(race: Race, true, seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not true() and time.monotonic() < deadline:
+        race.tick()
+    assert true()
+
+
+def press(race: Race, key: int, word: str = "") -> None:
+    race.obey(pygame.event.Event(pygame.KEYDOWN, key=key, unicode=word, mod=0), time.monotonic())
+
+
+@pytest.mark.parametrize("count", range(2, 8))
+def test_tiles_are_squares_that_do_not_meet(count):
+    boxes = tiles(count, 1280, 720, 50, 24, 8)
+    assert len(boxes) == count
+    for index, box in enumerate(boxes):
+        assert box.width == box.height > 150
+        assert box.x0 >= 0 and box.x1 <= 1280 and box.y0 >= 0 and box.y1 + 50 <= 720 - 24
+        assert all(box.intersect(other).empty for other in boxes[:index])
+
+
+def test_the_fast_column_runs_ahead_of_the_slow_one(race):
+    until(race, lambda: all(column.picture is not None for column in race.columns))
+    slow, fast = race.columns
+    before = fast.meter.model_frames, slow.meter.model_frames
+    for _ in range(40):
+        race.dirty(race.canvas.whole, time.monotonic())
+        race.tick()
+    assert fast.meter.model_frames - before[0] > 2 * (slow.meter.model_frames - before[1])
+    assert slow.own_ms() > 10 * fast.own_ms() > 0
+    figures = race.figures()
+    assert [column["column"] for column in figures["columns"]] == ["slow:40", "fast:1"]
+    told = race.track.told[1]
+    assert f"{told['own_ms']:.0f} ms of its own" in words_of(told)[0]
+
+
+def test_every_column_gets_the_last_stroke(race):
+    until(race, lambda: all(column.picture is not None for column in race.columns))
+    race.dirty(race.canvas.whole, time.monotonic())
+    race.tick()
+    newest = race._sequence
+    until(race, lambda: all(column.picture[0, 0, 0] == newest % 256 for column in race.columns))
+    calls = [column.engine.calls for column in race.columns]
+    for _ in range(5):
+        race.tick()
+    assert [column.engine.calls for column in race.columns] == calls  # nothing changed, nothing computed
+
+
+def test_keys_change_columns(race):
+    until(race, lambda: all(column.ready for column in race.columns))
+    press(race, pygame.K_DOWN)
+    assert race.columns[0].spec == "fast:1"
+    press(race, pygame.K_PERIOD, ".")
+    assert race.columns[0].spec == "fast:2"
+    press(race, pygame.K_RIGHT)
+    press(race, pygame.K_DOWN)
+    press(race, pygame.K_DOWN)
+    assert race.columns[1].spec == "other:3" and "no model is named" in race.message  # the column stayed
+    press(race, pygame.K_a)
+    assert [column.spec for column in race.columns] == ["fast:2", "other:3", "slow:40"]
+    until(race, lambda: all(column.picture is not None for column in race.columns))
+    for _ in range(5):
+        press(race, pygame.K_x)
+    assert len(race.columns) == 1 and race.message == "the last column stays"
+    press(race, pygame.K_ESCAPE)
+    assert not race.running
+
+
+def test_the_hand_paints_on_any_tile(race):
+    race.tick()
+    for kind, at in ((pygame.MOUSEBUTTONDOWN, 0), (pygame.MOUSEMOTION, 40), (pygame.MOUSEBUTTONUP, 40)):
+        box = race.track.boxes[1]
+        fields = {"pos": (box.x0 + 50 + at, box.y0 + 80), "button": 1}
+        race.obey(pygame.event.Event(kind, **fields), time.monotonic())
+    assert race.canvas.pixels[..., 3].any()
+    race.obey(pygame.event.Event(pygame.MOUSEBUTTONDOWN, pos=(1, 719), button=1), time.monotonic())
+    assert not race.canvas.drawing
+
+
+def test_steps_go_up_and_down():
+    assert stepped("a:ddim:50", 1) == "a:ddim:100" and stepped("a:ddim:50", -1) == "a:ddim:30"
+    assert stepped("a:1", -1) == "a:1" and stepped("a:1000", 1) == "a:1000"
+
+
+@pytest.mark.parametrize(("kind", "sampler"), [("flow", "flow-euler"), ("cosine", "dpm++2m")])
+def test_a_racer_makes_the_same_picture_again(kind, sampler):
+    torch.manual_seed(0)
+    network = PainterNetwork(SMALL).eval().requires_grad_(False)
+    one = racer.Racer(Contender("x", network, path_of(kind)), sampler, 3, torch.float32)
+    paper = np.random.default_rng(0).integers(0, 256, (256, 256, 4), np.uint8)
+    asked = []
+    made = [
+        one.render(Request(paper, seed=5), cancelled=lambda: bool(asked.append(1))).picture for _ in range(2)
+    ]
+    assert np.array_equal(*made) and made[0].shape == (256, 256, 3) and len(asked) == 4
+    assert one.gflop(256, 256, 1) == pytest.approx(3 * network.gflop(256, 256))
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ("foo:3", "no contender is named 'foo'"),
+        ("teacher:foo:3", "no sampler is named 'foo'; choose ddpm"),
+        ("teacher:ddpm:3", "sampler ddpm cannot be used on a flow"),
+        ("teacher:ddim:0", "1 to 1000 steps, not 0"),
+        ("teacher:ddim:-4", "1 to 1000 steps, not -4"),
+        ("teacher:ddim:x", "does not end in a number of steps"),
+        ("painter:ddim:3:4", "write model:sampler:steps"),
+        ("painter-teacher:9", "takes 1 to 4 steps and no sampler"),
+    ],
+)
+def test_bad_columns_are_told(spec, words):
+    with pytest.raises(ModelError, match=words.replace("+", r"\+")):
+        racer.entrant(spec)
+
+
+def test_columns_in_full():
+    found, missing = racer.entrants(
+        ["teacher", "painter", "teacher:dpm++2m", "teacher:8", "painter-teacher:3"]
+    )
+    assert found == [
+        "teacher:flow-euler:4",
+        "painter:flow-euler:1",
+        "teacher:dpm++2m:4",
+        "teacher:flow-euler:8",
+        "painter-teacher:3",
+    ]
+    assert not missing
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess:
+    whole = [sys.executable, "main.py", "race", *arguments]
+    return subprocess.run(whole, cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.slow
+def test_command_reports_what_it_shows(tmp_path):
+    film, last = tmp_path / "race.mp4", tmp_path / "race.png"
+    done = command(
+        *(
+            "--headless",
+            "--seconds",
+            "8",
+            "--json",
+            "--columns",
+            "teacher:flow-euler:4,painter,diffusion:ddim:5",
+        ),
+        *("--weights", str(tmp_path), "--record", str(film), "--save-last", str(last)),
+    )
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    assert figures["shown_fps"] > 4 and len(figures["columns"]) >= 2
+    for column in figures["columns"]:
+        assert column["frames"] > 0 and column["own_ms"] > 0 and column["problem"] is None
+    assert len(figures["missing"]) + len(figures["columns"]) == 3
+    assert all("is left out" in line for line in figures["missing"])
+    assert cv2.imread(str(last)).shape == (720, 1280, 3)
+    with av.open(str(film)) as opened:
+        assert sum(1 for _ in opened.decode(video=0)) > 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--columns", "foo:1"), "no contender is named 'foo'"),
+        (("--size", "100"), "must be a multiple of 32"),
+        (("--record", "race.avi"), "must end in .mkv or .mp4"),
+        (("--columns", ",".join(["painter"] * 7)), "room for 6 columns, not 7"),
+    ],
+)
+def test_bad_input_is_one_line(arguments, words):
+    done = command("--headless", *arguments)
+    assert done.returncode == 1 and words in done.stderr
+    assert done.stderr.startswith("flowbrush: error: ") and done.stderr.count("\n") == 1

@@ -1,0 +1,121 @@
+"""Fair turns: who has had least goes next, and each one's own time is counted alone."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from models.api import Cancelled, Frame, Request
+from renderer.columns import Column
+from renderer.turns import TakingTurns, Turns
+
+
+def work(turns: Turns, key: str, pieces: int, piece_s: float, log: list, times: dict) -> None:
+    try:
+        turns.begin(key)
+        for index in range(pieces):
+            if index:
+                turns.rest(key)
+            log.append(key)
+            time.sleep(piece_s)
+    finally:
+        times[key] = turns.end(key)
+
+
+def test_long_work_does_not_hold_up_the_short():
+    turns, log, times = Turns(), [], {}
+    long = threading.Thread(target=work, args=(turns, "long", 12, 0.01, log, times))
+    long.start()
+    time.sleep(0.015)
+    short = threading.Thread(target=work, args=(turns, "short", 2, 0.01, log, times))
+    short.start()
+    short.join(5)
+    assert log.count("long") <= 6  # it went on after the short one, not before it
+    long.join(5)
+    assert log.count("long") == 12
+    assert times["short"] == pytest.approx(0.02, abs=0.012)  # its own time, not the time it waited
+    assert times["long"] == pytest.approx(0.12, abs=0.05)
+
+
+def test_who_was_idle_does_not_catch_up():
+    now = [0.0]
+    turns = Turns(clock=lambda: now[0])
+    turns.begin("busy")
+    now[0] += 10
+    turns.rest("busy")
+    done = threading.Event()
+
+    def late():
+        turns.begin("late")
+        now[0] += 1
+        turns.end("late")
+        done.set()
+
+    thread = threading.Thread(target=late)
+    thread.start()
+    time.sleep(0.05)
+    now[0] += 2
+    assert turns.end("busy") == 12
+    assert done.wait(2)
+    assert turns._used["late"] >= 11
+    thread.join(2)
+
+
+def test_a_close_frees_those_who_wait():
+    turns, freed = Turns(), threading.Event()
+    turns.begin("one")
+
+    def wait():
+        with pytest.raises(Cancelled):
+            turns.begin("two")
+        freed.set()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    time.sleep(0.02)
+    turns.close()
+    assert freed.wait(2)
+    thread.join(2)
+
+
+class Slow:
+    """Three pieces of 10 ms."""
+
+    card = None
+
+    def render(self, request, *, cancelled):
+        for index in range(3):
+            if index:
+                assert not cancelled()
+            time.sleep(0.01)
+        return Frame(request, np.zeros((32, 32, 3), np.uint8))
+
+    def close(self):
+        pass
+
+
+def test_a_model_tells_the_time_it_held_the_machine():
+    frame = TakingTurns(Slow(), Turns(), "a").render(Request(np.zeros((32, 32, 4), np.uint8)))
+    assert frame.stage_ms["own"] == pytest.approx(30, abs=15)
+
+
+def test_a_column_has_pictures_and_figures():
+    turns = Turns()
+    column = Column("slow", Slow, turns)
+    deadline = time.monotonic() + 5
+    while not column.ready and time.monotonic() < deadline:
+        time.sleep(0.01)
+    column.submit(Request(np.zeros((32, 32, 4), np.uint8), sequence=1), time.monotonic())
+    while column.picture is None and time.monotonic() < deadline:
+        column.collect(time.monotonic())
+        time.sleep(0.005)
+    column.flipped(time.monotonic())
+    figures = column.figures(time.monotonic(), 1.0)
+    assert figures["frames"] == 1 and figures["own_ms"] == pytest.approx(30, abs=20)
+    assert figures["own_fps"] == round(1e3 / figures["own_ms"], 2)
+    assert figures["pen_to_picture_ms"]["p50"] > 25 and figures["problem"] is None
+    turns.close()
+    assert column.close()
