@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.api import Img2Img, ModelError
+from models.pretrained import build, catalogue
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 
@@ -40,11 +41,33 @@ def weights_file(name: str) -> Path:
         if not Path(name).is_file():
             raise ModelError(f"there is no file {name}")
         return Path(name)
-    raise ModelError(f"no model is named {name!r}; choose {', '.join(ENTRIES)}, or name a .safetensors file")
+    known = ", ".join([*ENTRIES, *catalogue.MODELS])
+    raise ModelError(
+        f"no model is named {name!r}; choose {known}, or name a .safetensors file or a folder of diffusers"
+    )
 
 
-def loader(name: str, device: str | None = None, dtype: str | None = None) -> Callable[[], Img2Img]:
-    """A function that loads the model. Raises ModelError at once for what is neither model nor file."""
+def is_pretrained(name: str) -> bool:
+    """Whether a name stands for a model of `diffusers`: of the catalogue, a folder, or a single file."""
+    return name not in ENTRIES and (
+        name in catalogue.MODELS or Path(name).is_dir() or build.is_single_file(name)
+    )
+
+
+def loader(
+    name: str,
+    device: str | None = None,
+    dtype: str | None = None,
+    *,
+    progress: Callable[[str], None] = lambda line: None,
+) -> Callable[[], Img2Img]:
+    """A function that loads the model. Raises ModelError at once for what is neither model nor file.
+
+    progress: told, in a line, what loading a pretrained model is at.
+    """
+    if is_pretrained(name):
+        options = build.Options(device=device, dtype=dtype)
+        return lambda: build.load(name, options, progress=progress)
     path = weights_file(name)
 
     def load() -> Img2Img:
@@ -56,7 +79,9 @@ def loader(name: str, device: str | None = None, dtype: str | None = None) -> Ca
 
 
 def weights_hash(name: str) -> str:
-    """First 16 hex digits of the SHA-256 of the weights file; empty where there is none."""
+    """First 16 hex digits of the SHA-256 of the weights file; empty where there is no such file."""
+    if is_pretrained(name):
+        return ""
     path = weights_file(name)
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else ""
 

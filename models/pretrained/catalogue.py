@@ -1,0 +1,162 @@
+"""The pretrained models, a line each: where they come from and how they are run. Needs nothing but Python."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+TINY_SD, TINY_SDXL = "madebyollin/taesd", "madebyollin/taesdxl"
+TINY_SD3, TINY_FLUX = "madebyollin/taesd3", "madebyollin/taef1"
+
+
+@dataclass(frozen=True)
+class Model:
+    """hub: its id there. steps: fewest, most and usual number. guidance: 0 or 1 where there is none.
+
+    sampler: empty for the usual one of its family. tiny: hub id of an autoencoder of a few megabytes for the
+    same latents, where there is one. lora: hub id of weights laid over it.
+    """
+
+    hub: str
+    family: str
+    steps: tuple[int, int, int]
+    guidance: float
+    strength: float
+    licence: str
+    about: str
+    tiny: str = ""
+    sampler: str = ""
+    lora: str = ""
+
+
+STABILITY, OPEN = "Stability AI Community", "Apache-2.0"
+MODELS: dict[str, Model] = {
+    "sd15": Model(
+        "stable-diffusion-v1-5/stable-diffusion-v1-5",
+        "unet",
+        (1, 50, 20),
+        7.5,
+        0.6,
+        "CreativeML OpenRAIL-M",
+        "Stable Diffusion 1.5, many steps",
+        TINY_SD,
+        "dpm++2m",
+    ),
+    "sdxl": Model(
+        "stabilityai/stable-diffusion-xl-base-1.0",
+        "unet",
+        (1, 50, 20),
+        5.0,
+        0.6,
+        "CreativeML OpenRAIL++-M",
+        "Stable Diffusion XL, many steps",
+        TINY_SDXL,
+        "dpm++2m",
+    ),
+    "sd-turbo": Model(
+        "stabilityai/sd-turbo",
+        "unet",
+        (1, 4, 1),
+        0.0,
+        0.7,
+        STABILITY,
+        "distilled Stable Diffusion 2.1, 1 to 4 steps",
+        TINY_SD,
+        "euler",
+    ),
+    "sdxl-turbo": Model(
+        "stabilityai/sdxl-turbo",
+        "unet",
+        (1, 4, 1),
+        0.0,
+        0.7,
+        STABILITY,
+        "distilled Stable Diffusion XL, 1 to 4 steps",
+        TINY_SDXL,
+        "euler-a",
+    ),
+    "lcm": Model(
+        "stable-diffusion-v1-5/stable-diffusion-v1-5",
+        "unet",
+        (1, 8, 4),
+        1.0,
+        0.6,
+        "CreativeML OpenRAIL-M",
+        "Stable Diffusion 1.5 with a consistency LoRA",
+        TINY_SD,
+        "lcm",
+        "latent-consistency/lcm-lora-sdv1-5",
+    ),
+    "sd3.5-medium": Model(
+        "stabilityai/stable-diffusion-3.5-medium",
+        "sd3",
+        (1, 50, 20),
+        4.5,
+        0.7,
+        STABILITY,
+        "rectified flow, many steps",
+        TINY_SD3,
+    ),
+    "sd3.5-large-turbo": Model(
+        "stabilityai/stable-diffusion-3.5-large-turbo",
+        "sd3",
+        (1, 8, 4),
+        0.0,
+        0.7,
+        STABILITY,
+        "rectified flow, 4 steps",
+        TINY_SD3,
+    ),
+    "flux-schnell": Model(
+        "black-forest-labs/FLUX.1-schnell",
+        "flux",
+        (1, 8, 4),
+        0.0,
+        0.8,
+        OPEN,
+        "rectified flow, 1 to 4 steps",
+        TINY_FLUX,
+    ),
+    "flux2-klein": Model(
+        "black-forest-labs/FLUX.2-klein-4B", "flux2", (1, 8, 4), 1.0, 0.8, OPEN, "rectified flow, 4 steps"
+    ),
+    "z-image-turbo": Model(
+        "Tongyi-MAI/Z-Image-Turbo",
+        "zimage",
+        (1, 12, 8),
+        0.0,
+        0.8,
+        OPEN,
+        "rectified flow, 8 steps",
+        TINY_FLUX,
+    ),
+    "sana-sprint": Model(
+        "Efficient-Large-Model/Sana_Sprint_1.6B_1024px_diffusers",
+        "sana",
+        (1, 4, 2),
+        4.5,
+        0.7,
+        "NVIDIA Open Model",
+        "consistency-distilled, 1 to 4 steps",
+    ),
+}
+# pipeline classes of `diffusers`, as model_index.json names them: family and the pipeline that edits pictures
+PIPELINES: dict[str, tuple[str, str]] = {
+    "StableDiffusionPipeline": ("unet", "StableDiffusionImg2ImgPipeline"),
+    "StableDiffusionImg2ImgPipeline": ("unet", "StableDiffusionImg2ImgPipeline"),
+    "StableDiffusionXLPipeline": ("unet", "StableDiffusionXLImg2ImgPipeline"),
+    "StableDiffusionXLImg2ImgPipeline": ("unet", "StableDiffusionXLImg2ImgPipeline"),
+    "StableDiffusion3Pipeline": ("sd3", "StableDiffusion3Img2ImgPipeline"),
+    "StableDiffusion3Img2ImgPipeline": ("sd3", "StableDiffusion3Img2ImgPipeline"),
+    "FluxPipeline": ("flux", "FluxImg2ImgPipeline"),
+    "FluxImg2ImgPipeline": ("flux", "FluxImg2ImgPipeline"),
+    "Flux2KleinPipeline": ("flux2", "Flux2KleinPipeline"),
+    "ZImagePipeline": ("zimage", "ZImageImg2ImgPipeline"),
+    "ZImageImg2ImgPipeline": ("zimage", "ZImageImg2ImgPipeline"),
+    "SanaSprintPipeline": ("sana", "SanaSprintImg2ImgPipeline"),
+    "SanaSprintImg2ImgPipeline": ("sana", "SanaSprintImg2ImgPipeline"),
+}
+
+
+def for_folder(family: str) -> Model:
+    """How a folder of one's own is run: as its family commonly is, with few steps and no guidance."""
+    return Model("", family, (1, 50, 4), 0.0, 0.7, "", "a model of one's own")

@@ -1,0 +1,130 @@
+"""A model's folder in the layout of `diffusers`: what it holds, whether it is whole and safe."""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+from models.api import ModelError
+from models.pretrained.catalogue import PIPELINES
+
+INDEX = "model_index.json"
+LIBRARIES = ("diffusers", "transformers")
+UNUSED = ("safety_checker", "feature_extractor", "image_encoder")  # none of them paints
+WEIGHTLESS = ("scheduler", "tokenizer")
+MAX_HEADER = 100_000_000  # bytes: more is no header
+BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2}
+
+
+@dataclass(frozen=True)
+class Folder:
+    """components: names in the index that are used, with their classes. pipeline: the class that it names."""
+
+    path: Path
+    pipeline: str
+    components: dict[str, str]
+
+    @property
+    def family(self) -> str:
+        return PIPELINES[self.pipeline][0]
+
+    def weights(self, component: str) -> list[Path]:
+        """The component's safetensors files: those of half precision where there are both."""
+        files = sorted((self.path / component).glob("*.safetensors"))
+        half = [file for file in files if ".fp16." in file.name]
+        return half or files
+
+    def variant(self) -> str | None:
+        """The variant that `diffusers` is to load: fp16 where every component with weights has it."""
+        named = [self.weights(name) for name in self.components if not name.startswith(WEIGHTLESS)]
+        return "fp16" if named and all(".fp16." in file.name for files in named for file in files) else None
+
+
+def read_folder(path: Path) -> Folder:
+    """What lies in a folder. Raises ModelError for what is no model, not whole, or would run foreign code."""
+    index = read_json(path / INDEX)
+    pipeline = index.get("_class_name", "")
+    if not isinstance(pipeline, str) or pipeline not in PIPELINES:
+        raise ModelError(f"{path}: a {pipeline!s} cannot be painted with; {', '.join(PIPELINES)} can")
+    components = {}
+    for name, value in index.items():
+        if name.startswith("_") or name in UNUSED or not isinstance(value, list) or value == [None, None]:
+            continue
+        if len(value) != 2 or value[0] not in LIBRARIES:
+            raise ModelError(f"{path}: {name} comes with code of its own ({value[0]}), which is not run")
+        components[name] = value[1]
+    folder = Folder(path, pipeline, components)
+    for name in components:
+        check_component(folder, name)
+    return folder
+
+
+def read_json(path: Path) -> dict:
+    try:
+        made = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{path.parent}: there is no {path.name}; this is no diffusers folder") from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read: {error}") from error
+    if not isinstance(made, dict):
+        raise ModelError(f"{path} is not what it should be: no JSON object")
+    return made
+
+
+def check_component(folder: Folder, name: str) -> None:
+    """Raise ModelError unless the component is there, in safetensors alone, and as long as it says."""
+    inside = folder.path / name
+    if not inside.is_dir():
+        raise ModelError(f"{folder.path}: its {name} is missing")
+    for config in inside.glob("*.json"):
+        if "auto_map" in (read_json(config) if config.name == "config.json" else {}):
+            raise ModelError(f"{folder.path}: {name} comes with code of its own, which is not run")
+    if name.startswith(WEIGHTLESS):
+        return
+    files = folder.weights(name)
+    if not files:
+        pickles = [file.name for pattern in ("*.bin", "*.ckpt", "*.pt") for file in inside.glob(pattern)]
+        kind = f"only as a pickle ({pickles[0]}), which is not loaded" if pickles else "missing"
+        raise ModelError(f"{folder.path}: the weights of its {name} are {kind}; safetensors are")
+    for index in inside.glob("*.safetensors.index*.json"):
+        wanted = set(read_json(index).get("weight_map", {}).values())
+        lacking = sorted(file for file in wanted if not (inside / file).exists())
+        if lacking:
+            raise ModelError(f"{folder.path}: {name}/{lacking[0]} is missing")
+    for file in files:
+        read_header(file)
+
+
+def read_header(path: Path) -> dict[str, dict]:
+    """Names -> dtype and shape of a safetensors file's tensors; under "__metadata__" what else it says.
+
+    Only the header is read. Raises ModelError for a file that is none, or shorter than its header says.
+    """
+    try:
+        size = path.stat().st_size
+        with open(path, "rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > min(size, MAX_HEADER):
+                raise ValueError("its header is cut short")
+            header = json.loads(file.read(length))
+        end = max((entry["data_offsets"][1] for n, entry in header.items() if n != "__metadata__"), default=0)
+    except (OSError, ValueError, struct.error, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{path} is no whole safetensors file: {error}") from error
+    if 8 + length + end != size:
+        lacking = 8 + length + end - size
+        raise ModelError(f"{path} is cut short: {lacking} of {8 + length + end} bytes are missing")
+    return header
+
+
+def count_parameters(files: list[Path]) -> tuple[int, int]:
+    """(numbers, bytes) in these safetensors files, from their headers."""
+    numbers = size = 0
+    for file in files:
+        for name, entry in read_header(file).items():
+            if name != "__metadata__":
+                count = prod(entry["shape"])
+                numbers, size = numbers + count, size + count * BYTES.get(entry["dtype"], 1)
+    return numbers, size

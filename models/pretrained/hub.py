@@ -1,0 +1,73 @@
+"""The way to the hub: what of a model is needed, and getting it, once. Nothing else goes over the network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from models.api import ModelError
+from models.pretrained.folder import INDEX, UNUSED
+
+TEXT = (".json", ".txt", ".model", ".jinja")
+
+
+def wanted_files(names: list[str]) -> list[str]:
+    """Of a repository's files those that a model is loaded from: texts, and one set of safetensors a folder.
+
+    Where a folder has weights in half precision as well, those. Raises ModelError where there are none.
+    """
+    kept = [n for n in names if n == INDEX]
+    folders: dict[str, list[str]] = {}
+    for name in names:
+        parts = name.split("/")
+        if len(parts) == 2 and parts[0] not in UNUSED:
+            folders.setdefault(parts[0], []).append(name)
+        elif len(parts) == 1 and INDEX not in names and name.endswith((".json", ".safetensors")):
+            kept.append(name)  # a single component, such as a tiny autoencoder, or a LoRA
+    for inside in folders.values() if INDEX in names else ():
+        weights = [n for n in inside if n.endswith(".safetensors") and "non_ema" not in n]
+        weights = [n for n in weights if "openvino" not in n and "flax" not in n]
+        half = [n for n in weights if ".fp16" in n]
+        kept += half or weights
+        kept += [
+            n for n in inside if n.endswith(TEXT) and not (half and ".index.json" in n and "fp16" not in n)
+        ]
+    if not any(n.endswith(".safetensors") for n in kept):
+        raise ModelError("the hub has no safetensors of it, and nothing else is loaded")
+    return kept
+
+
+def fetch(repo: str, *, progress: Callable[[str], None] = lambda line: None) -> Path:
+    """The folder of a hub model on this machine, downloaded where it is not yet; an interrupted download goes
+    on.
+
+    Raises what `huggingface_hub` raises; see models.pretrained.faults. HF_HUB_OFFLINE is honoured.
+    """
+    from huggingface_hub import HfApi, constants, snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        found = Path(snapshot_download(repo, local_files_only=True))
+        if complete(found):
+            return found
+    except LocalEntryNotFoundError:
+        if constants.is_offline_mode():
+            raise
+    info = HfApi().model_info(repo, files_metadata=True)
+    sizes = {file.rfilename: file.size or 0 for file in info.siblings}
+    chosen = wanted_files(list(sizes))
+    progress(f"{repo}: {sum(sizes[name] for name in chosen) / 1e6:.0f} MB to have")
+    return Path(snapshot_download(repo, allow_patterns=chosen, max_workers=4))
+
+
+def complete(path: Path) -> bool:
+    """Whether a snapshot holds all that is loaded from it."""
+    from models.pretrained.folder import read_folder
+
+    if (path / INDEX).exists():
+        try:
+            read_folder(path)
+        except ModelError:
+            return False
+        return True
+    return any(path.glob("*.safetensors"))

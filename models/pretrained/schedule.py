@@ -1,0 +1,141 @@
+"""From steps and a continuous strength to the times that a pretrained model is asked at.
+
+Strength s says where on the path an edit starts, and N steps always are N steps: they divide what is left of
+the path evenly ("trailing" times, Lin et al. 2024, arXiv 2305.08891), so no strength is rounded to a step.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.api import ModelError
+from models.lab import ancestral, solvers
+from models.lab.path import KARRAS_RHO, Grid, Straight
+
+LEAST_STRENGTH = 1e-3  # what strength 0 is taken for: a path needs a length
+END = -1.0  # the time of a discrete diffusion at which nothing of the noise is left
+
+
+class Discrete:
+    """The noise levels that a diffusion was trained at; times are its timesteps, with all between them.
+
+    alphas: (T,) cumulated products of 1 - beta (Ho et al. 2020). Between two timesteps sigma is linear.
+    """
+
+    name = "diffusion"
+
+    def __init__(self, alphas: np.ndarray):
+        alphas = np.maximum(
+            np.asarray(alphas, np.float64), 2.0**-24
+        )  # a terminal signal of zero has no sigma
+        self.sigmas = np.sqrt((1 - alphas) / alphas)
+        self.start = float(len(alphas) - 1)
+
+    def scale(self, t: float) -> tuple[float, float]:
+        if t <= END:
+            return 1.0, 0.0
+        sigma = float(np.interp(t, np.arange(len(self.sigmas)), self.sigmas))
+        a = 1 / math.sqrt(1 + sigma * sigma)
+        return a, sigma * a
+
+    def slope(self, t: float) -> tuple[float, float]:
+        raise ModelError("a discrete diffusion is not sampled in its own time")
+
+    def time(self, sigma: float) -> float:
+        return float(np.interp(sigma, self.sigmas, np.arange(len(self.sigmas))))
+
+
+def diffusion_grid(path: Discrete, steps: int, strength: float) -> Grid:
+    """steps + 1 timesteps from strength * T - 1 down to the end, evenly spaced."""
+    length, strength = path.start + 1, max(strength, LEAST_STRENGTH)
+    shares = [strength * k / steps for k in range(steps, 0, -1)]
+    return Grid(path, (*(max(length * share - 1, share) for share in shares), END))
+
+
+def karras_grid(path: Discrete, steps: int, strength: float) -> Grid:
+    """The same ends, with sigma a straight line in sigma^(1/7) between them (Karras et al. 2022, eq. 5)."""
+    plain = diffusion_grid(path, steps, strength)
+    high, low = (plain.sigma(i) ** (1 / KARRAS_RHO) for i in (0, steps - 1))
+    sigmas = np.linspace(high, low, steps) ** KARRAS_RHO
+    return Grid(path, (plain.times[0], *(path.time(float(s)) for s in sigmas[1:]), END))
+
+
+def flow_grid(steps: int, strength: float, shift: Callable[[float], float]) -> Grid:
+    """Times of a rectified flow: shift(strength k / steps) for k = steps .. 0."""
+    strength = max(strength, LEAST_STRENGTH)
+    return Grid(Straight(), (*(shift(strength * k / steps) for k in range(steps, 0, -1)), 0.0))
+
+
+def shift_of(config: dict, tokens: int, mu: float | None = None) -> Callable[[float], float]:
+    """The time shift of a flow (Esser et al. 2024, arXiv 2403.03206, eq. 23), as its scheduler is set up.
+
+    tokens: of the picture; a dynamic shift grows with them. mu: its exponent, where a family has its own.
+    """
+    factor = float(config.get("shift") or 1.0)
+    if config.get("use_dynamic_shifting"):
+        if mu is None:
+            low, high = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
+            least, most = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
+            mu = least + (most - least) * (tokens - low) / (high - low)
+        factor = mu if config.get("time_shift_type") == "linear" else math.exp(mu)
+    return lambda t: factor * t / (1 + (factor - 1) * t)
+
+
+def lcm(model, x: Tensor, grid: Grid, noise: Callable[[], Tensor], callback=solvers.never) -> Tensor:
+    """Multistep consistency sampling (Song et al. 2023, algorithm 1; Luo et al. 2023): predict the picture,
+    put noise back for the next level."""
+    for i in range(grid.steps):
+        t = grid.times[i]
+        picture = model(x, t, t - grid.times[i + 1])
+        a_next, b_next = grid.scale(i + 1)
+        x = a_next * picture + b_next * noise() if b_next > 0 else picture
+        if callback(i, t, picture):
+            break
+    return x
+
+
+# DDIM and Euler's method in sigma are one formula (Song et al. 2021, eq. 13), and so are DDPM and Euler a.
+SAMPLERS: dict[str, Callable] = {
+    "ddpm": ancestral.ancestral,
+    "ddim": solvers.ddim,
+    "euler": solvers.ddim,
+    "euler-a": ancestral.ancestral,
+    "dpm++2m": solvers.dpm_2m,
+    "dpm++2m-karras": solvers.dpm_2m,
+    "dpm++2s-a": ancestral.dpm_2s_ancestral,
+    "dpm++sde": ancestral.dpm_sde,
+    "unipc": solvers.unipc,
+    "heun": solvers.heun,
+    "lcm": lcm,
+}
+FLOW_SAMPLERS: dict[str, Callable] = {
+    "flow-euler": solvers.ddim,
+    "flow-heun": solvers.path_heun,
+    "flow-unipc": solvers.unipc,
+    **{name: run for name, run in SAMPLERS.items() if name not in ("ddpm", "dpm++2m-karras")},
+}
+
+
+def sampler_of(name: str, kind: str) -> Callable:
+    """The sampler of this name for a "diffusion" or a "flow". Raises ModelError naming those that fit."""
+    known = FLOW_SAMPLERS if kind == "flow" else SAMPLERS
+    if name not in known:
+        raise ModelError(f"no sampler for this {kind} is named {name!r}; choose {', '.join(known)}")
+    return known[name]
+
+
+def times_asked(run: Callable, grid: Grid) -> tuple[float, ...]:
+    """The times at which a sampler asks the model on this grid, in order, each once."""
+    seen: dict[float, None] = {}
+
+    def record(x: Tensor, t: float, step: float) -> Tensor:
+        seen[t] = None
+        return x
+
+    run(record, torch.zeros(1), grid, lambda: torch.zeros(1))
+    return tuple(seen)

@@ -1,0 +1,139 @@
+"""A pretrained model behind the Img2Img protocol: the frame's own path, the same for every family."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from kernels.noise import normal
+from kernels.paper import paper_in
+from kernels.picture import picture_out
+from models.api import Cancelled, Frame, ModelCard, ModelError, Request, check_size, never
+from models.painter import Stopwatch
+from models.pretrained import faults, schedule
+from models.pretrained.family import Family, Size
+from models.pretrained.prompts import PromptCache
+
+FRESH = (
+    0x9E3779B97F4A7C15  # from one fresh noise of a stochastic sampler to the next: 2^64 over the golden mean
+)
+
+
+class Pretrained:
+    """One request at a time: encode sketch, mix with anchored noise, sample, decode.
+
+    sampler: by name; may be changed between requests.
+    """
+
+    def __init__(self, family: Family, card: ModelCard, sampler: str):
+        self.family, self.card, self.sampler = family, card, sampler
+        schedule.sampler_of(sampler, family.kind)
+        self.prompts = PromptCache(family.encode)
+        self._made: tuple | None = None  # what the family is prepared for
+        self._noise: tuple[tuple, Tensor] | None = None
+        self._gflop: dict[tuple[int, int], tuple[float, float]] = {}
+
+    @torch.inference_mode()
+    def render(self, request: Request, *, cancelled: Callable[[], bool] = never) -> Frame:
+        """One picture. Raises ModelError for a size, a number of steps or a strength that will not do, and
+        Cancelled where `cancelled` says so between two steps."""
+        try:
+            return self._render(request, cancelled)
+        except Exception as error:
+            told = faults.explain(error, self.card.name)
+            raise told from error
+
+    def _render(self, request: Request, cancelled: Callable[[], bool]) -> Frame:
+        height, width = request.paper.shape[:2]
+        self._check(request, height, width)
+        family, clock = self.family, Stopwatch()
+        run = schedule.sampler_of(self.sampler, family.kind)
+        grid = family.grid(self.sampler, request.steps, request.strength, Size(height, width))
+        condition = self.prompts(request.prompt)
+        key = (condition, self.sampler, grid.times, height, width)
+        if self._made != key:
+            family.prepare(condition, schedule.times_asked(run, grid), Size(height, width))
+            self._made = key
+        clock.lap("prompt")
+        paper = torch.from_numpy(request.paper).to(family.device, non_blocking=True)
+        clock.lap("upload")
+        start = self.start(paper, request, grid)
+        clock.lap("start")
+
+        def model(x: Tensor, t: float, step: float) -> Tensor:
+            if x is not start and cancelled():
+                raise Cancelled
+            return family.predict(x, t, grid, condition)
+
+        latent = run(model, start, grid, self.fresh_noise(start, request))
+        clock.lap("denoise")
+        picture = picture_out(family.coder.decode(latent))
+        clock.lap("decode")
+        pixels = picture.cpu().numpy()
+        if not math.isfinite(float(latent.sum())):
+            raise ModelError(f"{self.card.name} gave what is not a number; the last picture stays")
+        clock.lap("download")
+        notes = (f"the prompt is too long; left out: {condition.cut}",) if condition.cut else ()
+        return Frame(request, pixels, clock.stage_ms, notes)
+
+    def _check(self, request: Request, height: int, width: int) -> None:
+        check_size(height, width)
+        if request.steps not in self.card.steps:
+            least, most = self.card.steps[0], self.card.steps[-1]
+            raise ModelError(f"{self.card.name} takes {least} to {most} steps, not {request.steps}")
+        if not 0 <= request.strength <= 1:
+            raise ModelError(f"strength runs from 0 to 1, not {request.strength}")
+
+    def start(self, paper: Tensor, request: Request, grid) -> Tensor:
+        """(1, C, h, w) float32: where the edit of this paper begins."""
+        height, width = paper.shape[:2]
+        none = torch.zeros((), device=paper.device).expand(1, 3, height, width)
+        planes = paper_in(paper, 0.0, noise=none, dtype=self.family.coder.dtype)
+        latent = self.family.coder.encode(planes.sketch)
+        noise = self.noise(request, *latent.shape[1:])
+        return self.family.start(latent, noise, planes.alpha, grid)
+
+    def noise(self, request: Request, channels: int, height: int, width: int) -> Tensor:
+        """(1, channels, height, width) anchored noise, kept until seed, size or origin changes."""
+        key = (request.seed, channels, height, width, request.origin)
+        if self._noise is None or self._noise[0] != key:
+            self._noise = key, self._normal(request.seed, request, channels, height, width)
+        return self._noise[1]
+
+    def fresh_noise(self, like: Tensor, request: Request) -> Callable[[], Tensor]:
+        """What a stochastic sampler draws: anchored too, another with each call, the same in each frame."""
+        drawn = 0
+
+        def draw() -> Tensor:
+            nonlocal drawn
+            drawn += 1
+            return self._normal(request.seed + drawn * FRESH, request, *like.shape[1:])
+
+        return draw
+
+    def _normal(self, seed: int, request: Request, channels: int, height: int, width: int) -> Tensor:
+        x0, y0 = (place // self.family.latent_px for place in request.origin)
+        size = {"height": height, "width": width, "channels": channels}
+        return normal(seed, **size, y0=y0, x0=x0, device=self.family.device)[None]
+
+    def gflop(self, height_px: int, width_px: int, steps: int) -> float:
+        """Counted work of one frame; counted by running one, once a size."""
+        from models.pretrained.work import count
+
+        key = (height_px, width_px)
+        if key not in self._gflop:
+            self._gflop[key] = count(self, height_px, width_px)
+        edges, step = self._gflop[key]
+        return edges + step * steps
+
+    def renamed(self, name: str) -> Pretrained:
+        self.card = replace(self.card, name=name)
+        return self
+
+    def close(self) -> None:
+        self._noise = self._made = None
+        self.prompts = PromptCache(self.family.encode)

@@ -1,0 +1,134 @@
+"""Loading a pretrained model: what is refused, in one line, and what never is run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+
+import pytest
+from small_models import save_sd
+
+from models import registry
+from models.api import ModelError
+from models.pretrained import build, faults, folder
+from models.pretrained.catalogue import MODELS, PIPELINES
+
+pytestmark = pytest.mark.slow  # importing diffusers takes seconds
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return save_sd(tmp_path_factory.mktemp("models") / "sd")
+
+
+@pytest.fixture
+def broken(whole, tmp_path):
+    """A copy that a test may break."""
+    return shutil.copytree(whole, tmp_path / "sd")
+
+
+def refusal(path) -> str:
+    with pytest.raises(ModelError) as caught:
+        build.load(str(path), build.Options(device="cpu", dtype="float32"))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def weights(path, component="unet"):
+    return path / component / "diffusion_pytorch_model.safetensors"
+
+
+def test_every_line_of_the_catalogue_can_be_run():
+    for name, model in MODELS.items():
+        least, most, usual = model.steps
+        assert 1 <= least <= usual <= most <= 50 and 0 < model.strength <= 1
+        assert model.hub.count("/") == 1 and model.licence and model.about
+        assert name not in registry.ENTRIES
+        assert registry.is_pretrained(name)
+    assert {model.family for model in MODELS.values()} == {family for family, _ in PIPELINES.values()}
+
+
+def test_a_truncated_file(broken):
+    file = weights(broken)
+    file.write_bytes(file.read_bytes()[:-100])
+    assert "is cut short: 100 of" in refusal(broken)
+    file.write_bytes(file.read_bytes()[:30])
+    assert "is no whole safetensors file" in refusal(broken)
+
+
+def test_a_missing_component(broken):
+    shutil.rmtree(broken / "vae")
+    assert refusal(broken).endswith("its vae is missing")
+
+
+def test_a_pickle_is_not_loaded(broken):
+    weights(broken).rename(broken / "unet" / "diffusion_pytorch_model.bin")
+    assert "only as a pickle (diffusion_pytorch_model.bin), which is not loaded" in refusal(broken)
+
+
+def test_foreign_code_is_not_run(broken):
+    index = broken / "model_index.json"
+    index.write_text(index.read_text().replace('"diffusers",\n    "UNet2D', '"evil_unet",\n    "UNet2D'))
+    assert "unet comes with code of its own (evil_unet), which is not run" in refusal(broken)
+
+
+def test_an_auto_map_is_foreign_code(broken):
+    config = broken / "text_encoder" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"auto_map": {"AutoModel": "x.Y"}}))
+    assert "text_encoder comes with code of its own" in refusal(broken)
+
+
+def test_another_pipeline_and_a_folder_that_is_none(broken, tmp_path):
+    index = broken / "model_index.json"
+    index.write_text(index.read_text().replace("StableDiffusionPipeline", "AudioLDMPipeline"))
+    assert "a AudioLDMPipeline cannot be painted with" in refusal(broken)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert "there is no model_index.json" in refusal(empty)
+
+
+def test_a_weights_file_of_another_shape(broken):
+    config = broken / "unet" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"cross_attention_dim": 48}))
+    assert str(broken) in refusal(broken)
+
+
+def test_cuda_that_is_not_there(whole, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ModelError, match="cuda was asked for but torch finds none here"):
+        build.load(str(whole), build.Options(device="cuda"))
+
+
+def test_headers_are_read_without_the_weights(whole):
+    numbers, size = folder.count_parameters([weights(whole)])
+    assert size == 4 * numbers
+    assert numbers == sum(p.numel() for p in build.load(str(whole), CPU).family.network.parameters())
+
+
+CPU = build.Options(device="cpu", dtype="float32")
+
+
+@pytest.mark.parametrize("content", [b"", b"abc", struct.pack("<Q", 1 << 60) + b"{}", b"\0" * 9])
+def test_what_is_no_safetensors_file(tmp_path, content):
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match="is no whole safetensors file"):
+        folder.read_header(path)
+
+
+def test_errors_are_told_in_a_line():
+    assert "not enough memory" in str(faults.explain(MemoryError(), "sdxl"))
+    told = faults.explain(RuntimeError("first\nsecond"), "sdxl")
+    assert str(told) == "sdxl: first" and isinstance(told, ModelError)
+    same = ModelError("as it is")
+    assert faults.explain(same, "sdxl") is same
+
+
+def test_a_folder_is_a_name_to_the_registry(whole):
+    model = registry.loader(str(whole), "cpu", "float32")()
+    assert model.card.family == "unet" and registry.weights_hash(str(whole)) == ""
+    with pytest.raises(ModelError, match=r"choose painter, .*sd-turbo.* or name a .safetensors file"):
+        registry.loader("sd-tubro")

@@ -1,0 +1,193 @@
+"""Our loop of the UNet family against the img2img pipelines of `diffusers`: same weights, noise and times."""
+
+from __future__ import annotations
+
+import importlib
+
+import numpy as np
+import pytest
+import torch
+from small_models import painted, save_sd, save_sdxl, trained_at
+
+from models.api import Cancelled, ModelError, Request
+from models.pretrained import build, schedule, surgery
+from models.pretrained.family import Size
+from models.pretrained.prompts import KEPT
+
+pytestmark = pytest.mark.slow  # importing diffusers takes seconds
+SIZE = Size(256, 256)
+NOISY = [
+    f"diffusers.schedulers.scheduling_{name}"
+    for name in ("euler_ancestral_discrete", "ddpm", "dpmsolver_multistep")
+]
+PLANS = [(1, 1.0), (2, 0.55), (4, 0.7), (20, 0.33)]
+CPU = build.Options(device="cpu", dtype="float32", tiny=False)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    home = tmp_path_factory.mktemp("models")
+    return {
+        "sd": save_sd(home / "sd", tiny=True),
+        "v": save_sd(home / "v", scheduler=trained_at(prediction_type="v_prediction")),
+        "sdxl": save_sdxl(home / "sdxl"),
+    }
+
+
+def render(model, **values):
+    request = Request(painted(), **{"prompt": "a lake", "seed": 3, **values})
+    return model.render(request)
+
+
+def theirs(model, monkeypatch, *, steps, strength, scheduler=None, guidance=0.0):
+    """The pipeline's latent when it draws our noise: told our times, or, with a scheduler, its own."""
+    pipe, grid = model.family.pipe, model.family.grid(model.sampler, steps, strength, SIZE)
+    request = Request(painted(), steps=steps, strength=strength, seed=3)
+    first = [model.noise(request, 4, 32, 32)]
+    fresh = model.fresh_noise(first[0], request)
+    for module in (type(pipe).__module__, *NOISY):
+        module = importlib.import_module(module)
+        monkeypatch.setattr(module, "randn_tensor", lambda *_, **__: first.pop() if first else fresh())
+    plan = {"strength": 1.0, "timesteps": list(grid.times[:-1])}
+    if scheduler is not None:
+        pipe.scheduler = scheduler
+        plan = {"strength": strength, "num_inference_steps": round(steps / strength)}
+    image = torch.from_numpy(painted()[..., :3].copy()).permute(2, 0, 1)[None].float() / 255
+    pipe.set_progress_bar_config(disable=True)
+    surgery.restore(pipe.unet)  # the pipeline shall run the blocks as they come
+    return pipe(prompt="a lake", image=image, guidance_scale=guidance, output_type="latent", **plan).images
+
+
+def pixels_of(pipe, latent):
+    """What every pipeline does with its latent in the end: (H, W, 3) in 0..1."""
+    with torch.no_grad():
+        image = pipe.vae.decode(latent / pipe.vae.config.scaling_factor, return_dict=False)[0]
+    return pipe.image_processor.postprocess(image, output_type="np")[0]
+
+
+@torch.no_grad()
+def latent_of(model, **values):
+    seen = []
+    decode = model.family.coder.decode
+    model.family.coder.decode = lambda latent: seen.append(latent) or decode(latent)
+    try:
+        frame = render(model, **values)
+    finally:
+        model.family.coder.decode = decode
+    return seen[0], frame.picture
+
+
+@pytest.mark.parametrize("name", ["sd", "v", "sdxl"])
+@pytest.mark.parametrize(("steps", "strength"), PLANS)
+def test_the_pipeline_s_latent_and_pixels(folders, monkeypatch, name, steps, strength):
+    model = build.load(str(folders[name]), CPU)
+    latent, picture = latent_of(model, steps=steps, strength=strength)
+    expected = theirs(model, monkeypatch, steps=steps, strength=strength)
+    assert expected.abs().max() > 0.5
+    assert (latent - expected).abs().max() < 1e-4 * max(1.0, float(expected.abs().max()))
+    pixels = pixels_of(model.family.pipe, expected)
+    assert np.abs(picture / 255.0 - pixels).max() <= 1.01 / 255
+
+
+@pytest.mark.parametrize("name", ["sd", "sdxl"])
+def test_guidance(folders, monkeypatch, name):
+    model = build.load(str(folders[name]), CPU)
+    model.family.guidance = 5.0
+    model.family.ready(True)
+    latent, _ = latent_of(model, steps=4, strength=0.7)
+    expected = theirs(model, monkeypatch, steps=4, strength=0.7, guidance=5.0)
+    assert (latent - expected).abs().max() < 1e-4 * float(expected.abs().max())
+
+
+OTHERS = {
+    "ddpm": ("DDPMScheduler", {"clip_sample": False}),
+    "ddim": ("DDIMScheduler", {"clip_sample": False}),
+    "euler-a": ("EulerAncestralDiscreteScheduler", {}),
+    "dpm++2m": ("DPMSolverMultistepScheduler", {}),
+    "heun": ("HeunDiscreteScheduler", {}),
+}
+
+
+@pytest.mark.parametrize("sampler", OTHERS)
+def test_other_samplers_at_the_pipeline_s_own_times(folders, monkeypatch, sampler):
+    """4 of 8 trailing steps are where strength 0.5 puts them, in the pipeline and here."""
+    model = build.load(str(folders["sd"]), CPU)
+    model.sampler = sampler
+    latent, _ = latent_of(model, steps=4, strength=0.5)
+    scheduler = trained_at(OTHERS[sampler][0], **OTHERS[sampler][1])
+    expected = theirs(model, monkeypatch, steps=4, strength=0.5, scheduler=scheduler)
+    assert (latent - expected).abs().max() < 1e-4 * float(expected.abs().max())
+
+
+def test_the_tiny_autoencoder_in_both(folders, monkeypatch):
+    model = build.load(str(folders["sd"]), build.Options(device="cpu", dtype="float32"))
+    assert model.card.path == "AutoencoderTiny, fused"
+    latent, picture = latent_of(model, steps=2, strength=0.55)
+    surgery.restore(model.family.coder.vae)
+    model.family.pipe.vae = model.family.coder.vae
+    expected = theirs(model, monkeypatch, steps=2, strength=0.55)
+    assert (latent - expected).abs().max() < 1e-4 * max(1.0, float(expected.abs().max()))
+    pixels = pixels_of(model.family.pipe, expected)
+    assert np.abs(picture / 255.0 - pixels).max() <= 1.01 / 255
+
+
+@pytest.fixture
+def model(folders):
+    return build.load(str(folders["sd"]), build.Options(device="cpu", dtype="float32"))
+
+
+def test_strength_and_seed_are_continuous_and_live(model):
+    pictures = [render(model, strength=s).picture.astype(int) for s in (0.5, 0.501, 0.8)]
+    near, far = (np.abs(pictures[0] - other).mean() for other in pictures[1:])
+    assert 0 < near < far / 10
+    assert (render(model, seed=4).picture != render(model, seed=5).picture).any()
+    assert np.array_equal(render(model, strength=0.5).picture, pictures[0])
+
+
+def test_blank_paper_starts_from_pure_noise_whatever_the_strength(model):
+    blank = np.zeros((256, 256, 4), np.uint8)
+    grid = model.family.grid("euler", 1, 0.4, SIZE)
+    request = Request(blank, seed=9, strength=0.4)
+    start = model.start(torch.from_numpy(blank), request, grid)
+    assert torch.equal(start, model.noise(request, 4, 32, 32))
+
+
+def test_prompts_are_encoded_once_and_the_last_are_kept(model):
+    for text in ("a", "b", "a", "a"):
+        render(model, prompt=text)
+    assert model.prompts.encoded == 2
+    for number in range(KEPT):
+        model.prompts("x" * (number % 12) + "y" * (number // 12))
+    model.prompts("a")
+    assert model.prompts.encoded > 2 + KEPT
+
+
+def test_what_a_prompt_too_long_loses_is_said(model):
+    frame = render(model, prompt="a b c d e f g h i j k l m n o p q r s")
+    assert frame.notes == ("the prompt is too long; left out: o p q r s",)
+
+
+def test_steps_strength_and_size_out_of_range(model):
+    for values, message in (
+        ({"steps": 51}, "takes 1 to 50 steps, not 51"),
+        ({"strength": 1.5}, "strength runs from 0 to 1"),
+    ):
+        with pytest.raises(ModelError, match=message):
+            render(model, **values)
+    model.sampler = "flow-euler"
+    with pytest.raises(ModelError, match="no sampler for this diffusion is named 'flow-euler'; choose ddpm"):
+        render(model)
+
+
+def test_a_render_is_given_up_between_two_steps(model):
+    with pytest.raises(Cancelled):
+        model.render(Request(painted(), steps=4), cancelled=lambda: True)
+    model.render(Request(painted(), steps=1), cancelled=lambda: True)
+
+
+@pytest.mark.parametrize("sampler", sorted({*schedule.SAMPLERS} - {*OTHERS, "euler"}))
+def test_every_sampler_runs(model, sampler):
+    model.sampler = sampler
+    picture = render(model, steps=3).picture
+    assert picture.shape == (256, 256, 3) and picture.std() > 1
+    assert np.array_equal(render(model, steps=3).picture, picture)
