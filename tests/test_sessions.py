@@ -111,5 +111,15 @@ def test_bad_input_is_one_line(folder, words, says):
     )
 
 
+def test_the_moving_picture_of_the_readme_is_small_and_the_command_that_makes_it_is_written_down():
+    """Its command is in assets/README.md, beginning with `python main.py replay` and a sample's name."""
+    picture = ROOT / "assets" / "painting.webp"
+    data = picture.read_bytes()
+    assert data[8:12] == b"WEBP" and data.count(b"ANMF") > 50 and len(data) < 3_000_000
+    assert "(assets/painting.webp)" in (ROOT / "README.md").read_text(encoding="utf-8")
+    told = (ROOT / "assets" / "README.md").read_text(encoding="utf-8")
+    assert "`python main.py replay lake -o assets/painting.webp" in told
+
+
 def test_summaries_of_no_logs_are_none():
     assert summaries([]) == []
