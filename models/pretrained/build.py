@@ -15,6 +15,11 @@ from models.pretrained.folder import INDEX, UNUSED, Folder, read_folder, read_he
 
 FAMILIES = {
     "unet": ("models.pretrained.unet", "UNetFamily"),
+    "sd3": ("models.pretrained.sd3", "SD3Family"),
+    "flux": ("models.pretrained.flux", "FluxFamily"),
+    "flux2": ("models.pretrained.flux2", "Flux2Family"),
+    "zimage": ("models.pretrained.zimage", "ZImageFamily"),
+    "sana": ("models.pretrained.sana", "SanaFamily"),
 }
 TINY = "taesd"  # the tiny autoencoder's place in a folder of one's own
 SINGLE_KEY = "model.diffusion_model.input_blocks.0.0.weight"

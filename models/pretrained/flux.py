@@ -1,0 +1,67 @@
+"""FLUX.1: a rectified flow whose picture is a row of 2x2 cells of the latent (Black Forest Labs, 2024)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from models.lab.path import Grid
+from models.pretrained.coder import fold, unfold
+from models.pretrained.family import Family, Size
+from models.pretrained.prompts import Condition, cut_words
+from models.pretrained.schedule import flow_grid, shift_of
+
+TOKENS = 256  # what schnell was distilled with; dev takes 512
+
+
+class FluxFamily(Family):
+    def channels(self) -> int:
+        return self.network.config.in_channels // 4
+
+    def encode(self, text: str) -> Condition:
+        return self.of_prompt(text, self._told, cut_words(self.pipe.tokenizer_2, text, self.tokens()))
+
+    def tokens(self) -> int:
+        return 512 if self.network.config.guidance_embeds else TOKENS
+
+    def _told(self, text: str) -> dict[str, Tensor]:
+        states, pooled, ids = self.pipe.encode_prompt(
+            text, None, device=self.device, max_sequence_length=self.tokens()
+        )
+        told = {
+            "encoder_hidden_states": states.to(self.dtype),
+            "pooled_projections": pooled.to(self.dtype),
+            "txt_ids": ids,
+        }
+        if self.network.config.guidance_embeds:
+            told["guidance"] = self.moment(self.guidance)
+        return told
+
+    @property
+    def guided(self) -> bool:
+        """Guidance is an input of the network here, not a second call."""
+        return False
+
+    def grid(self, sampler: str, steps: int, strength: float, size: Size) -> Grid:
+        side = 2 * self.latent_px
+        tokens = (size.height // side) * (size.width // side)
+        return flow_grid(steps, strength, shift_of(self.pipe.scheduler.config, tokens))
+
+    def asked(self, x: Tensor, t: float, told: dict[str, Tensor]) -> Tensor:
+        cells = fold(x)
+        height, width = cells.shape[2:]
+        out = self.network(
+            cells.flatten(2).transpose(1, 2).to(self.dtype),
+            timestep=self.moment(t),
+            img_ids=self.places(height, width, 3),
+            return_dict=False,
+            **told,
+        )[0]
+        return unfold(out.float().transpose(1, 2).unflatten(2, (height, width)))
+
+    def places(self, height: int, width: int, axes: int) -> Tensor:
+        """(height * width, axes): row and column of each cell on axes 1 and 2, zero on the others."""
+        ids = torch.zeros(height, width, axes, device=self.device)
+        ids[..., 1] = torch.arange(height, device=self.device)[:, None]
+        ids[..., 2] = torch.arange(width, device=self.device)[None]
+        return ids.flatten(0, 1)

@@ -1,0 +1,39 @@
+"""Z-Image: a rectified flow on one stream of picture and words (Tongyi-MAI, 2025)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from models.lab.path import Grid
+from models.pretrained import surgery
+from models.pretrained.family import Family, Size
+from models.pretrained.prompts import Condition
+from models.pretrained.schedule import flow_grid, shift_of
+
+TOKENS = 512
+
+
+class ZImageFamily(Family):
+    def ready(self, whole: bool) -> None:
+        if whole:
+            surgery.operate(self.network)
+
+    def encode(self, text: str) -> Condition:
+        return self.of_prompt(text, self._told, "")
+
+    def _told(self, text: str) -> dict[str, Tensor]:
+        states, _ = self.pipe.encode_prompt(
+            text, self.device, do_classifier_free_guidance=False, max_sequence_length=TOKENS
+        )
+        return {"cap_feats": [state.to(self.dtype) for state in states]}
+
+    def grid(self, sampler: str, steps: int, strength: float, size: Size) -> Grid:
+        side = 2 * self.latent_px
+        tokens = (size.height // side) * (size.width // side)
+        return flow_grid(steps, strength, shift_of(self.pipe.scheduler.config, tokens))
+
+    def asked(self, x: Tensor, t: float, told: dict[str, Tensor]) -> Tensor:
+        """Its time runs the other way, and its velocity points from noise to picture."""
+        pictures = [x[0].to(self.dtype)[:, None]]  # (C, frames, h, w)
+        out = self.network(pictures, self.moment(1 - t), told["cap_feats"], return_dict=False)[0]
+        return -out[0].float()[None, :, 0]

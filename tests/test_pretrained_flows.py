@@ -1,0 +1,153 @@
+"""Our loops of the flow families against the pipelines of `diffusers`: same weights, noise and times."""
+
+from __future__ import annotations
+
+import importlib
+
+import numpy as np
+import pytest
+import torch
+from small_flows import SAVERS
+from small_models import painted
+
+from models.api import ModelError, Request
+from models.pretrained import build, schedule, surgery
+from models.pretrained.coder import fold
+from models.pretrained.family import Size
+
+pytestmark = pytest.mark.slow  # importing diffusers takes seconds
+SIZE = Size(256, 256)
+PLANS = [(1, 1.0), (2, 0.55), (4, 0.7), (20, 0.33)]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Each family's small model, saved and loaded once."""
+    home, made = tmp_path_factory.mktemp("models"), {}
+
+    def load(name: str):
+        if name not in made:
+            SAVERS[name](home / name)
+            made[name] = build.load(str(home / name), build.Options(device="cpu", dtype="float32"))
+        return made[name]
+
+    return load
+
+
+@torch.no_grad()
+def latent_of(model, **values):
+    seen, coder = [], model.family.coder
+    decode = coder.decode
+    coder.decode = lambda latent: seen.append(latent) or decode(latent)
+    try:
+        frame = model.render(Request(painted(), seed=3, prompt="a lake", **values))
+    finally:
+        coder.decode = decode
+    return seen[0], frame.picture
+
+
+@torch.no_grad()
+def theirs(name, model, monkeypatch, steps, strength):
+    """The pipeline's own latent, in our scale, with our noise; FLUX.2's is given our start."""
+    pipe, grid = model.family.pipe, model.family.grid(model.sampler, steps, strength, SIZE)
+    request = Request(painted(), steps=steps, strength=strength, seed=3)
+    start = model.start(torch.from_numpy(painted()), request, grid)
+    first, fresh = [model.noise(request, *start.shape[1:])], model.fresh_noise(start, request)
+    for module in (type(pipe).__module__, "diffusers.schedulers.scheduling_scm"):
+        module = importlib.import_module(module)
+        monkeypatch.setattr(module, "randn_tensor", lambda *_, **__: first.pop() if first else fresh())
+    image = torch.from_numpy(painted()[..., :3].copy()).permute(2, 0, 1)[None].float() / 255
+    sigmas = [strength * k / steps for k in range(steps, 0, -1)]
+    plan = {"image": image, "strength": 1.0, "sigmas": sigmas, "guidance_scale": 0.0}
+    if name == "flux2":
+        plan = {"latents": start, "sigmas": sigmas, "guidance_scale": 1.0}
+    elif name == "sana":
+        plan = {"image": image, "strength": 1.0, "timesteps": list(grid.times), "guidance_scale": 0.0}
+        plan |= {"use_resolution_binning": False, "max_timesteps": None, "intermediate_timesteps": None}
+    if name == "flux":
+        plan["max_sequence_length"] = 256
+    pipe.set_progress_bar_config(disable=True)
+    surgery.restore(model.family.network)
+    latent = pipe(
+        prompt="a lake",
+        height=256,
+        width=256,
+        num_inference_steps=steps,
+        output_type="latent",
+        **plan,
+    )
+    model.family.ready(True)
+    return latent.images
+
+
+def in_our_scale(name, model, latent):
+    coder = model.family.coder
+    if name == "flux":
+        return model.family.pipe._unpack_latents(latent, 256, 256, 8)
+    if name == "flux2":
+        return (fold(latent) - coder.mean()) / coder.deviation()
+    if name == "sana":
+        return latent / model.family.pipe.scheduler.config.sigma_data
+    return latent
+
+
+@torch.no_grad()
+def pixels_of(name, model, raw, scaled):
+    """What the pipelines do with a latent in the end, (H, W, 3) in 0..1."""
+    pipe, config = model.family.pipe, model.family.pipe.vae.config
+    if name != "flux2":  # whose latent comes out of the pipeline ready to be decoded
+        raw = scaled / config.scaling_factor + (config.get("shift_factor", 0) or 0)
+    image = pipe.vae.decode(raw, return_dict=False)[0]
+    return pipe.image_processor.postprocess(image, output_type="np")[0]
+
+
+@pytest.mark.parametrize("name", SAVERS)
+@pytest.mark.parametrize(("steps", "strength"), PLANS)
+def test_the_pipeline_s_latent_and_pixels(models, monkeypatch, name, steps, strength):
+    model = models(name)
+    latent, picture = latent_of(model, steps=steps, strength=strength)
+    raw = theirs(name, model, monkeypatch, steps, strength)
+    expected = in_our_scale(name, model, raw)
+    assert expected.abs().max() > 0.5
+    assert (latent - expected).abs().max() < 1e-4 * max(1.0, float(expected.abs().max()))
+    pixels = pixels_of(name, model, raw, expected)
+    assert np.abs(picture / 255.0 - pixels).max() <= 1.01 / 255
+
+
+@pytest.mark.parametrize("sampler", schedule.FLOW_SAMPLERS)
+def test_every_sampler_runs_on_a_flow(models, sampler):
+    model = models("flux")
+    model.sampler = sampler
+    try:
+        picture = latent_of(model, steps=3, strength=0.8)[1]
+    finally:
+        model.sampler = "flow-euler"
+    assert picture.std() > 1
+
+
+def test_sana_takes_its_own_sampler_alone(models):
+    model = models("sana")
+    model.sampler = "euler"
+    with pytest.raises(ModelError, match="distilled for one sampler: lcm, not euler"):
+        latent_of(model, steps=2)
+    model.sampler = "lcm"
+
+
+@pytest.mark.parametrize("name", SAVERS)
+def test_blank_paper_starts_from_pure_noise(models, name):
+    model = models(name)
+    blank = np.zeros((256, 256, 4), np.uint8)
+    grid = model.family.grid(model.sampler, 1, 0.4, SIZE)
+    request = Request(blank, seed=9, strength=0.4)
+    start = model.start(torch.from_numpy(blank), request, grid)
+    assert torch.equal(start, model.noise(request, *start.shape[1:]))
+
+
+@pytest.mark.parametrize("tokens", [256, 4096, 5000])
+def test_the_shift_of_flux2_is_that_of_diffusers(tokens):
+    from diffusers.pipelines.flux2.pipeline_flux2_klein import compute_empirical_mu
+
+    from models.pretrained.flux2 import exponent
+
+    for steps in (1, 4, 50):
+        assert exponent(tokens, steps) == pytest.approx(compute_empirical_mu(tokens, steps))
