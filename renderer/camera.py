@@ -13,6 +13,7 @@ from renderer.settings import Paint
 from renderer.window import Window
 
 MOST_HZ = 30.0  # pictures a second where no constant rate is asked for
+RING_HZ = 15.0  # and while none is filmed: what is only kept in memory shall cost half
 
 
 class Camera:
@@ -39,7 +40,7 @@ class Camera:
         self._owed |= window.all_new if self.layout == "window" else window.panes_new
         if not self._owed or shown_s < self._next_s or not (recorder.filming or recorder.ring):
             return
-        interval_s = 1 / max(recorder.fps, MOST_HZ)
+        interval_s = 1 / (max(recorder.fps, MOST_HZ) if recorder.filming else RING_HZ)
         self._next_s = max(self._next_s + interval_s, shown_s + interval_s / 2)
         self._owed = False
         recorder.offer(self.picture(window), shown_s)

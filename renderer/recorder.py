@@ -20,7 +20,7 @@ from renderer.engine import lower_priority
 from renderer.film import Film
 from renderer.ring import Ring
 
-QUEUE = 8  # pictures that may wait
+QUEUE, QUEUE_BYTES = 32, 64 << 20  # pictures that may wait: a second of them, fewer large ones
 BEAT_S = 0.4  # a film of something that does not change goes on in such steps
 FIRST_BEAT_S = 0.16  # and begins in such ones: its first picture is on the disk when the second one comes
 YOUNG_MS = 500
@@ -37,7 +37,7 @@ class Recorder:
         self.fps, self.ring = fps, Ring(ring_s) if ring_s else None
         self.filming, self.began_s, self.dropped = False, 0.0, 0
         self.news: deque[str] = deque()
-        self.spare: deque[np.ndarray] = deque(maxlen=QUEUE + 2)  # arrays that can be filled again
+        self.spare: deque[np.ndarray] = deque(maxlen=8)  # arrays that can be filled again
         self._ready = threading.Condition()
         self._items: deque[tuple[np.ndarray, float] | Callable[[], None]] = deque()  # in order
         self._waiting = 0  # pictures among them
@@ -57,7 +57,7 @@ class Recorder:
         It must not be written to until it lies in `spare`. Returns False where it was dropped.
         """
         with self._ready:
-            if self._waiting >= QUEUE:
+            if self._waiting >= max(2, min(QUEUE, QUEUE_BYTES // picture.nbytes)):
                 self.dropped += 1
                 self.spare.append(picture)
                 return False

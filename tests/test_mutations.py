@@ -48,16 +48,40 @@ ACTIONS = [
     Clear(),
 ]
 WORDS = [
-    *(b"1e999", b"NaN", b"-1", b"null", b"true", b"[]", b"{}", b'""', b"1" * 400, b"0.1", b"[" * 2000, b"-1e308"),
+    *(
+        b"1e999",
+        b"NaN",
+        b"-1",
+        b"null",
+        b"true",
+        b"[]",
+        b"{}",
+        b'""',
+        b"1" * 400,
+        b"0.1",
+        b"[" * 2000,
+        b"-1e308",
+    ),
     *(b'"', b",", b"]", b"\n", b"\x00", b"\xff\xfe", b"\\u0000", b'"e"', b'"p"', b'"b"', b'"model"', b"8192"),
-    *(b'"flowbrush":', b'"width":', b"Zz9~" * 50, b"}" * 30, b"999999", b"-999999", b'"target_fps"', b"16384"),
+    *(
+        b'"flowbrush":',
+        b'"width":',
+        b"Zz9~" * 50,
+        b"}" * 30,
+        b"999999",
+        b"-999999",
+        b'"target_fps"',
+        b"16384",
+    ),
 ]
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> bytes:
     path = tmp_path_factory.mktemp("log") / "log"
-    writer = SessionWriter(path, Header(256, 192, "painter", "0123456789abcdef", {"seed": 3, "mood": {"haze": 0.5}}))
+    writer = SessionWriter(
+        path, Header(256, 192, "painter", "0123456789abcdef", {"seed": 3, "mood": {"haze": 0.5}})
+    )
     for number, action in enumerate(ACTIONS):
         writer.write(Event(action, 0.05 * number))
     writer.close()
@@ -89,7 +113,9 @@ def damaged(data: bytes, chance: random.Random) -> bytes:
                 lines.pop(chance.randrange(len(lines)))
                 data = b"".join(lines)
             case 7:
-                data = data[:at] + bytes([data[at] ^ 1 << chance.randrange(8)]) + data[at + 1 :] if data else b""
+                data = (
+                    data[:at] + bytes([data[at] ^ 1 << chance.randrange(8)]) + data[at + 1 :] if data else b""
+                )
     return data
 
 

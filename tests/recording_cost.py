@@ -1,0 +1,127 @@
+"""What filming and logging cost the loop and the model: `python tests/recording_cost.py --rounds 6`.
+
+One run of the demo at 512x512 with the real painter, in which four ways of keeping it alternate: nothing,
+the log alone, the ring behind `keep that`, and a film of both panes at 30 frames a second. Figures are of the
+same run; ratios and differences are against `nothing`. Processor times depend less on what else runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parent.parent)]
+os.environ["SDL_VIDEODRIVER"] = "dummy"
+
+import numpy as np  # noqa: E402
+
+WAYS = ("nothing", "log", "ring", "film")
+SETTLE_S = 1.0
+
+
+def timed(owner, name: str, spent: list[float]) -> None:
+    """Let a method add up its processor time, in seconds, of the thread that it runs on."""
+    method = getattr(owner, name)
+
+    def wrapper(*values):
+        began_s = time.thread_time()
+        try:
+            return method(*values)
+        finally:
+            spent.append(time.thread_time() - began_s)
+
+    setattr(owner, name, wrapper)
+
+
+def main(rounds: int, seconds: float, folder: Path) -> dict:
+    from models import registry
+    from renderer.app import App
+    from renderer.camera import Camera
+    from renderer.keeper import Keeper
+    from renderer.recorder import Recorder
+    from renderer.session import read
+    from renderer.settings import Look
+    from renderer.shelf import SAMPLES, Shelf
+    from renderer.window import Headless
+
+    app = App(Headless(), registry.loader, Look(), size=(512, 512))
+    app.play(read(SAMPLES / "lake.jsonl"))
+    while app.picture is None:
+        app.step()
+    found = {way: {"tick_ms": [], "frames": 0, "seconds": 0.0, "dropped": 0} for way in WAYS}
+    copying, encoding, logging = [], [], []
+    for turn in range(rounds * len(WAYS)):
+        way = WAYS[turn % len(WAYS)]
+        app.keeper.close()
+        app.keeper = Keeper(512, 512)
+        if way == "log":
+            app.keep_sessions(Shelf(folder / f"{turn}"), 1e9)
+            timed(app.keeper, "event", logging)
+        elif way != "nothing":
+            recorder = Recorder(ring_s=30.0 if way == "ring" else 0.0)
+            camera = app.keeper.camera = Camera(recorder, "side", folder)
+            timed(camera, "see", copying)
+            timed(recorder, "_take", encoding)
+            if way == "film":
+                recorder.start(folder / f"{turn}.mkv")
+        until_s = time.monotonic() + SETTLE_S
+        while time.monotonic() < until_s:
+            app.step()
+        row, meter = found[way], app.meter
+        ticks, frames, began_s = len(meter.tick_ms), meter.model_frames, time.monotonic()
+        while time.monotonic() < began_s + seconds:
+            app.step()
+        row["tick_ms"] += meter.tick_ms[ticks:]
+        row["frames"] += meter.model_frames - frames
+        row["seconds"] += time.monotonic() - began_s
+        if way in ("ring", "film"):
+            row["dropped"] += app.keeper.camera.recorder.dropped
+    app.close()
+    films = sum(path.stat().st_size for path in folder.glob("*.mkv"))
+    return report(found, copying, encoding, logging) | {
+        "film_mb_a_minute": round(films / 1e6 / (rounds * (seconds + SETTLE_S)) * 60, 1)
+    }
+
+
+def report(found: dict, copying: list[float], encoding: list[float], logging: list[float]) -> dict:
+    plain_fps = found["nothing"]["frames"] / found["nothing"]["seconds"]
+    plain_ms = np.percentile(found["nothing"]["tick_ms"], 99)
+    made = {}
+    for way, row in found.items():
+        fps = row["frames"] / row["seconds"]
+        made[way] = {
+            "model_fps": round(fps, 2),
+            "model_fps_ratio": round(fps / plain_fps, 3),
+            "tick_p50_ms": round(float(np.percentile(row["tick_ms"], 50)), 3),
+            "tick_p99_ms": round(float(np.percentile(row["tick_ms"], 99)), 3),
+            "tick_p99_more_ms": round(float(np.percentile(row["tick_ms"], 99) - plain_ms), 3),
+            "dropped": row["dropped"],
+        }
+    for name, spent in (("copy", copying), ("encode", encoding), ("log", logging)):
+        ms = np.array(spent) * 1e3
+        made[f"{name}_processor_ms"] = {
+            "calls": len(ms),
+            "mean": round(float(ms.mean()), 3),
+            "p99": round(float(np.percentile(ms, 99)), 3),
+        }
+    return made
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--seconds", type=float, default=6.0)
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        fields = main(given.rounds, given.seconds, Path(temporary))
+    if given.json:
+        print(json.dumps(fields))
+    else:
+        for key, value in fields.items():
+            print(f"{key:22}", value)
