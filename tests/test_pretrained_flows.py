@@ -62,8 +62,9 @@ def theirs(name, model, monkeypatch, steps, strength):
     if name == "flux2":
         plan = {"latents": start, "sigmas": sigmas, "guidance_scale": 1.0}
     elif name == "sana":
-        plan = {"image": image, "strength": 1.0, "timesteps": list(grid.times), "guidance_scale": 0.0}
-        plan |= {"use_resolution_binning": False, "max_timesteps": None, "intermediate_timesteps": None}
+        plan = {"image": image, "strength": 1.0, "guidance_scale": 0.0, "use_resolution_binning": False}
+        plan["max_timesteps"] = grid.times[0]
+        plan["intermediate_timesteps"] = grid.times[1] if steps == 2 else None
     if name == "flux":
         plan["max_sequence_length"] = 256
     pipe.set_progress_bar_config(disable=True)
@@ -86,8 +87,6 @@ def in_our_scale(name, model, latent):
         return model.family.pipe._unpack_latents(latent, 256, 256, 8)
     if name == "flux2":
         return (fold(latent) - coder.mean()) / coder.deviation()
-    if name == "sana":
-        return latent / model.family.pipe.scheduler.config.sigma_data
     return latent
 
 
