@@ -292,6 +292,7 @@ class App:
 
     def close(self) -> bool:
         """Worker, film, logs and window, in this order; idempotent. Returns whether the worker ended."""
+        self.keeper.end_film()  # it does not go on while the worker ends
         ended = self.engine.close()
         self.keeper.close()
         self.window.close()

@@ -10,7 +10,7 @@ import av
 from renderer.actions import InputError
 from renderer.encoder import MILLISECOND, Packet
 
-OUT_EVERY_MS = 150  # longest time that pictures wait in memory for the next one
+OUT_EVERY_MS = 50  # longest time that pictures wait in memory for the next one
 CONTAINERS = {
     ".mkv": ("matroska", {"cluster_time_limit": str(OUT_EVERY_MS)}),
     ".mp4": (

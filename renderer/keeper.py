@@ -81,6 +81,10 @@ class Keeper:
         order = cv2.cvtColor(walk.canvas.pixels, cv2.COLOR_RGBA2BGRA)
         self.arrived.append(Paste(cv2.imencode(".png", order)[1].tobytes()))
 
+    def end_film(self) -> None:
+        if self.camera is not None and self.camera.recorder.filming:
+            self.camera.recorder.stop()
+
     def close(self) -> None:
         """End film and logs in order. Idempotent."""
         if self.camera is not None:

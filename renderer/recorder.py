@@ -24,6 +24,7 @@ QUEUE, QUEUE_BYTES = 32, 64 << 20  # pictures that may wait: a second of them, f
 BEAT_S = 0.4  # a film of something that does not change goes on in such steps
 FIRST_BEAT_S = 0.16  # and begins in such ones: its first picture is on the disk when the second one comes
 YOUNG_MS = 500
+LATE_S = 0.1  # a picture may come so long after it was shown; none may come before one that was repeated
 CLOSE_S = 5.0
 
 
@@ -72,8 +73,9 @@ class Recorder:
         self._wish(lambda: self._start(path) or self._repeat())
 
     def stop(self) -> None:
-        self.filming = False
-        self._wish(self._stop)
+        """End the film at this moment."""
+        end_s, self.filming = time.monotonic(), False
+        self._wish(lambda: self._stop(end_s))
 
     def keep(self, path: Path) -> None:
         """Write what the ring holds to a film of its own."""
@@ -112,10 +114,10 @@ class Recorder:
             elif item is not None:
                 self._carry_out(item)
             elif ends:
-                self._stop()
+                self._stop(time.monotonic())
                 return
             elif self._film is not None:
-                self._repeat()
+                self._repeat(time.monotonic() - LATE_S)
 
     def _carry_out(self, wish: Callable[[], None]) -> None:
         try:
@@ -141,14 +143,15 @@ class Recorder:
         if not self.fps:
             self._encode(time_s)
 
-    def _repeat(self) -> None:
-        """The newest picture once more, now."""
+    def _repeat(self, time_s: float | None = None) -> None:
+        """The newest picture once more, now or at this moment."""
+        time_s = time.monotonic() if time_s is None else time_s
         if self._planes is None:
             return
         if self.fps:
-            self._fill(time.monotonic())
+            self._fill(time_s)
         else:
-            self._encode(time.monotonic())
+            self._encode(time_s)
 
     def _fill(self, time_s: float) -> None:
         """Constant rate: show the newest picture at every tick up to this time."""
@@ -182,10 +185,10 @@ class Recorder:
         self.filming = self._key = True
         self.news.append(f"recording to {path}")
 
-    def _stop(self) -> None:
+    def _stop(self, end_s: float) -> None:
         self._wanted = None
         if self._film is not None:
-            self._repeat()
+            self._repeat(end_s)
             self.news.append(f"recorded {self._film.ms / 1000:.1f} s to {self._film.path}")
             self._end_film()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -285,3 +286,42 @@ def test_nothing_is_copied_where_nothing_changes(desk, tmp_path):
     one.app.keeper.camera.recorder.offer = lambda *item: offered.append(item)
     one.tick(20)
     assert not offered
+
+
+# The command
+
+
+def paint(*words) -> subprocess.CompletedProcess:
+    line = [sys.executable, str(ROOT / "main.py"), "paint", "--headless", *map(str, words)]
+    return subprocess.run(line, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.slow
+def test_a_painting_is_filmed_from_its_start_to_its_end(tmp_path, painter_file):
+    film = tmp_path / "a.mp4"
+    words = ("--size", 256, "--layout", "picture", "--record-fps", 30, "--seconds", 8, "--json")
+    done = paint("--demo", "--model", painter_file, "--record", film, *words)
+    assert done.returncode == 0, done.stderr
+    found_s, pictures = decoded(film)
+    told = json.loads(done.stdout)
+    assert told["dropped"] == 0
+    assert found_s[-1] == pytest.approx(told["seconds"], abs=0.5)
+    assert np.abs(np.diff(found_s) - 1 / 30).max() <= 0.0011
+    assert pictures[0].shape == (256, 256, 3) and np.abs(pictures[0].astype(int) - pictures[-1]).mean() > 10
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--record", "a.avi"), "must end in .mkv or .mp4"),
+        (("--record", "/dev/null"), "must end in"),
+        (("--record", "a.mkv", "--layout", "round"), "choose side"),
+        (("--resume", "nothing"), "no stroke log 'nothing'"),
+    ],
+)
+def test_what_cannot_be_filmed_is_told_in_one_line(tmp_path, words, says):
+    done = paint(*words, "--seconds", 1)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert (
+        done.stderr.startswith("flowbrush: error: ") and says in done.stderr and done.stderr.count("\n") == 1
+    )
