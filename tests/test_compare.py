@@ -143,6 +143,20 @@ def test_nobody_to_compare(monkeypatch, tmp_path):
         compare.compare(QUICK)
 
 
+@pytest.mark.slow
+def test_stdout_is_one_json_object(folder):
+    """And the orders of convergence on the shipped teacher are those of theory."""
+    command = [sys.executable, "main.py", "compare", "--quick", "--json", "--contenders", "teacher,painter"]
+    whole = [*command, "--weights", str(folder / "absent")]
+    done = subprocess.run(whole, cwd=ROOT, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    assert {"rows", "contenders", "reference", "missing"} <= set(figures)
+    orders = figures["contenders"]["teacher"]["orders"]
+    assert 0.8 <= orders["flow-euler"] <= 1.3 and 1.6 <= orders["flow-heun"] <= 2.6
+    assert 1.6 <= orders["dpm++2m"] <= 2.6 and orders["euler-a"] < 0.3
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

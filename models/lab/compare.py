@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
+import sys
 import time
 from pathlib import Path
 
 import torch
+from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
@@ -17,7 +20,11 @@ from models.lab.contenders import FILES, WHAT, Contender, load_all
 from models.lab.plan import QUICK, REFERENCE, Plan
 
 FILM_STEPS = {"flow": ("flow-euler", 16), "diffusion": ("dpm++2m", 30)}
-TERMINAL = {"transient": True, "description": "comparing"}
+TERMINAL = {
+    "transient": True,
+    "description": "comparing",
+    "console": Console(stderr=True),
+}  # stdout is for JSON
 
 
 class Sketches:
@@ -44,7 +51,8 @@ def rendered(folder: Path, count: int, side_px: int) -> Path:
         from models.training import data
         from models.training.scenes import HELD_OUT
 
-        data.write(folder, views=count, seed=HELD_OUT, size_px=side_px, workers=2)
+        with contextlib.redirect_stdout(sys.stderr):
+            data.write(folder, views=count, seed=HELD_OUT, size_px=side_px, workers=2)
     except ImportError as error:
         raise ModelError(f'the lab needs {error.name}: pip install -e ".[lab]"') from error
     return folder

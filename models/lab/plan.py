@@ -66,6 +66,6 @@ QUICK = Plan(
     steps=(1, 2, 4, 8, 16, 30),
     orders=(8, 16, 32, 64, 128),
     many=(250,),
-    flow=("flow-euler", "flow-heun", "dpm++2m", "euler-a"),
+    flow=("flow-euler", "flow-heun", "dpm++2m", "dpm++2m-karras", "euler-a"),
     diffusion=("ddim", "dpm++2m", "dpm++2m-karras", "euler-a"),
 )

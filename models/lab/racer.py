@@ -141,6 +141,7 @@ class Racer:
         entry = sampler_of(sampler, contender.kind, steps)
         self.network, self.sampler, self.steps = contender.network, sampler, steps
         self.contender = contender.cast(dtype or fast_dtype())
+        self._noise: tuple[tuple, Tensor] | None = None
         self.evaluations = evaluations(contender, sampler, steps)
         self.card = ModelCard(
             name=f"{contender.name}, {entry.label}, {steps}",
@@ -170,8 +171,7 @@ class Racer:
             return self.contender.network(*arguments)
 
         condition = condition_of(request)
-        x0, y0 = request.origin
-        noise = normal(request.seed, height=height, width=width, channels=3, y0=y0, x0=x0)[None]
+        noise = self.noise(request.seed, height, width, request.origin)
         turned = Contender(self.contender.name, network, self.contender.path)
         made = turned.sample(self.sampler, self.steps, condition, noise, seed=request.seed)
         if not math.isfinite(float(made.sum())):
@@ -180,11 +180,20 @@ class Racer:
         elapsed_ms = (time.perf_counter() - began) * 1e3
         return Frame(request, np.ascontiguousarray(pixels.numpy()), {"render": elapsed_ms})
 
+    def noise(self, seed: int, height: int, width: int, origin: tuple[int, int]) -> Tensor:
+        """(1, 3, H, W) anchored noise, kept until seed, size or origin changes."""
+        key = (seed, height, width, origin)
+        if self._noise is None or self._noise[0] != key:
+            x0, y0 = origin
+            values = normal(seed, height=height, width=width, channels=3, y0=y0, x0=x0)
+            self._noise = key, values[None]
+        return self._noise[1]
+
     def gflop(self, height_px: int, width_px: int, steps: int) -> float:
         return self.evaluations * self.network.gflop(height_px, width_px)
 
     def close(self) -> None:
-        """There is nothing to give back."""
+        self._noise = None
 
 
 def condition_of(request: Request) -> Condition:
