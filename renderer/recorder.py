@@ -16,7 +16,6 @@ import numpy as np
 
 from renderer.actions import InputError
 from renderer.encoder import Encoder, even, planar
-from renderer.engine import lower_priority
 from renderer.film import Film
 from renderer.ring import Ring
 
@@ -101,7 +100,6 @@ class Recorder:
         self._ready.notify()
 
     def _run(self) -> None:
-        lower_priority()
         while True:
             with self._ready:
                 beat_s = FIRST_BEAT_S if self._film is not None and self._film.ms < YOUNG_MS else BEAT_S
