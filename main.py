@@ -42,16 +42,18 @@ def paint(settings: Paint) -> None:
     from renderer.session import read
     from renderer.window import Headless, Window
 
+    def load(name: str):
+        mine = name == settings.model  # what was asked for beside one model is not for another
+        extras = {"dtype": settings.dtype, **settings.extras()} if mine else {}
+        return registry.loader(name, settings.device, progress=say, **extras)
+
     side = side_px(settings.size)
     look = Look(model=settings.model, target_fps=settings.target_fps).asked(settings)
-    registry.loader(settings.model, settings.device)  # an unknown name is told before a window opens
+    load(settings.model)  # an unknown name is told before a window opens
     paper = pictures.read_bytes(settings.paper) if settings.paper else None
     session = read(find_log(settings.demo)) if settings.demo is not None else None
     writable(settings.save_last)
     check_film(settings.record, settings.layout)
-
-    def load(name: str):
-        return registry.loader(name, settings.device)
 
     folder = Path(user_pictures_dir()) / "Flowbrush"
     window = Headless() if settings.headless else Window()
@@ -120,8 +122,9 @@ def render(settings: Render) -> None:
         height = width = 512
     paper = np.ascontiguousarray(fit(paper, width, height))
     writable(settings.output)
+    kept = str(about["dtype"]) if about.get("dtype") in DTYPES else None
     engine = registry.loader(
-        name, settings.device, str(about["dtype"]) if about.get("dtype") in DTYPES else None
+        name, settings.device, settings.dtype or kept, progress=say, **settings.extras()
     )()
     frame = engine.render(look.request(paper))
     card = engine.card
@@ -161,7 +164,7 @@ def bench(settings: Bench) -> None:
     from models import registry
 
     side = side_px(settings.size)
-    load = registry.loader(settings.model, settings.device)
+    load = registry.loader(settings.model, settings.device, settings.dtype, progress=say, **settings.extras())
     import cv2
 
     from models.bench import measure
@@ -182,25 +185,9 @@ def bench(settings: Bench) -> None:
 @app.command()
 def models(json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
     """What can run here: family, licence, size, and what is there already."""
-    from models.machine import free_memory_mb
-    from models.registry import describe
+    from models.table import show
 
-    rows, free = describe(), free_memory_mb()
-    if json_:
-        print(json.dumps({"models": rows, "memory_free_mb": free}))
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("model", "family", "steps", "licence", "weights", "memory", "")
-    for row in rows:
-        size = f"{row['weights_mb']} MB" if row["present"] else "not here"
-        steps = "-".join(str(count) for count in row["steps"])
-        memory = f"{row['memory_mb']} MB"
-        table.add_row(row["name"], row["family"], steps, row["licence"], size, memory, row["about"])
-    Console().print(table)
-    if free is not None:
-        print(f"memory free: {free} MB")
+    show(json_)
 
 
 @app.command()
@@ -267,7 +254,7 @@ def race(settings: Race) -> None:
     session = starting_line.check(settings)
     from models.lab import racer
 
-    found, choices, missing = racer.field(settings.columns, settings.weights)
+    found, choices, missing = racer.field(settings.columns, settings.weights, settings.model)
     for line in missing:
         print(f"flowbrush: {line}", file=sys.stderr)
     figures, ended = starting_line.hold(
@@ -278,6 +265,11 @@ def race(settings: Race) -> None:
     if not ended:  # as in `paint`
         sys.stdout.flush()
         os._exit(0)
+
+
+def say(line: str) -> None:
+    """What goes on, for whoever watches the terminal."""
+    print(f"flowbrush: {line}", file=sys.stderr)
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.api import Img2Img, ModelError
+from models.api import DTYPES, Img2Img, ModelError
 from models.pretrained import build, catalogue
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
@@ -60,15 +60,21 @@ def loader(
     dtype: str | None = None,
     *,
     progress: Callable[[str], None] = lambda line: None,
+    **extras,
 ) -> Callable[[], Img2Img]:
     """A function that loads the model. Raises ModelError at once for what is neither model nor file.
 
-    progress: told, in a line, what loading a pretrained model is at.
+    progress: told, in a line, what loading a pretrained model is at. extras: sampler, lora, control, offload
+    and quantize of models.pretrained.build.Options; a painter takes none of them.
     """
+    if dtype not in (None, *DTYPES):
+        raise ModelError(f"dtype is one of {', '.join(DTYPES)}, not {dtype!r}")
     if is_pretrained(name):
-        options = build.Options(device=device, dtype=dtype)
+        options = build.Options(device=device, dtype=dtype, **extras)
         return lambda: build.load(name, options, progress=progress)
     path = weights_file(name)
+    if extras:
+        raise ModelError(f"{name} takes no --{next(iter(extras))}; that is for pretrained models")
 
     def load() -> Img2Img:
         from models import painter
@@ -105,4 +111,25 @@ def describe() -> list[dict]:
                 "about": entry.about,
             }
         )
-    return rows
+    return rows + [pretrained_row(name, model) for name, model in catalogue.MODELS.items()]
+
+
+def pretrained_row(name: str, model: catalogue.Model) -> dict:
+    """The same of a model of the catalogue, with its sizes as its makers give them, in half precision."""
+    from huggingface_hub import try_to_load_from_cache
+
+    from models.pretrained import forecast
+
+    need = forecast.of_catalogue(model, "bfloat16")
+    present = isinstance(try_to_load_from_cache(model.hub, "model_index.json"), str)
+    return {
+        "name": name,
+        "family": model.family,
+        "licence": model.licence,
+        "steps": list(model.steps[:2]),
+        "memory_mb": round(need.total / 1e6),
+        "download_mb": 0 if present else round(need.weights / 1e6),
+        "weights_mb": round(need.weights / 1e6),
+        "present": present,
+        "about": model.about,
+    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
-from typing import Annotated
+from typing import Annotated, get_type_hints
 
 import typer
 
@@ -18,7 +18,7 @@ def options_of(settings: type):
             return function(settings(**values))
 
         parameters = []
-        hints = inspect.get_annotations(settings, eval_str=True)
+        hints = get_type_hints(settings)
         for field in dataclasses.fields(settings):
             limits = {k: v for k, v in field.metadata.items() if k in ("min", "max", "help")}
             kind = typer.Argument if field.metadata.get("argument") else typer.Option

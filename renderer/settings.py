@@ -19,8 +19,26 @@ def option(default, text: str, **extra):
     return field(default=default, metadata={"help": text, **extra})
 
 
+@dataclass(frozen=True, kw_only=True)
+class Extras:
+    """What a pretrained model can be told besides; the painter takes none of it but its dtype."""
+
+    dtype: str | None = option(None, "float32, bfloat16 or float16; by default what the device is fast with.")
+    sampler: str = option("", "Sampler of a pretrained model by name; by default the one that suits it.")
+    lora: list[str] | None = option(None, "A LoRA for a pretrained model: FILE or FILE:scale; several times.")
+    control: str = option("", "Lead a Stable Diffusion model by the sketch's lines: scribble.")
+    offload: bool = option(False, "Keep on the GPU only the part of a pretrained model that works.")
+    quantize: str = option("", "Load a pretrained model's weights in 8bit or 4bit.")
+
+    def extras(self) -> dict:
+        """What was asked for, by name; empty for nothing."""
+        names = ("sampler", "lora", "control", "offload", "quantize")
+        given = {name: getattr(self, name) for name in names if getattr(self, name)}
+        return given | {"lora": tuple(self.lora)} if self.lora else given
+
+
 @dataclass(frozen=True)
-class Paint:
+class Paint(Extras):
     """What `paint` can be told."""
 
     model: str = option("painter", "Model by name (see `models`), or a .safetensors file.")
@@ -57,7 +75,7 @@ class Paint:
 
 
 @dataclass(frozen=True)
-class Render:
+class Render(Extras):
     """What `render` can be told."""
 
     sketch: Path = option(MISSING, "A sketch: any image; a PNG's alpha is the painted mask.", argument=True)
@@ -72,7 +90,7 @@ class Render:
 
 
 @dataclass(frozen=True)
-class Bench:
+class Bench(Extras):
     """What `bench` can be told."""
 
     model: str = option("painter", "Model by name, or a .safetensors file.")

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.api import ModelCard, ModelError
-from models.pretrained import faults, hub
-from models.pretrained.catalogue import MODELS, PIPELINES, Model, for_folder
+from models.pretrained import faults, forecast, hub, lora
+from models.pretrained.catalogue import CONTROLS, MODELS, PIPELINES, Model, for_folder
 from models.pretrained.folder import INDEX, UNUSED, Folder, read_folder, read_header
 
 FAMILIES = {
@@ -21,7 +21,11 @@ FAMILIES = {
     "zimage": ("models.pretrained.zimage", "ZImageFamily"),
     "sana": ("models.pretrained.sana", "SanaFamily"),
 }
-TINY = "taesd"  # the tiny autoencoder's place in a folder of one's own
+QUANTIZERS = {
+    "8bit": ("bitsandbytes_8bit", {"load_in_8bit": True}),
+    "4bit": ("bitsandbytes_4bit", {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}),
+}
+TINY, CONTROL = "taesd", "controlnet"  # places of the extras in a folder of one's own
 SINGLE_KEY = "model.diffusion_model.input_blocks.0.0.weight"
 SINGLE_PIPELINES = {
     4: ("StableDiffusionImg2ImgPipeline", "stable-diffusion-v1-5/stable-diffusion-v1-5"),
@@ -31,12 +35,20 @@ SINGLE_PIPELINES = {
 
 @dataclass(frozen=True)
 class Options:
-    """dtype: by name; None takes what the device is fast with. tiny: the tiny autoencoder where one fits."""
+    """dtype: by name; None takes what the device is fast with. tiny: the tiny autoencoder where one fits.
+    side_px: the picture's, for the forecast. lora: "FILE[:scale]" each. control: "scribble". offload: keep on
+    the device only what works. quantize: "8bit" or "4bit", by the quantizers of `diffusers`.
+    """
 
     device: str | None = None
     dtype: str | None = None
     sampler: str = ""
     tiny: bool = True
+    side_px: int = 512
+    lora: tuple[str, ...] = ()
+    control: str = ""
+    offload: bool = False
+    quantize: str = ""
 
 
 def is_folder(name: str) -> bool:
@@ -69,6 +81,8 @@ def _load(name: str, options: Options, progress: Callable[[str], None]):
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ModelError("device cuda was asked for but torch finds none here; use cpu, or leave it out")
     dtype = getattr(torch, options.dtype) if options.dtype else usual_dtype(device)
+    loras = [lora.parse(text) for text in options.lora]
+    check_options(options, device)
     if name not in MODELS and not Path(name).is_dir():
         pipe, model = load_single(Path(name), dtype)
         tiny = None
@@ -78,9 +92,65 @@ def _load(name: str, options: Options, progress: Callable[[str], None]):
         folder = read_folder(path)
         model = model or for_folder(folder.family)
         progress(f"loading {name}")
-        pipe = load_pipeline(folder, dtype)
+        kind = str(dtype).removeprefix("torch.")
+        need = forecast.of_folder(folder, kind, options.side_px, tiny=options.tiny and bool(model.tiny))
+        forecast.check(name, need, kind, device, offload=options.offload)
+        pipe = load_pipeline(folder, dtype, quantizer(options.quantize, dtype))
+        if model.lora:
+            found = sorted(hub.fetch(model.lora, progress=progress).glob("*.safetensors"))
+            loras = [(found[0], 1.0), *loras]
         tiny = load_tiny(folder, model, dtype, progress) if options.tiny else None
-    return assemble(name, pipe, model, device, options, tiny)
+    names = lora.lay_over(pipe, loras) if loras else []
+    made = assemble(name, pipe, model, device, options, tiny)
+    made.loras = names
+    if options.control:
+        beside = Path(name) / CONTROL
+        lead(made.family, options.control, beside if beside.is_dir() else None, dtype, progress)
+    return made
+
+
+def check_options(options: Options, device: str) -> None:
+    """Raise ModelError for options that cannot be had here."""
+    if options.control and options.control not in CONTROLS:
+        raise ModelError(f"--control takes {', '.join(CONTROLS)}, not {options.control!r}")
+    if options.offload and device == "cpu":
+        raise ModelError("--offload moves weights off a GPU; on the cpu there is nothing to move")
+    if options.quantize not in ("", *QUANTIZERS):
+        raise ModelError(f"--quantize takes {', '.join(QUANTIZERS)}, not {options.quantize!r}")
+
+
+def quantizer(name: str, dtype):
+    """The configuration of `diffusers` for a word of the command line; None for none."""
+    if not name:
+        return None
+    try:
+        importlib.import_module("bitsandbytes")
+    except ImportError:
+        raise ModelError("--quantize needs the package bitsandbytes: pip install bitsandbytes") from None
+    from diffusers import PipelineQuantizationConfig
+
+    backend, flags = QUANTIZERS[name]
+    if name == "4bit":
+        flags = {**flags, "bnb_4bit_compute_dtype": dtype}
+    return PipelineQuantizationConfig(
+        quant_backend=backend, quant_kwargs=flags, components_to_quantize=["transformer", "unet"]
+    )
+
+
+def lead(family, kind: str, path: Path | None, dtype, progress: Callable[[str], None]) -> None:
+    """Put a ControlNet before a UNet: from its folder, or the hub's for the UNet's kind."""
+    import diffusers
+
+    from models.pretrained.control import Control
+
+    if not hasattr(family, "lead"):
+        raise ModelError("--control leads Stable Diffusion 1.5 and XL models only")
+    path = path or hub.fetch(CONTROLS[kind][family.large], progress=progress)
+    with quiet():
+        network = diffusers.ControlNetModel.from_pretrained(
+            path, dtype=dtype, use_safetensors=True, local_files_only=True
+        )
+    family.lead(Control(network.to(family.device).eval().requires_grad_(False)))
 
 
 def assemble(name: str, pipe, model: Model, device: str, options: Options, tiny=None):
@@ -93,13 +163,17 @@ def assemble(name: str, pipe, model: Model, device: str, options: Options, tiny=
     for part in pipe.components.values():
         if isinstance(part, torch.nn.Module):
             part.eval().requires_grad_(False)
-    pipe.to(device)
+    if options.offload:
+        pipe.enable_model_cpu_offload(device=device)
+    elif not options.quantize:
+        pipe.to(device)
     if hasattr(pipe, "unet"):
         pipe.unet.to(memory_format=torch.channels_last)
     vae = tiny if tiny is not None else pipe.vae
     vae.to(device, memory_format=torch.channels_last)
     module, kind = FAMILIES[model.family]
-    family = getattr(importlib.import_module(module), kind)(pipe, Coder(vae), model.guidance)
+    whole = not (options.offload or options.quantize or options.lora or model.lora)
+    family = getattr(importlib.import_module(module), kind)(pipe, Coder(vae), model.guidance, whole=whole)
     sampler = options.sampler or model.sampler or family.usual_sampler()
     least, most, _ = model.steps
     path = f"{type(vae).__name__}, {'fused' if is_fused(family.network) else 'as it came'}"
@@ -132,7 +206,7 @@ def usual_dtype(device: str):
     return torch.bfloat16 if device != "cpu" or bf16_gain() > 1.3 else torch.float32
 
 
-def load_pipeline(folder: Folder, dtype):
+def load_pipeline(folder: Folder, dtype, quantization=None):
     """The pipeline that edits pictures, from safetensors alone, without the network or foreign code."""
     import diffusers
 
@@ -141,6 +215,8 @@ def load_pipeline(folder: Folder, dtype):
     extra = {name: None for name in UNUSED if name in known}
     if "requires_safety_checker" in known:
         extra["requires_safety_checker"] = False
+    if quantization is not None:
+        extra["quantization_config"] = quantization
     with quiet():
         return kind.from_pretrained(
             folder.path,

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 TINY_SD, TINY_SDXL = "madebyollin/taesd", "madebyollin/taesdxl"
 TINY_SD3, TINY_FLUX = "madebyollin/taesd3", "madebyollin/taef1"
+CONTROLS = {  # kind -> the ControlNets for Stable Diffusion 1.5 and for XL
+    "scribble": ("lllyasviel/control_v11p_sd15_scribble", "xinsir/controlnet-scribble-sdxl-1.0"),
+}
 
 
 @dataclass(frozen=True)
@@ -13,7 +16,8 @@ class Model:
     """hub: its id there. steps: fewest, most and usual number. guidance: 0 or 1 where there is none.
 
     sampler: empty for the usual one of its family. tiny: hub id of an autoencoder of a few megabytes for the
-    same latents, where there is one. lora: hub id of weights laid over it.
+    same latents, where there is one. billions: parameters of all components, about, as its makers say.
+    lora: hub id of weights laid over it.
     """
 
     hub: str
@@ -23,6 +27,7 @@ class Model:
     strength: float
     licence: str
     about: str
+    billions: float
     tiny: str = ""
     sampler: str = ""
     lora: str = ""
@@ -38,6 +43,7 @@ MODELS: dict[str, Model] = {
         0.6,
         "CreativeML OpenRAIL-M",
         "Stable Diffusion 1.5, many steps",
+        1.07,
         TINY_SD,
         "dpm++2m",
     ),
@@ -49,6 +55,7 @@ MODELS: dict[str, Model] = {
         0.6,
         "CreativeML OpenRAIL++-M",
         "Stable Diffusion XL, many steps",
+        3.47,
         TINY_SDXL,
         "dpm++2m",
     ),
@@ -60,6 +67,7 @@ MODELS: dict[str, Model] = {
         0.7,
         STABILITY,
         "distilled Stable Diffusion 2.1, 1 to 4 steps",
+        1.29,
         TINY_SD,
         "euler",
     ),
@@ -71,6 +79,7 @@ MODELS: dict[str, Model] = {
         0.7,
         STABILITY,
         "distilled Stable Diffusion XL, 1 to 4 steps",
+        3.47,
         TINY_SDXL,
         "euler-a",
     ),
@@ -82,6 +91,7 @@ MODELS: dict[str, Model] = {
         0.6,
         "CreativeML OpenRAIL-M",
         "Stable Diffusion 1.5 with a consistency LoRA",
+        1.14,
         TINY_SD,
         "lcm",
         "latent-consistency/lcm-lora-sdv1-5",
@@ -94,6 +104,7 @@ MODELS: dict[str, Model] = {
         0.7,
         STABILITY,
         "rectified flow, many steps",
+        8.1,
         TINY_SD3,
     ),
     "sd3.5-large-turbo": Model(
@@ -104,6 +115,7 @@ MODELS: dict[str, Model] = {
         0.7,
         STABILITY,
         "rectified flow, 4 steps",
+        13.7,
         TINY_SD3,
     ),
     "flux-schnell": Model(
@@ -114,10 +126,18 @@ MODELS: dict[str, Model] = {
         0.8,
         OPEN,
         "rectified flow, 1 to 4 steps",
+        16.9,
         TINY_FLUX,
     ),
     "flux2-klein": Model(
-        "black-forest-labs/FLUX.2-klein-4B", "flux2", (1, 8, 4), 1.0, 0.8, OPEN, "rectified flow, 4 steps"
+        "black-forest-labs/FLUX.2-klein-4B",
+        "flux2",
+        (1, 8, 4),
+        1.0,
+        0.8,
+        OPEN,
+        "rectified flow, 4 steps",
+        8.0,
     ),
     "z-image-turbo": Model(
         "Tongyi-MAI/Z-Image-Turbo",
@@ -127,6 +147,7 @@ MODELS: dict[str, Model] = {
         0.8,
         OPEN,
         "rectified flow, 8 steps",
+        10.3,
         TINY_FLUX,
     ),
     "sana-sprint": Model(
@@ -137,6 +158,7 @@ MODELS: dict[str, Model] = {
         0.7,
         "NVIDIA Open Model",
         "consistency-distilled, 1 to 4 steps",
+        4.5,
     ),
 }
 # pipeline classes of `diffusers`, as model_index.json names them: family and the pipeline that edits pictures
@@ -159,4 +181,4 @@ PIPELINES: dict[str, tuple[str, str]] = {
 
 def for_folder(family: str) -> Model:
     """How a folder of one's own is run: as its family commonly is, with few steps and no guidance."""
-    return Model("", family, (1, 50, 4), 0.0, 0.7, "", "a model of one's own")
+    return Model("", family, (1, 50, 4), 0.0, 0.7, "", "a model of one's own", 0.0)

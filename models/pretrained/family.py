@@ -62,6 +62,9 @@ class Family:
     def grid(self, sampler: str, steps: int, strength: float, size: Size) -> Grid:
         raise NotImplementedError
 
+    def see(self, paper: Tensor) -> None:
+        """Look at a frame's paper, (H, W, 4) uint8, before it is encoded."""
+
     def start(self, latent: Tensor, noise: Tensor, alpha: Tensor, grid: Grid) -> Tensor:
         """The first x of an edit: under opaque paint the path's mix of sketch and noise, on blank paper pure
         noise.

@@ -29,7 +29,9 @@ def reason(error: BaseException, what: str) -> str:
         return f"it is not on this machine, and {unreachable()}"
     if "HfHubHTTPError" in kinds:
         return f"the hub refused: {text}"
-    if kinds & {"ConnectError", "ConnectTimeout", "ReadTimeout", "ConnectionError", "TransportError"}:
+    if kinds & {"ConnectError", "ConnectTimeout", "ConnectionRefusedError"}:
+        return f"it is not on this machine, and {unreachable()}"
+    if kinds & {"ReadTimeout", "ConnectionError", "TransportError"}:
         return (
             f"the connection to the hub was lost ({type(error).__name__}); run it again to go on from there"
         )

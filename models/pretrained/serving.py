@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -14,7 +13,7 @@ from kernels.paper import paper_in
 from kernels.picture import picture_out
 from models.api import Cancelled, Frame, ModelCard, ModelError, Request, check_size, never
 from models.painter import Stopwatch
-from models.pretrained import faults, schedule
+from models.pretrained import faults, lora, schedule
 from models.pretrained.family import Family, Size
 from models.pretrained.prompts import PromptCache
 
@@ -33,6 +32,7 @@ class Pretrained:
         self.family, self.card, self.sampler = family, card, sampler
         schedule.sampler_of(sampler, family.kind)
         self.prompts = PromptCache(family.encode)
+        self.loras: list[str] = []  # names of the adapters
         self._made: tuple | None = None  # what the family is prepared for
         self._noise: tuple[tuple, Tensor] | None = None
         self._gflop: dict[tuple[int, int], tuple[float, float]] = {}
@@ -91,6 +91,7 @@ class Pretrained:
     def start(self, paper: Tensor, request: Request, grid) -> Tensor:
         """(1, C, h, w) float32: where the edit of this paper begins."""
         height, width = paper.shape[:2]
+        self.family.see(paper)
         none = torch.zeros((), device=paper.device).expand(1, 3, height, width)
         planes = paper_in(paper, 0.0, noise=none, dtype=self.family.coder.dtype)
         latent = self.family.coder.encode(planes.sketch)
@@ -130,9 +131,10 @@ class Pretrained:
         edges, step = self._gflop[key]
         return edges + step * steps
 
-    def renamed(self, name: str) -> Pretrained:
-        self.card = replace(self.card, name=name)
-        return self
+    def scale_loras(self, scales: list[float]) -> None:
+        """Give the LoRAs, in their order, other scales from the next frame on."""
+        lora.scale(self.family.pipe, self.loras, scales)
+        self.prompts, self._made = PromptCache(self.family.encode), None
 
     def close(self) -> None:
         self._noise = self._made = None

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from models.api import ModelError
 from models.lab.path import Grid
 from models.pretrained import surgery
+from models.pretrained.control import Control
 from models.pretrained.family import Family, Size
 from models.pretrained.prepared import PreparedUNet
 from models.pretrained.prompts import Condition, cut_words
@@ -80,7 +81,7 @@ class UNetFamily(Family):
         self.states = self.both(condition, "states")
         self.added = self.added_for(condition, size) if self.large else None
         self._times = times
-        if self.prepared is not None and self.control is None:
+        if self.prepared is not None:
             self.prepared.timesteps = torch.tensor(times, device=self.device)
             self.prepared.prompt(self.states, self.added)
 
@@ -102,7 +103,7 @@ class UNetFamily(Family):
         sample = x.to(self.dtype).contiguous(memory_format=torch.channels_last)
         if self.guided:
             sample = torch.cat((sample, sample))
-        if self.prepared is not None and self.control is None:
+        if self.prepared is not None:
             out = self.prepared(sample, self._times.index(t)).float()
         else:
             out = self.plain(sample, t).float()
@@ -114,11 +115,21 @@ class UNetFamily(Family):
             return (x - b * out) / a
         return a * x - b * out if self.predicts == "v_prediction" else out
 
+    def lead(self, control: Control) -> None:
+        """Have a ControlNet lead the UNet, whose blocks then run as they come."""
+        surgery.restore(self.network)
+        self.control, self.prepared = control, None
+
+    def see(self, paper: Tensor) -> None:
+        if self.control is not None:
+            self.control.see(paper)
+
     def plain(self, sample: Tensor, t: float) -> Tensor:
-        more = self.control(sample, t, self.states, self.added) if self.control is not None else {}
+        moment = torch.tensor(np.float32(t), device=self.device)
+        more = {} if self.control is None else self.control(sample, moment, self.states, self.added)
         return self.network(
             sample,
-            torch.tensor(np.float32(t), device=self.device),
+            moment,
             encoder_hidden_states=self.states,
             added_cond_kwargs=self.added,
             return_dict=False,

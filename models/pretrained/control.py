@@ -1,0 +1,43 @@
+"""ControlNet: the ink lines of the sketch lead a Stable Diffusion UNet (Zhang et al. 2023, arXiv
+2302.05543)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+CONTRAST = 24  # of 255: a smaller step of colour is no line
+
+
+def ink_lines(paper: Tensor) -> Tensor:
+    """(H, W, 4) uint8 paper -> (1, 3, H, W) float in {0, 1}: white where colour or paint changes."""
+    alpha = paper[..., 3:].float() / 255
+    planes = torch.cat((paper[..., :3].float() * alpha, 255 * alpha), 2)
+    lines = torch.zeros(planes.shape[:2], dtype=torch.bool, device=paper.device)
+    lines[1:] |= (planes[1:] - planes[:-1]).abs().amax(2) > CONTRAST
+    lines[:, 1:] |= (planes[:, 1:] - planes[:, :-1]).abs().amax(2) > CONTRAST
+    return lines.float().expand(1, 3, *lines.shape)
+
+
+class Control:
+    """network: ControlNetModel of `diffusers`. Gives the UNet's arguments for a sample and a time."""
+
+    def __init__(self, network: nn.Module, scale: float = 1.0):
+        self.network, self.scale = network, scale
+        self.dtype = next(network.parameters()).dtype
+        self.hint: Tensor | None = None
+
+    def see(self, paper: Tensor) -> None:
+        self.hint = ink_lines(paper).to(self.dtype)
+
+    def __call__(self, sample: Tensor, t: Tensor, states: Tensor, added: dict | None) -> dict:
+        down, middle = self.network(
+            sample,
+            t,
+            encoder_hidden_states=states,
+            controlnet_cond=self.hint.expand(len(sample), -1, -1, -1),
+            conditioning_scale=self.scale,
+            added_cond_kwargs=added,
+            return_dict=False,
+        )
+        return {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}

@@ -1,0 +1,39 @@
+"""The models that can run here, as a table or as one JSON object."""
+
+from __future__ import annotations
+
+import json
+
+from models.machine import free_memory_mb
+from models.registry import describe
+
+
+def show(as_json: bool) -> None:
+    """Print family, steps, licence, download, and the need of memory beside what is free."""
+    rows, free = describe(), free_memory_mb()
+    if as_json:
+        print(json.dumps({"models": rows, "memory_free_mb": free}))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("model", "family", "steps", "licence", "weights", "memory", "")
+    for row in rows:
+        steps = "-".join(str(count) for count in row["steps"])
+        table.add_row(
+            row["name"], row["family"], steps, row["licence"], weights(row), memory(row, free), row["about"]
+        )
+    Console().print(table)
+    if free is not None:
+        print(f"memory free: {free} MB")
+
+
+def weights(row: dict) -> str:
+    if row["download_mb"]:
+        return f"about {row['download_mb'] / 1e3:.1f} GB to download"
+    return f"{row['weights_mb']} MB" if row["present"] else "not here"
+
+
+def memory(row: dict, free: int | None) -> str:
+    beyond = free is not None and row["memory_mb"] > free
+    return f"{row['memory_mb']} MB" + (", too much here" if beyond else "")

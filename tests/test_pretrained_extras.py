@@ -1,0 +1,170 @@
+"""What lies over or beside a pretrained model: LoRA, ControlNet, memory forecast, offload, quantizers."""
+
+from __future__ import annotations
+
+import importlib
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from small_models import PROMPT_DIM, painted, save_sd, scatter
+
+from models.api import ModelError, Request
+from models.pretrained import build, control, forecast, surgery
+from models.pretrained.catalogue import MODELS
+from models.pretrained.family import Size
+from models.pretrained.folder import read_folder
+
+pytestmark = pytest.mark.slow  # importing diffusers takes seconds
+CPU = {"device": "cpu", "dtype": "float32", "tiny": False}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = save_sd(tmp_path_factory.mktemp("models") / "sd")
+    network = diffusers.ControlNetModel(
+        block_out_channels=(16, 32),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        cross_attention_dim=PROMPT_DIM,
+        attention_head_dim=8,
+        norm_num_groups=8,
+        use_linear_projection=True,
+        conditioning_embedding_out_channels=(8, 8, 8, 8),
+    )
+    scatter(network, 7).save_pretrained(folder / "controlnet")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def adapter(whole, tmp_path_factory):
+    """A LoRA on the UNet's attention, as its users save them."""
+    from peft import LoraConfig
+    from peft.utils import get_peft_model_state_dict
+
+    unet = build.load(str(whole), build.Options(**CPU)).family.pipe.unet
+    surgery.restore(unet)
+    unet.add_adapter(LoraConfig(r=2, lora_alpha=2, target_modules=["to_q", "to_v"]))
+    generator = torch.Generator().manual_seed(3)
+    for name, weight in unet.named_parameters():
+        if "lora_B" in name:
+            weight.data.normal_(generator=generator)
+    folder = tmp_path_factory.mktemp("lora")
+    weights = get_peft_model_state_dict(unet)
+    diffusers.StableDiffusionPipeline.save_lora_weights(folder, unet_lora_layers=weights)
+    return folder / "pytorch_lora_weights.safetensors"
+
+
+def load(whole, **options):
+    return build.load(str(whole), build.Options(**(CPU | options)))
+
+
+def picture(model, **values):
+    return model.render(Request(painted(), seed=3, prompt="a lake", **values)).picture
+
+
+def test_a_lora_and_its_live_scale(whole, adapter):
+    plain = picture(load(whole))
+    model = load(whole, lora=(f"{adapter}:0",))
+    assert np.abs(picture(model).astype(int) - plain).max() <= 1
+    model.scale_loras([1.0])
+    strong = picture(model)
+    assert np.abs(strong.astype(int) - plain).mean() > 0.5
+    assert np.abs(picture(load(whole, lora=(str(adapter),))).astype(int) - strong).max() <= 1
+
+
+def test_a_lora_of_another_family_and_files_that_are_none(whole, tmp_path):
+    other = tmp_path / "other.safetensors"
+    save_file({"transformer.blocks.0.lora_A.weight": torch.zeros(2, 4)}, other)
+    with pytest.raises(ModelError, match="is a LoRA for another family of models"):
+        load(whole, lora=(str(other),))
+    plain = tmp_path / "plain.safetensors"
+    save_file({"weight": torch.zeros(2)}, plain)
+    with pytest.raises(ModelError, match="is no LoRA"):
+        load(whole, lora=(str(plain),))
+    with pytest.raises(ModelError, match="there is no LoRA file"):
+        load(whole, lora=("nowhere.safetensors:0.5",))
+
+
+@torch.no_grad()
+def test_a_controlnet_is_the_pipeline_s(whole, monkeypatch):
+    model = load(whole, control="scribble")
+    seen, decode = [], model.family.coder.decode
+    model.family.coder.decode = lambda latent: seen.append(latent) or decode(latent)
+    led = picture(model, steps=2, strength=0.6)
+    assert (led != picture(load(whole), steps=2, strength=0.6)).any()
+    parts = {k: v for k, v in model.family.pipe.components.items() if k != "image_encoder"}
+    pipe = diffusers.StableDiffusionControlNetImg2ImgPipeline(
+        **parts, controlnet=model.family.control.network, requires_safety_checker=False
+    )
+    noise = model.noise(Request(painted(), seed=3), 4, 32, 32)
+    monkeypatch.setattr(
+        importlib.import_module(type(pipe).__module__), "randn_tensor", lambda *_, **__: noise
+    )
+    image = torch.from_numpy(painted()[..., :3].copy()).permute(2, 0, 1)[None].float() / 255
+    times = model.family.grid("euler", 2, 0.6, Size(256, 256)).times[:-1]
+    pipe.scheduler.set_timesteps(timesteps=list(times))
+    plan = type(pipe.scheduler).set_timesteps
+    monkeypatch.setattr(
+        type(pipe.scheduler), "set_timesteps", lambda self, *_, **__: plan(self, timesteps=list(times))
+    )
+    pipe.set_progress_bar_config(disable=True)
+    expected = pipe(
+        prompt="a lake",
+        image=image,
+        control_image=control.ink_lines(torch.from_numpy(painted())),
+        strength=1.0,
+        num_inference_steps=2,
+        guidance_scale=0.0,
+        controlnet_conditioning_scale=1.0,
+        output_type="latent",
+    ).images
+    assert (seen[0] - expected).abs().max() < 1e-4 * max(1.0, float(expected.abs().max()))
+
+
+def test_ink_lines():
+    paper = np.zeros((8, 8, 4), np.uint8)
+    paper[2:6, 2:6] = (200, 0, 0, 255)
+    lines = control.ink_lines(torch.from_numpy(paper))
+    assert lines.shape == (1, 3, 8, 8) and set(lines.unique().tolist()) == {0.0, 1.0}
+    assert lines[0, 0, 4, 2] and lines[0, 0, 4, 6] and not lines[0, 0, 4, 4] and not lines[0, 0, 0].any()
+
+
+def test_the_forecast_counts_what_is_loaded(whole):
+    need = forecast.of_folder(read_folder(whole), "float32")
+    model = load(whole)
+    parts = [p for p in model.family.pipe.components.values() if isinstance(p, torch.nn.Module)]
+    sizes = [sum(w.nbytes for w in part.parameters()) for part in parts]
+    assert need.weights == pytest.approx(sum(sizes), rel=0.01)
+    assert need.largest == pytest.approx(max(sizes), rel=0.01)
+    assert forecast.of_folder(read_folder(whole), "bfloat16").weights * 2 == need.weights
+    assert forecast.work("float32", 1024, False) == 4 * forecast.work("float32", 512, False)
+
+
+def test_what_is_too_large_is_refused_with_the_figures(whole, monkeypatch):
+    need = forecast.of_folder(read_folder(whole), "float32")
+    monkeypatch.setattr(forecast, "free_bytes", lambda device: need.total - 1)
+    with pytest.raises(
+        ModelError, match=r"needs 0\.5 GB in float32 .* cpu has 0\.5 GB free.*--dtype bfloat16"
+    ):
+        load(whole)
+    monkeypatch.setattr(forecast, "free_bytes", lambda device: 20_000_000_000)
+    sdxl = forecast.of_catalogue(MODELS["flux-schnell"], "bfloat16")
+    with pytest.raises(ModelError, match=r"flux-schnell needs 34\.\d GB.*what would fit: sd3\.5-medium"):
+        forecast.check("flux-schnell", sdxl, "bfloat16", "cpu")
+    forecast.check("sd-turbo", forecast.of_catalogue(MODELS["sd-turbo"], "bfloat16"), "bfloat16", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"offload": True}, "on the cpu there is nothing to move"),
+        ({"control": "depth"}, "--control takes scribble, not 'depth'"),
+        ({"quantize": "1bit"}, "--quantize takes 8bit, 4bit, not '1bit'"),
+    ],
+)
+def test_options_that_cannot_be_had(whole, options, message):
+    with pytest.raises(ModelError, match=message):
+        load(whole, **options)
