@@ -49,6 +49,7 @@ class Race:
     columns: str = option(
         "", "Two to six columns with commas between, each model:sampler:steps; by default many against few."
     )
+    model: str = option("", "A pretrained model: without --columns, the race is one of its family.")
     weights: Path | None = option(None, "A folder of `train`: its weights are used first.")
     size: int = option(256, "Side of the paper in pixels: a multiple of 32 from 256 to 2048.")
     strength: float = option(0.6, "How far the pictures may leave the strokes.", min=0, max=1)

@@ -50,6 +50,9 @@ def folder(tmp_path_factory) -> Path:
         sketches=rng.integers(0, 256, (4, 3, 64, 64, 4), np.uint8),
         strengths=rng.random((4, 3), np.float32),
     )
+    (root / "teacher").mkdir()
+    line = {"images": 48, "swd": 0.5, "denoising_error": 0.9}
+    (root / "teacher" / "quality.jsonl").write_text(json.dumps(line) + "\n")
     torch.manual_seed(0)
     places = {
         "diffusion-linear/diffusion-linear": {"diffusion": "linear"},
@@ -122,6 +125,7 @@ def test_every_number_repeats_and_reaches_the_report(folder, tmp_path):
             row["ms"] = row["fps"] = row["speed"] = 0
     assert json.dumps(shown[0]) == json.dumps(shown[1])
     figures = runs[0]
+    assert figures["curves"] == {"teacher": [{"images": 48, "swd": 0.5, "denoising_error": 0.9}]}
     assert len(figures["rows"]) == 3 * 2 + 1 + 3 * 2 + 3
     assert set(figures["contenders"]) == {"diffusion-linear", "teacher", "painter"}
     assert any("diffusion-cosine" in line for line in figures["missing"])
@@ -129,7 +133,14 @@ def test_every_number_repeats_and_reaches_the_report(folder, tmp_path):
     for row in figures["rows"]:
         assert (row["distance"] is None) == (row["sampler"] == "ddpm" or row["contender"] == "painter")
     files = {path.name for path in report.write(figures, tmp_path / "out")}
-    assert {"report.md", "figures.json", "filmstrip.png", "quality.png", "convergence-teacher.png"} <= files
+    assert {
+        "report.md",
+        "figures.json",
+        "filmstrip.png",
+        "quality.png",
+        "learning.png",
+        "convergence-teacher.png",
+    } <= files
     text = (tmp_path / "out" / "report.md").read_text()
     assert "| teacher | flow Heun | 2 | 3 |" in text and "does not converge to the ODE" in text
     assert cv2.imread(str(tmp_path / "out" / "filmstrip.png")).shape == (3 * 64, 8 * 64, 3)

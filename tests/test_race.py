@@ -176,7 +176,9 @@ def test_a_racer_makes_the_same_picture_again(kind, sampler):
         ("teacher:ddim:-4", "1 to 1000 steps, not -4"),
         ("teacher:ddim:x", "does not end in a number of steps"),
         ("painter:ddim:3:4", "write model:sampler:steps"),
-        ("painter-teacher:9", "takes 1 to 4 steps and no sampler"),
+        ("painter-teacher:9", "takes 1 to 4 steps, not 9"),
+        ("painter-teacher:ddim:2", "has no choice of samplers"),
+        ("sd-turbo:30", "takes 1 to 4 steps, not 30"),
     ],
 )
 def test_bad_columns_are_told(spec, words):
@@ -196,6 +198,33 @@ def test_columns_in_full():
         "painter-teacher:3",
     ]
     assert not missing
+
+
+def test_a_pretrained_model_races_in_its_family():
+    found, _, _ = racer.field("", model="sd-turbo")
+    assert "sd15:dpm++2m:30" in found and found[-1] == "sd-turbo:1"
+    assert racer.field("", model="flux-schnell")[0] == ["flux-schnell:8", "flux-schnell:4", "flux-schnell:1"]
+    with pytest.raises(ModelError, match="no model is named 'foo'"):
+        racer.field("", model="foo")
+
+
+def test_a_model_of_the_registry_takes_the_steps_of_its_column(monkeypatch):
+    seen = {}
+
+    class Model(Fake):
+        def render(self, request, *, cancelled):
+            seen["steps"] = request.steps
+            return super().render(request, cancelled=cancelled)
+
+    def registered(name, **extras):
+        seen.update(extras, name=name)
+        return lambda: Model(name, 1)
+
+    monkeypatch.setattr(racer.registry, "loader", registered)
+    made = racer.loader("sd15:dpm++2m:30")()
+    made.render(Request(np.zeros((32, 32, 4), np.uint8)), cancelled=lambda: False)
+    assert seen == {"steps": 30, "sampler": "dpm++2m", "name": "sd15"}
+    assert made.card.name == "sd15, dpm++2m, 30"
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess:

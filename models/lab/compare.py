@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import statistics
 import sys
 import time
@@ -95,6 +96,7 @@ def compare(plan: Plan, names: str = "", folder: Path | None = None, seed: int =
             one.name: {"what": WHAT.get(one.name, one.kind), "kind": one.kind} for one in contenders
         },
     }
+    figures["curves"] = curves([one.name for one in contenders], folder)
     figures["rows"] = rows = table(plan, contenders, sketches, dtype, seed)
     for one in contenders:
         figures["contenders"][one.name] |= examine(plan, one, sketches, seed)
@@ -173,6 +175,16 @@ def examine(plan: Plan, one: Contender, sketches: Sketches, seed: int) -> dict:
         "steps": steps,
         "strip": trace.filmstrip(one, sampler, steps, *first),
     }
+    return found
+
+
+def curves(names: list[str], folder: Path | None) -> dict[str, list[dict]]:
+    """Quality against images seen, of those whose training in `folder` has logged it."""
+    found = {}
+    for name in names:
+        path = folder / name / "quality.jsonl" if folder else None
+        if path is not None and path.is_file():
+            found[name] = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return found
 
 

@@ -17,8 +17,8 @@ class Plan:
     """
 
     side_px: int = 256
-    pictures: int = 48
-    converging: int = 4
+    pictures: int = 24
+    converging: int = 2
     steps: tuple[int, ...] = (1, 2, 4, 8, 16, 30, 50, 100)
     orders: tuple[int, ...] = (4, 8, 16, 32, 64, 128)
     many: tuple[int, ...] = (250, 1000)

@@ -17,6 +17,7 @@ except ImportError as missing:
 
 SIZE = (7.0, 4.6)  # inches, of one plot
 DPI = 110
+LEAST = 1e-7  # of an error on a logarithmic axis
 
 
 def draw_all(figures: dict, folder: Path) -> list[Path]:
@@ -25,6 +26,8 @@ def draw_all(figures: dict, folder: Path) -> list[Path]:
     for name, one in figures["contenders"].items():
         if one.get("errors"):
             made.append(convergence(name, one, folder / f"convergence-{name}.png"))
+    if figures["curves"]:
+        made.append(learning(figures["curves"], folder / "learning.png"))
     made.append(quality(figures["rows"], folder / "quality.png"))
     made.append(straightness(figures["contenders"], folder / "straightness.png"))
     made.append(paths(figures["contenders"], folder / "paths.png"))
@@ -45,8 +48,14 @@ def convergence(name: str, one: dict, path: Path) -> Path:
         entry, order = SAMPLERS[sampler], one["orders"][sampler]
         words = f"{entry.label}, order {order:.2f}" if entry.order and order is not None else entry.label
         style = "o-" if entry.order else "x--"
-        axes.loglog([e["evaluations"] for e in lines], [e["error"] for e in lines], style, label=words, ms=4)
-    axes.axhline(one["floor"], color="0.7", lw=1, label="floor of the converged solution")
+        axes.loglog(
+            [e["evaluations"] for e in lines],
+            [max(e["error"], LEAST) for e in lines],
+            style,
+            label=words,
+            ms=4,
+        )
+    axes.axhline(max(one["floor"], LEAST), color="0.7", lw=1, label="floor of the converged solution")
     axes.set(xlabel="evaluations of the network", ylabel="RMS distance to the converged solution", title=name)
     axes.grid(alpha=0.3, which="both")
     axes.legend(fontsize=7)
@@ -71,12 +80,24 @@ def quality(rows: list[dict], path: Path) -> Path:
     return save(figure, path)
 
 
+def learning(curves: dict[str, list[dict]], path: Path) -> Path:
+    """Quality against images seen: whether flows learn faster."""
+    figure, grid = pyplot.subplots(1, 2, figsize=(9.0, 4.2))
+    for axes, what in zip(grid, ("denoising_error", "swd"), strict=True):
+        for name, line in curves.items():
+            axes.loglog([e["images"] for e in line], [e[what] for e in line], "o-", ms=3, label=name)
+        axes.set(xlabel="images seen in training", ylabel=what.replace("_", " "))
+        axes.grid(alpha=0.3, which="both")
+    grid[0].legend(fontsize=7)
+    return save(figure, path)
+
+
 def straightness(contenders: dict, path: Path) -> Path:
     figure, axes = pyplot.subplots(figsize=SIZE)
     names = list(contenders)
     values = [contenders[name]["straightness"]["bend"] for name in names]
     axes.bar(names, values, color=[f"C{i}" for i in range(len(names))])
-    axes.set(ylabel="bend: |velocity - chord|^2 over |chord|^2", yscale="log")
+    axes.set(ylabel="bend: |velocity - chord|^2 over |chord|^2")
     axes.bar_label(axes.containers[0], fmt="%.3f", fontsize=8)
     return save(figure, path)
 

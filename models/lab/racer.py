@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from models.lab.compare import fast_dtype
 from models.lab.contenders import FILES, Contender
 from models.lab.convergence import evaluations
 from models.lab.samplers import SAMPLERS, sampler_of
+from models.pretrained import catalogue
 
 DEFAULT = (
     "diffusion:ddim:50",
@@ -44,17 +45,23 @@ CHOICES = (
     "teacher:flow-heun:8",
     "painter:flow-euler:4",
 )
+FAMILIES = (  # many steps against few, where a pretrained model is named
+    ("sd15:ddim:50", "sd15:dpm++2m:30", "sd15:euler-a:20", "lcm:4", "sd-turbo:1"),
+    ("sdxl:dpm++2m:30", "sdxl:euler-a:20", "sdxl-turbo:4", "sdxl-turbo:1"),
+    ("sd3.5-medium:30", "sd3.5-medium:20", "sd3.5-large-turbo:4"),
+)
 MOST_COLUMNS = 6
 USUAL = {"painter": ("flow-euler", 1), "reflow": ("flow-euler", 2), "teacher": ("flow-euler", 4)}
 
 
 @dataclass(frozen=True)
 class Entrant:
-    """One column as it is written: model:sampler:steps. A model of the registry has no sampler of ours."""
+    """One column as it is written: model:sampler:steps. ours: a contender of the lab, not of the registry."""
 
     model: str
     sampler: str
     steps: int
+    ours: bool = True
 
     def __str__(self) -> str:
         return ":".join(part for part in (self.model, self.sampler, str(self.steps)) if part)
@@ -73,12 +80,8 @@ def entrant(spec: str, folder: Path | None = None) -> Entrant:
         steps = int(count) if count is not None else None
     except ValueError:
         raise ModelError(f"{spec!r} does not end in a number of steps") from None
-    if model not in (*FILES, "diffusion") and model in registry.ENTRIES:
-        least, most = registry.ENTRIES[model].steps
-        steps = steps or most
-        if rest or not least <= steps <= most:
-            raise ModelError(f"{model} takes {least} to {most} steps and no sampler: write {model}:{most}")
-        return Entrant(model, "", steps)
+    if model not in (*FILES, "diffusion") and (model in registry.ENTRIES or registry.is_pretrained(model)):
+        return of_registry(model, rest[0] if rest else "", steps)
     if model == "diffusion":
         model = "diffusion-cosine" if here("diffusion-cosine", folder) else "diffusion-linear"
         if not here(model, folder):
@@ -90,6 +93,21 @@ def entrant(spec: str, folder: Path | None = None) -> Entrant:
     if not model.endswith(".safetensors"):
         sampler_of(made.sampler, kind, made.steps)
     return made
+
+
+def of_registry(model: str, sampler: str, steps: int | None) -> Entrant:
+    """A column of a model that `paint` knows, in steps of its own range."""
+    if model in registry.ENTRIES:
+        least, most = registry.ENTRIES[model].steps
+        usual = most
+    else:
+        least, most, usual = catalogue.MODELS[model].steps if model in catalogue.MODELS else (1, 50, 20)
+    steps = usual if steps is None else steps
+    if sampler and model in registry.ENTRIES:
+        raise ModelError(f"{model} has no choice of samplers: write {model}:{usual}")
+    if not least <= steps <= most:
+        raise ModelError(f"{model} takes {least} to {most} steps, not {steps}")
+    return Entrant(model, sampler, steps, ours=False)
 
 
 def here(name: str, folder: Path | None) -> bool:
@@ -112,12 +130,27 @@ def entrants(specs: list[str], folder: Path | None = None) -> tuple[list[str], l
     return found, missing
 
 
-def field(columns: str, folder: Path | None = None) -> tuple[list[str], list[str], list[str]]:
+def family(model: str) -> tuple[str, ...]:
+    """The columns of a race in a pretrained model's family; the model in many steps and in its usual ones
+    where no other is known. Raises ModelError for an unknown model."""
+    for columns in FAMILIES:
+        if model in {spec.split(":")[0] for spec in columns}:
+            return columns
+    registry.loader(model)
+    least, most, usual = catalogue.MODELS[model].steps if model in catalogue.MODELS else (1, 20, 4)
+    return tuple(dict.fromkeys((f"{model}:{most}", f"{model}:{usual}", f"{model}:{least}")))
+
+
+def field(
+    columns: str, folder: Path | None = None, model: str = ""
+) -> tuple[list[str], list[str], list[str]]:
     """(columns, choices for more of them, one line for each column that is left out).
 
-    columns: with commas between; DEFAULT where it is empty. Raises ModelError where none can run.
+    columns: with commas between; where it is empty, DEFAULT or the family of `model`. Raises ModelError where
+    none can run.
     """
-    wanted = [spec for spec in columns.split(",") if spec.strip()] or list(DEFAULT)
+    usual = family(model) if model else DEFAULT
+    wanted = [spec for spec in columns.split(",") if spec.strip()] or list(usual)
     if len(wanted) > MOST_COLUMNS:
         raise ModelError(f"a race has room for {MOST_COLUMNS} columns, not {len(wanted)}")
     found, missing = entrants(wanted, folder)
@@ -129,9 +162,29 @@ def field(columns: str, folder: Path | None = None) -> tuple[list[str], list[str
 def loader(spec: str, folder: Path | None = None) -> Callable[[], Img2Img]:
     """A function that loads the model of a column. Raises ModelError at once for what cannot race."""
     made = entrant(spec, folder)
-    if not made.sampler:
-        return registry.loader(made.model)
+    if not made.ours:
+        extras = {"sampler": made.sampler} if made.sampler else {}
+        load = registry.loader(made.model, **extras)
+        return lambda: Stepped(load(), made)
     return lambda: Racer(contenders.load(made.model, folder), made.sampler, made.steps)
+
+
+class Stepped:
+    """A model of the registry that always takes the steps of its column."""
+
+    def __init__(self, model: Img2Img, entrant: Entrant):
+        self._model, self._steps = model, entrant.steps
+        words = (entrant.model, entrant.sampler, str(entrant.steps))
+        self.card = replace(model.card, name=", ".join(word for word in words if word))
+
+    def render(self, request: Request, *, cancelled: Callable[[], bool] = never) -> Frame:
+        return self._model.render(replace(request, steps=self._steps), cancelled=cancelled)
+
+    def gflop(self, height_px: int, width_px: int, steps: int) -> float:
+        return self._model.gflop(height_px, width_px, self._steps)
+
+    def close(self) -> None:
+        self._model.close()
 
 
 class Racer:
