@@ -97,7 +97,7 @@ class App:
         self.meter.tick_ms.append((time.monotonic() - began_s) * 1e3)
         if not self.started:  # torch is imported by the worker, after the first painted frame
             self.started = True
-            self.engine.load(self._load(self.look.model))
+            self.engine.load(self._load(self.look.model), self.look.model)
 
     def events(self, now_s: float) -> list[Event]:
         """What the hand did; a demo plays until the hand does something."""
@@ -151,7 +151,9 @@ class App:
         if after == before:
             return
         if after.model != before.model and self.started:
-            self.engine.load(self._load(after.model))  # an unknown name raises, and the look stays
+            self.engine.load(
+                self._load(after.model), after.model
+            )  # an unknown name raises, and the look stays
         self.look = self.scene.look = after
         if after.target_fps != before.target_fps:
             return
@@ -240,7 +242,8 @@ class App:
     def draw(self, now_s: float) -> None:
         scene, engine = self.scene, self.engine
         waiting = {"waiting": "the model waits", "loading": f"loading {self.look.model} ..."}
-        scene.status = engine.error or waiting.get(engine.state, "")
+        behind = f"loading {self.look.model} behind {engine.card.name} ..." if engine.loading else ""
+        scene.status = engine.error or behind or waiting.get(engine.state, "")
         while self.keeper.news:
             self.messages.say(self.keeper.news.popleft())
         scene.messages = self.messages.at(now_s)

@@ -39,7 +39,7 @@ def result(engine: Engine):
 
 def start(engine: Engine, model) -> None:
     engine.load(model)
-    wait(lambda: engine.state != "loading")
+    wait(lambda: engine.state != "loading" and not engine.loading)
 
 
 def test_a_model_is_loaded_and_serves_on_a_thread_of_its_own(engine):
@@ -105,6 +105,48 @@ def test_the_model_before_is_closed_when_another_is_there(engine):
     assert (one.closed, two.closed) == (1, 0)
     assert engine.close() and engine.close()
     assert two.closed == 1
+
+
+def test_the_present_model_serves_until_the_new_one_has_made_a_picture(engine):
+    old, gate = SlowModel(), threading.Event()
+    new = SlowModel()
+    start(engine, old)
+    engine.submit(Request(PAPER, 1, dirty=DIRTY))
+    assert isinstance(result(engine), Frame)
+    engine.load(lambda: (gate.wait(5), new)[1], "new")
+    engine.submit(Request(PAPER, 2, dirty=DIRTY))
+    assert result(engine).request.sequence == 2 and engine.loading
+    assert (engine.state, engine.card, len(new.requests)) == ("ready", old.card, 0)
+    gate.set()
+    wait(lambda: engine.card is new.card)
+    assert len(new.requests) == 1 and not engine.loading
+
+
+def test_a_load_is_given_up_and_the_present_model_stays(engine):
+    old, new, gate = SlowModel(), SlowModel(), threading.Event()
+    engine.load(old, "old")
+    wait(lambda: engine.state == "ready")
+    engine.load(lambda: (gate.wait(5), new)[1], "new")
+    engine.load(old, "old")  # asked for what serves
+    assert not engine.loading
+    gate.set()
+    wait(lambda: new.closed == 1)
+    assert engine.card is old.card and old.closed == 0 and not engine.error
+
+
+def test_the_way_back_takes_no_load(engine):
+    models = {name: SlowModel() for name in ("a", "b", "c")}
+    loads = []
+
+    def load(name):
+        engine.load(lambda: (loads.append(name), models[name])[1], name)
+        wait(lambda: engine.card is models[name].card)
+
+    for name in ("a", "b", "a", "b", "c"):
+        load(name)
+    assert loads == ["a", "b", "c"]
+    wait(lambda: models["a"].closed == 1)  # only the model before is kept
+    assert engine.close() and (models["b"].closed, models["c"].closed) == (1, 1)
 
 
 class Steps(SlowModel):
