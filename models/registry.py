@@ -116,12 +116,11 @@ def describe() -> list[dict]:
 
 def pretrained_row(name: str, model: catalogue.Model) -> dict:
     """The same of a model of the catalogue, with its sizes as its makers give them, in half precision."""
-    from huggingface_hub import try_to_load_from_cache
-
-    from models.pretrained import forecast
+    from models.pretrained import forecast, hub
 
     need = forecast.of_catalogue(model, "bfloat16")
-    present = isinstance(try_to_load_from_cache(model.hub, "model_index.json"), str)
+    found = hub.cached(model.hub)
+    present = found is not None and hub.complete(found)
     return {
         "name": name,
         "family": model.family,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,6 +78,7 @@ def load(name: str, options: Options = Options(), *, progress: Callable[[str], N
 def _load(name: str, options: Options, progress: Callable[[str], None]):
     import torch
 
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # or its import talks of what it could do
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ModelError("device cuda was asked for but torch finds none here; use cpu, or leave it out")

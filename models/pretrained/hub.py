@@ -44,20 +44,31 @@ def fetch(repo: str, *, progress: Callable[[str], None] = lambda line: None) -> 
     Raises what `huggingface_hub` raises; see models.pretrained.faults. HF_HUB_OFFLINE is honoured.
     """
     from huggingface_hub import HfApi, constants, snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    from huggingface_hub.errors import OfflineModeIsEnabled
 
-    try:
-        found = Path(snapshot_download(repo, local_files_only=True))
-        if complete(found):
-            return found
-    except LocalEntryNotFoundError:
-        if constants.is_offline_mode():
-            raise
+    found = cached(repo)
+    if found is not None and complete(found):
+        return found
+    if constants.is_offline_mode():
+        raise OfflineModeIsEnabled(repo)
     info = HfApi().model_info(repo, files_metadata=True)
     sizes = {file.rfilename: file.size or 0 for file in info.siblings}
     chosen = wanted_files(list(sizes))
     progress(f"{repo}: {sum(sizes[name] for name in chosen) / 1e6:.0f} MB to have")
     return Path(snapshot_download(repo, allow_patterns=chosen, max_workers=4))
+
+
+def cached(repo: str) -> Path | None:
+    """The newest snapshot of a hub model in the hub's cache on this machine, whole or not."""
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    place = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repo, repo_type="model")
+    try:
+        path = place / "snapshots" / (place / "refs" / "main").read_text(encoding="ascii").strip()
+    except OSError:
+        return None
+    return path if path.is_dir() else None
 
 
 def complete(path: Path) -> bool:

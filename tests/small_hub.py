@@ -1,0 +1,98 @@
+"""A hub on the loopback: as much of its protocol as a download needs, and its ways to fail."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+COMMIT = "c0ffee" + "0" * 34
+
+
+class SmallHub:
+    """files: path -> bytes of the one repository, `repo`. status: what it answers; 200 is to serve.
+
+    cut_after: bytes of the next large file after which the connection breaks, once. asked: (method, path,
+    range) of every request.
+    """
+
+    def __init__(self, repo: str, files: dict[str, bytes]):
+        self.repo, self.files = repo, files
+        self.status, self.gated, self.cut_after = 200, False, None
+        self.asked: list[tuple[str, str, str | None]] = []
+        hub = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_HEAD(self):
+                hub.answer(self, body=False)
+
+            def do_GET(self):
+                hub.answer(self, body=True)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+    def answer(self, handler: BaseHTTPRequestHandler, *, body: bool) -> None:
+        path = handler.path.split("?")[0]
+        self.asked.append((handler.command, path, handler.headers.get("Range")))
+        if self.status != 200:
+            names = {401: "GatedRepo" if self.gated else "RepoNotFound", 404: "RepoNotFound"}
+            self.send(handler, self.status, b"{}", {"X-Error-Code": names.get(self.status, "")}, body)
+        elif path.startswith(f"/api/models/{self.repo}/tree/"):
+            self.send(handler, 200, json.dumps(self.tree()).encode(), {}, body)
+        elif path.startswith(f"/api/models/{self.repo}"):
+            self.send(handler, 200, json.dumps(self.about()).encode(), {}, body)
+        elif path.startswith(f"/{self.repo}/resolve/"):
+            self.file(handler, path.split("/resolve/")[1].split("/", 1)[1], body)
+        else:
+            self.send(handler, 404, b"{}", {"X-Error-Code": "EntryNotFound"}, body)
+
+    def about(self) -> dict:
+        files = [{"rfilename": name, "size": len(data)} for name, data in self.files.items()]
+        return {"id": self.repo, "modelId": self.repo, "sha": COMMIT, "siblings": files}
+
+    def tree(self) -> list[dict]:
+        return [
+            {"type": "file", "path": name, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
+            for name, data in self.files.items()
+        ]
+
+    def file(self, handler: BaseHTTPRequestHandler, name: str, body: bool) -> None:
+        data = self.files.get(name)
+        if data is None:
+            self.send(handler, 404, b"", {"X-Error-Code": "EntryNotFound"}, body)
+            return
+        etag = hashlib.sha256(data).hexdigest()
+        headers = {"ETag": f'"{etag}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
+        first, wanted = 0, handler.headers.get("Range")
+        if wanted and body:
+            first = int(wanted.removeprefix("bytes=").split("-")[0])
+            headers["Content-Range"] = f"bytes {first}-{len(data) - 1}/{len(data)}"
+        cut = self.cut_after if body and len(data) > 10_000 else None
+        if cut is not None:
+            self.cut_after = None
+        self.send(handler, 206 if wanted and body else 200, data[first:], headers, body, cut)
+
+    def send(self, handler, status, data, headers, body, cut=None) -> None:
+        handler.send_response(status)
+        for name, value in headers.items():
+            handler.send_header(name, value)
+        handler.send_header("Content-Length", str(len(data)))
+        handler.end_headers()
+        if body:
+            handler.wfile.write(data if cut is None else data[:cut])
+        if cut is not None:
+            handler.wfile.flush()
+            handler.close_connection = True
+            handler.connection.close()
