@@ -40,6 +40,7 @@ def timed(owner, name: str, spent: list[float]) -> None:
 
 def main(rounds: int, seconds: float, folder: Path) -> dict:
     from models import registry
+    from renderer.actions import Clear, Event
     from renderer.app import App
     from renderer.camera import Camera
     from renderer.keeper import Keeper
@@ -50,7 +51,8 @@ def main(rounds: int, seconds: float, folder: Path) -> dict:
     from renderer.window import Headless
 
     app = App(Headless(), registry.loader, Look(), size=(512, 512))
-    app.play(read(SAMPLES / "lake.jsonl"))
+    session = read(SAMPLES / "lake.jsonl")
+    app.play(session)
     while app.picture is None:
         app.step()
     found = {way: {"tick_ms": [], "frames": 0, "seconds": 0.0, "dropped": 0} for way in WAYS}
@@ -69,6 +71,8 @@ def main(rounds: int, seconds: float, folder: Path) -> dict:
             timed(recorder, "_take", encoding)
             if way == "film":
                 recorder.start(folder / f"{turn}.mkv")
+        app.apply(Event(Clear(), time.monotonic()))
+        app.play(session)  # the same strokes for every way
         until_s = time.monotonic() + SETTLE_S
         while time.monotonic() < until_s:
             app.step()
