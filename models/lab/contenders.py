@@ -128,7 +128,8 @@ class Cast:
                 bias[0] for bias in biases
             ]  # taken by the convolution itself, without a pass of its own
         x = torch.cat((residual, condition.sketch, condition.alpha), 1)
-        return self.body.body(x.to(self.dtype), biases).float()
+        out = self.body.body(x.to(self.dtype), biases)
+        return out.contiguous().float()  # in the layout of x: sums of two layouts take as long as the network
 
 
 def load(name: str, folder: File | None = None) -> Contender:
