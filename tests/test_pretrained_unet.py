@@ -13,6 +13,7 @@ from models.api import Cancelled, ModelError, Request
 from models.pretrained import build, schedule, surgery
 from models.pretrained.family import Size
 from models.pretrained.prompts import KEPT
+from models.pretrained.work import gflop_of
 
 pytestmark = pytest.mark.slow  # importing diffusers takes seconds
 SIZE = Size(256, 256)
@@ -191,3 +192,22 @@ def test_every_sampler_runs(model, sampler):
     picture = render(model, steps=3).picture
     assert picture.shape == (256, 256, 3) and picture.std() > 1
     assert np.array_equal(render(model, steps=3).picture, picture)
+
+
+def test_the_work_of_a_frame_is_counted(model):
+    one, two, four = (model.gflop(256, 256, steps) for steps in (1, 2, 4))
+    assert 0 < two - one < one / 2  # the pictures are large, the network is small
+    assert four - two == pytest.approx(2 * (two - one))
+    assert model.denoise_gflop(256, 256, 3) == pytest.approx(3 * (two - one))
+
+
+@torch.inference_mode()
+def test_what_counts_as_work():
+    a, b, x, w = torch.ones(3, 4), torch.ones(4, 5), torch.ones(1, 2, 8, 8), torch.ones(6, 2, 3, 3)
+    q = torch.ones(1, 2, 16, 8)
+    assert gflop_of(lambda: a @ b) == 2 * 3 * 4 * 5 / 1e9
+    assert gflop_of(lambda: torch.conv2d(x, w, padding=1)) == 2 * 2 * 9 * 6 * 64 / 1e9
+    assert (
+        gflop_of(lambda: torch.nn.functional.scaled_dot_product_attention(q, q, q))
+        == 4 * 2 * 16 * 16 * 8 / 1e9
+    )

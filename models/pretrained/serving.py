@@ -12,10 +12,12 @@ from kernels.noise import normal
 from kernels.paper import paper_in
 from kernels.picture import picture_out
 from models.api import Cancelled, Frame, ModelCard, ModelError, Request, check_size, never
+from models.lab.path import Grid
 from models.painter import Stopwatch
 from models.pretrained import faults, lora, schedule
 from models.pretrained.family import Family, Size
-from models.pretrained.prompts import PromptCache
+from models.pretrained.prompts import Condition, PromptCache
+from models.pretrained.work import count
 
 FRESH = (
     0x9E3779B97F4A7C15  # from one fresh noise of a stochastic sampler to the next: 2^64 over the golden mean
@@ -51,13 +53,7 @@ class Pretrained:
         height, width = request.paper.shape[:2]
         self._check(request, height, width)
         family, clock = self.family, Stopwatch()
-        run = schedule.sampler_of(self.sampler, family.kind)
-        grid = family.grid(self.sampler, request.steps, request.strength, Size(height, width))
-        condition = self.prompts(request.prompt)
-        key = (condition, self.sampler, grid.times, height, width)
-        if self._made != key:
-            family.prepare(condition, schedule.times_asked(run, grid), Size(height, width))
-            self._made = key
+        run, grid, condition = self.prepare(request)
         clock.lap("prompt")
         paper = torch.from_numpy(request.paper).to(family.device, non_blocking=True)
         clock.lap("upload")
@@ -80,6 +76,19 @@ class Pretrained:
         notes = (f"the prompt is too long; left out: {condition.cut}",) if condition.cut else ()
         return Frame(request, pixels, clock.stage_ms, notes)
 
+    @torch.inference_mode()
+    def prepare(self, request: Request) -> tuple[Callable, Grid, Condition]:
+        """What the request's frame needs of prompt, size and times; made anew where one has changed."""
+        family, size = self.family, Size(*request.paper.shape[:2])
+        run = schedule.sampler_of(self.sampler, family.kind)
+        grid = family.grid(self.sampler, request.steps, request.strength, size)
+        condition = self.prompts(request.prompt)
+        key = (condition, self.sampler, grid.times, size)
+        if self._made != key:
+            family.prepare(condition, schedule.times_asked(run, grid), size)
+            self._made = key
+        return run, grid, condition
+
     def _check(self, request: Request, height: int, width: int) -> None:
         check_size(height, width)
         if request.steps not in self.card.steps:
@@ -88,7 +97,7 @@ class Pretrained:
         if not 0 <= request.strength <= 1:
             raise ModelError(f"strength runs from 0 to 1, not {request.strength}")
 
-    def start(self, paper: Tensor, request: Request, grid) -> Tensor:
+    def start(self, paper: Tensor, request: Request, grid: Grid) -> Tensor:
         """(1, C, h, w) float32: where the edit of this paper begins."""
         height, width = paper.shape[:2]
         self.family.see(paper)
@@ -122,14 +131,17 @@ class Pretrained:
         return normal(seed, **size, y0=y0, x0=x0, device=self.family.device)[None]
 
     def gflop(self, height_px: int, width_px: int, steps: int) -> float:
-        """Counted work of one frame; counted by running one, once a size."""
-        from models.pretrained.work import count
+        """Counted work of one frame; counted by running two, once a size."""
+        return self._counted(height_px, width_px)[0] + self.denoise_gflop(height_px, width_px, steps)
 
-        key = (height_px, width_px)
-        if key not in self._gflop:
-            self._gflop[key] = count(self, height_px, width_px)
-        edges, step = self._gflop[key]
-        return edges + step * steps
+    def denoise_gflop(self, height_px: int, width_px: int, steps: int) -> float:
+        """The share of it that the `denoise` stage does."""
+        return self._counted(height_px, width_px)[1] * steps
+
+    def _counted(self, *size: int) -> tuple[float, float]:
+        if size not in self._gflop:
+            self._gflop[size] = count(self, *size)
+        return self._gflop[size]
 
     def scale_loras(self, scales: list[float]) -> None:
         """Give the LoRAs, in their order, other scales from the next frame on."""
