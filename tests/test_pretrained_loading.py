@@ -132,3 +132,23 @@ def test_a_folder_is_a_name_to_the_registry(whole):
     assert model.card.family == "unet" and registry.weights_hash(str(whole)) == ""
     with pytest.raises(ModelError, match=r"choose painter, .*sd-turbo.* or name a .safetensors file"):
         registry.loader("sd-tubro")
+
+
+def test_a_single_file_of_stable_diffusion_is_known_by_its_header(tmp_path, monkeypatch):
+    """Its configuration comes from the model it was made from; without that, one line says so."""
+    import torch
+    from huggingface_hub import constants
+    from safetensors.torch import save_file
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    file = tmp_path / "mine.safetensors"
+    save_file({build.SINGLE_KEY: torch.zeros(320, 4, 3, 3)}, file)
+    assert registry.is_pretrained(str(file))
+    told = refusal(file)
+    assert (
+        told.startswith(f"{file}, with the configuration of stable-diffusion-v1-5/")
+        and "not on this machine" in told
+    )
+    other = tmp_path / "other.safetensors"
+    save_file({"weight": torch.zeros(3)}, other)
+    assert not registry.is_pretrained(str(other))

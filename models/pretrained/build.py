@@ -259,10 +259,14 @@ def load_single(path: Path, dtype):
         raise ModelError(f"{path} lacks its UNet")
     beside = path.with_suffix("")
     config = str(beside) if is_folder(str(beside)) else base
-    with quiet():
-        pipe = getattr(diffusers, pipeline).from_single_file(
-            str(path), config=config, dtype=dtype, use_safetensors=True
-        )
+    try:
+        with quiet():
+            pipe = getattr(diffusers, pipeline).from_single_file(
+                str(path), config=config, dtype=dtype, use_safetensors=True
+            )
+    except Exception as error:
+        problem = faults.reason(error, base)
+        raise ModelError(f"{path}, with the configuration of {config}: {problem}") from error
     return pipe, for_folder("unet")
 
 
