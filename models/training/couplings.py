@@ -19,14 +19,10 @@ from models.training.teacher import to_tensors
 
 @dataclass
 class Couplings:
-    """z and picture: (N, 3, H, W) float16 of the same flow; real: the view that the sketch was made from.
-
-    Everything is indexed together.
-    """
+    """z and picture: (N, 3, H, W) float16 of the same flow. Everything is indexed together."""
 
     z: Tensor
     picture: Tensor
-    real: Tensor
     condition: Condition
 
     @classmethod
@@ -40,19 +36,18 @@ class Couplings:
             real, condition = to_tensors(batch())
             z = flow.start(condition, torch.randn_like(real))
             picture = heun(tangent(network, condition), z, uniform_times(steps)).clamp(-1, 1)
-            parts.append((z.half(), picture.half(), real.half(), *condition))
-        z, picture, real, *condition = (torch.cat(part) for part in zip(*parts, strict=True))
-        return cls(z, picture, real, Condition(*condition))
+            parts.append((z.half(), picture.half(), *condition))
+        z, picture, *condition = (torch.cat(part) for part in zip(*parts, strict=True))
+        return cls(z, picture, Condition(*condition))
 
-    def draw(self, count: int) -> tuple[Tensor, Tensor, Tensor, Condition]:
-        """(z, picture, real, condition) of `count` random couplings, half of them mirrored."""
+    def draw(self, count: int) -> tuple[Tensor, Tensor, Condition]:
+        """(z, picture, condition) of `count` random couplings, half of them mirrored."""
         rows = torch.randint(len(self.z), (count,))
-        pictures = [part[rows].float() for part in (self.z, self.picture, self.real)]
-        condition = self.condition.rows(rows)
+        z, picture, condition = self.z[rows].float(), self.picture[rows].float(), self.condition.rows(rows)
         if torch.rand(()) < 0.5:
-            pictures = [part.flip(3) for part in pictures]
+            z, picture = z.flip(3), picture.flip(3)
             condition = condition._replace(sketch=condition.sketch.flip(3), alpha=condition.alpha.flip(3))
-        return (*pictures, condition)
+        return z, picture, condition
 
 
 def tangent(network: PainterNetwork, condition: Condition):

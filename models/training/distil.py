@@ -15,7 +15,7 @@ from models.checkpoint import save
 from models.flow import Condition
 from models.network import PainterNetwork
 from models.training.couplings import Couplings
-from models.training.critic import energy_loss, phase_loss, pyramid_loss
+from models.training.critic import pyramid_loss
 from models.training.grids import save_grid
 from models.training.reflow import HEUN_STEPS
 from models.training.run import Run, follow, learning_rate, set_rate
@@ -25,9 +25,6 @@ RATE = 4e-4
 EMA_DECAY = 0.999
 STEP_COUNTS = (1, 2, 4)
 BOOTSTRAP_SHARE = 1 / 8  # of a batch that learns a long step from two short ones (Frans et al. 2024)
-ENERGY_WEIGHT = 0.06
-PHASE_WEIGHT = 1.0  # without it a grid of 4 px is the cheapest detail
-ENERGY_LEVELS = 3
 LEVELS = (2.0, 1.5, 1.0, 1.0, 1.0)  # of the pyramid, fine levels first: plain L2 blurs
 
 
@@ -59,7 +56,7 @@ def train(
     shown = to_tensors(batch())
     short = max(1, int(batch_size * BOOTSTRAP_SHARE))
     for step in run.steps(lambda done: save_grid(folder / f"grid-{done:07d}.png", average, *shown)):
-        z, picture, real, condition = couplings.draw(batch_size)
+        z, picture, condition = couplings.draw(batch_size)
         t, length = step_times(batch_size)
         x_t = flow.interpolate(picture, z, t)
         target = picture.clone()
@@ -68,16 +65,14 @@ def train(
         )
         with torch.autocast("cpu", torch.bfloat16):
             predicted = flow.denoise(network, x_t, condition, t, length).float()
-        energy = energy_loss(predicted, real, ENERGY_LEVELS)
-        phase = phase_loss(predicted)
-        loss = pyramid_loss(predicted, target, LEVELS) + ENERGY_WEIGHT * energy + PHASE_WEIGHT * phase
+        loss = pyramid_loss(predicted, target, LEVELS)
         set_rate(optimizer, learning_rate(step, steps, RATE))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         follow(average, network, EMA_DECAY, step)
-        run.note(loss=loss.item(), energy=energy.item(), phase=phase.item())
+        run.note(loss=loss.item())
     save(folder / "student.safetensors", average.state_dict(), average.config.as_dict(), dtype=torch.bfloat16)
     return average
 

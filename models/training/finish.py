@@ -23,7 +23,6 @@ from models.training.critic import (
     relativistic,
     roughness,
 )
-from models.training.distil import ENERGY_LEVELS, ENERGY_WEIGHT
 from models.training.grids import save_grid
 from models.training.run import Run, follow, learning_rate, set_rate
 from models.training.teacher import to_tensors
@@ -36,6 +35,7 @@ ADVERSARIAL = (0.05, 0.3)  # ramp of its weight over the first third
 ANCHOR_LEVELS = (0.0, 0.1, 0.25, 0.5, 1.0)  # fine detail is the critics' business, colour the anchor's
 OWN_SHARE = 0.7
 PHASE_WEIGHT = 1.5
+ENERGY_WEIGHT, ENERGY_LEVELS = 0.1, 3  # alone it is met by stripes and grids; the critics see those
 MISMATCH_EVERY = 4  # steps
 STEP_SHARES = ((1, 0.6), (2, 0.2), (4, 0.2))  # how often each number of steps is trained
 

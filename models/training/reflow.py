@@ -53,7 +53,7 @@ def train(
     for step in run.steps(lambda done: save_grid(folder / f"grid-{done:07d}.png", average, *shown)):
         real, real_condition = to_tensors(batch())
         real, real_condition = real[:real_count], real_condition.rows(slice(real_count))
-        z, picture, _, condition = couplings.draw(batch_size - real_count)
+        z, picture, condition = couplings.draw(batch_size - real_count)
         z = torch.cat((flow.start(real_condition, torch.randn_like(real)), z))
         picture = torch.cat((real, picture))
         condition = Condition(*(torch.cat(pair) for pair in zip(real_condition, condition, strict=True)))
