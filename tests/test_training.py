@@ -35,7 +35,9 @@ def test_all_stages_run_quick_and_own_pictures_after_them(tmp_path):
     done = train("all", "--quick", "--folder", str(folder), "--json")
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout[done.stdout.index("{") :])
-    assert {"painter 1", "painter 2", "painter 4", "teacher 25", "sketch"} <= set(figures["sizes"]["128"]["swd"])
+    assert {"painter 1", "painter 2", "painter 4", "teacher 25", "sketch"} <= set(
+        figures["sizes"]["128"]["swd"]
+    )
     assert figures["locality"] == 0
     assert set(figures["straightness"]) == {"painter", "reflow", "teacher"}
     for name in ("teacher/teacher", "reflow/reflow", "distil/student", "finish/painter", "assets/painter"):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from models import checkpoint, flow
-from models.api import DEFAULT_MOOD
+from models.api import DEFAULT_MOOD, MATERIALS
 from models.flow import Condition
 from models.network import NetworkConfig, PainterNetwork
 from models.training import metrics
@@ -211,17 +211,30 @@ def markdown(figures: dict) -> str:
     return "\n".join(rows) + "\n"
 
 
-def gallery(path: Path, paths: dict[str, Path], sketches: Path, side_px: int = 512) -> None:
-    """Sketch, 1 step, 4 steps and the teacher's 25, of every sketch in a folder, side by side as PNG."""
+def gallery(
+    path: Path, paths: dict[str, Path], sketches: Path, folder: Path | None = None, side_px: int = 512
+) -> None:
+    """Sketch, 1 step, 4 steps and the teacher's 25, of every sketch in a folder, side by side as PNG.
+
+    Below them what a painter may also hand in: an empty paper, one flat fill, and, with held-out views in
+    `folder`, a whole picture.
+    """
     networks = {name: network_of(p) for name, p in paths.items() if p.is_file()}
-    rows = []
+    papers = []
     for file in sorted(sketches.glob("*.png")):
         drawn = cv2.cvtColor(cv2.imread(str(file), cv2.IMREAD_UNCHANGED), cv2.COLOR_BGRA2RGBA)
-        drawn = cv2.resize(drawn, (side_px, side_px), interpolation=cv2.INTER_AREA)
-        mood = np.array([DEFAULT_MOOD], np.float32)
-        batch = (drawn[None, ..., :3], drawn[None], mood, np.array([0.6], np.float32))
-        _, condition = to_tensors(batch)
-        noise = torch.randn((1, 3, side_px, side_px), generator=torch.Generator().manual_seed(0))
+        papers.append(cv2.resize(drawn, (side_px, side_px), interpolation=cv2.INTER_AREA))
+    papers.append(np.zeros((side_px, side_px, 4), np.uint8))
+    papers.append(np.full((side_px, side_px, 4), (*MATERIALS[6].color, 255), np.uint8))
+    if folder is not None:
+        whole = Views(folder).parts["pictures"][0][0]
+        whole = cv2.resize(whole, (side_px, side_px), interpolation=cv2.INTER_AREA)
+        papers.append(np.dstack((whole, np.full(whole.shape[:2], 255, np.uint8))))
+    noise = torch.randn((1, 3, side_px, side_px), generator=torch.Generator().manual_seed(0))
+    mood, strength = np.array([DEFAULT_MOOD], np.float32), np.array([0.6], np.float32)
+    rows = []
+    for drawn in papers:
+        _, condition = to_tensors((drawn[None, ..., :3], drawn[None], mood, strength))
         shown = [condition.sketch + (1 - condition.alpha) * BLANK_PAPER]
         shown += [sample(networks["painter"], condition, noise, steps) for steps in (1, 4)]
         if "teacher" in networks:

@@ -7,6 +7,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from models import checkpoint
@@ -174,8 +175,9 @@ def learn_from(images: Path, folder: Path, sizes: Sizes) -> dict:
 
 def weights_of(folder: Path) -> dict[str, Path]:
     """What is to be measured: the stages of this folder, or what ships where a stage is not there."""
+    finished, student = folder / "finish" / "painter.safetensors", folder / "distil" / "student.safetensors"
     found = {
-        "painter": folder / "finish" / "painter.safetensors",
+        "painter": finished if finished.is_file() else student,
         "reflow": folder / "reflow" / "reflow.safetensors",
         "teacher": folder / "teacher" / "teacher.safetensors",
     }
@@ -193,24 +195,27 @@ def measure(folder: Path, sizes: Sizes) -> dict:
         sides_px=sizes.evaluate_px,
     )
     (folder / "figures.md").write_text(evaluate.markdown(figures), encoding="utf-8")
-    evaluate.gallery(folder / "gallery.png", paths, ASSETS / "sketches")
+    evaluate.gallery(folder / "gallery.png", paths, ASSETS / "sketches", folder / "held-out")
     return figures
 
 
 def export(folder: Path, sizes: Sizes) -> dict:
-    """Copy the stages' weights to assets/ (bf16), except those of a quick run."""
+    """Copy the stages' weights (bf16) and the gallery to assets/; those of a quick run stay in its folder."""
+    assets = folder / "assets" if sizes is QUICK else ASSETS
+    assets.mkdir(parents=True, exist_ok=True)
     made = {}
     contenders = {
         f"diffusion-{s}": folder / f"diffusion-{s}" / f"diffusion-{s}.safetensors" for s in SCHEDULES
     }
     for name, path in (weights_of(folder) | contenders).items():
-        target = ASSETS / f"{name}.safetensors"
-        if sizes is QUICK:
-            target = folder / "assets" / target.name
-            target.parent.mkdir(parents=True, exist_ok=True)
+        target = assets / f"{name}.safetensors"
         if not path.is_file():
             continue
         if path != target:
             shutil.copyfile(path, target)
         made[name] = f"{target} ({checkpoint.content_hash(target)})"
+    if (folder / "gallery.png").is_file():
+        whole = cv2.imread(str(folder / "gallery.png"))
+        half = cv2.resize(whole, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        cv2.imwrite(str(assets / "gallery.webp"), half, [cv2.IMWRITE_WEBP_QUALITY, 82])
     return made
