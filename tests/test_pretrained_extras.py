@@ -18,7 +18,7 @@ from models.pretrained.family import Size
 from models.pretrained.folder import read_folder
 
 pytestmark = pytest.mark.slow  # importing diffusers takes seconds
-CPU = {"device": "cpu", "dtype": "float32", "tiny": False}
+CPU = {"device": "cpu", "dtype": "float32", "tiny": False, "fuse": True}
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ def models(tmp_path_factory):
     def load(name: str):
         if name not in made:
             SAVERS[name](home / name)
-            made[name] = build.load(str(home / name), build.Options(device="cpu", dtype="float32"))
+            made[name] = build.load(str(home / name), build.Options(device="cpu", dtype="float32", fuse=True))
         return made[name]
 
     return load

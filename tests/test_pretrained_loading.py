@@ -30,7 +30,7 @@ def broken(whole, tmp_path):
 
 def refusal(path) -> str:
     with pytest.raises(ModelError) as caught:
-        build.load(str(path), build.Options(device="cpu", dtype="float32"))
+        build.load(str(path), build.Options(device="cpu", dtype="float32", fuse=True))
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -108,7 +108,7 @@ def test_headers_are_read_without_the_weights(whole):
     assert numbers == sum(p.numel() for p in build.load(str(whole), CPU).family.network.parameters())
 
 
-CPU = build.Options(device="cpu", dtype="float32")
+CPU = build.Options(device="cpu", dtype="float32", fuse=True)
 
 
 @pytest.mark.parametrize("content", [b"", b"abc", struct.pack("<Q", 1 << 60) + b"{}", b"\0" * 9])

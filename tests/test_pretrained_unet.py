@@ -22,7 +22,7 @@ NOISY = [
     for name in ("euler_ancestral_discrete", "ddpm", "dpmsolver_multistep")
 ]
 PLANS = [(1, 1.0), (2, 0.55), (4, 0.7), (20, 0.33)]
-CPU = build.Options(device="cpu", dtype="float32", tiny=False)
+CPU = build.Options(device="cpu", dtype="float32", fuse=True, tiny=False)
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def test_other_samplers_at_the_pipeline_s_own_times(folders, monkeypatch, sample
 
 
 def test_the_tiny_autoencoder_in_both(folders, monkeypatch):
-    model = build.load(str(folders["sd"]), build.Options(device="cpu", dtype="float32"))
+    model = build.load(str(folders["sd"]), build.Options(device="cpu", dtype="float32", fuse=True))
     assert model.card.path == "AutoencoderTiny, fused"
     latent, picture = latent_of(model, steps=2, strength=0.55)
     surgery.restore(model.family.coder.vae)
@@ -134,7 +134,7 @@ def test_the_tiny_autoencoder_in_both(folders, monkeypatch):
 
 @pytest.fixture
 def model(folders):
-    return build.load(str(folders["sd"]), build.Options(device="cpu", dtype="float32"))
+    return build.load(str(folders["sd"]), build.Options(device="cpu", dtype="float32", fuse=True))
 
 
 def test_strength_and_seed_are_continuous_and_live(model):

@@ -14,13 +14,13 @@ class Coder:
     Latents leave scaled as the denoiser knows them; a full encoder gives the mean of its distribution.
     """
 
-    def __init__(self, vae: nn.Module):
+    def __init__(self, vae: nn.Module, *, fuse: bool = True):
         self.vae, config = vae, vae.config
         self.kind = type(vae).__name__
         self.dtype = next(vae.parameters()).dtype
         self.scaling = 1.0 if self.kind == "AutoencoderTiny" else config.get("scaling_factor", None) or 1.0
         self.shift = 0.0 if self.kind == "AutoencoderTiny" else config.get("shift_factor", None) or 0.0
-        if self.kind == "AutoencoderTiny":
+        if self.kind == "AutoencoderTiny" and fuse:
             surgery.operate(vae)
 
     def encode(self, image: Tensor) -> Tensor:
