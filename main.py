@@ -14,7 +14,7 @@ from models.api import DTYPES, ModelError
 from renderer.actions import InputError
 from renderer.lab import Compare, Race, Straighten, report_folder
 from renderer.options import options_of, report
-from renderer.outputs import check_film, writable
+from renderer.outputs import check_film, check_new, writable
 from renderer.settings import Bench, Look, Paint, Render, Replay, Sessions, Train, side_px
 from renderer.shelf import Shelf, find_log
 
@@ -54,6 +54,10 @@ def paint(settings: Paint) -> None:
     session = read(find_log(settings.demo)) if settings.demo is not None else None
     writable(settings.save_last)
     check_film(settings.record, settings.layout)
+    for kept in (settings.session, settings.record):
+        check_new(kept)
+    if settings.resume is not None:
+        read(find_log(settings.resume))  # what cannot be read is told now
 
     folder = Path(user_pictures_dir()) / "Flowbrush"
     window = Headless() if settings.headless else Window()
@@ -91,9 +95,14 @@ def paint(settings: Paint) -> None:
         ended = painting.close()
     if settings.json:
         print(json.dumps(fields))
+    failed = settings.headless and fields["problem"]
+    if failed:
+        print(f"flowbrush: error: {failed}", file=sys.stderr, flush=True)
     if not ended:  # the worker is inside torch's import or a long frame: the interpreter cannot end under it
         sys.stdout.flush()
-        os._exit(0)
+        os._exit(1 if failed else 0)
+    if failed:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -121,6 +130,8 @@ def render(settings: Render) -> None:
     except ModelError:
         height = width = 512
     paper = np.ascontiguousarray(fit(paper, width, height))
+    if settings.output.suffix.lower() != ".png":
+        raise InputError(f"{settings.output} must end in .png: a PNG keeps the settings inside")
     writable(settings.output)
     kept = str(about["dtype"]) if about.get("dtype") in DTYPES else None
     engine = registry.loader(

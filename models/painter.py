@@ -42,6 +42,8 @@ def load(
         ) from error
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device.split(":")[0] not in ("cpu", "cuda"):
+        raise ModelError(f"no device is named {device!r}; choose cpu or cuda")
     if device == "cpu":
         pages.keep()
     if device.startswith("cuda") and not torch.cuda.is_available():

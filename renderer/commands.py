@@ -27,13 +27,16 @@ def obey(app: App, command: Command, time_s: float) -> None:
         case "view":
             scene.view = VIEWS[(VIEWS.index(scene.view) + 1) % len(VIEWS)]
         case "full":
-            scene.view = "side" if scene.view == "picture" else "picture"
+            scene.full = not scene.full
+            scene.view = "picture" if scene.full else "side"
             app.window.full_screen()
         case "back":
             if scene.show_help:
                 scene.show_help = False
-            elif scene.view == "picture":
+            elif scene.full:
                 obey(app, Command("full"), time_s)
+            elif scene.view == "picture":
+                scene.view = "side"
         case "hud":
             scene.show_hud = not scene.show_hud
         case "help":
@@ -73,12 +76,17 @@ def restore(app: App) -> None:
 
 def save(app: App) -> None:
     """Write picture and paper as PNG with the settings inside: `render` makes the same of the paper."""
-    if app.picture is None:
-        raise InputError("there is no picture to save yet")
+    stem = app.save_folder / time.strftime("flowbrush-%Y%m%d-%H%M%S")
+    if app.picture is None:  # what the hand made is kept, model or not
+        if app.canvas.blank:
+            raise InputError("there is nothing to save yet")
+        paper = stem.with_name(stem.name + "-paper.png")
+        pictures.write_png(paper, app.canvas.snapshot(), app.look.as_dict())
+        app.messages.say(f"saved {paper}; there is no picture yet")
+        return
     request, card = app.picture.request, app.engine.card
     about = Look.of(request, card.name).as_dict()
     about |= {"model": card.name, "weights": card.weights_hash, "dtype": card.dtype}
-    stem = app.save_folder / time.strftime("flowbrush-%Y%m%d-%H%M%S")
     pictures.write_png(stem.with_suffix(".png"), app.picture.picture, about)
     pictures.write_png(stem.with_name(stem.name + "-paper.png"), request.paper, about)
     app.messages.say(f"saved {stem.with_suffix('.png')}")

@@ -9,7 +9,7 @@ from renderer.theme import ACCENT, CARD, EDGE, FAINT, INK, RAISED, SOFT, Theme, 
 
 TITLES = {"tools": "Tools", "palette": "Palette", "paper": "Paper", "picture": "Picture", "mood": "Mood"}
 COLUMNS = (("tools", "mood"), ("palette", "paper"), ("picture", "window", "recording"))
-WIDE, ROW, KEY = 290, 23, 104
+WIDE, ROW, KEY = 330, 23, 104
 FOOT = "The right button erases.   The wheel sizes the brush.   Drop an image on the window to paint over it."
 
 

@@ -30,6 +30,13 @@ def writable(path: Path | None) -> None:
         raise InputError(f"{path} cannot be written: {error.strerror}") from error
 
 
+def check_new(path: Path | None) -> None:
+    """Raise InputError where a file of this name is there already: a painting is not replaced in silence."""
+    if path is not None and path.exists():
+        check_plain(path)
+        raise InputError(f"{path} is there already; name another, or remove it first")
+
+
 def check_layout(layout: str) -> None:
     if layout not in LAYOUTS:
         raise InputError(f"no layout is named {layout!r}; choose {', '.join(LAYOUTS)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pygame
@@ -14,7 +15,7 @@ from renderer.scene import Scene
 from renderer.theme import BAD, INK, Theme, rounded, text
 
 DARK, LIGHT = (20, 20, 24), (250, 250, 248)
-MOST_WORDS = 110
+BAD_SIGNS = ("fail", "error", "cannot", "not a number", "does not fit")
 
 
 @dataclass(frozen=True)
@@ -71,14 +72,30 @@ def notes(scene: Scene, layout: Layout, theme: Theme) -> list[Mark]:
         lines.append(scene.recording)
     y, made = pane.y0 + theme.px(12), []
     for words in dict.fromkeys(line for line in lines if line):
-        words = words if len(words) <= MOST_WORDS else words[: MOST_WORDS - 3] + "..."
+        words = elided(words, lambda part: theme.body.size(part)[0], pane.width - theme.px(24))
         wide, high = theme.body.size(words)
         width = min(pane.width, wide + theme.px(24))
         x = (pane.x0 + pane.x1 - width) // 2
         box = Rect(x, y, x + width, y + high + theme.px(10))
-        made.append(Mark("note", box.intersect(pane), (words, "fail" in words or "error" in words.lower())))
+        made.append(
+            Mark("note", box.intersect(pane), (words, any(sign in words.lower() for sign in BAD_SIGNS)))
+        )
         y = box.y1 + theme.px(6)
     return made
+
+
+def elided(words: str, width_of: Callable[[str], int], most_px: int) -> str:
+    """The words without their middle where they are too wide: what happened, and the end of a path."""
+    if width_of(words) <= most_px:
+        return words
+    kept = len(words)
+    while kept > 8 and width_of(shortened(words, kept)) > most_px:
+        kept -= 1
+    return shortened(words, kept)
+
+
+def shortened(words: str, kept: int) -> str:
+    return f"{words[: kept - kept // 2]}...{words[len(words) - kept // 2 :]}"
 
 
 def draw_mark(surface: pygame.Surface, mark: Mark, theme: Theme) -> None:

@@ -251,7 +251,10 @@ class Panel:
             self.prompt.set_text(look.prompt)
         if self.menu.selected_option[0] != look.model and look.model in scene.models:
             self.menu.selected_option = (look.model, look.model)
-            self.menu.rebuild()
+            closed = self.menu.menu_states["closed"]  # it shows an option of its own
+            closed.selected_option = self.menu.selected_option
+            if closed.selected_option_button is not None:
+                closed.selected_option_button.set_text(look.model)
 
     def update(self, elapsed_s: float) -> bool:
         """Let pygame_gui move on; returns whether everything under the floating parts must be drawn anew."""

@@ -31,6 +31,7 @@ class Scene:
     changed: Rect = NOTHING
     show_hud: bool = True
     show_help: bool = False
+    full: bool = False  # the window fills the screen
     card: ModelCard | None = None
     status: str = ""  # "" when all is well, else what is being waited for or what failed
     messages: list[str] = field(default_factory=list)

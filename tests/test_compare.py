@@ -126,8 +126,8 @@ def test_every_number_repeats_and_reaches_the_report(folder, tmp_path):
     assert json.dumps(shown[0]) == json.dumps(shown[1])
     figures = runs[0]
     assert figures["curves"] == {"teacher": [{"images": 48, "swd": 0.5, "denoising_error": 0.9}]}
-    assert len(figures["rows"]) == 3 * 2 + 1 + 3 * 2 + 3
-    assert set(figures["contenders"]) == {"diffusion-linear", "teacher", "painter"}
+    assert len(figures["rows"]) == 3 * 2 + 1 + 2 * (3 * 2) + 3  # diffusion, teacher and reflow, painter
+    assert set(figures["contenders"]) == {"diffusion-linear", "teacher", "reflow", "painter"}
     assert any("diffusion-cosine" in line for line in figures["missing"])
     assert figures["contenders"]["teacher"]["orders"].keys() == {"flow-euler", "flow-heun", "euler-a"}
     for row in figures["rows"]:
@@ -143,7 +143,7 @@ def test_every_number_repeats_and_reaches_the_report(folder, tmp_path):
     } <= files
     text = (tmp_path / "out" / "report.md").read_text()
     assert "| teacher | flow Heun | 2 | 3 |" in text and "does not converge to the ODE" in text
-    assert cv2.imread(str(tmp_path / "out" / "filmstrip.png")).shape == (3 * 64, 8 * 64, 3)
+    assert cv2.imread(str(tmp_path / "out" / "filmstrip.png")).shape == (4 * 64, 8 * 64, 3)
 
 
 def test_nobody_to_compare(monkeypatch, tmp_path):

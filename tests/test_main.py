@@ -89,6 +89,25 @@ def test_sessions_that_are_missing_foreign_or_of_a_newer_format(tmp_path):
     bad("--headless", "--demo", tmp_path / "new.jsonl", says="format 99")
     bad("--headless", "--demo", tmp_path / "foreign.jsonl", says="not a Flowbrush session")
     bad("--headless", "--demo", tmp_path / "none.jsonl", says="lake")
+    bad("--headless", "--seconds", 1, "--resume", tmp_path / "new.jsonl", says="format 99")
+
+
+def test_a_log_or_film_that_is_there_is_not_replaced(tmp_path):
+    for option, name in (("--session", "log.jsonl"), ("--record", "film.mkv")):
+        kept = tmp_path / name
+        kept.write_text("dear to somebody")
+        bad("--headless", "--seconds", 1, option, kept, says="there already")
+        assert kept.read_text() == "dear to somebody"
+
+
+def test_a_picture_is_a_png(tmp_path):
+    bad("render", SKETCH, "-o", tmp_path / "o.jpg", says="must end in .png")
+
+
+@pytest.mark.slow
+def test_a_model_that_fails_without_a_window_is_told(tmp_path):
+    (tmp_path / "w.safetensors").write_bytes(b"not weights at all" * 100)
+    bad("--headless", "--seconds", 12, "--model", tmp_path / "w.safetensors", says="w.safetensors")
 
 
 def test_folders_that_cannot_be_written(tmp_path):
@@ -102,6 +121,10 @@ def test_folders_that_cannot_be_written(tmp_path):
 def test_a_prompt_of_ten_thousand_characters(tmp_path):
     bad("--headless", "--prompt", "x" * 10_000, says="10000 characters")
     bad("render", SKETCH, "-o", tmp_path / "o.png", "--prompt", "x" * 10_000, says="10000 characters")
+
+
+def test_a_device_that_nobody_has(tmp_path):
+    bad("render", SKETCH, "-o", tmp_path / "o.png", "--device", "tpu", says="choose cpu or cuda")
 
 
 def test_a_device_that_is_not_there(tmp_path):
@@ -217,5 +240,5 @@ def test_saving_before_the_first_picture_is_a_message(desk, tmp_path):
     one.app.save_folder = tmp_path
     one.do(Command("save"))
     one.app.step()
-    assert any("no picture" in line for line in one.app.scene.messages)
+    assert any("nothing to save" in line for line in one.app.scene.messages)
     assert not list(tmp_path.iterdir())
