@@ -40,7 +40,9 @@ def describe() -> dict:
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "versions": {package: version(package) for package in PACKAGES},
         "triton": triton(),
-        "cuda_graph": "on" if torch.cuda.is_available() else "off: no CUDA device",
+        "cuda_graph": "painter: captured behind its first frames"
+        if torch.cuda.is_available()
+        else "off: no CUDA device",
         "fp16_accumulation": fp16_accumulation(),
         "path": card.path if card else None,
         "dtype": card.dtype if card else None,

@@ -65,6 +65,8 @@ def read_about(data: bytes) -> dict:
 
 def read_bytes(path: Path) -> bytes:
     """The file's bytes. Raises InputError in one line where that cannot be."""
+    if path.exists() and not path.is_file():  # a device or a pipe may never end
+        raise InputError(f"{path} cannot be read: it is no file")
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise InputError(f"{path} is over {MAX_FILE_BYTES >> 20} MiB; make it smaller first")

@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -81,6 +82,8 @@ def test_images_that_are_missing_no_images_or_too_large(tmp_path):
         bad("render", tmp_path / f"{name}.png", "-o", tmp_path / "o.png", says=says)
         bad("--headless", "--seconds", 1, "--paper", tmp_path / f"{name}.png", says=says)
     bad("render", tmp_path / "huge.png", "-o", tmp_path / "o.png", says="image")
+    for endless in (tmp_path, *(Path(name) for name in ("/dev/zero",) if Path(name).exists())):
+        bad("--headless", "--seconds", 1, "--paper", endless, says="it is no file")
 
 
 def test_sessions_that_are_missing_foreign_or_of_a_newer_format(tmp_path):
