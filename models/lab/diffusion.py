@@ -1,7 +1,7 @@
 """The true diffusion: epsilon on a variance-preserving path, forward and loss in one place.
 
 It diffuses the residual of the picture on its softened sketch, over RESIDUAL_STD, so that its data have about
-unit variance, as the schedules of Ho et al. 2020 and Nichol and Dhariwal 2021 assume. The network is given the
+unit variance, as the schedules of Ho et al. 2020 and Nichol and Dhariwal 2021 assume. The network gets the
 sketch, mood and strength as it knows them; t is timestep / 1000, and its input for the step's length is 0.
 """
 
