@@ -15,8 +15,8 @@ from models.checkpoint import save
 from models.flow import Condition
 from models.network import PainterNetwork
 from models.training.couplings import Couplings
-from models.training.critic import pyramid_loss
 from models.training.grids import save_grid
+from models.training.losses import pyramid_loss
 from models.training.reflow import HEUN_STEPS
 from models.training.run import Run, follow, learning_rate, set_rate
 from models.training.teacher import to_tensors

@@ -1,0 +1,98 @@
+"""What the student and the finished painter are taught by: colour and form at each scale, and texture."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from models.network import PATCH_PX
+
+TEXTURE_LEVELS = 4  # of the Laplacian pyramid, finest first
+WINDOW_PX = 64  # textures are compared inside windows of this side
+WINDOWS = 2  # a level and call
+PATCH = 7
+PROJECTIONS = 48
+FAINT = 0.025  # detail weaker than this, in [-1, 1], counts little: smooth skies are not all grain
+
+
+def pyramid_loss(picture: Tensor, target: Tensor, weights: tuple[float, ...]) -> Tensor:
+    """Huber distance of Laplacian pyramids, finest level first; the last weight is the low-pass rest's."""
+    total = picture.new_zeros(())
+    a, b = picture, target
+    for weight in weights[:-1]:
+        small_a, small_b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
+        if weight:
+            detail = (a - enlarge(small_a)) - (b - enlarge(small_b))
+            total = total + weight * F.huber_loss(detail, torch.zeros_like(detail), delta=0.1) * 10
+        a, b = small_a, small_b
+    return total + weights[-1] * F.huber_loss(a, b, delta=0.1) * 10
+
+
+def texture_loss(picture: Tensor, real: Tensor) -> Tensor:
+    """How far the patches of two pictures are apart as sets: sliced Wasserstein distance, window by window.
+
+    (B, 3, H, W) in [-1, 1], H = W a multiple of 16, at least 64. A picture regressed on many possible ones is
+    too soft, since what cannot be foreseen averages out. This asks for the same patches as in the real view
+    wherever they may lie (Heitz et al. 2021, A sliced Wasserstein loss for neural texture synthesis), at
+    TEXTURE_LEVELS scales. Patches are taken at one place, chosen anew, of the cell that the network writes at
+    once, so that no grid of its own can hide among them, and along with colour and place, so that grass stays
+    out of the sky.
+    """
+    total = picture.new_zeros(())
+    a, b = opponent(picture), opponent(real)
+    for level in range(TEXTURE_LEVELS):
+        low_a, low_b = (enlarge(F.avg_pool2d(x, 2)) for x in (a, b))
+        for _ in range(WINDOWS):
+            total = total + window_distance(a - low_a, low_a.detach(), b - low_b, low_b, level) / WINDOWS
+        a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
+    return total
+
+
+def window_distance(band_a: Tensor, low_a: Tensor, band_b: Tensor, low_b: Tensor, level: int) -> Tensor:
+    """The squared distance of two sets of patches in a random window of one pyramid level.
+
+    Detail counts relative to the painter's own strength of it. The real one's would not do: it is not known
+    when the picture is made, and a weight that depends on the outcome favours the flattest of all outcomes.
+    """
+    stride, room = max(1, PATCH_PX >> level), band_a.shape[2] - PATCH + 1
+    count = min(WINDOW_PX >> level, room) // stride
+    side, border = count * stride, PATCH // 2
+    y, x = torch.randint(room - side + 1, (2,)).tolist()
+    whole = np.s_[:, :, y : y + side + PATCH - 1, x : x + side + PATCH - 1]
+    middles = np.s_[:, :, y + border : y + border + side : stride, x + border : x + border + side : stride]
+
+    strength = band_a[whole].detach().square().mean((2, 3), keepdim=True).add(FAINT**2).sqrt()
+    colors = [low[middles].flatten(2) for low in (low_a, low_b)]
+    mean, spread = colors[1].mean(2, keepdim=True), colors[1].std(2, keepdim=True) + 0.05
+    place = torch.stack(torch.meshgrid(*[torch.linspace(-1.7, 1.7, count)] * 2, indexing="ij")).flatten(1)
+
+    filters = random_filters(PROJECTIONS)
+    of_color, of_place = (torch.randn(PROJECTIONS, n) * torch.rand(PROJECTIONS, 1) for n in (3, 2))
+    projected = []
+    for band, color in zip((band_a, band_b), colors, strict=True):
+        patches = F.conv2d(band[whole] / strength, filters, stride=stride).flatten(2)
+        projected.append(patches + of_color @ ((color - mean) / spread) / 3**0.5 + of_place @ place)
+    mine, theirs = projected
+    order = torch.from_numpy(np.argsort(mine.detach().numpy(), axis=-1))  # several times faster than torch's
+    ranked = torch.from_numpy(np.sort(theirs.numpy(), axis=-1))
+    return (mine.gather(2, order) - ranked).square().mean(2).clamp_max(25).mean()
+
+
+def random_filters(count: int) -> Tensor:
+    """(count, 3, PATCH, PATCH) unit directions: some of a colour alone, half of them of 3 x 3 pixels."""
+    filters = torch.randn(count, 3, PATCH, PATCH) * (torch.rand(count, 3, 1, 1) < 0.6)
+    filters[: count // 2] *= F.pad(torch.ones(3, 3), [(PATCH - 3) // 2] * 4)
+    return filters / filters.flatten(1).norm(dim=1).clamp_min(1e-6)[:, None, None, None]
+
+
+def opponent(picture: Tensor) -> Tensor:
+    """(B, 3, H, W) RGB -> light, red against blue, and green against both, orthonormal."""
+    red, green, blue = picture.unbind(1)
+    light, warm, green = red + green + blue, red - blue, 2 * green - red - blue
+    return torch.stack((light / 3**0.5, warm / 2**0.5, green / 6**0.5), 1)
+
+
+def enlarge(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
