@@ -25,6 +25,8 @@ FIRST_BEAT_S = 0.16  # and begins in such ones: its first picture is on the disk
 YOUNG_MS = 500
 LATE_S = 0.1  # a picture may come so long after it was shown; none may come before one that was repeated
 CLOSE_S = 5.0
+PATIENCE_S = 0.4  # a picture waits so long for a moment in which the model does nothing
+RING_PATIENCE_S = 1.0  # and so long where no film is lost with the program
 
 
 class Recorder:
@@ -37,10 +39,11 @@ class Recorder:
         self.fps, self.ring = fps, Ring(ring_s) if ring_s else None
         self.filming, self.began_s, self.dropped = False, 0.0, 0
         self.news: deque[str] = deque()
-        self.spare: deque[np.ndarray] = deque(maxlen=8)  # arrays that can be filled again
+        self.spare: deque[np.ndarray] = deque(maxlen=QUEUE // 2)  # arrays that can be filled again
+        self._idle = True  # as far as is known
         self._ready = threading.Condition()
         self._items: deque[tuple[np.ndarray, float] | Callable[[], None]] = deque()  # in order
-        self._waiting = 0  # pictures among them
+        self._waiting, self._room = 0, QUEUE  # pictures among them, and how many there may be
         self._closing = False
         self._thread: threading.Thread | None = None
         self._encoder: Encoder | None = None
@@ -57,7 +60,8 @@ class Recorder:
         It must not be written to until it lies in `spare`. Returns False where it was dropped.
         """
         with self._ready:
-            if self._waiting >= max(2, min(QUEUE, QUEUE_BYTES // picture.nbytes)):
+            self._room = max(2, min(QUEUE, QUEUE_BYTES // picture.nbytes))
+            if self._waiting >= self._room:
                 self.dropped += 1
                 self.spare.append(picture)
                 return False
@@ -65,6 +69,21 @@ class Recorder:
             self._waiting += 1
             self._wake()
         return True
+
+    def pulse(self, idle: bool) -> None:
+        """A turn of the loop has ended. idle: the model does nothing, now is the time to encode.
+
+        Where this is never called, pictures are encoded as they come.
+        """
+        with self._ready:
+            self._idle = idle
+            if self._items:
+                self._ready.notify()
+
+    @property
+    def fill(self) -> float:
+        """Share of the queue that is taken: above a half where the encoder does not keep up."""
+        return self._waiting / self._room
 
     def start(self, path: Path) -> None:
         """Film from the newest picture on."""
@@ -102,20 +121,35 @@ class Recorder:
     def _run(self) -> None:
         while True:
             with self._ready:
-                beat_s = FIRST_BEAT_S if self._film is not None and self._film.ms < YOUNG_MS else BEAT_S
-                self._ready.wait_for(lambda: self._items or self._closing, beat_s)
-                item = self._items.popleft() if self._items else None
+                beat_s = FIRST_BEAT_S if self._young else BEAT_S
+                self._ready.wait_for(lambda: self._due() or self._closing, beat_s)
+                item = self._items.popleft() if self._due() else None
                 self._waiting -= isinstance(item, tuple)
-                ends = self._closing and item is None
+                none_left = not self._items and item is None
             if isinstance(item, tuple):
                 self._take(*item)
             elif item is not None:
                 self._carry_out(item)
-            elif ends:
+            elif none_left and self._closing:
                 self._stop(time.monotonic())
                 return
-            elif self._film is not None:
+            elif none_left and self._film is not None:
                 self._repeat(time.monotonic() - LATE_S)
+
+    def _due(self) -> bool:
+        """The oldest item shall be done now: a wish, or a picture while the model is idle, or that is old."""
+        if not self._items:
+            return False
+        first = self._items[0]
+        if not isinstance(first, tuple) or self._idle or self._closing or self.fill >= 0.5:
+            return True
+        patience_s = 0.0 if self._young else PATIENCE_S if self.filming else RING_PATIENCE_S
+        return time.monotonic() - first[1] >= patience_s
+
+    @property
+    def _young(self) -> bool:
+        """A film has hardly begun: what is not on the disk would be all of it."""
+        return self._wanted is not None or (self._film is not None and self._film.ms < YOUNG_MS)
 
     def _carry_out(self, wish: Callable[[], None]) -> None:
         try:
@@ -134,7 +168,7 @@ class Recorder:
             image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
         if self.fps:
             self._fill(time_s)
-        self._planes = planar(image)
+        self._planes = planar(image, self._planes)
         self.spare.append(picture)
         if self._wanted is not None:
             self._carry_out(lambda: self._start(self._wanted))

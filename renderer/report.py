@@ -75,6 +75,7 @@ class Watch:
             "idle_model_calls": meter.idle_calls,
             "stale": meter.stale,
             "dropped": app.keeper.camera.recorder.dropped if app.keeper.camera else None,
+            "film_slowed": app.keeper.camera.slowest if app.keeper.camera else None,
             "errors": meter.errors + app.messages.errors,
             "rss_mb": rss_mb(),
             "rss_first_minute_mb": self.rss_first_minute_mb,

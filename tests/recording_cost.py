@@ -38,7 +38,7 @@ def timed(owner, name: str, spent: list[float]) -> None:
     setattr(owner, name, wrapper)
 
 
-def main(rounds: int, seconds: float, folder: Path) -> dict:
+def main(rounds: int, seconds: float, folder: Path, ways: tuple[str, ...] = WAYS) -> dict:
     from models import registry
     from renderer.actions import Clear, Event
     from renderer.app import App
@@ -55,10 +55,11 @@ def main(rounds: int, seconds: float, folder: Path) -> dict:
     app.play(session)
     while app.picture is None:
         app.step()
-    found = {way: {"tick_ms": [], "frames": 0, "seconds": 0.0, "dropped": 0} for way in WAYS}
+    found = {way: {"tick_ms": [], "frames": 0, "seconds": 0.0, "dropped": 0} for way in ways}
     copying, encoding, logging = [], [], []
-    for turn in range(rounds * len(WAYS)):
-        way = WAYS[turn % len(WAYS)]
+    for turn in range(rounds * len(ways)):
+        turn_about, place = divmod(turn, len(ways))
+        way = ways[(place + turn_about) % len(ways)]  # each way comes first, and last, as often as the others
         app.keeper.close()
         app.keeper = Keeper(512, 512)
         if way == "log":
@@ -66,13 +67,14 @@ def main(rounds: int, seconds: float, folder: Path) -> dict:
             timed(app.keeper, "event", logging)
         elif way != "nothing":
             recorder = Recorder(ring_s=30.0 if way == "ring" else 0.0)
-            camera = app.keeper.camera = Camera(recorder, "side", folder)
+            camera = app.keeper.camera = Camera(recorder, "side", folder, lambda: app.engine.busy)
             timed(camera, "see", copying)
             timed(recorder, "_take", encoding)
             if way == "film":
                 recorder.start(folder / f"{turn}.mkv")
         app.apply(Event(Clear(), time.monotonic()))
-        app.play(session)  # the same strokes for every way
+        app.play(session)  # the same strokes for every way, one point in each tick
+        app.script._began_s = app._due_s + 1.5 / app.window.display_hz
         until_s = time.monotonic() + SETTLE_S
         while time.monotonic() < until_s:
             app.step()
@@ -107,6 +109,8 @@ def report(found: dict, copying: list[float], encoding: list[float], logging: li
             "dropped": row["dropped"],
         }
     for name, spent in (("copy", copying), ("encode", encoding), ("log", logging)):
+        if not spent:
+            continue
         ms = np.array(spent) * 1e3
         made[f"{name}_processor_ms"] = {
             "calls": len(ms),
@@ -120,10 +124,11 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--seconds", type=float, default=6.0)
+    parser.add_argument("--ways", default=",".join(WAYS), help="`nothing` and some of the others")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        fields = main(given.rounds, given.seconds, Path(temporary))
+        fields = main(given.rounds, given.seconds, Path(temporary), tuple(given.ways.split(",")))
     if given.json:
         print(json.dumps(fields))
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 from easel import ROOT, SlowModel
 
 from renderer.actions import Command, Fill, InputError
-from renderer.camera import Camera
+from renderer.camera import Camera, slower
 from renderer.encoder import Encoder, planar
 from renderer.film import Film
 from renderer.outputs import check_film
@@ -125,6 +126,81 @@ def test_a_full_queue_drops_and_counts_and_never_waits(tmp_path, monkeypatch):
     assert len(decoded(tmp_path / "a.mkv")[0]) >= 60 - recorder.dropped
 
 
+def test_pictures_wait_for_an_idle_model_but_not_for_long(tmp_path):
+    """Encoded at once where the film begins and while nothing is asked of the model; else after a while."""
+    path, began_s = tmp_path / "a.mkv", time.monotonic()
+    recorder = Recorder(ring_s=0)
+    recorder.start(path)
+    seen: list[tuple[float, float]] = []  # (when, time of the last picture in the file)
+
+    def turn(idle: bool, level: int) -> None:
+        recorder.offer(shade(level), time.monotonic())
+        recorder.pulse(idle)
+        time.sleep(0.05)
+        now_s = time.monotonic() - began_s
+        with contextlib.suppress(av.EOFError, FileNotFoundError):  # nothing was written yet
+            seen.append((now_s, decoded(path)[0][-1]))
+
+    while time.monotonic() < began_s + 1.4:
+        turn(False, 5 * len(seen))
+    turn(True, 200)
+    turn(True, 210)
+    recorder.close()
+    lags_s = [now - last for now, last in seen]
+    young_s = [now - last for now, last in seen if 0.15 < now < 0.45]
+    assert young_s and max(young_s) < 0.25, seen
+    assert 0.35 < max(lags_s) < 0.8 and lags_s[-1] < 0.25, seen
+
+
+def test_fewer_pictures_are_taken_while_the_encoder_does_not_keep_up(desk, tmp_path, monkeypatch):
+    """An encoder that takes 0.1 s a picture: after half a second nothing is dropped any more."""
+    quick = Encoder.encode
+    monkeypatch.setattr(Encoder, "encode", lambda *a, **k: (time.sleep(0.1), quick(*a, **k))[1])
+    one = desk(SlowModel(), side=256).ready()
+    camera = one.app.keeper.camera = Camera(Recorder(ring_s=0), "side", tmp_path)
+    camera.recorder.start(tmp_path / "a.mkv")
+    x, dropped = 0, []
+
+    def paint(until_s: float) -> None:
+        nonlocal x
+        while time.monotonic() < until_s:
+            x += 1
+            one.stroke((20 + x % 200, 20), (20 + x % 200, 200))
+            one.app.step()
+            dropped.append(camera.recorder.dropped)
+
+    paint(time.monotonic() + 4.0)
+    assert "pictures a second" in one.app.scene.recording
+    assert camera.slowest >= 4 and camera.hz <= 7.5
+    assert dropped[-1] == dropped[len(dropped) // 2] <= 8
+    monkeypatch.setattr(Encoder, "encode", quick)
+    monkeypatch.setattr("renderer.camera.FAST_AFTER_S", 0.4)
+    began_s = time.monotonic()
+    while camera.slow > 1:
+        assert time.monotonic() < began_s + 15
+        paint(time.monotonic() + 0.2)
+    assert "pictures a second" not in one.app.scene.recording
+    camera.recorder.close()
+    times_s = decoded(tmp_path / "a.mkv")[0]
+    assert np.diff(times_s).max() < 0.5
+
+
+@pytest.mark.parametrize(
+    ("now", "fill", "since_s", "then"),
+    [
+        (1, 0.5, 9.0, 1),  # as full as waiting for the model makes it
+        (1, 0.8, 9.0, 2),
+        (2, 0.8, 0.4, 2),  # not twice at once
+        (8, 1.0, 9.0, 8),
+        (4, 0.2, 4.0, 4),
+        (4, 0.2, 5.0, 2),
+        (2, 0.6, 9.0, 2),
+    ],
+)
+def test_the_rate_halves_at_once_and_doubles_slowly(now, fill, since_s, then):
+    assert slower(now, fill, since_s) == then
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_film_cut_off_at_any_moment_plays_to_within_half_a_second(tmp_path, suffix):
     path = tmp_path / f"a.{suffix}"
@@ -200,7 +276,7 @@ def test_the_last_seconds_are_kept_although_nothing_was_recorded(tmp_path):
     assert found_s[-1] == pytest.approx(2.0, abs=0.15)
     levels = [picture.mean() / 2 for picture in pictures]
     assert levels[-1] == pytest.approx(119, abs=2)
-    last_s = next(at_s for at_s, level in zip(found_s, levels, strict=True) if level > 118)
+    last_s = next(at_s for at_s, level in zip(found_s, levels, strict=True) if level > 117.5)
     middle = int(np.abs(np.array(found_s) - 1.0).argmin())
     assert levels[middle] == pytest.approx(119 - 20 * (last_s - found_s[middle]), abs=2)
 
