@@ -22,27 +22,31 @@ from models.training.teacher import to_tensors
 RATE = 2e-4
 EMA_DECAY = 0.998
 TEXTURE_WEIGHT = 0.3
-ANCHOR_LEVELS = (0.0, 0.05, 0.2, 0.5, 1.0)  # fine detail is the texture's business, colour the anchor's
+ANCHOR_LEVELS = (0.0, 0.05, 0.3, 0.6, 1.0)  # fine detail is the texture's business, colour the anchor's
 OWN_SHARE = 0.7
 STEP_SHARES = ((1, 0.5), (2, 0.25), (4, 0.25))  # how often each number of steps is trained
 
 
-def student_picture(network, condition: Condition, noise: Tensor, picture: Tensor, steps: int) -> Tensor:
+def student_picture(network, condition: Condition, z: Tensor, picture: Tensor, steps: int) -> Tensor:
     """The student's prediction at one of the times that `steps` steps visit.
 
     Later times lie on the way from the start to the student's own first picture, where sampling leads, most
     of the time, and to the real one otherwise: trained on real ones alone it sharpens its own faults.
     """
-    count = len(noise)
-    z = flow.start(condition, noise)
+    count = len(z)
     index = int(torch.randint(steps, ()))
     t = torch.full((count,), 1 - index / steps)
     if index and torch.rand(()) < OWN_SHARE:
         with torch.no_grad():
-            start, step = torch.ones(count), torch.full((count,), 1 / steps)
-            picture = flow.denoise(network, z, condition, start, step).float()
+            picture = first_picture(network, condition, z, 1 / steps)
     x_t = flow.interpolate(picture, z, t)
     return flow.denoise(network, x_t, condition, t, torch.full((count,), 1 / steps)).float()
+
+
+def first_picture(network, condition: Condition, z: Tensor, step: float) -> Tensor:
+    """What the network foresees at the start, of a sampler whose first step has that length."""
+    start = torch.ones(len(z))
+    return flow.denoise(network, z, condition, start, step * start).float()
 
 
 def train(
@@ -52,9 +56,15 @@ def train(
     *,
     steps: int,
     batch_size: int,
+    keep_forms: bool = True,
     name: str = "painter",
 ) -> PainterNetwork:
-    """Finish `network` in place; returns its average and writes `name`.safetensors in `folder`."""
+    """Finish `network` in place; returns its average and writes `name`.safetensors in `folder`.
+
+    keep_forms: the anchor is what the network painted before from the same noise, so that clouds and slopes
+    that it made up stay; else it is the real picture, whose forms and colours are learnt.
+    """
+    before = deepcopy(network).to(memory_format=torch.channels_last).requires_grad_(False)
     network = network.to(memory_format=torch.channels_last).requires_grad_(True)
     average = deepcopy(network).requires_grad_(False)
     optimizer = torch.optim.Adam(network.parameters(), RATE, betas=(0.9, 0.99), fused=True)
@@ -64,9 +74,12 @@ def train(
     for step in run.steps(lambda done: save_grid(folder / f"grid-{done:07d}.png", average, *shown)):
         picture, condition = to_tensors(batch())
         sampled = counts[int(torch.multinomial(torch.tensor(shares), 1))]
+        z = flow.start(condition, torch.randn_like(picture))
         with torch.autocast("cpu", torch.bfloat16):
-            made = student_picture(network, condition, torch.randn_like(picture), picture, sampled)
-        anchor, texture = pyramid_loss(made, picture, ANCHOR_LEVELS), texture_loss(made, picture)
+            made = student_picture(network, condition, z, picture, sampled)
+            with torch.no_grad():
+                form = first_picture(before, condition, z, 1.0) if keep_forms else picture
+        anchor, texture = pyramid_loss(made, form, ANCHOR_LEVELS), texture_loss(made, picture)
         set_rate(optimizer, learning_rate(step, steps, RATE, floor=0.1))
         optimizer.zero_grad(set_to_none=True)
         (anchor + TEXTURE_WEIGHT * texture).backward()

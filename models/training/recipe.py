@@ -165,7 +165,8 @@ def learn_from(images: Path, folder: Path, sizes: Sizes) -> dict:
     network = evaluate.network_of(ASSETS / "painter.safetensors")
     out = folder / f"own-{images.resolve().name}"
     draw = batches(pictures, sizes.finish_batch, sizes.crop_px)
-    finish.train(draw, network, out, steps=max(3, sizes.finish_steps // 3), batch_size=sizes.finish_batch)
+    steps = max(3, sizes.finish_steps // 3)
+    finish.train(draw, network, out, steps=steps, batch_size=sizes.finish_batch, keep_forms=False)
     return {
         "pictures": len(pictures.pictures),
         "skipped": pictures.skipped,
