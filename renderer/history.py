@@ -1,11 +1,13 @@
-"""The last minutes of the paper: the edits, and whole papers in between, packed on a thread of their own."""
+"""The last minutes of the paper: whole papers and the edits in between, packed on a thread of their own."""
 
 from __future__ import annotations
 
+import contextlib
+import pickle
 import threading
 import zlib
-from bisect import bisect_right
 from collections import deque
+from collections.abc import Callable
 from queue import SimpleQueue
 
 import numpy as np
@@ -20,24 +22,38 @@ MOST_BYTES = 96 << 20
 
 
 class Mark:
-    """The whole paper after the first `count` edits. data: (H, W, 4) uint8 until it is packed, then zlib."""
+    """The whole paper after all edits up to `time_s`, and the edits that follow until the next mark."""
 
-    def __init__(self, time_s: float, count: int, pixels: np.ndarray):
-        self.time_s, self.count, self.shape = time_s, count, pixels.shape
-        self.data: np.ndarray | bytes = pixels
+    def __init__(self, time_s: float, pixels: np.ndarray):
+        self.time_s, self.shape = time_s, pixels.shape
+        self._pixels: np.ndarray | bytes = pixels
+        self._edits: list[Event] | bytes = []
 
-    def pack(self) -> None:
-        self.data = zlib.compress(self.data.tobytes(), 1)
+    def add(self, event: Event) -> None:
+        self._edits.append(event)
+
+    def pack_pixels(self) -> None:
+        self._pixels = zlib.compress(self._pixels.tobytes(), 1)
+
+    def pack_edits(self) -> None:
+        """No more will follow. As objects those of ten minutes took 20 MB."""
+        self._edits = zlib.compress(pickle.dumps(self._edits, pickle.HIGHEST_PROTOCOL), 1)
 
     def pixels(self) -> np.ndarray:
-        data = self.data
+        data = self._pixels
         if isinstance(data, bytes):
-            return np.frombuffer(zlib.decompress(data), np.uint8).reshape(self.shape).copy()
-        return data.copy()
+            return np.frombuffer(zlib.decompress(data), np.uint8).reshape(self.shape)
+        return data
+
+    def edits(self) -> list[Event]:
+        data = self._edits
+        return pickle.loads(zlib.decompress(data)) if isinstance(data, bytes) else data
 
     @property
     def bytes(self) -> int:
-        return len(self.data) if isinstance(self.data, bytes) else self.data.nbytes
+        data = self._pixels
+        pixels = len(data) if isinstance(data, bytes) else data.nbytes
+        return pixels + (len(self._edits) if isinstance(self._edits, bytes) else 0)
 
 
 class History:
@@ -46,18 +62,15 @@ class History:
     def __init__(self, width: int, height: int):
         self.pins: list[float] = []
         self._size = width, height
-        self._events: deque[Event] = deque()
-        self._dropped = 0  # edits older than the first mark
         self._marks: deque[Mark] = deque()
-        self._packing: SimpleQueue[Mark | None] = SimpleQueue()
+        self._newest_s = 0.0
+        self._packing: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
 
     @property
     def span(self) -> tuple[float, float] | None:
         """First and last moment that can be gone back to, monotonic seconds; None before the first edit."""
-        if not self._events:
-            return None
-        return self._marks[0].time_s, self._events[-1].time_s
+        return (self._marks[0].time_s, self._newest_s) if self._marks else None
 
     def event(self, event: Event, canvas: Canvas) -> None:
         """An edit was made at the time of the event; the canvas is as it was left by it."""
@@ -65,7 +78,8 @@ class History:
             return
         if not self._marks:
             self._mark(event.time_s - FIRST_S, np.zeros_like(canvas.pixels))
-        self._events.append(event)
+        self._marks[-1].add(event)
+        self._newest_s = event.time_s
         jumps = isinstance(event.action, Undo | Redo | Paste)  # these lean on more than the paper before
         old = event.time_s - self._marks[-1].time_s > MARK_EVERY_S
         if not canvas.drawing and (jumps or old):
@@ -76,15 +90,14 @@ class History:
         """(H, W, 4) uint8: the paper at this moment. Raises InputError before the first edit."""
         if not self._marks:
             raise InputError("nothing was painted yet")
-        done = bisect_right(self._events, time_s, key=lambda event: event.time_s) + self._dropped
-        mark = next((mark for mark in reversed(self._marks) if mark.count <= done), self._marks[0])
+        mark = next((mark for mark in reversed(self._marks) if mark.time_s <= time_s), self._marks[0])
         canvas = Canvas(*self._size)
         canvas.pixels[:] = mark.pixels()
-        for at in range(mark.count - self._dropped, done - self._dropped):
-            try:
-                canvas.apply(self._events[at].action)
-            except InputError:  # an image that could not be read then either
-                continue
+        for event in mark.edits():
+            if event.time_s > time_s:
+                break
+            with contextlib.suppress(InputError):  # an image that could not be read then either
+                canvas.apply(event.action)
         return canvas.pixels
 
     def close(self) -> None:
@@ -92,16 +105,17 @@ class History:
         self._packing.put(None)
 
     def _mark(self, time_s: float, pixels: np.ndarray) -> None:
-        mark = Mark(time_s, self._dropped + len(self._events), pixels)
-        self._marks.append(mark)
+        if self._marks:
+            self._packing.put(self._marks[-1].pack_edits)
+        self._marks.append(Mark(time_s, pixels))
+        self._packing.put(self._marks[-1].pack_pixels)
         if self._thread is None:
             self._thread = threading.Thread(target=self._pack, name="history", daemon=True)
             self._thread.start()
-        self._packing.put(mark)
 
     def _pack(self) -> None:
-        while (mark := self._packing.get()) is not None:
-            mark.pack()
+        while (pack := self._packing.get()) is not None:
+            pack()
 
     def _forget(self, now_s: float) -> None:
         marks = self._marks
@@ -109,7 +123,4 @@ class History:
             marks[1].time_s < now_s - REACH_S or sum(mark.bytes for mark in marks) > MOST_BYTES
         ):
             marks.popleft()
-            while self._dropped < marks[0].count:
-                self._events.popleft()
-                self._dropped += 1
         self.pins = [pin for pin in self.pins if pin >= marks[0].time_s]

@@ -62,8 +62,9 @@ class Meter:
     def model_fps(self, now_s: float) -> float:
         return self.rate(self._frames, now_s)
 
-    def stage_medians(self) -> dict[str, float]:
-        return {stage: round(float(np.median(ms)), 3) for stage, ms in self.stage_ms.items()}
+    def stage_medians(self, newest: int = 0) -> dict[str, float]:
+        """Of so many of the newest frames, or of all for 0."""
+        return {stage: round(float(np.median(ms[-newest:])), 3) for stage, ms in self.stage_ms.items()}
 
 
 def percentiles(values_ms: Sequence[float]) -> dict[str, float | None]:

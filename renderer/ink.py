@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
 from models.api import NOTHING, Rect
@@ -14,18 +15,18 @@ class WetInk:
 
     def __init__(self, width: int, height: int):
         self.wet = np.zeros((height, width), np.uint8)
-        self._stamp = np.zeros((height, width), np.int64)  # request that will show this pixel
+        self._stamp = np.zeros((height, width), np.int32)  # request that will show this pixel
         self._seen = -1  # newest request that was shown
         self.box = NOTHING  # all that is not dry
 
     def touch(self, box: Rect, before: np.ndarray, after: np.ndarray, sequence: int) -> None:
         """The paper changed inside `box`: what differs is wet until the frame of `sequence` is there.
 
-        before, after: (h, w, 4) uint8 pixels of the box.
+        before, after: (h, w, 4) uint8 pixels of the box; a pixel's bytes are compared at once.
         """
         if box.empty:
             return
-        differs = (before != after).any(-1)
+        differs = (before.view(np.uint32) != after.view(np.uint32))[..., 0]
         self.wet[box.slices][differs] = 255
         self._stamp[box.slices][differs] = sequence
         self.box = self.box.union(box)
@@ -39,12 +40,17 @@ class WetInk:
         if self.box.empty:
             return NOTHING
         box = self.box
-        wet, stamp = self.wet[box.slices], self._stamp[box.slices]
-        drop = np.uint8(min(255, max(1, round(255 * elapsed_ms / DRY_MS))))
-        done = stamp <= self._seen
-        if not done.any():
-            return NOTHING
-        np.subtract(wet, np.minimum(wet, drop), out=wet, where=done)
-        if not wet.any():
-            self.box = NOTHING
-        return box
+        wet = self.wet[box.slices]
+        fades = cv2.min(wet, cv2.inRange(self._stamp[box.slices], 0, self._seen))
+        changed = extent(fades, box)
+        if not changed.empty:
+            drop = min(255, max(1, round(255 * elapsed_ms / DRY_MS)))
+            wet[:] = cv2.subtract(wet, cv2.min(fades, drop))
+            self.box = extent(wet, box)
+        return changed
+
+
+def extent(marked: np.ndarray, box: Rect) -> Rect:
+    """The part of the box that holds all its marked pixels, (h, w) uint8 not 0."""
+    x, y, width, height = cv2.boundingRect(marked)
+    return Rect(box.x0 + x, box.y0 + y, box.x0 + x + width, box.y0 + y + height) if width else NOTHING

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pygame
 
 from renderer.hud import GRAPH, Meter, percentiles
@@ -11,6 +12,7 @@ from renderer.theme import ACCENT, BAD, CARD, FAINT, GOOD, INK, SOFT, WELL, Them
 REFRESH_S = 0.25
 STAGES = ("upload", "start", "denoise", "decode", "download")
 STAGE_COLORS = ((96, 120, 150), (126, 170, 190), ACCENT, (196, 120, 110), (120, 110, 150))
+SLOW_MS = 50  # from here on the picture is felt to lag behind the pen
 TOPS_MS = (50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 20000.0)
 
 
@@ -57,7 +59,7 @@ class Strip:
 
     def stages(self, surface: pygame.Surface, meter: Meter, box: pygame.Rect) -> None:
         """One bar, divided as the time of a frame is."""
-        px, medians = self.theme.px, meter.stage_medians()
+        px, medians = self.theme.px, meter.stage_medians(GRAPH)
         total = sum(medians.values())
         if not total:
             return
@@ -97,20 +99,30 @@ class Strip:
         most = max(values, default=0.0)
         top = next((t for t in TOPS_MS if t >= most), TOPS_MS[-1])
         inner = pygame.Rect(box.x + 1, box.y + px(20), box.width - 2, box.height - px(22))
-        wide = inner.width / GRAPH
-        for i, ms in enumerate(values):
-            high = max(1, round(min(1.0, ms / top) * inner.height))
-            x = round(inner.right - (len(values) - i) * wide)
-            next_x = max(x + 1, round(inner.right - (len(values) - i - 1) * wide))
-            surface.fill(GOOD if ms <= 50 else BAD, (x, inner.bottom - high, next_x - x, high))
+        if values:
+            bars = pygame.image.frombuffer(bars_of(values, top, inner.size), inner.size, "RGBX")
+            surface.blit(bars, inner)
         for ms, name in ((1000 / 60, "60 Hz"), (1000 / 30, "30 Hz")):
             y = round(inner.bottom - ms / top * inner.height)
             if inner.bottom - y > px(8):
                 pygame.draw.line(surface, FAINT, (box.x, y), (box.right - 1, y))
                 words = text(name, self.theme.font(9), SOFT)
                 surface.blit(words, words.get_rect(bottomright=(box.right - px(5), y)))
-        title = text(f"pen to picture, the last {GRAPH}; top {top:.0f} ms", self.theme.small, SOFT)
+        words = f"pen to picture, the last {GRAPH}; red: over {SLOW_MS} ms; top: {top:.0f} ms"
+        title = text(words, self.theme.small, SOFT)
         surface.blit(title, (box.x + px(8), box.y + px(4)))
+
+
+def bars_of(values_ms: list[float], top_ms: float, size: tuple[int, int]) -> np.ndarray:
+    """(H, W, 4) uint8: a bar for each value, the newest at the right; drawn at once, for bars take time."""
+    width, height = size
+    values = np.full(GRAPH, -1.0)  # below the graph: no bar
+    values[GRAPH - len(values_ms) :] = np.maximum(values_ms, top_ms / height)
+    column = values[np.arange(width) * GRAPH // width]
+    filled = np.arange(height)[:, None] >= height - np.rint(np.minimum(column, top_ms) / top_ms * height)
+    kind = filled * (1 + (column > SLOW_MS)).astype(np.uint8)
+    palette = np.array([(*color, 255) for color in (WELL, GOOD, BAD)], np.uint8).view(np.uint32)
+    return palette.take(kind).view(np.uint8).reshape(height, width, 4)
 
 
 def duration(ms: float | None) -> tuple[str, str]:

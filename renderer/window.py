@@ -36,9 +36,7 @@ class Window:
 
     def __init__(self, size: tuple[int, int] | None = None, scale: float | None = None):
         """scale: how much larger than on a screen of 96 dots an inch; None: as the screen asks for."""
-        cv2.setNumThreads(
-            1
-        )  # the model has the cores: waiting for a second one took 4 ms of the slowest ticks
+        cv2.setNumThreads(1)  # the model has the cores: waiting for one took 4 ms of the slowest ticks
         if sys.platform == "linux":
             # A texture would load Mesa, and with it an LLVM beside which the import of triton crashes.
             os.environ.setdefault("SDL_FRAMEBUFFER_ACCELERATION", "0")
