@@ -12,6 +12,9 @@ os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 os.environ["FLOWBRUSH_DATA"] = tempfile.mkdtemp(prefix="flowbrush-tests-")  # nobody's own logs
 
 from easel import ROOT, Desk
+from films import circle, log
+
+from renderer.actions import Change
 
 
 @pytest.fixture
@@ -52,3 +55,10 @@ def painter(painter_file):
     from models import painter
 
     return painter.load(painter_file, device="cpu", dtype="float32")
+
+
+@pytest.fixture
+def strokes(tmp_path):
+    """A log of 3.5 seconds: paint, another seed in the middle, more paint."""
+    actions = [*circle(0), *circle(1), Change("seed", 5), *circle(2), *circle(3)]
+    return log(tmp_path / "log.jsonl", actions)

@@ -7,46 +7,19 @@ import time
 import tracemalloc
 
 import pytest
-from easel import RED
+from films import EVERY
 
 from renderer.actions import (
-    Begin,
-    Change,
-    Clear,
     Command,
-    End,
     Event,
-    Extend,
-    Fill,
     InputError,
-    Line,
     Paste,
-    Redo,
-    Undo,
 )
 from renderer.session import Header, SessionWriter, read
 from renderer.walk import Walk
 
 COUNT = 10_000
 WEIGHED = 500  # of them: to count bytes takes three times as long
-PIXEL = bytes.fromhex(
-    "89504e470d0a1a0a0000000d4948445200000001000000010806000000"
-    "1f15c4890000000d49444154789c6360606060000000050001a5f645400000000049454e44ae426082"
-)
-ACTIONS = [
-    Fill((118, 169, 222), 100.5, 99.0, 17),
-    Begin(RED, (20.5, 30.1, 0.8)),
-    *(Extend(((21.0 + 9 * i, 31.0 + 3 * i, 0.7), (25.2 + 9 * i, 28.0, 0.75))) for i in range(12)),
-    End(),
-    Line(RED, (0.0, 0.5), (200.9, 3.0)),
-    Change("prompt", 'fog "quoted" \n é 山'),
-    Change("seed", 2**63 - 1),
-    Change("mood.sun", 0.125),
-    Paste(PIXEL),
-    Undo(),
-    Redo(),
-    Clear(),
-]
 WORDS = [
     *(
         b"1e999",
@@ -82,7 +55,7 @@ def whole(tmp_path_factory) -> bytes:
     writer = SessionWriter(
         path, Header(256, 192, "painter", "0123456789abcdef", {"seed": 3, "mood": {"haze": 0.5}})
     )
-    for number, action in enumerate(ACTIONS):
+    for number, action in enumerate(EVERY):
         writer.write(Event(action, 0.05 * number))
     writer.close()
     return path.read_bytes()

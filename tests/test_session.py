@@ -13,6 +13,7 @@ import time
 import numpy as np
 import pytest
 from easel import ROOT
+from films import ERASER, EVERY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,17 +21,12 @@ from renderer import session
 from renderer.actions import (
     EDITS,
     Begin,
-    Brush,
-    Change,
     Clear,
     Command,
     End,
     Event,
     Extend,
-    Fill,
     InputError,
-    Line,
-    Paste,
     Redo,
     Undo,
 )
@@ -39,22 +35,6 @@ from renderer.codec import packed, rounded, unpacked
 from renderer.session import FORMAT, Header, SessionWriter, read
 
 HEADER = Header(512, 384, "painter", "0123456789abcdef", {"seed": 3, "mood": {"haze": 0.5}})
-BRUSH = Brush((10, 20, 255), 33.3, 0.75, 0.5, True)
-ALL = [
-    Begin(BRUSH, (10.5, 20.1, 0.8)),
-    Extend(((11.0, 21.0, 0.81), (-40.2, 700.0, 0.0), (12.3, 22.2, 1.0))),
-    Extend(((13.0, 23.0, 0.5),)),
-    End(),
-    Line(BRUSH, (0.0, 0.5), (511.9, 3.0)),
-    Fill((1, 2, 3), 100.5, 99.0, 17),
-    Paste(b"\x89PNG any bytes \x00\xff"),
-    Change("prompt", 'fog "quoted" \n é 山'),
-    Change("seed", 2**63 - 1),
-    Change("mood.sun", 0.125),
-    Undo(),
-    Redo(),
-    Clear(),
-]
 
 
 def write(path, actions, header=HEADER, gap_s=0.25):
@@ -65,11 +45,11 @@ def write(path, actions, header=HEADER, gap_s=0.25):
 
 
 def test_every_action_is_read_as_it_was_written(tmp_path):
-    write(tmp_path / "log", ALL).close()
+    write(tmp_path / "log", EVERY).close()
     found = read(tmp_path / "log")
     assert found.header == HEADER
-    assert [event.action for event in found.events] == ALL
-    assert [event.time_s for event in found.events] == [0.25 * number for number in range(len(ALL))]
+    assert [event.action for event in found.events] == EVERY
+    assert [event.time_s for event in found.events] == [0.25 * number for number in range(len(EVERY))]
     assert found.fault == ""
 
 
@@ -101,8 +81,8 @@ def test_commands_are_not_logged(tmp_path):
 
 
 def test_every_event_is_in_the_file_before_the_log_is_closed(tmp_path):
-    writer = write(tmp_path / "log", ALL)
-    assert len(read(tmp_path / "log").events) == len(ALL)
+    writer = write(tmp_path / "log", EVERY)
+    assert len(read(tmp_path / "log").events) == len(EVERY)
     writer.close()
     writer.close()
 
@@ -118,7 +98,7 @@ def test_rounded_strokes_survive_to_the_bit(strokes, tmp_path_factory):
     path = tmp_path_factory.mktemp("log") / "log"
     actions = []
     for stroke in strokes:
-        actions += [rounded(Begin(BRUSH, stroke[0])), rounded(Extend(stroke)), End()]
+        actions += [rounded(Begin(ERASER, stroke[0])), rounded(Extend(stroke)), End()]
     write(path, actions).close()
     assert [event.action for event in read(path).events] == actions
 
@@ -136,7 +116,7 @@ def test_a_minute_of_busy_painting_stays_under_40_kb(tmp_path):
         angles = [2.1 * (now + i / 125) for i in (0, 1)]
         where = [(256 + 200 * math.cos(a), 190 + 150 * math.sin(1.3 * a), 0.5 + a % 0.4) for a in angles]
         if tick % 180 == 0:
-            writer.write(Event(rounded(Begin(BRUSH, where[0])), now))
+            writer.write(Event(rounded(Begin(ERASER, where[0])), now))
         if tick % 180 < 144:
             writer.write(Event(rounded(Extend(tuple(where))), now))
         if tick % 180 == 144:
@@ -147,12 +127,12 @@ def test_a_minute_of_busy_painting_stays_under_40_kb(tmp_path):
 
 @pytest.mark.parametrize("cut", range(1, 60, 7))
 def test_a_log_cut_anywhere_is_read_up_to_its_last_whole_line(tmp_path, cut):
-    write(tmp_path / "log", ALL).close()
+    write(tmp_path / "log", EVERY).close()
     data = (tmp_path / "log").read_bytes()[:-cut]
     (tmp_path / "cut").write_bytes(data)
     found = read(tmp_path / "cut")
     whole = data[: data.rindex(b"\n")].count(b"\n")
-    assert [event.action for event in found.events] == ALL[:whole]
+    assert [event.action for event in found.events] == EVERY[:whole]
     assert bool(found.fault) == (not data.endswith(b"\n"))
     if found.fault:
         assert f"line {whole + 2}" in found.fault
