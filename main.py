@@ -34,7 +34,7 @@ def paint(settings: Paint) -> None:
     """Open the window and paint. This is what happens without a command, too."""
     from platformdirs import user_pictures_dir
 
-    from models import registry
+    from models import prompt, registry
     from renderer import pictures
     from renderer.actions import Event, Paste
     from renderer.app import App
@@ -68,6 +68,7 @@ def paint(settings: Paint) -> None:
         size=(side, side),
         save_folder=folder,
         models=tuple(dict.fromkeys([*registry.ENTRIES, settings.model])),
+        reads=prompt.read,
     )
     try:
         weights = registry.weights_hash(settings.model)

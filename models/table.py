@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 
 from models.machine import free_memory_mb
 from models.registry import describe
+
+WIDE = 160  # characters of a table that no terminal bounds
 
 
 def show(as_json: bool) -> None:
@@ -14,16 +17,19 @@ def show(as_json: bool) -> None:
     if as_json:
         print(json.dumps({"models": rows, "memory_free_mb": free}))
         return
+    from rich import box
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("model", "family", "steps", "licence", "weights", "memory", "")
+    names = ("family", "steps", "licence", "weights", "memory", "")
+    columns = [Column("model", no_wrap=True), *(Column(name, overflow="fold") for name in names)]
+    table = Table(*columns, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for row in rows:
         steps = "-".join(str(count) for count in row["steps"])
         table.add_row(
             row["name"], row["family"], steps, row["licence"], weights(row), memory(row, free), row["about"]
         )
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else WIDE).print(table)
     if free is not None:
         print(f"memory free: {free} MB")
 

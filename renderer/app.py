@@ -23,7 +23,7 @@ from renderer.hud import Meter
 from renderer.ink import WetInk
 from renderer.keeper import OFFER, Keeper
 from renderer.messages import Messages
-from renderer.scene import Scene
+from renderer.scene import Reads, Scene, unread
 from renderer.session import Header, Session
 from renderer.settings import Look
 from renderer.shelf import Shelf
@@ -42,14 +42,15 @@ class App:
         size: tuple[int, int] = (512, 512),
         save_folder: Path | None = None,
         models: tuple[str, ...] = ("painter",),
+        reads: Reads = unread,
     ):
-        """load: model name -> function that loads it, called on the worker's thread."""
+        """load: model name -> function that loads it, called on the worker's thread. reads: as in Scene."""
         self.window, self._load, self.look = window, load, look
         self.canvas = Canvas(*size)
         self._known = self.canvas.pixels.copy()  # the paper as of the last edit
         self.engine, self.meter = Engine(), Meter()
         ink = WetInk(*size)
-        self.scene = Scene(self.canvas, ink, look, self.meter, models=models)
+        self.scene = Scene(self.canvas, ink, look, self.meter, models=models, reads=reads)
         self.save_folder = save_folder or Path.cwd()
         self.keeper = Keeper(*size)
         self.script: Script | None = None

@@ -15,7 +15,8 @@ from renderer.brushes import Stroke
 UNDO_DEPTH = 200
 UNDO_BYTES = 256 << 20
 COMPRESS_FROM_BYTES = 1 << 14
-SEAM_PX = 2  # a fill goes so far under the soft edge of what it meets
+SEAM_PX = 2  # a fill goes so far under what it meets,
+SOFTEST_PX = 150  # and up its soft edge, which is no wider
 MAX_IMAGE_PIXELS = 64_000_000
 
 
@@ -150,17 +151,19 @@ class Canvas:
         if not (0 <= x < self.width and 0 <= y < self.height):
             return NOTHING
         apart = np.abs(self.pixels.astype(np.int16) - self.pixels[y, x].astype(np.int16))
+        if not self.pixels[y, x, 3]:
+            apart = apart[..., 3:]  # blank paper has no colour
         alike = (apart.max(-1) <= tolerance).astype(np.uint8)
         _, regions, stats, _ = cv2.connectedComponentsWithStats(alike, connectivity=4)
         number = regions[y, x]
         left, top, width, height = (int(v) for v in stats[number][:4])
-        box = Rect(left, top, left + width, top + height)
-        box = box.grow(SEAM_PX).intersect(self.whole)
+        near = Rect(left, top, left + width, top + height).grow(SOFTEST_PX).intersect(self.whole)
+        part = self.pixels[near.slices]
+        inside = (regions[near.slices] == number).astype(np.uint8)
+        under = climb(inside, part[..., 3])
+        box = extent(under, near)
         self.remember(Patch.of(self.pixels, box))
-        inside = (regions[box.slices] == number).astype(np.uint8)
-        under = cv2.dilate(inside, np.ones((2 * SEAM_PX + 1, 2 * SEAM_PX + 1), np.uint8)) - inside
-        part = self.pixels[box.slices]
-        seam = (under > 0) & (part[..., 3] < 255) & (part[..., 3] > 0)
+        seam = (under > inside) & (part[..., 3] < 255) & (part[..., 3] > 0)
         part[seam] = laid_under(part[seam], color)
         part[inside > 0] = (*color, 255)
         return box
@@ -185,6 +188,25 @@ class Canvas:
         target.append(Patch.of(self.pixels, patch.box))
         patch.restore(self.pixels)
         return patch.box
+
+
+def extent(marked: np.ndarray, box: Rect) -> Rect:
+    """The part of the box that holds all its marked pixels, (h, w) uint8 not 0."""
+    x, y, width, height = cv2.boundingRect(marked)
+    return Rect(box.x0 + x, box.y0 + y, box.x0 + x + width, box.y0 + y + height) if width else NOTHING
+
+
+def climb(inside: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """(h, w) uint8 region of ones, widened by a seam and by what rises from it: the soft edge of a stroke."""
+    near = np.ones((3, 3), np.uint8)
+    wide = cv2.dilate(inside, np.ones((2 * SEAM_PX + 1, 2 * SEAM_PX + 1), np.uint8))
+    for _ in range(SOFTEST_PX):
+        lowest = cv2.erode(cv2.max(alpha, 255 * (1 - wide)), near)  # of the neighbours within
+        wider = cv2.max(wide, ((alpha > lowest) & (alpha < 255)).view(np.uint8))
+        if np.array_equal(wider, wide):
+            break
+        wide = wider
+    return wide
 
 
 def laid_under(paint: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:

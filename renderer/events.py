@@ -174,6 +174,8 @@ class Hand:
 
     def press(self, event, layout: Layout, now_s: float) -> list[Action]:
         pane = layout.pane_at(*event.pos)
+        if pane is None and self.tool not in ("fill", "pick"):  # it may come onto the paper
+            pane = layout.pane_beside(*event.pos)
         if pane is None or event.button not in (1, 3) or self.drawing:
             return []
         self.place = self._start = self._at = place = pane.canvas_at(*event.pos)

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from models.api import NOTHING, Rect
+from renderer.canvas import extent
 
 DRY_MS = 120.0
 
@@ -48,9 +49,3 @@ class WetInk:
             wet[:] = cv2.subtract(wet, cv2.min(fades, drop))
             self.box = extent(wet, box)
         return changed
-
-
-def extent(marked: np.ndarray, box: Rect) -> Rect:
-    """The part of the box that holds all its marked pixels, (h, w) uint8 not 0."""
-    x, y, width, height = cv2.boundingRect(marked)
-    return Rect(box.x0 + x, box.y0 + y, box.x0 + x + width, box.y0 + y + height) if width else NOTHING

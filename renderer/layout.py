@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from models.api import NOTHING, Rect
@@ -20,6 +21,11 @@ class Pane:
 
     def holds(self, x: float, y: float) -> bool:
         return self.box.x0 <= x < self.box.x1 and self.box.y0 <= y < self.box.y1
+
+    def distance(self, x: float, y: float) -> float:
+        """From the box, in pixels of the window."""
+        box = self.box
+        return math.hypot(max(box.x0 - x, 0, x - box.x1), max(box.y0 - y, 0, y - box.y1))
 
     def canvas_at(self, x: float, y: float) -> tuple[float, float]:
         """Canvas position of a window position, also beyond the pane's edge, where a stroke may wander."""
@@ -46,6 +52,12 @@ class Layout:
 
     def pane_at(self, x: float, y: float) -> Pane | None:
         return next((pane for pane in self.panes if pane.holds(x, y)), None)
+
+    def pane_beside(self, x: float, y: float) -> Pane | None:
+        """The nearest pane of a position on the desk around them; None on panel, bar and strip."""
+        if x < self.panel.x1 or (not self.bar.empty and y >= self.bar.y0):
+            return None
+        return min(self.panes, key=lambda pane: pane.distance(x, y))
 
 
 def arrange(

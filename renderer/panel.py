@@ -1,4 +1,4 @@
-"""The panel of tools, palette, sliders and buttons, and the bar with the prompt; made of pygame_gui."""
+"""The panel of tools, palette, sliders and buttons; made of pygame_gui, as is the bar."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from pygame_gui import elements
 
 from models.api import MOOD_AXES
 from renderer.actions import Action, Change, Command
+from renderer.bar import Bar
 from renderer.dialogs import color_dialog, file_dialog
 from renderer.events import NAMES, TOOLS, Hand, label
 from renderer.icons import dress
 from renderer.layout import PANEL, Layout
 from renderer.scene import Scene
-from renderer.sliders import Slider, share_of, value_of, values_of, words_of
+from renderer.sliders import Slider, share_of, value_of, values_of, worded, words_of
 from renderer.swatches import Swatches
 from renderer.theme import ACCENT, BACK, CARD, EDGE, FAINT, INK, SOFT, Theme, text
 
@@ -24,7 +25,6 @@ INNER = PANEL - 2 * MARGIN
 FOURTH = (INNER - 3 * GUTTER) / 4
 LABEL, VALUE, ROW = 66, 34, 22  # columns and height of a slider's row
 BUTTONS = (("undo", "redo", "clear", "open"), ("view", "full", "hud", "help"))
-HINT = "What is it a picture of?  foggy autumn sunset ..."
 AWAKE_S = 1.5  # pygame_gui, 0.7 ms a tick, sleeps so long after the last thing that concerned it
 GROOVE = (146, 150, 160)
 POINTER = (pygame.MOUSEBUTTONDOWN, pygame.MOUSEBUTTONUP, pygame.MOUSEMOTION, pygame.MOUSEWHEEL)
@@ -42,11 +42,12 @@ class Panel:
         self.headings: list[tuple[str, int]] = []
         self.dialog: elements.UIWindow | None = None
         self.stale = True
+        self.worded: dict[str, float] = {}  # sliders that the prompt's words have set
         self._shown: tuple = ()
         self._floated = self._inside = False
         self._awake_s = AWAKE_S
         self.build()
-        self.build_bar(scene)
+        self.bar = Bar(self.manager, theme, scene, self.button)
 
     def build(self) -> None:
         y = 12
@@ -80,26 +81,11 @@ class Panel:
             for j, name in enumerate(names):
                 self.button(name, MARGIN + j * (FOURTH + GUTTER), y + 38 * i, FOURTH, 34)
 
-    def build_bar(self, scene: Scene) -> None:
-        """The prompt, the model and the button to save; their places are given by `arrange`."""
-        px = self.theme.px
-        self.prompt = elements.UITextEntryLine(pygame.Rect(0, 0, px(200), px(32)), self.manager)
-        names, box = [*scene.models], pygame.Rect(0, 0, px(150), px(32))
-        self.menu = elements.UIDropDownMenu(names, scene.look.model, box, self.manager)
-        self.save = self.button("save", 0, 0, 96, 32, "Save")
-
     def arrange(self, window: tuple[int, int], layout: Layout) -> None:
         """Fit the bar to the window."""
         self.manager.set_window_resolution(window)
-        bar, px = layout.bar, self.theme.px
-        if bar.empty:
-            return
-        right = bar.x1 - px(96)
-        self.save.set_relative_position((right, bar.y0))
-        self.menu.set_relative_position((right - px(158), bar.y0))
-        self.prompt.set_relative_position((bar.x0, bar.y0))
-        self.prompt.set_dimensions((right - px(166) - bar.x0, bar.height))
-        self.prompt.rebuild()
+        if not layout.bar.empty:
+            self.bar.arrange(layout.bar)
 
     def heading(self, y: float, words: str) -> float:
         self.headings.append((words, self.theme.px(y)))
@@ -124,28 +110,25 @@ class Panel:
 
     def typing(self) -> bool:
         """A text line or a dialog has the keyboard."""
-        return bool(self.prompt.is_focused or self.seed.is_focused or self.dialog is not None)
+        return bool(self.bar.prompt.is_focused or self.seed.is_focused or self.dialog is not None)
 
     def covers(self, position: tuple[int, int], layout: Layout) -> bool:
         """The position belongs to the panel, the bar, an open menu or a dialog."""
-        if self.menu_open() or (self.dialog is not None and self.dialog.rect.collidepoint(position)):
+        if self.bar.menu_open() or (self.dialog is not None and self.dialog.rect.collidepoint(position)):
             return True
         return any(
             r.x0 <= position[0] < r.x1 and r.y0 <= position[1] < r.y1 for r in (layout.panel, layout.bar)
         )
 
-    def menu_open(self) -> bool:
-        return self.menu.current_state is self.menu.menu_states["expanded"]
-
     def floating(self) -> bool:
         """Something of the panel lies over the panes: a dialog, the open menu, a tooltip."""
         tips = any(e.tool_tip is not None for e in (*self.buttons, *self.sliders.values()))
-        return tips or self.dialog is not None or self.menu_open()
+        return tips or self.dialog is not None or self.bar.menu_open()
 
     def ask(self, what: str, hand: Hand) -> None:
         """Give the keyboard to the prompt, or open a dialog: "prompt", "color" or "open"."""
         if what == "prompt":
-            self.manager.set_focus_set({self.prompt})
+            self.manager.set_focus_set({self.bar.prompt})
         elif self.dialog is None and what == "color":
             self.dialog = color_dialog(self.manager, self.theme, hand.brush.color)
         elif self.dialog is None and what == "open":
@@ -158,10 +141,13 @@ class Panel:
             if inside or self._inside or any(pygame.mouse.get_pressed()):
                 self.stale, self._awake_s = True, AWAKE_S
             self._inside = inside
-        down, prompting = event.type == pygame.MOUSEBUTTONDOWN, self.prompt.is_focused
+        down, prompting = event.type == pygame.MOUSEBUTTONDOWN, self.bar.prompt.is_focused
         keep = down and self.covers(event.pos, layout)
         if down and not keep:
             self.manager.set_focus_set(None)
+        if self.bar.menu_open() and event.type == pygame.KEYDOWN and event.key == pygame.K_ESCAPE:
+            self.bar.close_menu()
+            return True, []
         kept_keys = self.typing() and event.type in (pygame.KEYDOWN, pygame.KEYUP, pygame.TEXTINPUT)
         if kept_keys and event.type == pygame.KEYDOWN and event.key == pygame.K_ESCAPE:
             self.leave()
@@ -169,8 +155,8 @@ class Panel:
         if not (hand.drawing and event.type == pygame.MOUSEMOTION):
             self.manager.process_events(event)
         actions = self.meant(event, hand, scene)
-        if prompting and not self.prompt.is_focused and not actions:  # a press elsewhere enters it, too
-            actions = self.entered(self.prompt, scene)
+        if prompting and not self.bar.prompt.is_focused and not actions:  # a press elsewhere enters it, too
+            actions = self.entered(self.bar.prompt, scene)
         return keep or kept_keys, actions
 
     def leave(self) -> None:
@@ -191,10 +177,10 @@ class Panel:
             return hand.do(self.buttons[element], scene.look)
         elif event.type == pygame_gui.UI_HORIZONTAL_SLIDER_MOVED:
             return self.slid(element, event.value, hand)
-        elif event.type == pygame_gui.UI_TEXT_ENTRY_FINISHED and element in (self.prompt, self.seed):
+        elif event.type == pygame_gui.UI_TEXT_ENTRY_FINISHED and element in (self.bar.prompt, self.seed):
             self.manager.set_focus_set(None)
             return self.entered(element, scene)
-        elif event.type == pygame_gui.UI_DROP_DOWN_MENU_CHANGED and element is self.menu:
+        elif event.type == pygame_gui.UI_DROP_DOWN_MENU_CHANGED and element is self.bar.menu:
             return [Change("model", event.text)]
         elif event.type == pygame_gui.UI_COLOUR_PICKER_COLOUR_PICKED:
             hand.take(tuple(event.colour)[:3])
@@ -221,7 +207,7 @@ class Panel:
 
     def entered(self, element, scene: Scene) -> list[Action]:
         words = element.get_text()
-        if element is self.prompt:
+        if element is self.bar.prompt:
             return [Change("prompt", words)]
         self._shown = ()
         return [Change("seed", int(words))] if words.strip().isdecimal() else []
@@ -229,7 +215,8 @@ class Panel:
     def follow(self, hand: Hand, scene: Scene) -> None:
         """Show what is true now, unless the hand is at that very control."""
         look = scene.look
-        state = (hand.tool, hand.brush, hand.tolerance, hand.mood_axis, look)
+        filming, back = scene.recording.startswith("recording"), scene.rewind is not None
+        state = (hand.tool, hand.brush, hand.tolerance, hand.mood_axis, look, scene.card, filming, back)
         if state == self._shown:
             return
         self._shown, self.stale, self._awake_s = state, True, AWAKE_S
@@ -237,8 +224,10 @@ class Panel:
             slider = self.sliders[name]
             if not slider.sliding_button.held:
                 slider.set_current_value(share_of(name, value), warn=False)
+        self.worded = worded(scene)
+        on = {f"tool.{hand.tool}", f"steps.{look.steps}", "record" * filming, "rewind" * back}
         for button, name in self.buttons.items():
-            chosen = name in (f"tool.{hand.tool}", f"steps.{look.steps}")
+            chosen = name in on
             if chosen != button.is_selected:
                 (button.select if chosen else button.unselect)()
         for name, wanted in (("tolerance", hand.tool == "fill"), ("hardness", hand.tool != "fill")):
@@ -247,18 +236,11 @@ class Panel:
                 (slider.show if wanted else slider.hide)()
         if not self.seed.is_focused:
             self.seed.set_text(str(look.seed))
-        if not self.prompt.is_focused:
-            self.prompt.set_text(look.prompt)
-        if self.menu.selected_option[0] != look.model and look.model in scene.models:
-            self.menu.selected_option = (look.model, look.model)
-            closed = self.menu.menu_states["closed"]  # it shows an option of its own
-            closed.selected_option = self.menu.selected_option
-            if closed.selected_option_button is not None:
-                closed.selected_option_button.set_text(look.model)
+        self.bar.follow(scene)
 
     def update(self, elapsed_s: float) -> bool:
         """Let pygame_gui move on; returns whether everything under the floating parts must be drawn anew."""
-        if self.typing() or self.menu_open():
+        if self.typing() or self.bar.menu_open():
             self._awake_s = AWAKE_S
         if self._awake_s > 0:
             self._awake_s -= elapsed_s
@@ -278,9 +260,7 @@ class Panel:
         self.swatches.draw(surface, hand.brush.color)
         self.swatches.draw_sample(surface, self.sample, hand.brush, hand.tool)
         self.manager.draw_ui(surface)
-        if not self.prompt.get_text() and not self.prompt.is_focused:
-            hint = text(HINT, self.theme.body, FAINT)
-            surface.blit(hint, hint.get_rect(midleft=self.prompt.rect.move(self.theme.px(12), 0).midleft))
+        self.bar.draw_hint(surface)
         return boxes
 
     def draw_labels(self, surface: pygame.Surface, hand: Hand, scene: Scene) -> None:
@@ -299,5 +279,8 @@ class Panel:
                 shown = text(words, theme.body, ACCENT if name == chosen else SOFT)
                 surface.blit(shown, shown.get_rect(midleft=box.midleft))
             if slider is not None and slider.visible:
-                slider.draw_value(surface, theme, words_of(name, values[name]), right)
-                slider.draw_groove(surface, theme, ACCENT if name.startswith("mood.") else GROOVE)
+                said = self.worded.get(name)
+                color = INK if said is None else ACCENT
+                words = words_of(name, values[name] if said is None else said)
+                slider.draw_value(surface, theme, words, color, right)
+                slider.draw_groove(surface, theme, ACCENT if name.startswith("mood.") else GROOVE, said)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,6 +15,13 @@ from renderer.rewind import Rewind
 from renderer.settings import Look
 
 VIEWS = ("side", "ink", "picture")
+Mood, Words = tuple[float, ...], tuple[str, ...]
+Reads = Callable[[str, Mood], tuple[Mood, Words]]
+
+
+def unread(prompt: str, mood: Mood) -> tuple[Mood, Words]:
+    """No word means anything."""
+    return mood, ()
 
 
 @dataclass
@@ -41,3 +49,4 @@ class Scene:
     rewind: Rewind | None = None
     offer: str = ""  # stands until something is painted
     recording: str = ""  # what is filmed and kept
+    reads: Reads = unread  # prompt and mood -> mood, and words unknown

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 
 import numpy as np
 import pygame
 
-from renderer.actions import InputError
+from renderer.display import opening
 from renderer.theme import BACK
-from renderer.window import ICON, NO_DISPLAY
 
 
 class Screen:
@@ -21,21 +19,9 @@ class Screen:
         """Raises InputError where no window can be opened."""
         if headless:
             os.environ["SDL_VIDEODRIVER"] = "dummy"
-        elif sys.platform == "linux":
-            os.environ.setdefault("SDL_FRAMEBUFFER_ACCELERATION", "0")  # as in `window`
         self.headless = headless
-        try:
-            pygame.display.init()
-            pygame.font.init()
-            driver = pygame.display.get_driver()
-            if driver in NO_DISPLAY and "SDL_VIDEODRIVER" not in os.environ:
-                raise pygame.error("there is no display")
-            pygame.display.set_icon(pygame.image.load(ICON))
+        with opening():
             self.surface = pygame.display.set_mode(size, pygame.RESIZABLE if resizable else 0)
-        except pygame.error as error:
-            raise InputError(
-                f"no window can be opened: {error}; use --headless where no display is"
-            ) from error
         pygame.display.set_caption(title)
         self.surface.fill(BACK)
 

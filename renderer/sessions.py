@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -22,6 +23,7 @@ from renderer.walk import Walk
 
 THUMB, LABEL, GAP, COLUMNS = 256, 36, 12, 4  # pixels
 DESK, WORDS = (29, 31, 37), (234, 233, 228)
+WIDE = 160  # characters of a table that no terminal bounds
 
 
 def summary(path: Path) -> dict:
@@ -80,11 +82,14 @@ def tell(settings: Sessions) -> None:
 
 
 def print_table(rows: list[dict]) -> None:
+    from rich import box
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Column, Table
 
-    table = Table(Column("log", no_wrap=True), "saved", "length", "strokes", "size", "model", "KB", "")
+    names = ("saved", "length", "strokes", "size", "model", "KB", "")
+    columns = [Column("log", no_wrap=True), *(Column(name, overflow="fold") for name in names)]
+    table = Table(*columns, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for row in rows:
         if "seconds" not in row:
             table.add_row(escape(row["name"]), *[""] * 6, "not a stroke log")
@@ -96,7 +101,7 @@ def print_table(rows: list[dict]) -> None:
         table.add_row(
             escape(row["name"]), *figures, escape(Path(row["model"]).name), f"{row['bytes'] / 1e3:.1f}", note
         )
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else WIDE).print(table)
 
 
 def write_sheet(paths: Iterable[Path], output: Path) -> int:

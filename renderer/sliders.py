@@ -10,7 +10,7 @@ from pygame_gui import elements
 from models.api import MOOD_AXES
 from renderer.events import LARGEST_PX, SMALLEST_PX, Hand
 from renderer.scene import Scene
-from renderer.theme import INK, WELL, Theme, rounded, text
+from renderer.theme import WELL, Theme, rounded, text
 
 
 class Slider(elements.UIHorizontalSlider):
@@ -25,18 +25,25 @@ class Slider(elements.UIHorizontalSlider):
             return True
         return super().process_event(event)
 
-    def draw_value(self, surface: pygame.Surface, theme: Theme, words: str, right: int) -> None:
-        shown = text(words, theme.small, INK)
+    def draw_value(self, surface: pygame.Surface, theme: Theme, words: str, color: tuple, right: int) -> None:
+        shown = text(words, theme.small, color)
         surface.blit(shown, shown.get_rect(midright=(right, self.rect.centery)))
 
-    def draw_groove(self, surface: pygame.Surface, theme: Theme, color: tuple[int, int, int]) -> None:
-        """The groove under the knob, filled as far as the knob."""
+    def draw_groove(
+        self, surface: pygame.Surface, theme: Theme, color: tuple[int, int, int], said: float | None
+    ) -> None:
+        """The groove under the knob, filled as far as the knob. said: where words set it, 0..1: a notch."""
         px = theme.px
         groove = self.rect.inflate(-px(4), -px(10))
         rounded(surface, WELL, groove, px(2))
         filled = pygame.Rect(groove.x, groove.y, self.sliding_button.rect.centerx - groove.x, groove.height)
         if filled.width > 1:
             rounded(surface, color, filled, px(2))
+        if said is not None:
+            x = self.rect.x + round(said * self.scrollable_width) + self.sliding_button_width // 2
+            notch = pygame.Rect(0, 0, px(4), px(14))
+            notch.center = x, self.rect.centery
+            rounded(surface, color, notch, px(2))
 
 
 def values_of(hand: Hand, scene: Scene) -> dict[str, float]:
@@ -45,6 +52,16 @@ def values_of(hand: Hand, scene: Scene) -> dict[str, float]:
     moods = {f"mood.{axis.name}": level for axis, level in zip(MOOD_AXES, look.mood, strict=True)}
     values = {"size": brush.size_px, "hardness": brush.hardness, "opacity": brush.opacity}
     return {**values, "tolerance": hand.tolerance, "strength": look.strength, **moods}
+
+
+def worded(scene: Scene) -> dict[str, float]:
+    """What words of the prompt have set, by the slider's name; the slider itself waits meanwhile."""
+    card, look = scene.card, scene.look
+    if card is None or not (card.understands_mood and card.understands_prompt):
+        return {}
+    said, _ = scene.reads(look.prompt, look.mood)
+    both = zip(MOOD_AXES, look.mood, said, strict=True)
+    return {f"mood.{axis.name}": level for axis, own, level in both if level != own}
 
 
 def share_of(name: str, value: float) -> float:

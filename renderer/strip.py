@@ -6,6 +6,7 @@ import numpy as np
 import pygame
 
 from renderer.hud import GRAPH, Meter, percentiles
+from renderer.overlay import elided
 from renderer.scene import Scene
 from renderer.theme import ACCENT, BAD, CARD, FAINT, GOOD, INK, SOFT, WELL, Theme, rounded, text
 
@@ -35,8 +36,9 @@ class Strip:
         width = min(px(2 * GRAPH), size[0] - px(470))
         self.figures(surface, scene.meter, now_s)
         self.stages(surface, scene.meter, pygame.Rect(px(16), px(62), px(420), px(5)))
-        self.path(surface, scene)
-        if width > px(120):
+        shown = width > px(120)
+        self.path(surface, scene, size[0] - px(28) - (width + px(14)) * shown)
+        if shown:
             graph = pygame.Rect(size[0] - width - px(10), px(10), width, size[1] - px(20))
             self.graph(surface, scene.meter, graph)
         return surface, True
@@ -78,10 +80,10 @@ class Strip:
             at += words.get_width() + px(20)
         surface.blit(text("ms", self.theme.small, FAINT), (at, box.bottom + px(3)))
 
-    def path(self, surface: pygame.Surface, scene: Scene) -> None:
+    def path(self, surface: pygame.Surface, scene: Scene, width: int) -> None:
         px, card, meter = self.theme.px, scene.card, scene.meter
         if card is not None:
-            line = f"{card.name}  {card.device} {card.dtype}, {card.threads} threads. {card.path}"
+            line = f"{card.name}  {card.device} {card.dtype}, {threads(card.threads)}. {card.path}"
         else:
             line = scene.status
         why = card.why_not_faster if card is not None else ""
@@ -90,8 +92,8 @@ class Strip:
         if meter.stale or meter.errors:
             line += f"   stale {meter.stale}, errors {meter.errors}"
         for i, (words, color) in enumerate(((line, SOFT), (why, FAINT))):
-            clip = pygame.Rect(0, 0, px(440), px(16))
-            surface.blit(text(words, self.theme.small, color), (px(16), px(84 + 15 * i)), clip)
+            words = elided(words, lambda part: self.theme.small.size(part)[0], width)
+            surface.blit(text(words, self.theme.small, color), (px(16), px(84 + 15 * i)))
 
     def graph(self, surface: pygame.Surface, meter: Meter, box: pygame.Rect) -> None:
         px, values = self.theme.px, list(meter.recent_ms)
@@ -123,6 +125,10 @@ def bars_of(values_ms: list[float], top_ms: float, size: tuple[int, int]) -> np.
     kind = filled * (1 + (column > SLOW_MS)).astype(np.uint8)
     palette = np.array([(*color, 255) for color in (WELL, GOOD, BAD)], np.uint8).view(np.uint32)
     return palette.take(kind).view(np.uint8).reshape(height, width, 4)
+
+
+def threads(count: int) -> str:
+    return "1 thread" if count == 1 else f"{count} threads"
 
 
 def duration(ms: float | None) -> tuple[str, str]:

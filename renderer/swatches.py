@@ -48,8 +48,7 @@ class Swatches:
             )
             name = text(material.name, self.theme.heading, ink)
             surface.blit(name, name.get_rect(midbottom=(box.centerx, box.bottom - px(2))))
-            faint = tuple((3 * a + 2 * b) // 5 for a, b in zip(color, ink, strict=True))
-            number = text(key, self.theme.font(9), faint)
+            number = text(key, self.theme.font(10), ink)
             surface.blit(number, number.get_rect(topright=(box.right - px(4), box.top + px(1))))
 
     def draw_sample(self, surface: pygame.Surface, box: pygame.Rect, brush: Brush, tool: str) -> None:

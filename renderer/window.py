@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import time
+import warnings
 from collections.abc import Iterable
 
 import cv2
@@ -14,7 +14,8 @@ import pygame
 
 from models.api import NOTHING, Rect
 from renderer import timeline
-from renderer.actions import Command, Event, InputError
+from renderer.actions import Command, Event
+from renderer.display import opening
 from renderer.events import Hand
 from renderer.help import draw_help
 from renderer.layout import PANEL_HEIGHT, Layout, arrange
@@ -22,13 +23,12 @@ from renderer.overlay import Mark, draw_mark, marks
 from renderer.panel import Panel
 from renderer.scene import Scene
 from renderer.strip import Strip
-from renderer.theme import BACK, FONTS, Theme, scale_for
+from renderer.theme import BACK, Theme, scale_for
 from renderer.view import View
 
 SIZE = (1280, 720)  # at scale 1
+SMALLEST = (860, 712)  # at the smallest scale, which is
 SMALLEST_SCALE = 0.7  # of the panel, in a window that is too low for it
-ICON = FONTS.parent / "icon.png"
-NO_DISPLAY = ("offscreen", "dummy", "evdev")
 
 
 class Window:
@@ -37,22 +37,10 @@ class Window:
     def __init__(self, size: tuple[int, int] | None = None, scale: float | None = None):
         """scale: how much larger than on a screen of 96 dots an inch; None: as the screen asks for."""
         cv2.setNumThreads(1)  # the model has the cores: waiting for one took 4 ms of the slowest ticks
-        if sys.platform == "linux":
-            # A texture would load Mesa, and with it an LLVM beside which the import of triton crashes.
-            os.environ.setdefault("SDL_FRAMEBUFFER_ACCELERATION", "0")
-        try:
-            pygame.display.init()
-            pygame.font.init()
-            driver = pygame.display.get_driver()
-            if driver in NO_DISPLAY and "SDL_VIDEODRIVER" not in os.environ:
-                raise pygame.error("there is no display")  # SDL goes on in memory, where nobody sees it
+        with opening():
             self.theme = Theme(scale or scale_for(pygame.display.get_desktop_sizes()[0]))
             self._wanted_scale = self.theme.scale
             self.screen_ = self.open(size or tuple(self.theme.px(side) for side in SIZE))
-        except pygame.error as error:
-            raise InputError(
-                f"no window can be opened: {error}; use --headless where no display is"
-            ) from error
         pygame.key.set_repeat(320, 40)
         self.hand = Hand()
         self.panel: Panel | None = None
@@ -65,8 +53,12 @@ class Window:
         self.panes_new = False  # the last `draw` changed a pixel of paper or picture
 
     def open(self, size: tuple[int, int]) -> pygame.Surface:
-        pygame.display.set_icon(pygame.image.load(ICON))
         surface = pygame.display.set_mode(size, pygame.RESIZABLE)
+        least = [round(side * SMALLEST_SCALE * self.theme.scale) for side in SMALLEST]
+        with warnings.catch_warnings():  # pygame has no other way to the display's own window
+            warnings.simplefilter("ignore", DeprecationWarning)
+            handle = pygame.Window.from_display_module()
+        handle.minimum_size = [min(*sides) for sides in zip(size, least, strict=True)]
         pygame.display.set_caption("Flowbrush")
         surface.fill(BACK)
         pygame.display.flip()

@@ -168,7 +168,7 @@ def test_the_prompt_is_typed_and_its_letters_are_no_shortcuts(real):
     act(one, "key", "Return")
     act(one, "type", "x")
     act(one, "key", "Escape")
-    assert one.window.panel.prompt.get_text() == one.app.look.prompt == "foggy lake at dusk"
+    assert one.window.panel.bar.prompt.get_text() == one.app.look.prompt == "foggy lake at dusk"
 
 
 @needs_screen
