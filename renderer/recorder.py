@@ -31,6 +31,7 @@ RING_PATIENCE_S = 1.0  # and so long where no film is lost with the program
 
 class Recorder:
     """filming: a film is being written. dropped: pictures that found the queue full. news: lines to be told.
+    fault: why a film could not be begun or gone on with; empty where none failed.
 
     fps: 0 gives each picture its own time, another number a picture at each of its ticks.
     """
@@ -39,6 +40,7 @@ class Recorder:
         self.fps, self.ring = fps, Ring(ring_s) if ring_s else None
         self.filming, self.began_s, self.dropped = False, 0.0, 0
         self.news: deque[str] = deque()
+        self.fault = ""
         self.spare: deque[np.ndarray] = deque(maxlen=QUEUE // 2)  # arrays that can be filled again
         self._idle = True  # as far as is known
         self._ready = threading.Condition()
@@ -205,7 +207,8 @@ class Recorder:
                 try:
                     self._film.add(packet)
                 except OSError as error:
-                    self.news.append(f"the recording stopped: {error.strerror}")
+                    self.fault = f"the recording stopped: {error.strerror}"
+                    self.news.append(self.fault)
                     self._end_film()
 
     def _start(self, path: Path) -> None:
@@ -213,7 +216,12 @@ class Recorder:
             self._wanted = path
             return
         self._end_film()
-        self._film, self._wanted = Film(path, self._encoder.stream), None
+        self._wanted = None
+        try:
+            self._film = Film(path, self._encoder.stream)
+        except InputError as error:
+            self.fault = str(error)
+            raise
         self.filming = self._key = True
         self.news.append(f"recording to {path}")
 

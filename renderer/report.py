@@ -62,7 +62,7 @@ class Watch:
 
     def fields(self) -> dict:
         app, meter = self.app, self.app.meter
-        card = app.engine.card
+        card, camera = app.engine.card, app.keeper.camera
         return {
             "first_frame_s": rounded(self.first_frame_s),
             "window_s": rounded(self.window_s),
@@ -74,8 +74,8 @@ class Watch:
             "model_calls": app.engine.calls,
             "idle_model_calls": meter.idle_calls,
             "stale": meter.stale,
-            "dropped": app.keeper.camera.recorder.dropped if app.keeper.camera else None,
-            "film_slowed": app.keeper.camera.slowest if app.keeper.camera else None,
+            "dropped": camera.recorder.dropped if camera else None,
+            "film_slowed": camera.slowest if camera else None,
             "errors": meter.errors + app.messages.errors,
             "rss_mb": rss_mb(),
             "rss_first_minute_mb": self.rss_first_minute_mb,
@@ -85,7 +85,7 @@ class Watch:
             "dtype": card.dtype if card else None,
             "size": app.canvas.width,
             "steps": app.look.steps,
-            "problem": app.engine.error or None,
+            "problem": app.engine.error or (camera.recorder.fault if camera else "") or None,
         }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
 import sys
@@ -177,15 +178,15 @@ def test_keeping_does_not_disturb_a_film_that_is_being_recorded(tmp_path):
 # The command
 
 
-def paint(*words) -> subprocess.CompletedProcess:
+def paint(*words, **how) -> subprocess.CompletedProcess:
     line = [sys.executable, str(ROOT / "main.py"), "paint", "--headless", *map(str, words)]
-    return subprocess.run(line, capture_output=True, text=True, timeout=120)
+    return subprocess.run(line, capture_output=True, text=True, timeout=120, **how)
 
 
 @pytest.mark.slow
 def test_a_painting_is_filmed_from_its_start_to_its_end(tmp_path, painter_file):
     film = tmp_path / "a.mp4"
-    words = ("--size", 256, "--layout", "picture", "--record-fps", 30, "--seconds", 8, "--json")
+    words = ("--size", 256, "--layout", "picture", "--record-fps", 30, "--seconds", 5, "--json")
     done = paint("--demo", "--model", painter_file, "--record", film, *words)
     assert done.returncode == 0, done.stderr
     found_s, pictures = decoded(film)
@@ -194,6 +195,22 @@ def test_a_painting_is_filmed_from_its_start_to_its_end(tmp_path, painter_file):
     assert found_s[-1] == pytest.approx(told["seconds"], abs=1.0)  # less what it took to begin
     assert np.abs(np.diff(found_s) - 1 / 30).max() <= 0.0011
     assert pictures[0].shape == (256, 256, 3) and np.abs(pictures[0].astype(int) - pictures[-1]).mean() > 10
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit on file sizes there")
+def test_a_disk_that_fills_ends_the_film_not_the_painting_and_is_told_at_the_end(tmp_path, painter_file):
+    import resource
+
+    most = 24_000
+    words = ("--demo", "--model", painter_file, "--size", 256, "--seconds", 4, "--record", tmp_path / "a.mkv")
+    limit = functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (most, most))
+    done = paint(*words, "--json", preexec_fn=limit)
+    told = json.loads(done.stdout)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert "flowbrush: error: the recording stopped: " in done.stderr and told["errors"] == 0
+    assert 1 < len(decoded(tmp_path / "a.mkv")[0]) < told["shown_fps"] * told["seconds"] / 2
+    assert told["seconds"] >= 4 and told["problem"].startswith("the recording stopped")
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
-import sys
 import time
 
 import av
 import numpy as np
 import pytest
-from easel import ROOT
 from films import SIZE, SUFFIXES, decoded, shade
 
 from renderer.actions import InputError
@@ -150,33 +147,6 @@ def test_a_film_cut_off_at_any_moment_plays_to_within_half_a_second(tmp_path, su
     film.close()
 
 
-def test_a_full_disk_ends_the_film_with_a_message_and_what_was_written_plays(tmp_path):
-    if not hasattr(__import__("signal"), "SIGXFSZ"):
-        pytest.skip("no limit on file sizes here")
-    code = """
-import resource, signal, sys, time
-import numpy as np
-from pathlib import Path
-from renderer.recorder import Recorder
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
-random = np.random.default_rng(1)
-recorder = Recorder(ring_s=0)
-recorder.start(Path(sys.argv[1]))
-for i in range(60):
-    recorder.offer(random.integers(0, 255, (64, 96, 3), np.uint8), time.monotonic())
-    time.sleep(0.02)
-assert not recorder.filming
-assert any("the recording stopped" in line for line in recorder.news), recorder.news
-recorder.close()
-"""
-    path = tmp_path / "a.mkv"
-    command = [sys.executable, "-c", code, str(path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    assert len(decoded(path)[0]) > 5
-
-
 def test_names_that_no_film_can_have(tmp_path):
     for name in ("a.avi", "a", "a.mkv/"):
         if name.endswith("/"):
@@ -186,6 +156,7 @@ def test_names_that_no_film_can_have(tmp_path):
     (tmp_path / "file").write_text("")
     recorder = Recorder()
     recorder.start(tmp_path / "file" / "a.mkv")
-    recorder.offer(shade(1), time.monotonic())
+    for level in (1, 2, 3):
+        recorder.offer(shade(level), time.monotonic())
     recorder.close()
-    assert not recorder.filming and "cannot be written" in recorder.news[0]
+    assert not recorder.filming and len(recorder.news) == 1 and "cannot be written" in recorder.news[0]
