@@ -120,7 +120,7 @@ def paper_in(
 def picture_out(picture: Tensor) -> Tensor:
     """(1, 3, H, W) in [-1, 1] -> (H, W, 3) uint8, halves rounded up, values outside clamped."""
     x = wide(picture[0])
-    levels = torch.add(torch.tensor(128.0, dtype=x.dtype, device=x.device), x, alpha=127.5)
+    levels = torch.add(x.new_full((), 128.0), x, alpha=127.5)
     return levels.clamp_(0, 255).byte().permute(1, 2, 0).contiguous()
 
 

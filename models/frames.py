@@ -85,7 +85,7 @@ def sd_turbo_fused(size_px: int = 512) -> list[Launched]:
     def frame() -> Tensor:
         image = paper_in(paper, 0.0, noise=none, dtype=torch.float16).sketch
         x = flow_step(coder.encode(image).latents, noise, strength)
-        denoised = flow_step(x, prepared(x, 0), dt)
+        denoised = flow_step(x, prepared(x, prepared.rows[0]), dt)
         return picture_out(coder.decode(denoised).sample)
 
     return record(frame)

@@ -24,9 +24,10 @@ WARM_UPS = 3  # runs before a capture: kernels compile and libraries choose algo
 
 def capture_cuda(function: Function, inputs: dict[str, Tensor]) -> tuple[Callable[[], None], Tensor]:
     """Capture function(**inputs); returns what replays it and the tensor that holds its result."""
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.no_grad():
+    device = next(iter(inputs.values())).device  # a new thread's own is the first
+    stream = torch.cuda.Stream(device)
+    stream.wait_stream(torch.cuda.current_stream(device))
+    with torch.inference_mode():
         with torch.cuda.stream(stream):
             for _ in range(WARM_UPS):
                 function(**inputs)
@@ -185,4 +186,4 @@ class HostBuffers:
 
     def _record(self, event: torch.cuda.Event | None) -> None:
         if event is not None:
-            event.record()
+            event.record(torch.cuda.current_stream(self.device))

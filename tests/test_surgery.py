@@ -79,9 +79,9 @@ def test_prepared_unet_at_every_timestep():
     prepared = PreparedUNet(unet, timesteps)
     prepared.prompt(prompt)
     for step in (0, 2, 1):
-        assert (prepared(x, step) - expected[step]).abs().max() < 1e-4
+        assert (prepared(x, prepared.rows[step]) - expected[step]).abs().max() < 1e-4
     with pytest.raises(ValueError, match="does not divide by 2"):
-        prepared(x[:, :, :15], 0)
+        prepared(x[:, :, :15], prepared.rows[0])
 
 
 @torch.no_grad()
@@ -92,14 +92,25 @@ def test_another_prompt_keeps_every_place():
     expected = unet(x, torch.tensor(7), other).sample
     prepared = PreparedUNet(unet, torch.tensor([7]))
     prepared.prompt(prompt)
-    held = [t for m in prepared.transformers for pair in m.fused.prompts for t in pair]
-    held += [t for m in prepared.resnets for t in m.fused.times]
-    places = [t.data_ptr() for t in held]
+    places, moves = kept_places(prepared), prepared.moves
     prepared.prompt(other)
-    now = [t for m in prepared.transformers for pair in m.fused.prompts for t in pair]
-    now += [t for m in prepared.resnets for t in m.fused.times]
-    assert [t.data_ptr() for t in now] == places
-    assert (prepared(x, 0) - expected).abs().max() < 1e-4
+    assert kept_places(prepared) == places and prepared.moves == moves
+    assert (prepared(x, prepared.rows[0]) - expected).abs().max() < 1e-4
+
+
+def kept_places(prepared: PreparedUNet) -> list[int]:
+    return [t.data_ptr() for m in prepared.transformers for pair in m.fused.prompts for t in pair]
+
+
+@torch.no_grad()
+def test_a_prompt_of_another_length_moves():
+    """A graph that read the old places must not be replayed."""
+    unet, (_, prompt) = small_unet(), inputs()
+    prepared = PreparedUNet(unet, torch.tensor([7]))
+    prepared.prompt(prompt)
+    moves = prepared.moves
+    prepared.prompt(prompt[:, :5])
+    assert prepared.moves > moves
 
 
 @torch.no_grad()
@@ -114,7 +125,7 @@ def test_sdxl_conditions_are_folded_too():
     expected = unet(x, torch.tensor(999), prompt, added_cond_kwargs=added).sample
     prepared = PreparedUNet(unet, torch.tensor([999]))
     prepared.prompt(prompt, added)
-    assert (prepared(x, 0) - expected).abs().max() < 1e-4
+    assert (prepared(x, prepared.rows[0]) - expected).abs().max() < 1e-4
 
 
 @torch.no_grad()

@@ -198,7 +198,8 @@ def assemble(name: str, pipe, model: Model, device: str, options: Options, tiny=
         licence=model.licence,
         understands_prompt=True,
     )
-    return Pretrained(family, card, sampler)
+    # what is offloaded has no place of its own, and quantized products are another library's affair
+    return Pretrained(family, card, sampler, graphs=not (options.offload or options.quantize))
 
 
 def is_fused(network) -> bool:

@@ -30,14 +30,8 @@ class Control:
     def see(self, paper: Tensor) -> None:
         self.hint = ink_lines(paper).to(self.dtype)
 
-    def __call__(self, sample: Tensor, t: Tensor, states: Tensor, added: dict | None) -> dict:
-        down, middle = self.network(
-            sample,
-            t,
-            encoder_hidden_states=states,
-            controlnet_cond=self.hint.expand(len(sample), -1, -1, -1),
-            conditioning_scale=self.scale,
-            added_cond_kwargs=added,
-            return_dict=False,
-        )
+    def __call__(self, sample: Tensor, t: Tensor, hint: Tensor, given: dict) -> dict:
+        """given: what the UNet is told beside sample and time."""
+        hint = hint.expand(len(sample), -1, -1, -1)
+        down, middle = self.network(sample, t, controlnet_cond=hint, conditioning_scale=self.scale, **given)
         return {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}

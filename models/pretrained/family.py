@@ -9,6 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kernels.paper import paper_in
+from kernels.picture import picture_out
+from models.graphed import GraphedParts
 from models.lab.path import Grid
 from models.pretrained.coder import Coder
 from models.pretrained.prompts import Condition
@@ -37,7 +40,34 @@ class Family:
         self.network = self.denoiser()
         self.dtype = next(self.network.parameters()).dtype
         self.device = torch.device(pipe._execution_device)
+        self.version = 0  # a captured graph of an older one has read what is no longer there
+        self.graphed: GraphedParts | None = None
         self.ready(whole)
+
+    # The parts of a frame: pure functions of tensors on the device, so that each can be a graph
+
+    def encoded(self, paper: Tensor) -> Tensor:
+        """(H, W, 4) uint8 paper -> (1, C + 1, h, w): its latent, and how much of each place is painted."""
+        none = torch.zeros((), device=paper.device).expand(1, 3, *paper.shape[:2])
+        planes = paper_in(paper, 0.0, noise=none, dtype=self.coder.dtype)
+        latent = self.coder.encode(planes.sketch)
+        share = F.adaptive_avg_pool2d(planes.alpha.float(), latent.shape[2:])
+        return torch.cat((latent, share), 1)
+
+    def forward(self, **inputs: Tensor) -> Tensor:
+        """One evaluation of the denoiser, float32."""
+        raise NotImplementedError
+
+    def decoded(self, latent: Tensor) -> Tensor:
+        """(3 H W + 1,) uint8: the picture, and whether its latent is finite."""
+        finite = latent.isfinite().all()
+        return torch.cat((picture_out(self.coder.decode(latent)).flatten(), finite.to(torch.uint8)[None]))
+
+    def run(self, part: str, **inputs: Tensor) -> Tensor:
+        """A part by its graph where there is one. The result must be used before the part runs again."""
+        if self.graphed is None:
+            return getattr(self, part)(**inputs)
+        return self.graphed.run(part, self.version, inputs)
 
     @property
     def guided(self) -> bool:
@@ -65,13 +95,12 @@ class Family:
     def see(self, paper: Tensor) -> None:
         """Look at a frame's paper, (H, W, 4) uint8, before it is encoded."""
 
-    def start(self, latent: Tensor, noise: Tensor, alpha: Tensor, grid: Grid) -> Tensor:
+    def start(self, latent: Tensor, noise: Tensor, share: Tensor, grid: Grid) -> Tensor:
         """The first x of an edit: under opaque paint the path's mix of sketch and noise, on blank paper pure
         noise.
 
-        latent, noise: (1, C, h, w); alpha: (1, 1, H, W) in 0..1, coarsened here to the latent's places.
+        latent, noise: (1, C, h, w); share: (1, 1, h, w), how much of each place is painted.
         """
-        share = F.adaptive_avg_pool2d(alpha.float(), latent.shape[2:])
         a, _ = grid.scale(0)
         keep = a * share
         return keep * latent + self.noise_share(keep) * noise
@@ -85,18 +114,17 @@ class Family:
 
     def predict(self, x: Tensor, t: float, grid: Grid, condition: Condition) -> Tensor:
         """The picture's latent, predicted from x at time t; float32, the shape of x."""
-        velocity = self.asked(x, t, condition.tensors)
-        if self.guided:
-            plain = self.asked(x, t, condition.negative)
-            velocity = plain + self.guidance * (velocity - plain)
-        return x - t * velocity
+        if not self.guided:
+            return x - t * self.asked(x, t, condition.tensors)
+        plain = self.asked(x, t, condition.negative).clone()  # the next answer takes its place
+        return x - t * (plain + self.guidance * (self.asked(x, t, condition.tensors) - plain))
 
     def asked(self, x: Tensor, t: float, told: dict[str, Tensor]) -> Tensor:
         """The network's velocity (float32) for x (1, C, h, w) at time t."""
         raise NotImplementedError
 
     def moment(self, value: float) -> Tensor:
-        return torch.tensor([value], device=self.device, dtype=torch.float32)
+        return torch.full((1,), value, device=self.device)  # a fill: nothing is copied from the host
 
     def of_prompt(self, text: str, encode: Callable[[str], dict[str, Tensor]], cut: str) -> Condition:
         return Condition(encode(text), cut, encode("") if self.guided else None)

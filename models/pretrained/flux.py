@@ -48,11 +48,14 @@ class FluxFamily(Family):
         return flow_grid(steps, strength, shift_of(self.pipe.scheduler.config, tokens))
 
     def asked(self, x: Tensor, t: float, told: dict[str, Tensor]) -> Tensor:
+        return self.run("forward", x=x, moment=self.moment(t), **told)
+
+    def forward(self, x: Tensor, moment: Tensor, **told: Tensor) -> Tensor:
         cells = fold(x)
         height, width = cells.shape[2:]
         out = self.network(
             cells.flatten(2).transpose(1, 2).to(self.dtype),
-            timestep=self.moment(t),
+            timestep=moment,
             img_ids=self.places(height, width, 3),
             return_dict=False,
             **told,

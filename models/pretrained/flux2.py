@@ -39,19 +39,20 @@ class Flux2Family(FluxFamily):
 
     def _told(self, text: str) -> dict[str, Tensor]:
         states, ids = self.pipe.encode_prompt(text, device=self.device, max_sequence_length=TOKENS)
-        return {"encoder_hidden_states": states.to(self.dtype), "txt_ids": ids, "guidance": None}
+        return {"encoder_hidden_states": states.to(self.dtype), "txt_ids": ids}
 
     def grid(self, sampler: str, steps: int, strength: float, size: Size) -> Grid:
         tokens = (size.height // self.latent_px) * (size.width // self.latent_px)
         config = {**self.pipe.scheduler.config}
         return flow_grid(steps, strength, shift_of(config, tokens, exponent(tokens, steps)))
 
-    def asked(self, x: Tensor, t: float, told: dict[str, Tensor]) -> Tensor:
+    def forward(self, x: Tensor, moment: Tensor, **told: Tensor) -> Tensor:
         height, width = x.shape[2:]
         out = self.network(
             x.flatten(2).transpose(1, 2).to(self.dtype),
-            timestep=self.moment(t),
+            timestep=moment,
             img_ids=self.places(height, width, 4)[None],
+            guidance=None,
             return_dict=False,
             **told,
         )[0]

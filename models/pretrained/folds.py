@@ -132,14 +132,18 @@ def saved_phases(weight: Tensor, height: int, width: int) -> Saving:
     return Saving(flops=whole - phases)
 
 
-def keep(place: SimpleNamespace, name: str, made: list) -> None:
-    """Set an attribute of tensors, or copy into those that are there: a captured graph reads their places."""
+def keep(place: SimpleNamespace, name: str, made: list) -> bool:
+    """Set an attribute of tensors, or copy into those that are there: a captured graph reads their places.
+
+    Returns whether the places are new.
+    """
     held = getattr(place, name)
     if held is None or shapes(held) != shapes(made):
         setattr(place, name, made)
-        return
+        return True
     for target, source in zip(flat(held), flat(made), strict=True):
         target.copy_(source)
+    return False
 
 
 def flat(values: list) -> list[Tensor]:

@@ -25,15 +25,15 @@ def prepare_resnet(block: nn.Module) -> SimpleNamespace:
     bias = block.conv2.bias
     if shortcut is not None and shortcut.bias is not None:
         bias = bias + shortcut.bias
-    return SimpleNamespace(bias=bias, times=None, clock=None)
+    return SimpleNamespace(bias=bias, row=None, place=None)
 
 
 def run_resnet(block: nn.Module, x: Tensor, temb: Tensor | None = None, *_, **__) -> Tensor:
     """Norms with their activations as one op each; time in the bias; the shortcut's product adds in place."""
     fused = block.fused
     h = norm_of(x, block.norm1)
-    if fused.times is not None:
-        h = F.conv2d(h, block.conv1.weight, fused.times[fused.clock.step], padding=1)
+    if fused.row is not None:
+        h = F.conv2d(h, block.conv1.weight, fused.row.biases[fused.place], padding=1)
     else:
         h = block.conv1(h)
         if temb is not None:

@@ -1,10 +1,13 @@
 """A UNet prepared for one prompt and fixed timesteps: what depends on those alone is made once.
 
-Strength, seed and latents stay inputs. All that is made here lies in tensors that keep their place when the
-prompt changes, so a captured graph need not be captured again; it must be when weights change.
+Strength, seed and latents stay inputs, and so does a step's row of biases. Keys and values lie in tensors
+that keep their place when the prompt changes, so a captured graph need not be captured again; it must be when
+weights change, or when `moves` has.
 """
 
 from __future__ import annotations
+
+import threading
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +15,12 @@ from torch import Tensor, nn
 from models.pretrained import folds, surgery
 from models.pretrained.fit import norm_of
 from models.pretrained.folds import Saving
+
+
+class Row(threading.local):
+    """The biases of the step that runs, one for each thread: a graph is captured beside what is served."""
+
+    biases: Tensor | None = None
 
 
 class PreparedUNet:
@@ -25,7 +34,8 @@ class PreparedUNet:
         if report.left:
             raise ValueError("cannot prepare this UNet: " + "; ".join(report.left))
         self.unet, self.timesteps = unet, timesteps
-        self.clock = surgery.Clock()
+        self.row, self.rows = Row(), []  # rows: one tensor for each timestep
+        self.moves = 0  # how often keys and values got new places
         self.resnets = self._of_type("ResnetBlock2D")
         self.transformers = self._of_type("Transformer2DModel")
         self.saving = Saving()
@@ -44,13 +54,18 @@ class PreparedUNet:
         states = unet.process_encoder_hidden_states(encoder_hidden_states=embedding, added_cond_kwargs=added)
         for model in self.transformers:
             pairs = [folds.prompt_keys_values(block.attn2, states) for block in model.transformer_blocks]
-            folds.keep(model.fused, "prompts", pairs)
+            self.moves += folds.keep(model.fused, "prompts", pairs)
             for block in model.transformer_blocks:
                 self.saving += folds.saved_keys_values(block.attn2, states) + folds.SAVED_PACKED
         embeddings = [self._time_embedding(t, embedding, added) for t in self.timesteps]
+        self.rows = [
+            torch.cat([folds.time_bias(resnet, embedding) for resnet in self.resnets])
+            for embedding in embeddings
+        ]
+        begin = 0
         for resnet in self.resnets:
-            folds.keep(resnet.fused, "times", [folds.time_bias(resnet, emb) for emb in embeddings])
-            resnet.fused.clock = self.clock
+            end = begin + resnet.conv1.out_channels
+            resnet.fused.row, resnet.fused.place, begin = self.row, slice(begin, end), end
             self.saving += folds.saved_time_bias(resnet)
 
     def _time_embedding(self, t: Tensor, embedding: Tensor, added: dict[str, Tensor] | None) -> Tensor:
@@ -62,9 +77,10 @@ class PreparedUNet:
         emb = emb if more is None else emb + more
         return emb if unet.time_embed_act is None else unet.time_embed_act(emb)
 
-    def __call__(self, sample: Tensor, step: int) -> Tensor:
-        """The UNet's output for (1, C, H, W) at timesteps[step]. H and W: multiples of its overall scale."""
-        unet, self.clock.step = self.unet, step
+    def __call__(self, sample: Tensor, biases: Tensor) -> Tensor:
+        """The UNet's output for (1, C, H, W) at the step of these biases, one of `rows`. H and W: multiples
+        of its overall scale."""
+        unet, self.row.biases = self.unet, biases
         if any(side % 2**unet.num_upsamplers for side in sample.shape[2:]):
             raise ValueError(
                 f"a latent of {tuple(sample.shape[2:])} does not divide by {2**unet.num_upsamplers}"

@@ -81,11 +81,9 @@ class SanaFamily(Family):
         time = b / (a + b)
         scale = math.sqrt(time**2 + (1 - time) ** 2)
         straight = x * scale
-        out = self.network(
-            straight.to(self.dtype),
-            timestep=self.moment(time),
-            return_dict=False,
-            **condition.tensors,
-        )[0].float()
+        out = self.run("forward", x=straight, moment=self.moment(time), **condition.tensors)
         velocity = ((1 - 2 * time) * straight + (1 - 2 * time + 2 * time**2) * out) / scale
         return a * x - b * velocity
+
+    def forward(self, x: Tensor, moment: Tensor, **told: Tensor) -> Tensor:
+        return self.network(x.to(self.dtype), timestep=moment, return_dict=False, **told)[0].float()

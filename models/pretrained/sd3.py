@@ -47,5 +47,7 @@ class SD3Family(Family):
         return flow_grid(steps, strength, shift_of(self.pipe.scheduler.config, tokens))
 
     def asked(self, x: Tensor, t: float, told: dict[str, Tensor]) -> Tensor:
-        moment = self.moment(t * self.timesteps)
+        return self.run("forward", x=x, moment=self.moment(t * self.timesteps), **told)
+
+    def forward(self, x: Tensor, moment: Tensor, **told: Tensor) -> Tensor:
         return self.network(x.to(self.dtype), timestep=moment, return_dict=False, **told)[0].float()

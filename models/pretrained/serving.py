@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from kernels.noise import normal
-from kernels.paper import paper_in
-from kernels.picture import picture_out
 from models.api import Cancelled, Frame, ModelCard, ModelError, Request, check_size, never
+from models.graphed import GraphedParts
 from models.lab.path import Grid
 from models.painter import Stopwatch
 from models.pretrained import faults, lora, schedule
@@ -22,6 +22,7 @@ from models.pretrained.work import count
 FRESH = (
     0x9E3779B97F4A7C15  # from one fresh noise of a stochastic sampler to the next: 2^64 over the golden mean
 )
+NOISES_KEPT = 16
 
 
 class Pretrained:
@@ -30,13 +31,16 @@ class Pretrained:
     sampler: by name; may be changed between requests.
     """
 
-    def __init__(self, family: Family, card: ModelCard, sampler: str):
+    def __init__(self, family: Family, card: ModelCard, sampler: str, *, graphs: bool = True):
+        """graphs: whether parts of a frame may become CUDA graphs; weights must keep their places."""
         self.family, self.card, self.sampler = family, card, sampler
         schedule.sampler_of(sampler, family.kind)
         self.prompts = PromptCache(family.encode)
         self.loras: list[str] = []  # names of the adapters
         self._made: tuple | None = None  # what the family is prepared for
-        self._noise: tuple[tuple, Tensor] | None = None
+        self._noises: dict[tuple, Tensor] = {}
+        if graphs and family.device.type == "cuda":
+            self.use_graphs()
         self._gflop: dict[tuple[int, int], tuple[float, float]] = {}
 
     @torch.inference_mode()
@@ -55,7 +59,11 @@ class Pretrained:
         family, clock = self.family, Stopwatch()
         run, grid, condition = self.prepare(request)
         clock.lap("prompt")
-        paper = torch.from_numpy(request.paper).to(family.device, non_blocking=True)
+        graphed = family.graphed
+        if graphed is None:
+            paper = torch.from_numpy(request.paper).to(family.device)
+        else:
+            paper = graphed.ends.upload(request.paper)
         clock.lap("upload")
         start = self.start(paper, request, grid)
         clock.lap("start")
@@ -67,14 +75,22 @@ class Pretrained:
 
         latent = run(model, start, grid, self.fresh_noise(start, request))
         clock.lap("denoise")
-        picture = picture_out(family.coder.decode(latent))
+        made = family.run("decoded", latent=latent)
         clock.lap("decode")
-        pixels = picture.cpu().numpy()
-        if not math.isfinite(float(latent.sum())):
+        pixels = made.cpu().numpy() if graphed is None else graphed.ends.download(made)
+        if not pixels[-1]:
             raise ModelError(f"{self.card.name} gave what is not a number; the last picture stays")
         clock.lap("download")
+        if graphed is not None and self.card.why_not_faster != graphed.why_eager:
+            self.card = replace(self.card, why_not_faster=graphed.why_eager)
         notes = (f"the prompt is too long; left out: {condition.cut}",) if condition.cut else ()
-        return Frame(request, pixels, clock.stage_ms, notes)
+        return Frame(request, pixels[:-1].reshape(height, width, 3), clock.stage_ms, notes)
+
+    def use_graphs(self, **graphs) -> None:
+        """graphs: capture and spawn of FrameGraphs, where others than CUDA's and a thread are wanted."""
+        family = self.family
+        parts = {name: getattr(family, name) for name in ("encoded", "forward", "decoded")}
+        family.graphed = GraphedParts(parts, family.device, **graphs)
 
     @torch.inference_mode()
     def prepare(self, request: Request) -> tuple[Callable, Grid, Condition]:
@@ -99,20 +115,19 @@ class Pretrained:
 
     def start(self, paper: Tensor, request: Request, grid: Grid) -> Tensor:
         """(1, C, h, w) float32: where the edit of this paper begins."""
-        height, width = paper.shape[:2]
         self.family.see(paper)
-        none = torch.zeros((), device=paper.device).expand(1, 3, height, width)
-        planes = paper_in(paper, 0.0, noise=none, dtype=self.family.coder.dtype)
-        latent = self.family.coder.encode(planes.sketch)
-        noise = self.noise(request, *latent.shape[1:])
-        return self.family.start(latent, noise, planes.alpha, grid)
+        made = self.family.run("encoded", paper=paper)
+        latent, share = made[:, :-1], made[:, -1:]
+        return self.family.start(latent, self.noise(request, *latent.shape[1:]), share, grid)
 
-    def noise(self, request: Request, channels: int, height: int, width: int) -> Tensor:
-        """(1, channels, height, width) anchored noise, kept until seed, size or origin changes."""
-        key = (request.seed, channels, height, width, request.origin)
-        if self._noise is None or self._noise[0] != key:
-            self._noise = key, self._normal(request.seed, request, channels, height, width)
-        return self._noise[1]
+    def noise(self, request: Request, channels: int, height: int, width: int, drawn: int = 0) -> Tensor:
+        """(1, channels, height, width) anchored noise, number `drawn` of a frame; the last are kept."""
+        key = (request.seed + drawn * FRESH, channels, height, width, request.origin)
+        if key not in self._noises:
+            while len(self._noises) >= NOISES_KEPT:
+                self._noises.pop(next(iter(self._noises)))
+            self._noises[key] = self._normal(key[0], request, channels, height, width)
+        return self._noises[key]
 
     def fresh_noise(self, like: Tensor, request: Request) -> Callable[[], Tensor]:
         """What a stochastic sampler draws: anchored too, another with each call, the same in each frame."""
@@ -121,7 +136,7 @@ class Pretrained:
         def draw() -> Tensor:
             nonlocal drawn
             drawn += 1
-            return self._normal(request.seed + drawn * FRESH, request, *like.shape[1:])
+            return self.noise(request, *like.shape[1:], drawn)
 
         return draw
 
@@ -140,14 +155,29 @@ class Pretrained:
 
     def _counted(self, *size: int) -> tuple[float, float]:
         if size not in self._gflop:
-            self._gflop[size] = count(self, *size)
+            with self.eagerly():  # a replayed graph dispatches nothing that could be counted
+                self._gflop[size] = count(self, *size)
         return self._gflop[size]
+
+    @contextmanager
+    def eagerly(self):
+        graphed, self.family.graphed = self.family.graphed, None
+        try:
+            yield
+        finally:
+            self.family.graphed = graphed
 
     def scale_loras(self, scales: list[float]) -> None:
         """Give the LoRAs, in their order, other scales from the next frame on."""
         lora.scale(self.family.pipe, self.loras, scales)
         self.prompts, self._made = PromptCache(self.family.encode), None
+        self.forget_graphs()
 
     def close(self) -> None:
-        self._noise = self._made = None
+        self._noises, self._made = {}, None
         self.prompts = PromptCache(self.family.encode)
+        self.forget_graphs()
+
+    def forget_graphs(self) -> None:
+        if self.family.graphed is not None:
+            self.family.graphed.invalidate()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -83,7 +82,9 @@ class UNetFamily(Family):
         self._times = times
         if self.prepared is not None:
             self.prepared.timesteps = torch.tensor(times, device=self.device)
+            moves = self.prepared.moves
             self.prepared.prompt(self.states, self.added)
+            self.version += self.prepared.moves - moves
 
     def both(self, condition: Condition, name: str) -> Tensor:
         """(1, ...), or (2, ...) with the empty prompt first, where there is guidance."""
@@ -100,13 +101,13 @@ class UNetFamily(Family):
         return {"text_embeds": pooled, "time_ids": ids.expand(len(pooled), -1)}
 
     def predict(self, x: Tensor, t: float, grid: Grid, condition: Condition) -> Tensor:
-        sample = x.to(self.dtype).contiguous(memory_format=torch.channels_last)
-        if self.guided:
-            sample = torch.cat((sample, sample))
         if self.prepared is not None:
-            out = self.prepared(sample, self._times.index(t)).float()
+            out = self.run("forward", x=x, biases=self.prepared.rows[self._times.index(t)])
         else:
-            out = self.plain(sample, t).float()
+            told = {"states": self.states, **(self.added or {})}
+            if self.control is not None:
+                told["hint"] = self.control.hint
+            out = self.run("forward", x=x, moment=self.moment(t), **told)
         if self.guided:
             plain, told = out.chunk(2)
             out = plain + self.guidance * (told - plain)
@@ -124,14 +125,17 @@ class UNetFamily(Family):
         if self.control is not None:
             self.control.see(paper)
 
-    def plain(self, sample: Tensor, t: float) -> Tensor:
-        moment = torch.tensor(np.float32(t), device=self.device)
-        more = {} if self.control is None else self.control(sample, moment, self.states, self.added)
-        return self.network(
-            sample,
-            moment,
-            encoder_hidden_states=self.states,
-            added_cond_kwargs=self.added,
-            return_dict=False,
-            **more,
-        )[0]
+    def forward(self, x: Tensor, **told: Tensor) -> Tensor:
+        """told: the biases of a prepared UNet; else moment, states, SDXL's conditions, a control's hint."""
+        sample = x.to(self.dtype).contiguous(memory_format=torch.channels_last)
+        if self.guided:
+            sample = torch.cat((sample, sample))
+        out = self.prepared(sample, told["biases"]) if "biases" in told else self.plain(sample, **told)
+        return out.float()
+
+    def plain(
+        self, sample: Tensor, moment: Tensor, states: Tensor, hint: Tensor | None = None, **added: Tensor
+    ) -> Tensor:
+        given = {"encoder_hidden_states": states, "added_cond_kwargs": added or None, "return_dict": False}
+        more = {} if hint is None else self.control(sample, moment, hint, given)
+        return self.network(sample, moment, **given, **more)[0]

@@ -25,7 +25,7 @@ class ZImageFamily(Family):
         states, _ = self.pipe.encode_prompt(
             text, self.device, do_classifier_free_guidance=False, max_sequence_length=TOKENS
         )
-        return {"cap_feats": [state.to(self.dtype) for state in states]}
+        return {"words": states[0].to(self.dtype)}
 
     def grid(self, sampler: str, steps: int, strength: float, size: Size) -> Grid:
         side = 2 * self.latent_px
@@ -34,6 +34,8 @@ class ZImageFamily(Family):
 
     def asked(self, x: Tensor, t: float, told: dict[str, Tensor]) -> Tensor:
         """Its time runs the other way, and its velocity points from noise to picture."""
+        return -self.run("forward", x=x, moment=self.moment(1 - t), **told)
+
+    def forward(self, x: Tensor, moment: Tensor, words: Tensor) -> Tensor:
         pictures = [x[0].to(self.dtype)[:, None]]  # (C, frames, h, w)
-        out = self.network(pictures, self.moment(1 - t), told["cap_feats"], return_dict=False)[0]
-        return -out[0].float()[None, :, 0]
+        return self.network(pictures, moment, [words], return_dict=False)[0][0].float()[None, :, 0]

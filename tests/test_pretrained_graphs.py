@@ -1,0 +1,187 @@
+"""Frames of every pretrained family by captured parts, against the same frames without: the same bytes."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from small_flows import SAVERS
+from small_models import painted, save_sd, save_sdxl
+from taped import tape
+
+from models.api import ModelError, Request
+from models.pretrained import build
+from models.pretrained.prompts import PromptCache
+
+pytestmark = pytest.mark.slow  # importing diffusers takes seconds
+FUSED = build.Options(device="cpu", dtype="float32", fuse=True)
+FAMILIES = {"sd": partial(save_sd, tiny=True), "sdxl": save_sdxl, **SAVERS}
+# one thing after another is changed: nothing of it may be frozen into a graph
+CALLS = [
+    {"steps": 1, "strength": 0.6, "prompt": "a lake"},
+    {"steps": 1, "strength": 0.9, "prompt": "lake a", "seed": 9},
+    {"steps": 2, "strength": 0.9, "prompt": "a a lake user"},
+    {"steps": 1, "strength": 0.6, "prompt": "a lake"},
+]
+
+
+class Captures:
+    """How many were made; each at once, in the place of a thread."""
+
+    def __init__(self):
+        self.made = 0
+
+    def __call__(self, function, inputs):
+        self.made += 1
+        return tape(function, inputs)
+
+    def over(self, model):
+        model.use_graphs(capture=self, spawn=lambda work: work())
+        return self
+
+
+def pictures(model) -> list[np.ndarray]:
+    return [model.render(Request(painted(), **call)).picture for call in CALLS]
+
+
+@pytest.fixture(scope="module")
+def load(tmp_path_factory):
+    home, saved = tmp_path_factory.mktemp("models"), {}
+
+    def make(name: str):
+        if name not in saved:
+            saved[name] = FAMILIES[name](home / name)
+        return build.load(str(saved[name]), FUSED)
+
+    return make
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_captured_parts_are_the_same_bytes(load, name):
+    model = load(name)
+    wanted = pictures(model)
+    captures = Captures().over(model)
+    made = pictures(model)
+    assert all(np.array_equal(a, b) for a, b in zip(made, wanted, strict=True))
+    assert model.card.why_not_faster == "" and captures.made >= 3
+    before = captures.made
+    again = model.render(Request(painted(), **CALLS[-1])).picture
+    assert captures.made == before and np.array_equal(again, wanted[-1])
+    assert len({picture.tobytes() for picture in wanted}) == len(wanted) - 1
+
+
+@pytest.mark.parametrize("name", ["sd", "sd3"])
+def test_guidance_that_changes(load, name):
+    """Another batch and other places for the prompt: graphs of before must not be replayed."""
+    model = load(name)
+    guidances = (0.0, 5.0)
+    wanted = {value: at_guidance(model, value) for value in guidances}
+    Captures().over(model)
+    for value in 2 * guidances:
+        assert np.array_equal(at_guidance(model, value), wanted[value])
+
+
+def at_guidance(model, value: float) -> np.ndarray:
+    model.family.guidance = value
+    model.prompts, model._made = PromptCache(model.family.encode), None
+    return model.render(Request(painted(), **CALLS[2])).picture
+
+
+def test_sizes_have_graphs_of_their_own(load):
+    model, sides = load("sd"), (256, 320)
+    requests = [Request(painted(side), **CALLS[0]) for side in sides]
+    wanted = [model.render(request).picture for request in requests]
+    captures = Captures().over(model)
+    for turn in (0, 1, 0):
+        assert np.array_equal(model.render(requests[turn]).picture, wanted[turn])
+    assert captures.made == 6  # three parts at each size
+
+
+@pytest.mark.parametrize("sampler", ["euler-a", "unipc"])
+def test_samplers_over_one_graph(load, sampler):
+    """Samplers that draw noise, and those that hold on to earlier predictions."""
+    model = load("sd")
+    model.sampler = sampler
+    wanted = pictures(model)
+    captures = Captures().over(model)
+    assert all(np.array_equal(a, b) for a, b in zip(pictures(model), wanted, strict=True))
+    assert captures.made == 3
+
+
+def test_changed_adapters_forget_the_graphs(load, monkeypatch):
+    model = load("sd")
+    captures = Captures().over(model)
+    before = pictures(model)
+    weight = model.family.network.conv_out.weight
+    monkeypatch.setattr(
+        "models.pretrained.lora.scale", lambda pipe, names, scales: weight.data.mul_(scales[0])
+    )
+    model.scale_loras([0.5])
+    made = pictures(model)
+    assert captures.made == 6 and not np.array_equal(made[0], before[0])
+    with model.eagerly():
+        assert all(np.array_equal(a, b) for a, b in zip(made, pictures(model), strict=True))
+    model.close()
+    assert model.family.graphed.graphs.keys == ()
+
+
+def test_work_is_counted_where_graphs_serve(load):
+    model = load("sd3")
+    expected = model.gflop(256, 256, 2)
+    Captures().over(model)
+    model._gflop.clear()
+    pictures(model)
+    assert model.gflop(256, 256, 2) == expected > 0
+
+
+def test_a_part_that_cannot_be_captured_is_named(load):
+    model = load("sd")
+    wanted = pictures(model)
+
+    def refuse(function, inputs):
+        if "biases" in inputs:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        return tape(function, inputs)
+
+    model.use_graphs(capture=refuse, spawn=lambda work: work())
+    assert all(np.array_equal(a, b) for a, b in zip(pictures(model), wanted, strict=True))
+    assert model.card.why_not_faster == (
+        "forward: no CUDA graph: operation not permitted when stream is capturing"
+    )
+
+
+def test_what_is_not_a_number_is_told_by_a_graph_too(load):
+    model = load("sd")
+    Captures().over(model)
+    pictures(model)
+    model.family.network.conv_out.bias.data.fill_(float("nan"))
+    with pytest.raises(ModelError, match="gave what is not a number"):
+        pictures(model)
+
+
+def test_captured_in_a_thread_beside_the_frames(load):
+    """The tape runs while frames are served: neither must see the other's step."""
+    model = load("sd")
+    wanted = pictures(model)
+    model.use_graphs(capture=tape)
+    for _ in range(200):
+        assert all(np.array_equal(a, b) for a, b in zip(pictures(model), wanted, strict=True))
+        if len(model.family.graphed.graphs.keys) == 3 and not model.card.why_not_faster:
+            return
+    pytest.fail("the graphs never came")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", FAMILIES)
+def test_real_graphs_of_every_family(tmp_path, name):
+    model = build.load(str(FAMILIES[name](tmp_path / name)), build.Options(device="cuda", dtype="float32"))
+    with model.eagerly():
+        wanted = pictures(model)
+    model.use_graphs(spawn=lambda work: work())
+    for _ in range(2):
+        for made, expected in zip(pictures(model), wanted, strict=True):
+            assert np.abs(made.astype(int) - expected).max() <= 1
+    assert model.card.why_not_faster == ""
