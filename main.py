@@ -110,27 +110,16 @@ def paint(settings: Paint) -> None:
 @options_of(Render)
 def render(settings: Render) -> None:
     """Make one picture from a sketch; a paper that the window saved brings its own settings."""
-    import numpy as np
-
     from models import registry
-    from models.api import check_size
     from renderer import pictures
-    from renderer.canvas import decode, fit
+    from renderer.canvas import paper_of
 
     data = pictures.read_bytes(settings.sketch)
     about = pictures.read_about(data)
     name = settings.model or str(about.get("model", "painter"))
     look = Look.from_dict({"steps": 4, **about}, name)
     look = look.asked(settings)
-    paper = decode(data)
-    height, width = paper.shape[:2]
-    if settings.size is not None:
-        height = width = side_px(settings.size)
-    try:
-        check_size(height, width)
-    except ModelError:
-        height = width = 512
-    paper = np.ascontiguousarray(fit(paper, width, height))
+    paper = paper_of(data, None if settings.size is None else side_px(settings.size))
     if settings.output.suffix.lower() != ".png":
         raise InputError(f"{settings.output} must end in .png: a PNG keeps the settings inside")
     writable(settings.output)

@@ -56,8 +56,7 @@ class App:
         self.script: Script | None = None
         self.picture: Frame | None = None
         self.messages = Messages()
-        self.running = True
-        self.started = False  # the worker was asked to load
+        self.running, self.started = True, False  # started: the worker was asked to load
         self._sequence = self._epoch = 0
         self._answered = 0  # newest sequence that came back
         self._turned = False  # the next request starts a new epoch
@@ -126,12 +125,9 @@ class App:
         elif isinstance(action, EDITS):
             if self.scene.rewind is not None:  # painting on an earlier paper goes on from there
                 rewind.branch(self, event.time_s)
-            self.edit(action, event.time_s)
+            self.changed(self.canvas.apply(action), event.time_s)
             self.scene.offer = ""
             self.keeper.event(Event(action, event.time_s), self.canvas)
-
-    def edit(self, action, time_s: float) -> None:
-        self.changed(self.canvas.apply(action), time_s)
 
     def lay(self, pixels: np.ndarray, time_s: float) -> None:
         """Show another paper, (H, W, 4) uint8, without an edit: nothing is logged, nothing can be undone."""
@@ -152,10 +148,8 @@ class App:
         before, after = self.look, self.look.change(action.name, action.value)
         if after == before:
             return
-        if after.model != before.model and self.started:
-            self.engine.load(
-                self._load(after.model), after.model
-            )  # an unknown name raises, and the look stays
+        if after.model != before.model and self.started:  # an unknown name raises, and the look stays
+            self.engine.load(self._load(after.model), after.model)
         self.look = self.scene.look = after
         if after.target_fps != before.target_fps:
             return
@@ -242,10 +236,8 @@ class App:
             print(failure.trace, file=sys.stderr)
 
     def draw(self, now_s: float) -> None:
-        scene, engine = self.scene, self.engine
-        waiting = {"waiting": "the model waits", "loading": f"loading {self.look.model} ..."}
-        behind = f"loading {self.look.model} behind {engine.card.name} ..." if engine.loading else ""
-        scene.status = engine.error or behind or waiting.get(engine.state, "")
+        scene = self.scene
+        scene.status = self.engine.status(self.look.model)
         while self.keeper.news:
             self.messages.say(self.keeper.news.popleft())
         scene.messages = self.messages.at(now_s)

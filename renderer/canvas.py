@@ -8,7 +8,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from models.api import NOTHING, Rect
+from models.api import NOTHING, ModelError, Rect, check_size
 from renderer.actions import Begin, Clear, Edit, End, Extend, Fill, InputError, Line, Paste, Redo, Undo
 from renderer.brushes import Stroke
 
@@ -242,6 +242,17 @@ def decode(data: bytes) -> np.ndarray:
     image = cv2.cvtColor(image, cv2.COLOR_BGR2RGBA if image.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
     image[image[..., 3] == 0] = 0  # what cannot be seen has no colour
     return image
+
+
+def paper_of(data: bytes, side: int | None) -> np.ndarray:
+    """An image file -> (H, W, 4) uint8 RGBA: of this side, or as it is if that will do, else 512x512."""
+    image = decode(data)
+    height, width = image.shape[:2] if side is None else (side, side)
+    try:
+        check_size(height, width)
+    except ModelError:
+        height = width = 512
+    return np.ascontiguousarray(fit(image, width, height))
 
 
 def fit(image: np.ndarray, width: int, height: int) -> np.ndarray:

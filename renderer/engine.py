@@ -77,6 +77,14 @@ class Engine:
             self._made.clear()
             self.loading = False
 
+    def status(self, wanted: str) -> str:
+        """What failed or is waited for, in one line; empty when all is well. wanted: the model asked for."""
+        if self.error:
+            return self.error
+        if self.loading:
+            return f"loading {wanted} behind {self.card.name} ..."
+        return {"waiting": "the model waits", "loading": f"loading {wanted} ..."}.get(self.state, "")
+
     def submit(self, request: Request) -> None:
         self._mailbox.put(request)
 

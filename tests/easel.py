@@ -11,14 +11,29 @@ from pathlib import Path
 
 import numpy as np
 
-from models.api import Frame, ModelCard, Request
+from models.api import Frame, ModelCard, Rect, Request
 from renderer.actions import Begin, Brush, End, Event, Extend
 from renderer.app import App
+from renderer.canvas import Canvas
 from renderer.settings import Look
 from renderer.window import Headless
 
 ROOT = Path(__file__).resolve().parent.parent
 RED = Brush((200, 30, 30), size_px=24)
+SHARP = Brush((200, 30, 30), size_px=20, hardness=1.0)
+
+
+def stroke(canvas: Canvas, *points: tuple[float, float], brush: Brush = SHARP, pressure: float = 1.0) -> Rect:
+    """A whole stroke on a canvas; returns what it changed."""
+    first, *rest = [(x, y, pressure) for x, y in points]
+    changed = canvas.apply(Begin(brush, first))
+    changed = changed.union(canvas.apply(Extend(tuple(rest))))
+    return changed.union(canvas.apply(End()))
+
+
+def differs(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(H, W) bool: where two pictures are not the same."""
+    return (a != b).any(-1)
 
 
 class SlowModel:

@@ -7,6 +7,7 @@ import pytest
 
 from models.api import MATERIALS, MOOD_AXES
 from renderer.actions import Begin, Change, Clear, Command, End, Extend, Fill, Line, Redo, Undo
+from renderer.canvas import Canvas
 from renderer.events import KEYS, LARGEST_PX, NAMES, SMALLEST_PX, TOOLS, Hand, find, label
 from renderer.layout import arrange
 from renderer.settings import Look
@@ -55,6 +56,19 @@ def test_all_motion_of_a_tick_is_one_extend_that_keeps_every_point():
     assert end == End()
 
 
+def test_a_stroke_that_begins_beside_the_paper_paints_where_it_enters():
+    hand, canvas = Hand(), Canvas(512, 512)
+    for edit in actions(hand, down(-8, 100), motion(60, 100), motion(120, 100), up(120, 100)):
+        canvas.apply(edit)
+    assert canvas.pixels[100, 2:110, 3].min() == 255
+
+
+@pytest.mark.parametrize("part", ["panel", "bar", "strip"])
+def test_a_press_on_a_control_is_no_stroke(part):
+    box = getattr(LAYOUT, part)
+    assert not actions(Hand(), event(pygame.MOUSEBUTTONDOWN, pos=(box.x0 + 1, box.y0 + 1), button=1))
+
+
 def test_two_strokes_within_a_tick_stay_two():
     made = actions(
         Hand(), down(1, 1), motion(2, 2), up(2, 2), motion(9, 9), down(20, 20), motion(21, 21), up()
@@ -76,10 +90,6 @@ def test_a_stroke_may_wander_off_the_paper_and_back():
     hand = Hand()
     made = actions(hand, down(5, 5), motion(-40, 5), motion(600, 700), motion(8, 8), up())
     assert [p[:2] for p in made[1].points] == [(-40, 5), (600, 700), (8, 8)]
-
-
-def test_nothing_begins_beside_the_panes():
-    assert actions(Hand(), event(pygame.MOUSEBUTTONDOWN, pos=(4, 4), button=1), up()) == []
 
 
 def test_a_fast_stroke_is_thinner_than_a_slow_one():

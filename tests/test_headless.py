@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import time
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -85,15 +86,17 @@ def test_a_window_of_twice_the_scale_looks_the_same(desk):
     assert np.abs(shots[0] - shots[1]).mean() < 8
 
 
-@pytest.mark.parametrize("size", [(1280, 720), (1280, 660), (1000, 560)])
-def test_every_control_is_inside_a_low_window(desk, size):
+@pytest.mark.parametrize("size", [(1280, 720), (1280, 660), (800, 560), (602, 498)])
+def test_every_control_is_inside_a_small_window(desk, size):
     window = Headless(size)
     one = desk(SlowModel(), window=window)
     one.tick(2)
     whole = pygame.Rect((0, 0), size)
-    assert all(
-        whole.contains(element.rect) for element in (*window.panel.buttons, *window.panel.sliders.values())
-    )
+    panel = window.panel
+    elements = (*panel.buttons, *panel.sliders.values(), panel.seed, panel.bar.prompt, panel.bar.menu)
+    assert all(whole.contains(element.rect) for element in elements)
+    assert not any(a.rect.colliderect(b.rect) for a, b in combinations(panel.buttons, 2))
+    assert panel.bar.prompt.rect.width > 100
     assert all(whole.contains(box) for box in window.panel.swatches.boxes)
 
 

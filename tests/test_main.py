@@ -194,6 +194,12 @@ def test_bench_reports_every_figure(painter_file):
     assert {"model", "device", "dtype", "model_fps", "stage_ms", "torch", "machine"} <= set(found)
 
 
+def test_no_name_is_cut_off_in_a_table():
+    rows = json.loads(flowbrush("models", "--json").stdout)["models"]
+    table = flowbrush("models").stdout
+    assert all(row["name"] in table and row["licence"] in table for row in rows) and "…" not in table
+
+
 def test_models_and_doctor_print_one_json_object():
     rows = json.loads(flowbrush("models", "--json").stdout)["models"]
     assert "painter" in [row["name"] for row in rows]

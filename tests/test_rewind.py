@@ -11,7 +11,20 @@ from easel import RED, SlowModel
 
 from renderer import history as history_module
 from renderer import timeline
-from renderer.actions import Begin, Clear, Command, End, Event, Extend, Fill, InputError, Line, Redo, Undo
+from renderer.actions import (
+    Begin,
+    Brush,
+    Clear,
+    Command,
+    End,
+    Event,
+    Extend,
+    Fill,
+    InputError,
+    Line,
+    Redo,
+    Undo,
+)
 from renderer.canvas import Canvas
 from renderer.history import History
 from renderer.session import read
@@ -69,6 +82,19 @@ def test_history_is_bounded_in_time_and_memory(monkeypatch):
     history.event(Event(Clear(), 102.0), canvas)
     assert len(history._marks) == 2
     history.close()
+
+
+def test_history_keeps_its_edits_packed():
+    canvas, history = Canvas(64, 64), History(64, 64)
+    for number in range(400):
+        action = Line(Brush((number % 256, 0, 0), 9), (0, number % 64), (63, 9))
+        canvas.apply(action)
+        history.event(Event(action, number * 0.25), canvas)
+    before = history.at(50.0)
+    history.close()
+    history._thread.join(10)
+    assert sum(mark.bytes for mark in history._marks) < 400 * 150  # with papers; as objects over 500
+    assert np.array_equal(history.at(50.0), before)
 
 
 def test_there_is_nothing_to_go_back_to_before_the_first_stroke(desk):

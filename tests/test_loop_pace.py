@@ -1,0 +1,108 @@
+"""When the loop asks: latency, a steady frame rate, and finer pictures while the pen rests."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+from easel import RED, SlowModel
+
+from renderer.actions import Begin, End, Extend, Fill
+from renderer.settings import Look
+
+# Latency is measured from the input event
+
+
+def test_latency_runs_from_the_event_to_the_flip_that_shows_its_effect(desk):
+    model = SlowModel()
+    one = desk(model).ready()
+    model.seconds = 0.15
+    del one.app.meter.latency_ms[:]
+    event_s = time.monotonic() - 0.25  # the event lay in the queue for a quarter of a second
+    one.do(Fill((1, 2, 3), 9, 9), at_s=event_s)
+    shown = one.shown
+    one.until(lambda: one.shown > shown)
+    passed_ms = (time.monotonic() - event_s) * 1e3
+    (latency,) = one.app.meter.latency_ms
+    assert 400 <= latency <= passed_ms + 1
+
+
+def test_latency_is_at_most_two_model_frames_and_two_display_intervals(desk):
+    model = SlowModel(0.1)
+    one = desk(model).ready()
+    del one.app.meter.latency_ms[:]
+    gaps, last_s = [], time.monotonic()
+    one.do(Begin(RED, (20, 20, 0.8)))
+    for i in range(150):
+        one.do(Extend(((20 + i, 20 + i % 30, 0.8),)))
+        one.tick()
+        now_s = time.monotonic()
+        gaps.append(now_s - last_s)
+        last_s = now_s
+    assert len(one.app.meter.latency_ms) > 60
+    served = [frame_ms / 1e3 for frame_ms in one.app.meter.frame_ms]
+    allowed_ms = (2 * max(served) + 2 * np.percentile(gaps, 95)) * 1e3
+    assert np.percentile(one.app.meter.latency_ms, 95) <= allowed_ms
+
+
+# Steady frame rate
+
+
+class HeavyModel(SlowModel):
+    """25 ms a step at 512x512, less in proportion for fewer pixels."""
+
+    def render(self, request, **_):
+        height, width = request.paper.shape[:2]
+        self.seconds = 0.025 * request.steps * height * width / 512**2
+        return super().render(request)
+
+
+def test_a_target_is_held_with_fewer_steps_and_then_a_smaller_picture(desk):
+    model = HeavyModel()
+    one = desk(model, side=512, look=Look(steps=2, target_fps=60)).ready()
+    served = len(model.requests)
+    one.do(Begin(RED, (20, 20, 0.8)))
+    for i in range(60):
+        one.do(Extend(((20 + 5 * i, 20 + i % 30, 0.8),)))
+        one.tick()
+    choices = [(request.steps, request.paper.shape[1]) for request in model.requests[served:]]
+    assert choices[-1] == (1, 384)
+    assert one.app.scene.picture.shape == (512, 512, 3)
+    one.do(End())
+    one.rest()
+    assert one.app.picture.picture.shape == (512, 512, 3)
+
+
+# Refine when idle
+
+
+def test_a_resting_picture_is_refined_with_two_then_four_steps(desk):
+    model = SlowModel()
+    one = desk(model).ready()
+    served = len(model.requests)
+    one.stroke((20, 20), (60, 60))
+    one.rest()
+    one.tick(20)
+    assert [request.steps for request in model.requests[served:]] == [1, 2, 4]
+
+
+def test_a_moving_pen_is_never_answered_with_a_refinement(desk):
+    model = SlowModel(0.01)
+    one = desk(model).ready()
+    served = len(model.requests)
+    one.do(Begin(RED, (10, 10, 0.8)))
+    for i in range(40):
+        one.do(Extend(((10 + 4 * i, 40, 0.8),)))
+        one.tick()
+    assert {request.steps for request in model.requests[served:]} == {1}
+
+
+def test_a_new_stroke_takes_the_place_of_a_waiting_refinement(desk):
+    model = SlowModel()
+    one = desk(model).ready()
+    one.stroke((20, 20), (60, 60))
+    one.until(lambda: model.requests[-1].steps == 2)
+    served = len(model.requests)
+    one.stroke((90, 20), (99, 60))
+    one.until(lambda: len(model.requests) > served)
+    assert model.requests[served].steps == 1

@@ -1,0 +1,119 @@
+"""The real loop with the real painter."""
+
+from __future__ import annotations
+
+import time
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from easel import Desk, differs
+
+from models import prompt
+from models.api import Rect
+from renderer import app as app_module
+from renderer.actions import Begin, Brush, Change, End, Event, Fill
+from renderer.settings import Look
+from renderer.sliders import worded
+from renderer.window import Headless, Window
+
+
+@pytest.fixture
+def painting(desk, painter):
+    """The real loop with the real painter at 512x512, one stroke of each of three materials on it."""
+    one = desk(lambda: painter, side=512)
+    for i, color in enumerate(((118, 169, 222), (38, 72, 44), (44, 98, 138))):
+        one.stroke((40, 100 + 150 * i), (470, 110 + 150 * i), brush=Brush(color, size_px=90))
+    return one.ready()
+
+
+def test_untouched_stays_untouched_to_the_bit(painting, painter):
+    """Pixels out of a stroke's reach: the same in the one-step frames before and after it."""
+    reach = painter.network.receptive_radius_px()
+    assert reach <= 128
+    shown, show = [], painting.app.show
+    painting.app.show = lambda frame, now_s: (shown.append(frame), show(frame, now_s))
+    painting.do(Change("strength", 0.59))
+    painting.rest()
+    first = painting.app.canvas.snapshot()
+    painting.do(Begin(Brush((255, 226, 130), size_px=30), (20, 20, 0.8)), End())
+    painting.rest()
+    before, after = (frame.picture for frame in shown if frame.request.steps == 1)
+    rows, columns = np.nonzero(differs(first, painting.app.canvas.pixels))
+    box = Rect(columns.min(), rows.min(), columns.max() + 1, rows.max() + 1).grow(reach)
+    changed = differs(before, after)
+    assert changed[:40, :40].any()
+    changed[box.intersect(Rect(0, 0, 512, 512)).slices] = False
+    assert box.x1 < 512 and not changed.any()
+
+
+def test_blank_paper_is_not_white_paint(desk, painter):
+    one = desk(lambda: painter).ready()
+    blank = one.app.picture.picture
+    one.do(Fill((255, 255, 255), 5, 5))
+    one.tick()
+    one.rest()
+    white = one.app.picture.picture
+    assert np.abs(blank.astype(int) - white.astype(int)).mean() > 2
+
+
+def test_strength_is_continuous(desk, painter):
+    one = desk(lambda: painter, look=Look(steps=4))
+    one.do(Fill((112, 146, 62), 5, 5))
+    one.ready()
+    pictures = []
+    for strength in (0.60, 0.61, 0.62, 0.63):
+        one.do(Change("strength", strength))
+        one.tick()
+        one.until(lambda s=strength: one.app.picture.request.strength == s)
+        pictures.append(one.app.picture.picture.astype(float))
+    steps = [np.abs(a - b).mean() for a, b in pairwise(pictures)]
+    assert min(steps) > 0
+    assert max(steps) < 4 * min(steps)
+
+
+def test_a_crop_of_time_paints_the_same_again(desk, painter, tmp_path):
+    """What the log holds, replayed on another paper, is the same paper and the same picture to the bit."""
+    from renderer.session import read
+
+    one = desk(lambda: painter)
+    path = tmp_path / "log.jsonl"
+    one.app.record_session(path)
+    one.ready()
+    one.stroke((20.123, 30.456), (100.98, 77.7), (200.2, 40.44), brush=Brush((38, 72, 44), 33.33, 0.777, 0.9))
+    one.do(Change("seed", 5), Change("mood.haze", 0.7))
+    one.tick()
+    one.rest()
+    two = desk(lambda: painter)
+    two.ready()
+    two.hand = [Event(event.action, time.monotonic()) for event in read(path).events]
+    two.tick()
+    two.rest()
+    assert (one.app.canvas.pixels == two.app.canvas.pixels).all()
+    assert (one.app.picture.picture == two.app.picture.picture).all()
+
+
+def test_sliders_show_what_the_words_of_the_prompt_do(desk, painter):
+    one = desk(lambda: painter, look=Look(prompt="foggy noon with dragons")).ready()
+    one.app.scene.reads = prompt.read
+    said = worded(one.app.scene)
+    assert said == {"mood.haze": 1.0, "mood.sun": 1.0, "mood.warmth": 0.3}
+    before = one.window.screen()
+    one.window.panel.stale, one.window.panel.worded = True, said
+    one.tick()
+    haze = one.window.panel.sliders["mood.haze"].rect
+    row = slice(haze.top, haze.bottom), slice(haze.left, one.window.layout(one.app.scene).panel.x1)
+    assert differs(before[row], one.window.screen()[row]).any()
+
+
+def test_only_numpy_crosses_threads(painting):
+    frame = painting.app.picture
+    assert type(frame.picture) is np.ndarray and frame.picture.dtype == np.uint8
+    assert type(frame.request.paper) is np.ndarray
+    assert all(type(ms) is float for ms in frame.stage_ms.values())
+    assert set(frame.stage_ms) == {"upload", "start", "denoise", "decode", "download"}
+
+
+def test_a_desk_is_the_real_loop():
+    assert issubclass(Headless, Window)
+    assert Desk.tick.__globals__["App"] is app_module.App
