@@ -157,6 +157,34 @@ def test_host_buffers_take_turns():
     assert len({place.data_ptr() for place in buffers.places}) == 2
 
 
+class Event:
+    """What a frame does with the events of its pinned places, written down."""
+
+    def __init__(self, name: str, log: list[str]):
+        self.name, self.log = name, log
+
+    def record(self, stream):
+        self.log.append(f"{self.name} recorded on {stream}")
+
+    def synchronize(self):
+        self.log.append(f"{self.name} waited for")
+
+
+def test_a_pinned_place_is_waited_for_before_it_is_used_again(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"stream of {device}")
+    buffers, log = HostBuffers((2,), torch.uint8, "cpu"), []
+    buffers.events = [Event("a", log), Event("b", log)]
+    target = torch.zeros(2, dtype=torch.uint8)
+    for value in (1, 2, 3):
+        buffers.upload(np.full(2, value, np.uint8), target)
+    assert log == [
+        line for name in "bab" for line in (f"{name} waited for", f"{name} recorded on stream of cpu")
+    ]
+    log.clear()
+    assert buffers.download(target).tolist() == [3, 3]
+    assert log == ["a waited for", "a recorded on stream of cpu", "a waited for"]
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_real_graph():
