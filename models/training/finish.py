@@ -24,6 +24,7 @@ EMA_DECAY = 0.998
 TEXTURE_WEIGHT = 0.3
 ANCHOR_LEVELS = (0.0, 0.05, 0.3, 0.6, 1.0)  # fine detail is the texture's business, colour the anchor's
 OWN_SHARE = 0.7
+KEPT = 0.25  # of the weights from before, mixed in at the end: further steps else sharpen what the first made
 STEP_SHARES = ((1, 0.5), (2, 0.25), (4, 0.25))  # how often each number of steps is trained
 
 
@@ -59,7 +60,8 @@ def train(
     keep_forms: bool = True,
     name: str = "painter",
 ) -> PainterNetwork:
-    """Finish `network` in place; returns its average and writes `name`.safetensors in `folder`.
+    """Finish `network` in place; returns its average, mixed with what it was before (Wortsman et al. 2022,
+    robust fine-tuning), and writes `name`.safetensors in `folder`.
 
     keep_forms: the anchor is what the network painted before from the same noise, so that clouds and slopes
     that it made up stay; else it is the real picture, whose forms and colours are learnt.
@@ -87,5 +89,6 @@ def train(
         optimizer.step()
         follow(average, network, EMA_DECAY, step)
         run.note(anchor=anchor.item(), texture=texture.item())
+    torch._foreach_lerp_(list(average.parameters()), list(before.parameters()), KEPT)
     save(folder / f"{name}.safetensors", average.state_dict(), average.config.as_dict(), dtype=torch.bfloat16)
     return average
