@@ -126,7 +126,8 @@ class App:
             if self.scene.rewind is not None:  # painting on an earlier paper goes on from there
                 rewind.branch(self, event.time_s)
             self.changed(self.canvas.apply(action), event.time_s)
-            self.scene.offer = ""
+            if not self.scene.demo:
+                self.scene.offer = ""
             self.keeper.event(Event(action, event.time_s), self.canvas)
 
     def lay(self, pixels: np.ndarray, time_s: float) -> None:
@@ -251,7 +252,7 @@ class App:
             self._effort.clear()
             self._dirty = self.canvas.whole
             self._epoch += 1
-            gc.freeze()  # what the libraries brought is never looked through again: 50 ms of a tick
+            gc.freeze()  # what the libraries brought is never looked through again: 140 ms of a tick
 
     def watch(self, now_s: float) -> None:
         """Count what the model did although nothing had changed and the picture was as fine as it gets."""
@@ -292,6 +293,6 @@ class App:
         """Worker, film, logs and window, in this order; idempotent. Returns whether the worker ended."""
         self.keeper.end_film()  # it does not go on while the worker ends
         ended = self.engine.close()
-        self.keeper.close()
+        self.keeper.close(answered=not self.scene.offer)
         self.window.close()
         return ended

@@ -85,12 +85,12 @@ class Keeper:
         if self.camera is not None and self.camera.recorder.filming:
             self.camera.recorder.stop()
 
-    def close(self) -> None:
-        """End film and logs in order. Idempotent."""
+    def close(self, answered: bool = True) -> None:
+        """End film and logs in order. Idempotent. answered: what a crash left need not be offered again."""
         if self.camera is not None:
             self.camera.recorder.close()
         for log in self._logs:
             log.close()
-        if self.shelf is not None:
+        if self.shelf is not None and answered:
             self.shelf.close()
         self.history.close()

@@ -6,6 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
@@ -62,3 +63,13 @@ def strokes(tmp_path):
     """A log of 3.5 seconds: paint, another seed in the middle, more paint."""
     actions = [*circle(0), *circle(1), Change("seed", 5), *circle(2), *circle(3)]
     return log(tmp_path / "log.jsonl", actions)
+
+
+@pytest.fixture(scope="session")
+def paper() -> np.ndarray:
+    """Sky over forest over water, with a blank stripe."""
+    made = np.zeros((256, 256, 4), np.uint8)
+    made[:120] = (118, 169, 222, 255)
+    made[120:170] = (38, 72, 44, 255)
+    made[190:] = (44, 98, 138, 255)
+    return made

@@ -115,6 +115,23 @@ def test_the_paper_of_a_crash_is_offered_and_brought_back(desk, tmp_path):
     assert name_of(path) in [name_of(log) for log in shelf.logs()]
 
 
+def test_an_offer_that_nobody_answered_is_made_again(desk, tmp_path):
+    """Looking around, a headless run and a demo are no answers."""
+    shelf = Shelf(tmp_path)
+    painted(shelf, "crash.jsonl.open")
+    for demo in (False, True):
+        one = desk(SlowModel())
+        one.app.keep_sessions(shelf, 1e9)
+        one.app.scene.demo = demo
+        if demo:
+            one.do(Fill((9, 9, 9), 5, 5))
+        one.tick()
+        one.app.close()
+    two = desk(SlowModel())
+    two.app.keep_sessions(shelf, 1e9)
+    assert two.app.scene.offer == OFFER
+
+
 def test_an_offer_that_is_not_taken_ends_with_the_first_stroke_and_is_not_made_again(desk, tmp_path):
     shelf = Shelf(tmp_path)
     painted(shelf, "crash.jsonl.open")

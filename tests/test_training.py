@@ -15,7 +15,7 @@ import torch
 from models.api import ModelError
 from models.training import metrics
 from models.training.distil import step_times
-from models.training.losses import pyramid_loss, texture_loss
+from models.training.losses import grid_loss, pyramid_loss, texture_loss
 from models.training.own import Pictures
 from models.training.reflow import end_heavy_times
 from models.training.run import Run, follow, learning_rate
@@ -146,6 +146,12 @@ def test_texture_loss_is_not_met_by_a_pattern_of_the_same_strength(pattern):
     fake[..., ::4, :: 4 if pattern == "grid" else 1] = 1
     fake = 0.3 + (fake - fake.mean()) * 0.1 / fake.std()
     assert mean_texture_loss(fake, real) > 3 * mean_texture_loss(grain(1, 0.1), real)
+
+
+def test_grid_loss_finds_what_keeps_to_the_cells():
+    woven, noise = grain(0, 0.1), grain(0, 0.1)
+    woven[..., ::4, :] += 0.05
+    assert grid_loss(woven) > 3 * grid_loss(noise) > 0
 
 
 def test_texture_loss_teaches_the_strength_that_is_met_on_average():

@@ -15,16 +15,16 @@ from models.checkpoint import save
 from models.flow import Condition
 from models.network import PainterNetwork
 from models.training.grids import save_grid
-from models.training.losses import pyramid_loss, texture_loss
+from models.training.losses import grid_loss, pyramid_loss, texture_loss
 from models.training.run import Run, follow, learning_rate, set_rate
 from models.training.teacher import to_tensors
 
 RATE = 2e-4
 EMA_DECAY = 0.998
-TEXTURE_WEIGHT = 0.3
+TEXTURE_WEIGHT, GRID_WEIGHT = 0.3, 3.0
 ANCHOR_LEVELS = (0.0, 0.05, 0.3, 0.6, 1.0)  # fine detail is the texture's business, colour the anchor's
 OWN_SHARE = 0.7
-KEPT = 0.25  # of the weights from before, mixed in at the end: further steps else sharpen what the first made
+KEPT = 0.15  # of the weights from before, mixed in at the end: further steps else sharpen what the first made
 STEP_SHARES = ((1, 0.5), (2, 0.25), (4, 0.25))  # how often each number of steps is trained
 
 
@@ -81,14 +81,15 @@ def train(
             made = student_picture(network, condition, z, picture, sampled)
             with torch.no_grad():
                 form = first_picture(before, condition, z, 1.0) if keep_forms else picture
-        anchor, texture = pyramid_loss(made, form, ANCHOR_LEVELS), texture_loss(made, picture)
+        anchor = pyramid_loss(made, form, ANCHOR_LEVELS)
+        texture, grid = texture_loss(made, picture), grid_loss(made)
         set_rate(optimizer, learning_rate(step, steps, RATE, floor=0.1))
         optimizer.zero_grad(set_to_none=True)
-        (anchor + TEXTURE_WEIGHT * texture).backward()
+        (anchor + TEXTURE_WEIGHT * texture + GRID_WEIGHT * grid).backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         follow(average, network, EMA_DECAY, step)
-        run.note(anchor=anchor.item(), texture=texture.item())
+        run.note(anchor=anchor.item(), texture=texture.item(), grid=grid.item())
     torch._foreach_lerp_(list(average.parameters()), list(before.parameters()), KEPT)
     save(folder / f"{name}.safetensors", average.state_dict(), average.config.as_dict(), dtype=torch.bfloat16)
     return average

@@ -80,6 +80,20 @@ def window_distance(band_a: Tensor, low_a: Tensor, band_b: Tensor, low_b: Tensor
     return (mine.gather(2, order) - ranked).square().mean(2).clamp_max(25).mean()
 
 
+def grid_loss(picture: Tensor) -> Tensor:
+    """How much the fine detail prefers certain places of the 4 px cell that the network writes at once.
+
+    Real pictures know no such cells: over a whole picture, mean and energy of the detail are much the same at
+    all of its 16 places. A grid is where they differ: its share in the energy, and the spread of energies.
+    """
+    detail = picture - enlarge(F.avg_pool2d(picture, 2))
+    places = F.pixel_unshuffle(detail, PATCH_PX).unflatten(1, (picture.shape[1], -1)).flatten(3)
+    energy = places.square().mean(3)
+    mean_energy = energy.mean(2, keepdim=True).add(1e-4)
+    share = places.mean(3).square() / mean_energy
+    return share.mean() + ((energy - mean_energy) / mean_energy).square().mean()
+
+
 def random_filters(count: int) -> Tensor:
     """(count, 3, PATCH, PATCH) unit directions: some of a colour alone, half of them of 3 x 3 pixels."""
     filters = torch.randn(count, 3, PATCH, PATCH) * (torch.rand(count, 3, 1, 1) < 0.6)
