@@ -70,7 +70,8 @@ class Entrant:
 def entrant(spec: str, folder: Path | None = None) -> Entrant:
     """Read model[:sampler][:steps]. Raises ModelError for what cannot race, and for missing weights.
 
-    "diffusion" is the cosine one, or the linear one where only that is here.
+    "diffusion" is the linear one, which is better on the even times of a race, or the cosine one where only
+    that is here.
     """
     model, *rest = spec.strip().split(":")
     count = rest.pop() if rest and (len(rest) > 1 or rest[-1] not in SAMPLERS) else None
@@ -83,7 +84,7 @@ def entrant(spec: str, folder: Path | None = None) -> Entrant:
     if model not in (*FILES, "diffusion") and (model in registry.ENTRIES or registry.is_pretrained(model)):
         return of_registry(model, rest[0] if rest else "", steps)
     if model == "diffusion":
-        model = "diffusion-cosine" if here("diffusion-cosine", folder) else "diffusion-linear"
+        model = "diffusion-linear" if here("diffusion-linear", folder) else "diffusion-cosine"
         if not here(model, folder):
             raise ModelError("no weights of diffusions are here; `python main.py train diffusion` makes them")
     contenders.find(model, folder)
@@ -201,7 +202,7 @@ class Racer:
             family=contender.kind,
             dtype=str(dtype or fast_dtype()).removeprefix("torch."),
             threads=torch.get_num_threads(),
-            path=f"{self.evaluations} evaluations",
+            path=f"{self.evaluations} evaluation{'s' * (self.evaluations != 1)}",
             steps=(steps,),
             licence="Apache-2.0",
             understands_mood=True,
