@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from models.checkpoint import save
+from models.flow import Condition
 from models.lab import diffusion
 from models.lab.contenders import Contender
 from models.lab.path import path_of
 from models.network import NetworkConfig, PainterNetwork
-from models.training.run import Run, follow, learning_rate, set_rate
-from models.training.teacher import EMA_DECAY, PEAK_RATE, to_tensors
+from models.training.teacher import learn
 
 
 def train(
@@ -30,36 +30,23 @@ def train(
 ) -> PainterNetwork:
     """Train and return the averaged network; writes diffusion-SCHEDULE.safetensors in `folder`.
 
-    schedule: "linear" or "cosine". Optimizer, rate, average, precision and clipping are the teacher's.
+    schedule: "linear" or "cosine". Everything else is the teacher's.
     measure: called with the contender and the images seen, whenever the run is saved.
     """
-    path = path_of(schedule)
-    network = PainterNetwork(config).to(memory_format=torch.channels_last)
-    average = deepcopy(network).requires_grad_(False)
-    optimizer = torch.optim.AdamW(
-        network.parameters(), PEAK_RATE, betas=(0.9, 0.99), weight_decay=0.01, fused=True
-    )
-    parts = {"network": network, "average": average, "optimizer": optimizer}
-    run = Run(folder, parts, steps, batch_size)
-    name = f"diffusion-{schedule}"
+    path, name = path_of(schedule), f"diffusion-{schedule}"
 
-    def on_sample(done: int) -> None:
-        if measure:
-            measure(Contender(name, average, path), done * batch_size)
-
-    for step in run.steps(on_sample):
-        picture, condition = to_tensors(batch())
+    def epsilon_loss(network: PainterNetwork, picture: Tensor, condition: Condition) -> Tensor:
         noised = diffusion.add_noise(diffusion.residual(picture, condition), path)
         with torch.autocast("cpu", torch.bfloat16):
             predicted = diffusion.epsilon(network, noised.x_t, condition, noised.t)
-        loss = diffusion.epsilon_loss(predicted, noised.noise).mean()
-        set_rate(optimizer, learning_rate(step, steps, PEAK_RATE))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
-        follow(average, network, EMA_DECAY, step)
-        run.note(loss=loss.item(), norm=norm.item())
+        return diffusion.epsilon_loss(predicted, noised.noise).mean()
+
+    def on_sample(average: PainterNetwork, done: int) -> None:
+        if measure:
+            measure(Contender(name, average, path), done * batch_size)
+
+    network = PainterNetwork(config)
+    average = learn(network, epsilon_loss, batch, folder, on_sample, steps=steps, batch_size=batch_size)
     about = {**average.config.as_dict(), "diffusion": schedule}
     save(folder / f"{name}.safetensors", average.state_dict(), about, dtype=torch.bfloat16)
     return average

@@ -56,31 +56,54 @@ def train(
 
     measure: called with the teacher and the images seen, whenever the run is saved.
     """
-    network = PainterNetwork(config).to(memory_format=torch.channels_last)
-    if initial:
-        network.load_state_dict(initial)
-    average = deepcopy(network).requires_grad_(False)
-    optimizer = torch.optim.AdamW(
-        network.parameters(), PEAK_RATE, betas=(0.9, 0.99), weight_decay=0.01, fused=True
-    )
-    parts = {"network": network, "average": average, "optimizer": optimizer}
-    run = Run(folder, parts, steps, batch_size)
     shown = to_tensors(batch())
 
-    def on_sample(done: int) -> None:
+    def on_sample(average: PainterNetwork, done: int) -> None:
         save_grid(folder / f"grid-{done:07d}.png", average, *shown)
         if measure:
             measure(Contender("teacher", average, Straight()), done * batch_size)
 
-    for step in run.steps(on_sample):
-        picture, condition = to_tensors(batch())
-        t = sample_times(len(picture))
-        z = flow.start(condition, torch.randn_like(picture))
-        x_t = flow.interpolate(picture, z, t)
-        any_step = t * torch.rand_like(t)  # the teacher learns to give no heed to the step's length
-        with torch.autocast("cpu", torch.bfloat16):
-            predicted = flow.denoise(network, x_t, condition, t, any_step)
-        loss = flow.velocity_loss(predicted.float(), picture, t).mean()
+    network = PainterNetwork(config)
+    if initial:
+        network.load_state_dict(initial)
+    average = learn(network, velocity_loss, batch, folder, on_sample, steps=steps, batch_size=batch_size)
+    save(folder / "teacher.safetensors", average.state_dict(), average.config.as_dict(), dtype=torch.bfloat16)
+    return average
+
+
+def velocity_loss(network: PainterNetwork, picture: Tensor, condition: Condition) -> Tensor:
+    t = sample_times(len(picture))
+    z = flow.start(condition, torch.randn_like(picture))
+    x_t = flow.interpolate(picture, z, t)
+    any_step = t * torch.rand_like(t)  # the teacher learns to give no heed to the step's length
+    with torch.autocast("cpu", torch.bfloat16):
+        predicted = flow.denoise(network, x_t, condition, t, any_step)
+    return flow.velocity_loss(predicted.float(), picture, t).mean()
+
+
+def learn(
+    network: PainterNetwork,
+    loss_of: Callable[[PainterNetwork, Tensor, Condition], Tensor],
+    batch: Callable[[], tuple[np.ndarray, ...]],
+    folder: Path,
+    on_sample: Callable[[PainterNetwork, int], None],
+    *,
+    steps: int,
+    batch_size: int,
+) -> PainterNetwork:
+    """Minimise `loss_of`(network, picture, condition) and return the average of the weights; flows and the
+    diffusions that they are held against learn by this one loop.
+
+    on_sample: called with the average and the steps done, whenever the run is saved.
+    """
+    network = network.to(memory_format=torch.channels_last)
+    average = deepcopy(network).requires_grad_(False)
+    optimizer = torch.optim.AdamW(
+        network.parameters(), PEAK_RATE, betas=(0.9, 0.99), weight_decay=0.01, fused=True
+    )
+    run = Run(folder, {"network": network, "average": average, "optimizer": optimizer}, steps, batch_size)
+    for step in run.steps(lambda done: on_sample(average, done)):
+        loss = loss_of(network, *to_tensors(batch()))
         set_rate(optimizer, learning_rate(step, steps, PEAK_RATE))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -88,5 +111,4 @@ def train(
         optimizer.step()
         follow(average, network, EMA_DECAY, step)
         run.note(loss=loss.item(), norm=norm.item())
-    save(folder / "teacher.safetensors", average.state_dict(), average.config.as_dict(), dtype=torch.bfloat16)
     return average
