@@ -10,11 +10,12 @@ from typing import Annotated
 
 import typer
 
-from models.api import DTYPES, ModelError
+from models.api import DTYPES, ModelError, Told, untold
 from renderer.actions import InputError
 from renderer.lab import Compare, Race, Straighten, report_folder
 from renderer.options import options_of, report
 from renderer.outputs import check_film, check_new, writable
+from renderer.progress import Progress
 from renderer.settings import Bench, Look, Paint, Render, Replay, Sessions, Train, side_px
 from renderer.shelf import Shelf, find_log
 
@@ -40,15 +41,17 @@ def paint(settings: Paint) -> None:
     from renderer.app import App
     from renderer.report import Watch
     from renderer.session import read
+    from renderer.switching import OWN
     from renderer.window import Headless, Window
 
-    def load(name: str):
+    def load(name: str, told: Told = untold):
         mine = name == settings.model  # what was asked for beside one model is not for another
         extras = {"dtype": settings.dtype, **settings.extras()} if mine else {}
-        return registry.loader(name, settings.device, progress=say, **extras)
+        return registry.loader(name, settings.device, progress=told, **extras)
 
     side = side_px(settings.size)
-    look = Look(model=settings.model, target_fps=settings.target_fps).asked(settings)
+    steps, strength = registry.usual(settings.model)
+    look = Look(settings.model, steps, strength, target_fps=settings.target_fps).asked(settings)
     load(settings.model)  # an unknown name is told before a window opens
     paper = pictures.read_bytes(settings.paper) if settings.paper else None
     session = read(find_log(settings.demo)) if settings.demo is not None else None
@@ -69,7 +72,9 @@ def paint(settings: Paint) -> None:
         save_folder=folder,
         models=tuple(dict.fromkeys([*registry.ENTRIES, settings.model])),
         reads=prompt.read,
+        meanwhile="painter" if registry.is_pretrained(settings.model) else "",
     )
+    painting.asked = {n: getattr(look, n) for n in OWN if getattr(settings, n) is not None}
     try:
         weights = registry.weights_hash(settings.model)
         painting.keep_sessions(Shelf(), settings.log_mb * 1e6, weights)
@@ -125,7 +130,7 @@ def render(settings: Render) -> None:
     writable(settings.output)
     kept = str(about["dtype"]) if about.get("dtype") in DTYPES else None
     engine = registry.loader(
-        name, settings.device, settings.dtype or kept, progress=say, **settings.extras()
+        name, settings.device, settings.dtype or kept, progress=Progress(), **settings.extras()
     )()
     frame = engine.render(look.request(paper))
     card = engine.card
@@ -165,7 +170,7 @@ def bench(settings: Bench) -> None:
     from models import registry
 
     side = side_px(settings.size)
-    load = registry.loader(settings.model, settings.device, settings.dtype, progress=say, **settings.extras())
+    load = registry.loader(settings.model, settings.device, settings.dtype, progress=Progress(), **settings.extras())
     import cv2
 
     from models.bench import measure
@@ -259,18 +264,18 @@ def race(settings: Race) -> None:
     for line in missing:
         print(f"flowbrush: {line}", file=sys.stderr)
     figures, ended = starting_line.hold(
-        settings, lambda spec: racer.loader(spec, settings.weights), found, choices, session
+        settings,
+        lambda spec: racer.loader(spec, settings.weights),
+        found,
+        choices,
+        session,
+        "; ".join(missing),
     )
     if settings.json:
         print(json.dumps(figures | {"missing": missing}))
     if not ended:  # as in `paint`
         sys.stdout.flush()
         os._exit(0)
-
-
-def say(line: str) -> None:
-    """What goes on, for whoever watches the terminal."""
-    print(f"flowbrush: {line}", file=sys.stderr)
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -23,6 +24,7 @@ class Column:
         self.new = True
         self.problem = ""
         self._shown = -1
+        self._met_s = 0.0  # when it was first given a paper
         self.engine.load(lambda: TakingTurns(load(), turns, self))
 
     @property
@@ -34,9 +36,13 @@ class Column:
         return self.engine.card.name if self.engine.card else self.spec
 
     def submit(self, request: Request, time_s: float) -> None:
-        """Ask for a picture of what was painted at `time_s`; only the newest request is kept."""
+        """Ask for a picture of what was painted at `time_s`; only the newest request is kept.
+
+        Whoever came after that stroke lags behind its own coming alone.
+        """
         if self.ready:
-            self.meter.input(time_s, request.sequence)
+            self._met_s = self._met_s or time.monotonic()
+            self.meter.input(max(time_s, self._met_s), request.sequence)
             self.engine.submit(request)
 
     def collect(self, now_s: float) -> None:

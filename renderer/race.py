@@ -45,14 +45,15 @@ class Race:
         *,
         script: Script | None = None,
         recorder: Recorder | None = None,
+        message: str = "",
     ):
-        """choices: what up and down go through."""
+        """choices: what up and down go through. message: shown until the first key."""
         self.screen, self._load, self.choices, self.look = screen, load, choices, look
         self.canvas, self.track, self.turns = Canvas(*size), Track(), Turns()
         self.script, self.recorder = script, recorder
         self.columns = [Column(spec, load(spec), self.turns) for spec in specs[:MOST_COLUMNS]]
         self.gone: list[Column] = []
-        self.chosen, self.running, self.message = 0, True, ""
+        self.chosen, self.running, self.message = 0, True, message
         self.flips, self.began_s = 0, time.monotonic()
         self.brush = Brush(MATERIALS[0].color, size[0] / 12)
         self._dirty, self._painted_s = self.canvas.whole, self.began_s

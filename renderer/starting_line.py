@@ -34,14 +34,17 @@ def hold(
     specs: list[str],
     choices: list[str],
     session: Session | None,
+    message: str = "",
 ) -> tuple[dict, bool]:
-    """Run the race; returns its figures, and whether all workers ended in time."""
+    """Run the race; returns its figures, and whether all workers ended in time. message: shown at first."""
     side = side_px(settings.size)
     recorder = Recorder(ring_s=0) if settings.record else None
     look = Look(strength=settings.strength, seed=settings.seed)
     script = Script(session, (side, side)) if session else None
     screen = Screen("Flowbrush: race", headless=settings.headless, resizable=True)
-    race = Race(screen, load, specs, choices, look, (side, side), script=script, recorder=recorder)
+    race = Race(
+        screen, load, specs, choices, look, (side, side), script=script, recorder=recorder, message=message
+    )
     try:
         if recorder is not None:
             recorder.start(settings.record)
