@@ -7,6 +7,7 @@ import json
 import statistics
 import sys
 import time
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -19,6 +20,7 @@ from models.flow import Condition
 from models.lab import convergence, trace
 from models.lab.contenders import FILES, WHAT, Contender, load_all
 from models.lab.plan import QUICK, REFERENCE, Plan
+from models.registry import ASSETS
 
 FILM_STEPS = {"flow": ("flow-euler", 16), "diffusion": ("dpm++2m", 30)}
 TERMINAL = {
@@ -118,16 +120,15 @@ def table(
     jobs = [(one.name, sampler, steps) for one in contenders for sampler, steps in plan.rows(one)]
     made: dict[tuple, list[Tensor]] = {job: [] for job in jobs}
     spent: dict[tuple, list[float]] = {job: [] for job in jobs}
-    for index in track(range(-1, plan.pictures), **TERMINAL):  # the first round warms up and is forgotten
-        condition, noise = sketches.rows(slice(max(0, index), max(0, index) + 1))
-        for name, sampler, steps in (
-            jobs if index >= 0 else [(one, plan.rows(fast[one])[0][0], 1) for one in fast]
-        ):
-            began = time.perf_counter()
-            picture = fast[name].sample(sampler, steps, condition, noise, seed=seed + index)
-            if index >= 0:
-                spent[name, sampler, steps].append(time.perf_counter() - began)
-                made[name, sampler, steps].append(picture.clamp(-1, 1))
+    for one in fast.values():  # warm up
+        one.sample(plan.rows(one)[0][0], 1, *sketches.rows(slice(1)))
+    for index, job in track(list(product(range(plan.pictures), jobs)), **TERMINAL):
+        condition, noise = sketches.rows(slice(index, index + 1))
+        name, sampler, steps = job
+        began = time.perf_counter()
+        picture = fast[name].sample(sampler, steps, condition, noise, seed=seed + index)
+        spent[job].append(time.perf_counter() - began)
+        made[job].append(picture.clamp(-1, 1))
     real = sketches.pictures[: plan.pictures]
     rows = []
     for name, sampler, steps in jobs:
@@ -163,6 +164,11 @@ def examine(plan: Plan, one: Contender, sketches: Sketches, seed: int) -> dict:
             fitted = [line for line in lines if line["steps"] in plan.orders]
             order = convergence.fitted_order(fitted, converged.floor)
             found["orders"][sampler] = None if order is None else round(order, 3)
+    if plan.shortens(one):
+        counts = [steps for steps in plan.steps if steps <= plan.orders[-1]]
+        found["strengths"] = convergence.by_strength(
+            one, plan.shortcut, counts, plan.strengths, condition, noise
+        )
     traced = trace.trace(one, condition, noise)
     found["straightness"] = {name: round(v, 5) for name, v in trace.straightness(traced).items()}
     found["times"] = [round(t, 5) for t in traced.times]
@@ -179,12 +185,15 @@ def examine(plan: Plan, one: Contender, sketches: Sketches, seed: int) -> dict:
 
 
 def curves(names: list[str], folder: Path | None) -> dict[str, list[dict]]:
-    """Quality against images seen, of those whose training in `folder` has logged it."""
+    """Quality against images seen, as training in `folder` logged it, or as it was for what ships."""
+    shipped = json.loads((ASSETS / "learning.json").read_text(encoding="utf-8"))
     found = {}
     for name in names:
         path = folder / name / "quality.jsonl" if folder else None
         if path is not None and path.is_file():
             found[name] = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        elif name in shipped:
+            found[name] = shipped[name]
     return found
 
 
