@@ -164,14 +164,21 @@ def find(name: str, folder: File | None = None) -> File:
 
 
 def load_all(names: list[str], folder: File | None = None) -> tuple[list[Contender], list[str]]:
-    """(contenders whose weights are here, one line for each that is missing). Unknown names raise."""
-    found, missing = [], []
-    for name in names:
+    """(contenders whose weights are here, one line for each that is missing). Unknown names raise.
+
+    Each is named once: of two files with one name, the second takes its folder's before it.
+    """
+    found: dict[str, Contender] = {}
+    missing = []
+    for name in dict.fromkeys(names):
         if name in FILES:
             try:
                 find(name, folder)
             except ModelError as error:
                 missing.append(str(error))
                 continue
-        found.append(load(name, folder))
-    return found, missing
+        one = load(name, folder)
+        if one.name in found:
+            one = replace(one, name=f"{File(name).resolve().parent.name}-{one.name}")
+        found[one.name] = one
+    return list(found.values()), missing

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from models import flow
 from models.flow import Condition
 from models.lab.contenders import Contender
 from models.lab.samplers import SAMPLERS
 
 CONVERGED_STEPS = 256  # of Heun's method
 ABOVE_FLOOR = 4.0  # an error counts in a fit from so many times that of the converged solution itself
+NEAR = 0.04  # RMS distance on pictures in [-1, 1] for which `steps_to` are told
 FIT_POINTS = 3  # the finest: at few steps the error's leading term does not lead yet
 
 
@@ -65,6 +68,44 @@ def fitted_order(rows: list[dict], floor: float) -> float | None:
         return None
     steps, error = np.log([r["steps"] for r in used]), np.log([r["error"] for r in used])
     return float(-np.polyfit(steps, error, 1)[0])
+
+
+def by_strength(
+    contender: Contender,
+    sampler: str,
+    counts: list[int],
+    strengths: tuple[float, ...],
+    condition: Condition,
+    noise: Tensor,
+) -> list[dict]:
+    """Whether a flow needs fewer steps on a short path: the same sketches at each strength, which is how much
+    of the start is noise under the paint. way: RMS distance from start to end. steps_to: for the error NEAR.
+    """
+    found = []
+    for strength in strengths:
+        asked = condition._replace(strength=torch.full_like(condition.strength, strength))
+        end = converge(contender, asked, noise, CONVERGED_STEPS // 4)
+        rows = errors(contender, sampler, counts, asked, noise, end)
+        found.append(
+            {
+                "strength": strength,
+                "way": rms(flow.start(asked, noise), end.picture),
+                "floor": end.floor,
+                "errors": rows,
+                "steps_to": steps_to(rows),
+            }
+        )
+    return found
+
+
+def steps_to(rows: list[dict], error: float = NEAR) -> float | None:
+    """Steps at which the error falls to so much, on a straight line between logarithms; None where it never
+    does."""
+    for last, row in pairwise(rows):
+        if row["error"] <= error < last["error"]:
+            share = np.log(last["error"] / error) / np.log(last["error"] / row["error"])
+            return float(last["steps"] * (row["steps"] / last["steps"]) ** share)
+    return float(rows[0]["steps"]) if rows[0]["error"] <= error else None
 
 
 def ode_samplers(kind: str) -> list[str]:

@@ -14,14 +14,17 @@ class Plan:
     """side_px: of the pictures. pictures: for quality and time. converging: for distances to the ODE's end.
 
     steps: of every sampler; `orders`: of the fits. many: of DDPM, which makes sense at many steps alone.
+    strengths: at which a flow's way from the sketch is held against that from pure noise, with `shortcut`.
     """
 
     side_px: int = 256
-    pictures: int = 24
-    converging: int = 2
-    steps: tuple[int, ...] = (1, 2, 4, 8, 16, 30, 50, 100)
+    pictures: int = 8
+    converging: int = 1
+    steps: tuple[int, ...] = (1, 2, 4, 8, 16, 30, 50)
     orders: tuple[int, ...] = (4, 8, 16, 32, 64, 128)
     many: tuple[int, ...] = (250, 1000)
+    strengths: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8, 1.0)
+    shortcut: str = "flow-euler"
     flow: tuple[str, ...] = (
         "flow-euler",
         "flow-heun",
@@ -57,6 +60,10 @@ class Plan:
     def fits(self, contender: Contender) -> list[str]:
         """The samplers whose distance to the converged solution is followed."""
         return [] if contender.name == "painter" else list(getattr(self, contender.kind))
+
+    def shortens(self, contender: Contender) -> bool:
+        """Whether it can begin at the sketch: flows can, diffusions begin in pure noise."""
+        return contender.kind == "flow" and contender.name != "painter"
 
 
 QUICK = Plan(

@@ -26,6 +26,8 @@ def draw_all(figures: dict, folder: Path) -> list[Path]:
     for name, one in figures["contenders"].items():
         if one.get("errors"):
             made.append(convergence(name, one, folder / f"convergence-{name}.png"))
+        if one.get("strengths"):
+            made.append(strengths(name, one["strengths"], folder / f"strengths-{name}.png"))
     if figures["curves"]:
         made.append(learning(figures["curves"], folder / "learning.png"))
     made.append(quality(figures["rows"], folder / "quality.png"))
@@ -89,6 +91,19 @@ def learning(curves: dict[str, list[dict]], path: Path) -> Path:
         axes.set(xlabel="images seen in training", ylabel=what.replace("_", " "))
         axes.grid(alpha=0.3, which="both")
     grid[0].legend(fontsize=7)
+    return save(figure, path)
+
+
+def strengths(name: str, lines: list[dict], path: Path) -> Path:
+    """Error against steps, one line for each strength: whether a short path needs fewer."""
+    figure, axes = pyplot.subplots(figsize=SIZE)
+    for line in lines:
+        words = f"strength {line['strength']:g}, way {line['way']:.2f}"
+        steps, error = zip(*((e["steps"], max(e["error"], LEAST)) for e in line["errors"]), strict=True)
+        axes.loglog(steps, error, "o-", ms=4, label=words)
+    axes.set(xlabel="steps", ylabel="RMS distance to the converged picture", title=name)
+    axes.grid(alpha=0.3, which="both")
+    axes.legend(fontsize=7)
     return save(figure, path)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from models.lab.convergence import NEAR
 from models.lab.path import karras
 from models.lab.samplers import SAMPLERS
 from models.training.grids import to_pixels
@@ -56,7 +57,7 @@ def markdown(figures: dict, pictures: list[str]) -> str:
             f"{reference['contender']}: {reference['ms']:.1f} ms."
         )
     lines += ["", *table(figures["rows"]), "", *orders(figures["contenders"]), ""]
-    lines += [*straightness(figures["contenders"]), ""]
+    lines += [*straightness(figures["contenders"]), "", *strengths(figures["contenders"]), ""]
     for name, one in figures["contenders"].items():
         film = one["film"]
         lines.append(f"- filmstrip, {name}: {SAMPLERS[film['sampler']].label}, {film['steps']} steps")
@@ -97,6 +98,19 @@ def orders(contenders: dict) -> list[str]:
             lines.append(
                 f"| {name} | {entry.label} | {theory} | {fitted} | {last['error']:.4f} at {last['steps']} |"
             )
+    return lines
+
+
+def strengths(contenders: dict) -> list[str]:
+    """What a short path saves: a flow that begins at the sketch, against one that begins in noise."""
+    lines = [
+        f"| contender | strength | way from start to picture | steps to within {NEAR} |",
+        "|---|---|---|---|",
+    ]
+    for name, one in contenders.items():
+        for line in one.get("strengths", []):
+            steps = "more" if line["steps_to"] is None else f"{line['steps_to']:.1f}"
+            lines.append(f"| {name} | {line['strength']:g} | {line['way']:.3f} | {steps} |")
     return lines
 
 
