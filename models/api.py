@@ -178,6 +178,7 @@ class ModelCard:
     path: str = ""  # which implementation runs, in words
     why_not_faster: str = ""  # the reason why no faster path is active
     steps: tuple[int, ...] = (1, 2, 3, 4)
+    default_steps: int = 1
     default_strength: float = 0.6
     licence: str = ""
     weights_hash: str = ""  # first 16 hex digits of the SHA-256 of the weights file
@@ -188,6 +189,17 @@ class ModelCard:
 def never() -> bool:
     """Do not cancel."""
     return False
+
+
+class Told(Protocol):
+    """Who is told what loading a model is at: a line and, where it is known, which share of it is done. May
+    raise Cancelled to have the load given up."""
+
+    def __call__(self, line: str, share: float | None = None) -> None: ...
+
+
+def untold(line: str, share: float | None = None) -> None:
+    """Nobody is told."""
 
 
 class Img2Img(Protocol):

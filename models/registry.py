@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.api import DTYPES, Img2Img, ModelError
+from models.api import DTYPES, Img2Img, ModelError, Told, untold
 from models.pretrained import build, catalogue
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
@@ -54,17 +54,25 @@ def is_pretrained(name: str) -> bool:
     )
 
 
+def usual(name: str) -> tuple[int, float]:
+    """(steps, strength) that a model is commonly run with."""
+    if not is_pretrained(name):
+        return 1, 0.6
+    model = catalogue.MODELS.get(name) or catalogue.for_folder("")
+    return model.steps[2], model.strength
+
+
 def loader(
     name: str,
     device: str | None = None,
     dtype: str | None = None,
     *,
-    progress: Callable[[str], None] = lambda line: None,
+    progress: Told = untold,
     **extras,
 ) -> Callable[[], Img2Img]:
     """A function that loads the model. Raises ModelError at once for what is neither model nor file.
 
-    progress: told, in a line, what loading a pretrained model is at. extras: sampler, lora, control, offload
+    progress: told what loading a pretrained model is at. extras: sampler, lora, control, offload
     and quantize of models.pretrained.build.Options; a painter takes none of them.
     """
     if dtype not in (None, *DTYPES):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 import time
 from collections.abc import Callable
@@ -12,8 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from models.api import NOTHING, Failure, Frame, Img2Img, ModelError, Rect, Request
-from renderer import commands, pacing, rewind
+from models.api import NOTHING, Failure, Frame, Img2Img, ModelError, Rect, Request, Told
+from renderer import commands, pacing, rewind, switching
 from renderer.actions import EDITS, Change, Command, Event, InputError
 from renderer.canvas import Canvas
 from renderer.codec import rounded
@@ -36,16 +35,19 @@ class App:
     def __init__(
         self,
         window: Window,
-        load: Callable[[str], Callable[[], Img2Img]],
+        load: Callable[[str, Told], Callable[[], Img2Img]],
         look: Look,
         *,
         size: tuple[int, int] = (512, 512),
         save_folder: Path | None = None,
         models: tuple[str, ...] = ("painter",),
         reads: Reads = unread,
+        meanwhile: str = "",
     ):
-        """load: model name -> function that loads it, called on the worker's thread. reads: as in Scene."""
-        self.window, self._load, self.look = window, load, look
+        """load: model name and whom to tell -> function that loads it, called on a thread of its own.
+        meanwhile: the model that serves until the look's is there. reads: as in Scene."""
+        self.window, self.load, self.look, self.meanwhile = window, load, look, meanwhile
+        self.asked = switching.asked_of(look)
         self.canvas = Canvas(*size)
         self._known = self.canvas.pixels.copy()  # the paper as of the last edit
         self.engine, self.meter = Engine(), Meter()
@@ -88,7 +90,7 @@ class App:
                 self.messages.say(str(error))
         self.submit(began_s)
         self.collect(began_s)
-        self.welcome()
+        switching.welcome(self)
         self.watch(began_s)
         self.draw(began_s)
         shown_s = self.window.flip()
@@ -98,7 +100,7 @@ class App:
         self.meter.tick_ms.append((time.monotonic() - began_s) * 1e3)
         if not self.started:  # torch is imported by the worker, after the first painted frame
             self.started = True
-            self.engine.load(self._load(self.look.model), self.look.model)
+            switching.load(self, self.meanwhile or self.look.model)
 
     def events(self, now_s: float) -> list[Event]:
         """What the hand did; a demo plays until the hand does something."""
@@ -147,15 +149,18 @@ class App:
 
     def change(self, action: Change, time_s: float) -> None:
         before, after = self.look, self.look.change(action.name, action.value)
+        if action.name in switching.OWN:
+            self.asked[action.name] = getattr(after, action.name)
+        if self.scene.card is not None and action.name == "steps":
+            after = replace(after, steps=switching.within(self, after.steps))
         if after == before:
             return
         if after.model != before.model and self.started:  # an unknown name raises, and the look stays
-            self.engine.load(self._load(after.model), after.model)
+            switching.load(self, after.model)
         self.look = self.scene.look = after
-        if after.target_fps != before.target_fps:
-            return
-        self._turned |= after.starts_epoch(before)
-        self.dirty(self.canvas.whole, time_s)
+        if after.target_fps == before.target_fps:
+            self._turned |= after.starts_epoch(before)
+            self.dirty(self.canvas.whole, time_s)
 
     def dirty(self, box: Rect, time_s: float) -> None:
         """The picture is no longer that of the paper; this tick's request will mend it."""
@@ -244,15 +249,11 @@ class App:
         scene.messages = self.messages.at(now_s)
         self.window.draw(scene, now_s)
 
-    def welcome(self) -> None:
-        """A model is there that was not before: it begins with the paper as it is, blank paper too."""
-        card = self.engine.card
-        if card is not None and card is not self.scene.card:
-            self.scene.card = card
-            self._effort.clear()
-            self._dirty = self.canvas.whole
-            self._epoch += 1
-            gc.freeze()  # what the libraries brought is never looked through again: 140 ms of a tick
+    def began_anew(self) -> None:
+        """Another model serves: all that is shown is of before."""
+        self._effort.clear()
+        self._dirty = self.canvas.whole
+        self._epoch += 1
 
     def watch(self, now_s: float) -> None:
         """Count what the model did although nothing had changed and the picture was as fine as it gets."""
@@ -286,6 +287,7 @@ class App:
         names = ("strength", "seed", "prompt", "mood")  # what was asked for otherwise holds
         kept = {n: getattr(logged, n) for n in names if getattr(self.look, n) == getattr(plain, n)}
         self.look = self.scene.look = replace(self.look, **kept)
+        self.asked |= {n: value for n, value in kept.items() if n in switching.OWN}
         if session.fault:
             self.messages.say(session.fault)
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from renderer import pictures, rewind
+from renderer import pictures, rewind, switching
 from renderer.actions import Change, Command, Event, InputError, Paste
 from renderer.scene import VIEWS
 from renderer.settings import Look
@@ -33,6 +33,8 @@ def obey(app: App, command: Command, time_s: float) -> None:
         case "back":
             if scene.show_help:
                 scene.show_help = False
+            elif switching.give_up(app, time_s):
+                return
             elif scene.full:
                 obey(app, Command("full"), time_s)
             elif scene.view == "picture":

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from models.api import Cancelled, Failure, Frame, Img2Img, ModelCard, ModelError, Request
 from renderer.mailbox import Mailbox
+from renderer.progress import Progress
 
 WORKER_NICENESS = 5  # the thread that draws goes first when both want the core
 Load = Callable[[], Img2Img]
@@ -32,6 +33,7 @@ class Engine:
         self.card: ModelCard | None = None
         self.calls = 0  # renders begun
         self.loading = False
+        self.progress = Progress()  # of the newest load
         self._mailbox = Mailbox()
         self._results: deque[Frame | Failure] = deque()
         self._loads: deque[tuple[Load, str]] = deque(maxlen=1)  # the newest wish alone
@@ -47,13 +49,20 @@ class Engine:
         self._restarts_left = 1
         self._thread: threading.Thread | None = None
 
-    def load(self, load: Load, name: str = "") -> None:
+    @property
+    def name(self) -> str:
+        """Of the model that serves, as it was asked for; empty before there is one."""
+        return self._source[1] if self._source is not None else ""
+
+    def load(self, load: Load, name: str = "", progress: Progress | None = None) -> None:
         """Load this model in place of the present one, behind it where there is one.
 
         name: of the model. Asked for the one that serves, this gives up what is being loaded; asked for the
-        one before, it is taken as it is. Without a name the model before is not kept.
+        one before, it is taken as it is. Without a name the model before is not kept. progress: what `load`
+        tells of itself.
         """
         self.cancel()
+        self.progress = progress or Progress()
         if self._model is None:
             self.state = "loading"
             self._loads.append((load, name))
@@ -66,7 +75,7 @@ class Engine:
             self._made.append(self._kept)
         else:
             self.loading, self.error = True, ""
-            work = (load, name, self._wish)
+            work = (load, name, self._wish, self.progress)
             self._behind = threading.Thread(target=self._load_behind, args=work, name="loading", daemon=True)
             self._behind.start()
 
@@ -74,6 +83,7 @@ class Engine:
         """Give up what is being loaded; the present model goes on."""
         with self._lock:
             self._wish += 1
+            self.progress.cancelled |= self.loading or self._model is None
             self._made.clear()
             self.loading = False
 
@@ -81,9 +91,10 @@ class Engine:
         """What failed or is waited for, in one line; empty when all is well. wanted: the model asked for."""
         if self.error:
             return self.error
+        words = self.progress.words or f"loading {wanted} ..."
         if self.loading:
-            return f"loading {wanted} behind {self.card.name} ..."
-        return {"waiting": "the model waits", "loading": f"loading {wanted} ..."}.get(self.state, "")
+            return f"{words}; {self.card.name} goes on, Esc gives up"
+        return {"waiting": "the model waits", "loading": words}.get(self.state, "")
 
     def submit(self, request: Request) -> None:
         self._mailbox.put(request)
@@ -130,6 +141,8 @@ class Engine:
     def _try_load(self, load: Load, name: str) -> None:
         try:
             model = load()
+        except Cancelled:
+            return
         except BaseException as error:  # nothing that happens in a model may end this thread
             self.error = one_line(error)
             self.state = "ready" if self._model is not None else "failed"
@@ -139,13 +152,14 @@ class Engine:
         self._model, self._source = model, (load, name)
         self.card, self.state, self.error = model.card, "ready", ""
 
-    def _load_behind(self, load: Load, name: str, wish: int) -> None:
+    def _load_behind(self, load: Load, name: str, wish: int, progress: Progress) -> None:
         """Load a model and have it make a picture; the worker takes it then."""
         lower_priority()
         model, error = None, ""
         try:
             model = load()
             if self._last is not None:
+                progress(f"{name} makes its first picture")
                 steps = min(max(self._last.steps, model.card.steps[0]), model.card.steps[-1])
                 model.render(replace(self._last, steps=steps), cancelled=lambda: wish != self._wish)
         except BaseException as problem:  # it is told where the present model's are

@@ -99,7 +99,7 @@ KEYS = (
     Key(pygame.K_F11, 0, "full", "picture alone, full screen", "window"),
     Key(pygame.K_h, 0, "hud", "numbers on or off", "window"),
     Key(pygame.K_F1, 0, "help", "this help", "window"),
-    Key(pygame.K_ESCAPE, 0, "back", "leave help, demo or full screen", "window"),
+    Key(pygame.K_ESCAPE, 0, "back", "leave help or full screen, end a load", "window"),
     Key(pygame.K_q, CTRL, "quit", "quit", "window"),
 )
 NAMES = {key.name: key for key in reversed(KEYS)}

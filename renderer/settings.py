@@ -43,8 +43,12 @@ class Paint(Extras):
 
     model: str = option("painter", "Model by name (see `models`), or a .safetensors file.")
     size: int = option(512, "Side of the square paper in pixels: a multiple of 32 from 256 to 2048.")
-    steps: int = option(1, "Steps of the model while drawing.", min=1, max=50)
-    strength: float | None = option(None, "How far the picture may leave the strokes: 0 to 1.", min=0, max=1)
+    steps: int | None = option(
+        None, "Steps of the model while drawing; by default its own: 1 for the painter.", min=1, max=50
+    )
+    strength: float | None = option(
+        None, "How far the picture may leave the strokes: 0 to 1; by default the model's own.", min=0, max=1
+    )
     seed: int = option(0, "Seed of the noise.", min=0, max=MAX_SEED)
     prompt: str = option("", "What to paint, in words.")
     paper: Path | None = option(None, "Start from this image.")

@@ -83,7 +83,7 @@ class Desk:
         self.hand: list[Event] = []
         poll = self.window.poll
         self.window.poll = lambda now_s, scene: [*poll(now_s, scene), *self.hand_over()]
-        self.app = App(self.window, lambda name: load, look or Look(), size=(side, side))
+        self.app = App(self.window, lambda name, told: load, look or Look(), size=(side, side))
 
     def hand_over(self) -> list[Event]:
         events, self.hand = self.hand, []

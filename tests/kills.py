@@ -41,7 +41,7 @@ def paint(film: Path, folder: Path) -> None:
     from renderer.window import Headless
 
     model = SlowModel(0.02)
-    app = App(Headless(), lambda name: model, Look(), size=(256, 256))
+    app = App(Headless(), lambda name, told: model, Look(), size=(256, 256))
     app.keep_sessions(Shelf(folder), 1e9)
     app.keeper.camera = Camera(Recorder(), "side", folder, lambda: app.engine.busy)
     app.keeper.camera.recorder.start(film)

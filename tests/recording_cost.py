@@ -50,7 +50,7 @@ def main(rounds: int, seconds: float, folder: Path, ways: tuple[str, ...] = WAYS
     from renderer.shelf import SAMPLES, Shelf
     from renderer.window import Headless
 
-    app = App(Headless(), registry.loader, Look(), size=(512, 512))
+    app = App(Headless(), lambda name, told: registry.loader(name), Look(), size=(512, 512))
     session = read(SAMPLES / "lake.jsonl")
     app.play(session)
     while app.picture is None:

@@ -115,7 +115,7 @@ from renderer.app import App
 from renderer.settings import Look
 from renderer.window import Headless
 script = [Event(Begin(Brush(), (50, 50, 0.8)), 0.0), Event(End(), 0.0)]
-app = App(Headless(script=script), lambda name: lambda: 1 / 0, Look(), size=(256, 256))
+app = App(Headless(script=script), lambda name, told: lambda: 1 / 0, Look(), size=(256, 256))
 registry.loader("painter")
 app.tick()
 assert app.canvas.pixels[50, 50, 3] and app.meter.flips == 1

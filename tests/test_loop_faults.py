@@ -93,10 +93,10 @@ def test_an_unknown_model_is_told_and_the_present_one_stays(desk):
     model = SlowModel()
     one = desk(model).ready()
 
-    def load(name):
+    def load(name, told):
         raise ModelError(f"no model is named {name!r}")
 
-    one.app._load = load
+    one.app.load = load
     one.do(Change("model", "monet"))
     one.app.step()
     assert one.app.look.model == "painter"

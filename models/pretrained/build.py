@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.api import ModelCard, ModelError
+from models.api import ModelCard, ModelError, Told, untold
 from models.pretrained import faults, forecast, hub, lora
-from models.pretrained.catalogue import CONTROLS, MODELS, PIPELINES, Model, for_folder
-from models.pretrained.folder import INDEX, UNUSED, Folder, read_folder, read_header
+from models.pretrained.catalogue import CONTROLS, MODELS, Model, for_folder
+from models.pretrained.components import (
+    CONTROL,
+    QUANTIZERS,
+    SINGLE_KEY,
+    load_pipeline,
+    load_single,
+    load_tiny,
+    quantizer,
+    quiet,
+)
+from models.pretrained.folder import INDEX, read_folder, read_header
 
 FAMILIES = {
     "unet": ("models.pretrained.unet", "UNetFamily"),
@@ -21,16 +29,6 @@ FAMILIES = {
     "flux2": ("models.pretrained.flux2", "Flux2Family"),
     "zimage": ("models.pretrained.zimage", "ZImageFamily"),
     "sana": ("models.pretrained.sana", "SanaFamily"),
-}
-QUANTIZERS = {
-    "8bit": ("bitsandbytes_8bit", {"load_in_8bit": True}),
-    "4bit": ("bitsandbytes_4bit", {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}),
-}
-TINY, CONTROL = "taesd", "controlnet"  # places of the extras in a folder of one's own
-SINGLE_KEY = "model.diffusion_model.input_blocks.0.0.weight"
-SINGLE_PIPELINES = {
-    4: ("StableDiffusionImg2ImgPipeline", "stable-diffusion-v1-5/stable-diffusion-v1-5"),
-    9: ("StableDiffusionXLImg2ImgPipeline", "stabilityai/stable-diffusion-xl-base-1.0"),
 }
 
 
@@ -70,7 +68,7 @@ def is_single_file(name: str) -> bool:
         return False
 
 
-def load(name: str, options: Options = Options(), *, progress: Callable[[str], None] = lambda line: None):
+def load(name: str, options: Options = Options(), *, progress: Told = untold):
     """A models.pretrained.serving.Pretrained. Raises ModelError, one line, for all that can go wrong."""
     try:
         return _load(name, options, progress)
@@ -78,7 +76,7 @@ def load(name: str, options: Options = Options(), *, progress: Callable[[str], N
         raise faults.explain(error, MODELS[name].hub if name in MODELS else name) from error
 
 
-def _load(name: str, options: Options, progress: Callable[[str], None]):
+def _load(name: str, options: Options, progress: Told):
     import torch
 
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # or its import talks of what it could do
@@ -96,11 +94,10 @@ def _load(name: str, options: Options, progress: Callable[[str], None]):
         path = hub.fetch(model.hub, progress=progress) if model else Path(name)
         folder = read_folder(path)
         model = model or for_folder(folder.family)
-        progress(f"loading {name}")
         kind = str(dtype).removeprefix("torch.")
         need = forecast.of_folder(folder, kind, options.side_px, tiny=options.tiny and bool(model.tiny))
         forecast.check(name, need, kind, device, offload=options.offload)
-        pipe = load_pipeline(folder, dtype, quantizer(options.quantize, dtype))
+        pipe = load_pipeline(folder, name, dtype, progress, quantizer(options.quantize, dtype))
         if model.lora:
             found = sorted(hub.fetch(model.lora, progress=progress).glob("*.safetensors"))
             loras = [(found[0], 1.0), *loras]
@@ -124,25 +121,7 @@ def check_options(options: Options, device: str) -> None:
         raise ModelError(f"--quantize takes {', '.join(QUANTIZERS)}, not {options.quantize!r}")
 
 
-def quantizer(name: str, dtype):
-    """The configuration of `diffusers` for a word of the command line; None for none."""
-    if not name:
-        return None
-    try:
-        importlib.import_module("bitsandbytes")
-    except ImportError:
-        raise ModelError("--quantize needs the package bitsandbytes: pip install bitsandbytes") from None
-    from diffusers import PipelineQuantizationConfig
-
-    backend, flags = QUANTIZERS[name]
-    if name == "4bit":
-        flags = {**flags, "bnb_4bit_compute_dtype": dtype}
-    return PipelineQuantizationConfig(
-        quant_backend=backend, quant_kwargs=flags, components_to_quantize=["transformer", "unet"]
-    )
-
-
-def lead(family, kind: str, path: Path | None, dtype, progress: Callable[[str], None]) -> None:
+def lead(family, kind: str, path: Path | None, dtype, progress: Told) -> None:
     """Put a ControlNet before a UNet: from its folder, or the hub's for the UNet's kind."""
     import diffusers
 
@@ -213,81 +192,3 @@ def usual_dtype(device: str):
     from models.inference import bf16_gain
 
     return torch.bfloat16 if device != "cpu" or bf16_gain() > 1.3 else torch.float32
-
-
-def load_pipeline(folder: Folder, dtype, quantization=None):
-    """The pipeline that edits pictures, from safetensors alone, without the network or foreign code."""
-    import diffusers
-
-    kind = getattr(diffusers, PIPELINES[folder.pipeline][1])
-    known = set(kind._get_signature_keys(kind)[0]) | set(kind._get_signature_keys(kind)[1])
-    extra = {name: None for name in UNUSED if name in known}
-    if "requires_safety_checker" in known:
-        extra["requires_safety_checker"] = False
-    if quantization is not None:
-        extra["quantization_config"] = quantization
-    with quiet():
-        return kind.from_pretrained(
-            folder.path,
-            dtype=dtype,
-            use_safetensors=True,
-            variant=folder.variant(),
-            local_files_only=True,
-            low_cpu_mem_usage=True,
-            **extra,
-        )
-
-
-def load_tiny(folder: Folder, model: Model, dtype, progress: Callable[[str], None]):
-    """The tiny autoencoder: beside the components, or the registry's; None where there is none."""
-    from diffusers import AutoencoderTiny
-
-    path = folder.path / TINY
-    if not path.is_dir():
-        if not model.tiny:
-            return None
-        path = hub.fetch(model.tiny, progress=progress)
-    with quiet():
-        made = AutoencoderTiny.from_pretrained(path, dtype=dtype, use_safetensors=True, local_files_only=True)
-    return made.eval().requires_grad_(False)
-
-
-def load_single(path: Path, dtype):
-    """A Stable Diffusion 1.5 or XL file: its weights, and configurations from the model it was made from."""
-    import diffusers
-
-    header = read_header(path)
-    if SINGLE_KEY not in header:
-        raise ModelError(f"{path} holds neither the painter nor Stable Diffusion 1.5 or XL")
-    blocks = {key.split(".")[3] for key in header if key.startswith("model.diffusion_model.input_blocks.")}
-    large = any(key.startswith("conditioner.") for key in header)
-    pipeline, base = SINGLE_PIPELINES[9 if large else 4]
-    if not blocks:
-        raise ModelError(f"{path} lacks its UNet")
-    beside = path.with_suffix("")
-    config = str(beside) if is_folder(str(beside)) else base
-    try:
-        with quiet():
-            pipe = getattr(diffusers, pipeline).from_single_file(
-                str(path), config=config, dtype=dtype, use_safetensors=True
-            )
-    except Exception as error:
-        problem = faults.reason(error, base)
-        raise ModelError(f"{path}, with the configuration of {config}: {problem}") from error
-    return pipe, for_folder("unet")
-
-
-@contextmanager
-def quiet():
-    """No bars and no advice on the terminal: what matters is said in one line."""
-    import diffusers.utils.logging as logs
-    from transformers.utils import logging as more
-
-    level = logs.get_verbosity()
-    for log in (logs, more):
-        log.disable_progress_bar()
-        log.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logs.set_verbosity(level)

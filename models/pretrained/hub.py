@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
-from models.api import ModelError
+from models.api import ModelError, Told, untold
 from models.pretrained.folder import INDEX, UNUSED
 
 TEXT = (".json", ".txt", ".model", ".jinja")
@@ -37,7 +36,7 @@ def wanted_files(names: list[str]) -> list[str]:
     return kept
 
 
-def fetch(repo: str, *, progress: Callable[[str], None] = lambda line: None) -> Path:
+def fetch(repo: str, *, progress: Told = untold) -> Path:
     """The folder of a hub model on this machine, downloaded where it is not yet; an interrupted download goes
     on.
 
@@ -54,8 +53,30 @@ def fetch(repo: str, *, progress: Callable[[str], None] = lambda line: None) -> 
     info = HfApi().model_info(repo, files_metadata=True)
     sizes = {file.rfilename: file.size or 0 for file in info.siblings}
     chosen = wanted_files(list(sizes))
-    progress(f"{repo}: {sum(sizes[name] for name in chosen) / 1e6:.0f} MB to have")
-    return Path(snapshot_download(repo, allow_patterns=chosen, max_workers=4))
+    total = sum(sizes[name] for name in chosen)
+    bars = bars_of(f"downloading {repo}, {total / 1e6:.0f} MB", total, progress)
+    return Path(snapshot_download(repo, allow_patterns=chosen, max_workers=4, tqdm_class=bars))
+
+
+def bars_of(line: str, total: int, progress: Told) -> type:
+    """A class of bars for `huggingface_hub` that draw nothing and tell which share of the bytes is there.
+
+    It counts the same bytes twice, where they come over the network and where they are written.
+    """
+    from huggingface_hub.utils import tqdm
+
+    class Bar(tqdm):
+        def __init__(self, *args, **options):
+            self.counts = options.get("unit") == "B"
+            self.bytes = options.get("initial") or 0
+            super().__init__(*args, **(options | {"disable": True}))
+
+        def update(self, n: float | None = 1) -> None:
+            self.bytes += n or 0
+            if self.counts and total:
+                progress(line, min(1.0, self.bytes / total))
+
+    return Bar
 
 
 def cached(repo: str) -> Path | None:

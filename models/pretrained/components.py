@@ -1,0 +1,155 @@
+"""The parts of a model, loaded one after another from safetensors alone, so that a load can tell how far it
+is and be given up between two of them."""
+
+from __future__ import annotations
+
+import importlib
+from contextlib import contextmanager
+from pathlib import Path
+
+from models.api import ModelError, Told
+from models.pretrained import faults, hub
+from models.pretrained.catalogue import PIPELINES, Model, for_folder
+from models.pretrained.folder import INDEX, UNUSED, WEIGHTLESS, Folder, count_parameters, read_header
+
+QUANTIZERS = {
+    "8bit": ("bitsandbytes_8bit", {"load_in_8bit": True}),
+    "4bit": ("bitsandbytes_4bit", {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}),
+}
+QUANTIZED = ("transformer", "unet")
+TINY, CONTROL = "taesd", "controlnet"  # places of the extras in a folder of one's own
+SINGLE_KEY = "model.diffusion_model.input_blocks.0.0.weight"
+SINGLE_PIPELINES = {
+    4: ("StableDiffusionImg2ImgPipeline", "stable-diffusion-v1-5/stable-diffusion-v1-5"),
+    9: ("StableDiffusionXLImg2ImgPipeline", "stabilityai/stable-diffusion-xl-base-1.0"),
+}
+
+
+def quantizer(name: str, dtype):
+    """The configuration of `diffusers` for a word of the command line; None for none."""
+    if not name:
+        return None
+    try:
+        importlib.import_module("bitsandbytes")
+    except ImportError:
+        raise ModelError("--quantize needs the package bitsandbytes: pip install bitsandbytes") from None
+    from diffusers import PipelineQuantizationConfig
+
+    backend, flags = QUANTIZERS[name]
+    if name == "4bit":
+        flags = {**flags, "bnb_4bit_compute_dtype": dtype}
+    return PipelineQuantizationConfig(
+        quant_backend=backend, quant_kwargs=flags, components_to_quantize=[*QUANTIZED]
+    )
+
+
+def load_pipeline(folder: Folder, name: str, dtype, progress: Told, quantization=None):
+    """The pipeline that edits pictures, from safetensors alone, without the network or foreign code.
+
+    name: the model's, to tell of it.
+    """
+    import diffusers
+
+    kind = getattr(diffusers, PIPELINES[folder.pipeline][1])
+    known = set(kind._get_signature_keys(kind)[0]) | set(kind._get_signature_keys(kind)[1])
+    extra = {name: None for name in UNUSED if name in known}
+    if "requires_safety_checker" in known:
+        extra["requires_safety_checker"] = False
+    left = ()
+    if quantization is not None:
+        extra["quantization_config"] = quantization
+        left = QUANTIZED
+    with quiet():
+        extra |= parts_of(folder, name, dtype, progress, left)
+        return kind.from_pretrained(
+            folder.path,
+            dtype=dtype,
+            use_safetensors=True,
+            variant=folder.variant(),
+            local_files_only=True,
+            low_cpu_mem_usage=True,
+            **extra,
+        )
+
+
+def parts_of(folder: Folder, model: str, dtype, progress: Told, left: tuple[str, ...]) -> dict:
+    """Name -> component, of all that have weights but those in `left`. Told of before each: the share of
+    bytes that are there."""
+    import diffusers
+    import transformers
+
+    names = [name for name in folder.components if not name.startswith(WEIGHTLESS)]
+    sizes = {name: count_parameters(folder.weights(name))[1] for name in names}
+    made, done = {}, 0
+    for name in (name for name in names if name not in left):
+        progress(f"loading {model}, {name}", done / sum(sizes.values()))
+        class_name = folder.components[name]
+        kind = getattr(diffusers, class_name, None) or getattr(transformers, class_name, None)
+        if kind is None:
+            raise ModelError(f"{folder.path}: its {name} is a {class_name}, which is not known here")
+        made[name] = kind.from_pretrained(
+            folder.path / name,
+            dtype=dtype,
+            use_safetensors=True,
+            variant=folder.variant(),
+            local_files_only=True,
+            low_cpu_mem_usage=True,
+        )
+        done += sizes[name]
+    progress(f"loading {model}", done / sum(sizes.values()))
+    return made
+
+
+def load_tiny(folder: Folder, model: Model, dtype, progress: Told):
+    """The tiny autoencoder: beside the components, or the registry's; None where there is none."""
+    from diffusers import AutoencoderTiny
+
+    path = folder.path / TINY
+    if not path.is_dir():
+        if not model.tiny:
+            return None
+        path = hub.fetch(model.tiny, progress=progress)
+    with quiet():
+        made = AutoencoderTiny.from_pretrained(path, dtype=dtype, use_safetensors=True, local_files_only=True)
+    return made.eval().requires_grad_(False)
+
+
+def load_single(path: Path, dtype):
+    """A Stable Diffusion 1.5 or XL file: its weights, and configurations from the model it was made from."""
+    import diffusers
+
+    header = read_header(path)
+    if SINGLE_KEY not in header:
+        raise ModelError(f"{path} holds neither the painter nor Stable Diffusion 1.5 or XL")
+    blocks = {key.split(".")[3] for key in header if key.startswith("model.diffusion_model.input_blocks.")}
+    large = any(key.startswith("conditioner.") for key in header)
+    pipeline, base = SINGLE_PIPELINES[9 if large else 4]
+    if not blocks:
+        raise ModelError(f"{path} lacks its UNet")
+    beside = path.with_suffix("")
+    config = str(beside) if (beside / INDEX).is_file() else base
+    try:
+        with quiet():
+            pipe = getattr(diffusers, pipeline).from_single_file(
+                str(path), config=config, dtype=dtype, use_safetensors=True
+            )
+    except Exception as error:
+        problem = faults.reason(error, base)
+        raise ModelError(f"{path}, with the configuration of {config}: {problem}") from error
+    return pipe, for_folder("unet")
+
+
+@contextmanager
+def quiet():
+    """No bars and no advice on the terminal: what matters is said in one line."""
+    import diffusers.utils.logging as logs
+    from transformers.utils import logging as more
+
+    level = logs.get_verbosity()
+    for log in (logs, more):
+        log.disable_progress_bar()
+        log.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logs.set_verbosity(level)

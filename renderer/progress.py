@@ -1,0 +1,42 @@
+"""What the load of a model is at: told by the thread that loads, shown in the window and on the terminal."""
+
+from __future__ import annotations
+
+import sys
+from typing import TextIO
+
+from models.api import Cancelled
+
+STEP = 0.1  # of the whole, between two lines on what is no terminal
+
+
+class Progress:
+    """Called as models.api.Told. cancelled: the next call raises Cancelled in the thread that loads."""
+
+    def __init__(self, out: TextIO | None = None):
+        self.line, self.share, self.cancelled = "", None, False
+        self._out = out
+        self._printed: tuple[str, int | None] = ("", None)
+        self._open = False  # the last line on the terminal has no end yet
+
+    def __call__(self, line: str, share: float | None = None) -> None:
+        if self.cancelled:
+            raise Cancelled
+        self.line, self.share = line, share
+        out = self._out or sys.stderr
+        step = 0.01 if out.isatty() else STEP
+        mark = (line, None if share is None else int(share / step + 1e-9))
+        if mark != self._printed:
+            self._print(out, line != self._printed[0])
+            self._printed = mark
+
+    def _print(self, out: TextIO, new: bool) -> None:
+        """A line; on a terminal a percentage is written over the one before."""
+        begin = "\n" if self._open and new else "\r" if self._open else ""
+        self._open = out.isatty() and self.share is not None and self.share < 1
+        print(f"{begin}flowbrush: {self.words}", end="" if self._open else "\n", file=out, flush=True)
+
+    @property
+    def words(self) -> str:
+        """The line with its percentage."""
+        return self.line if self.share is None else f"{self.line}: {self.share:.0%}"

@@ -1,0 +1,214 @@
+"""One model in the place of another, through the real loop: progress, giving up, settings of its own."""
+
+from __future__ import annotations
+
+import io
+import threading
+from dataclasses import replace
+
+import pytest
+from easel import SlowModel
+
+from models.api import ModelError
+from renderer.actions import Change, Command
+from renderer.progress import Progress
+from renderer.settings import Look
+
+
+class Other(SlowModel):
+    """A model of many steps that loads in parts: each waits for `gate`."""
+
+    def __init__(self, name: str = "other", steps=range(1, 51), default_steps: int = 20, strength=0.7):
+        super().__init__()
+        self.card = replace(
+            self.card,
+            name=name,
+            steps=tuple(steps),
+            default_steps=default_steps,
+            default_strength=strength,
+        )
+        self.told, self.gate_of_load, self.loads, self.ended = None, threading.Semaphore(0), 0, []
+        self.painted = threading.Event()  # its pictures wait for it
+
+    def __call__(self) -> Other:
+        self.loads += 1
+        try:
+            for part in range(5):
+                self.told("loading other", part / 5)
+                assert self.gate_of_load.acquire(timeout=10)
+        except BaseException as error:
+            self.ended.append(type(error).__name__)
+            raise
+        return self
+
+    def render(self, request, **more):
+        assert self.painted.wait(10)
+        return super().render(request, **more)
+
+    def let(self) -> Other:
+        """Wait for nothing."""
+        self.gate_of_load.release(50)
+        self.painted.set()
+        return self
+
+
+@pytest.fixture
+def switched(desk):
+    """A desk with a painter that is ready, and other models to switch to."""
+
+    def make(*others: Other, look: Look | None = None):
+        one = desk(SlowModel(), look=look).ready()
+        by_name = {other.card.name: other for other in others}
+
+        def load(name, told):
+            by_name[name].told = told
+            return by_name[name]
+
+        one.app.load = load
+        return one
+
+    return make
+
+
+def switch(one, name: str) -> None:
+    one.do(Change("model", name))
+    one.app.step()
+
+
+def come(one, name: str) -> None:
+    """Switch, and wait until the model serves."""
+    switch(one, name)
+    one.until(lambda: one.app.engine.name == name)
+    one.tick()
+
+
+def test_progress_is_shown_in_the_window_and_on_the_terminal(switched, capsys):
+    other = Other()
+    one = switched(other)
+    switch(one, "other")
+    for percent in (0, 20, 40):
+        one.until(lambda percent=percent: f"loading other: {percent}%" in one.app.scene.status)
+        other.gate_of_load.release()
+    assert one.app.scene.status.endswith("slow goes on, Esc gives up")
+    assert "flowbrush: loading other: 20%\nflowbrush: loading other: 40%\n" in capsys.readouterr().err
+    other.let()
+    one.until(lambda: one.app.engine.name == "other")
+    one.tick()
+    assert one.app.scene.status == "" and "other makes its first picture" in capsys.readouterr().err
+
+
+def test_the_present_model_serves_until_the_new_one_has_made_a_picture(switched):
+    other = Other()
+    one = switched(other)
+    switch(one, "other")
+    other.gate_of_load.release(5)
+    one.until(lambda: "makes its first picture" in one.app.scene.status)
+    shown = one.shown
+    one.stroke((20, 20), (60, 60))
+    one.until(lambda: one.shown > shown)
+    assert one.app.scene.card.name == "slow"
+    other.painted.set()
+    one.until(lambda: one.app.scene.card.name == "other")
+    assert len(other.requests) >= 1
+
+
+def test_esc_gives_a_load_up(switched):
+    other = Other()
+    one = switched(other)
+    switch(one, "other")
+    one.until(lambda: other.loads == 1)
+    one.do(Command("help"), Command("back"))
+    one.app.step()
+    assert not one.app.scene.show_help and one.app.engine.loading, "Esc closes the help first"
+    one.do(Command("back"))
+    one.app.step()
+    assert not one.app.engine.loading and one.app.look.model == "painter"
+    assert "other was given up; painter goes on" in one.app.scene.messages
+    other.gate_of_load.release()
+    one.until(lambda: other.ended == ["Cancelled"])
+    one.stroke((20, 20), (60, 60))
+    one.rest()
+    assert one.app.scene.card.name == "slow" and one.app.scene.status == ""
+    come_again = other.let()
+    come(one, "other")
+    assert come_again.loads == 2
+
+
+def test_a_load_that_failed_leaves_the_present_model_and_can_be_tried_again(switched):
+    other = Other().let()
+    one = switched(other)
+    one.app.load, load = lambda name, told: lambda: fail(), one.app.load
+    switch(one, "other")
+    one.until(lambda: one.app.scene.status == "other: the hub cannot be reached")
+    assert one.app.look.model == "painter"
+    one.do(Command("back"))
+    one.tick(2)
+    assert one.app.scene.status == ""
+    one.app.load = load
+    come(one, "other")
+
+
+def fail():
+    raise ModelError("other: the hub cannot be reached")
+
+
+def own(one) -> tuple[int, float]:
+    return one.app.look.steps, one.app.look.strength
+
+
+def test_each_model_comes_with_its_own_steps_and_strength(switched, tmp_path):
+    one = switched(Other("many", default_steps=20, strength=0.7).let(), Other("few", (1, 2), 2, 0.5).let())
+    one.app.record_session(tmp_path / "log.jsonl")
+    assert own(one) == (1, 0.6)
+    come(one, "many")
+    assert own(one) == (20, 0.7)
+    one.until(lambda: one.app.picture.request.steps == 20 and one.app.picture.request.strength == 0.7)
+    come(one, "few")
+    assert own(one) == (2, 0.5)
+    come(one, "many")
+    assert own(one) == (20, 0.7)
+    one.app.close()
+    log = (tmp_path / "log.jsonl").read_text()
+    assert '"steps"' in log and "0.7" in log, "a replay shows what was seen"
+
+
+def test_what_the_hand_has_set_goes_along_as_far_as_the_model_takes_it(switched):
+    one = switched(Other("many").let(), Other("few", (1, 2), 2, 0.5).let())
+    come(one, "many")
+    one.do(Change("steps", 9), Change("strength", 0.3))
+    one.tick()
+    come(one, "few")
+    assert own(one) == (2, 0.3)
+    assert "few takes 1 to 2 steps, not 9: 2 will be taken" in one.app.scene.messages
+    come(one, "many")
+    assert own(one) == (9, 0.3)
+
+
+def test_what_was_asked_for_at_the_start_holds(switched):
+    one = switched(Other("many").let(), look=Look(steps=3))
+    come(one, "many")
+    assert own(one) == (3, 0.7)
+
+
+def test_steps_that_the_model_does_not_take_are_brought_into_its_range(desk):
+    one = desk(SlowModel()).ready()
+    one.do(Change("steps", 30))
+    one.tick(2)
+    assert one.app.look.steps == 4 and one.app.meter.errors == 0
+    assert "slow takes 1 to 4 steps, not 30: 4 will be taken" in one.app.scene.messages
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_has_one_line_that_counts():
+    out = Terminal()
+    progress = Progress(out)
+    for share in (0.0, 0.001, 0.5, 1.0):
+        progress("downloading", share)
+    progress("loading")
+    start, half, rest = out.getvalue().split("\r")
+    assert (start, half) == ("flowbrush: downloading: 0%", "flowbrush: downloading: 50%")
+    assert rest == "flowbrush: downloading: 100%\nflowbrush: loading\n"
