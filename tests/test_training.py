@@ -15,7 +15,6 @@ import torch
 from models.api import ModelError
 from models.training import metrics
 from models.training.distil import step_times
-from models.training.losses import grid_loss, pyramid_loss, texture_loss
 from models.training.own import Pictures
 from models.training.reflow import end_heavy_times
 from models.training.run import Run, follow, learning_rate
@@ -123,56 +122,6 @@ def test_times_stay_in_their_range():
     t, step = step_times(600)
     pairs = {(round(a, 2), round(b, 2)) for a, b in zip(t.tolist(), step.tolist(), strict=True)}
     assert pairs == {(1, 1), (1, 0.5), (0.5, 0.5), (1, 0.25), (0.75, 0.25), (0.5, 0.25), (0.25, 0.25)}
-
-
-def grain(seed: int, size: float) -> torch.Tensor:
-    return 0.3 + size * torch.randn(2, 3, 80, 80, generator=torch.Generator().manual_seed(seed))
-
-
-def mean_texture_loss(picture, real, calls=12) -> float:
-    torch.manual_seed(0)
-    return sum(texture_loss(picture, real).item() for _ in range(calls)) / calls
-
-
-def test_texture_loss_knows_grain_by_its_strength_and_not_by_its_places():
-    real = grain(0, 0.1)
-    same = mean_texture_loss(grain(1, 0.1), real)
-    assert min(mean_texture_loss(grain(1, size), real) for size in (0.06, 0.15)) > 2 * same
-
-
-@pytest.mark.parametrize("pattern", ["grid", "stripes"])
-def test_texture_loss_is_not_met_by_a_pattern_of_the_same_strength(pattern):
-    real, fake = grain(0, 0.1), torch.full((2, 3, 80, 80), -1.0)
-    fake[..., ::4, :: 4 if pattern == "grid" else 1] = 1
-    fake = 0.3 + (fake - fake.mean()) * 0.1 / fake.std()
-    assert mean_texture_loss(fake, real) > 3 * mean_texture_loss(grain(1, 0.1), real)
-
-
-def test_grid_loss_finds_what_keeps_to_the_cells():
-    woven, noise = grain(0, 0.1), grain(0, 0.1)
-    woven[..., ::4, :] += 0.05
-    assert grid_loss(woven) > 3 * grid_loss(noise) > 0
-
-
-def test_texture_loss_teaches_the_strength_that_is_met_on_average():
-    """Not the flattest of the possible pictures, which a weight by the real one's strength would choose."""
-    torch.manual_seed(0)
-    size = torch.tensor(0.05, requires_grad=True)
-    optimizer = torch.optim.Adam([size], 5e-3)
-    for step in range(120):
-        loss = texture_loss(size * torch.randn(2, 3, 80, 80), grain(step, (0.04, 0.2)[step % 2]) - 0.3)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    assert 0.09 < size.item() < 0.15
-
-
-def test_pyramid_loss_weighs_levels():
-    flat, fine = torch.zeros(1, 3, 32, 32), torch.zeros(1, 3, 32, 32)
-    fine[..., ::2] = 0.1
-    fine[..., 1::2] = -0.1
-    assert pyramid_loss(flat, flat, (1, 1, 1)) == 0
-    assert pyramid_loss(fine, flat, (1, 0, 0)) > 10 * pyramid_loss(fine, flat, (0, 1, 1))
 
 
 def textured(seed: int, count: int = 12) -> torch.Tensor:

@@ -1,4 +1,8 @@
-"""Stage 4, the finish: pictures of one to four steps learn the textures of real ones, anchored in colour."""
+"""Stage 4, the finish: pictures of one to four steps come to look like real ones, anchored in colour.
+
+What judges them: a critic that learns beside the painter, the transport of features and of fine patches, and
+the rule that what two pictures of one sketch share is no texture. Further steps answer to the first picture.
+"""
 
 from __future__ import annotations
 
@@ -8,46 +12,28 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from models import flow
 from models.checkpoint import save
 from models.flow import Condition
 from models.network import PainterNetwork
+from models.training import eyes
+from models.training.critic import Critic, critic_loss, painter_loss
 from models.training.grids import save_grid
-from models.training.losses import grid_loss, pyramid_loss, texture_loss
+from models.training.losses import feature_loss, grid_loss, pyramid_loss, texture_loss, variety_loss
 from models.training.run import Run, follow, learning_rate, set_rate
 from models.training.teacher import to_tensors
 
-RATE = 2e-4
+RATE, CRITIC_RATE = 3e-4, 1e-3
 EMA_DECAY = 0.998
-TEXTURE_WEIGHT, GRID_WEIGHT = 0.3, 3.0
-ANCHOR_LEVELS = (0.0, 0.05, 0.3, 0.6, 1.0)  # fine detail is the texture's business, colour the anchor's
-OWN_SHARE = 0.7
-KEPT = 0.15  # of the weights from before, mixed in at the end: further steps else sharpen what the first made
+WARM_UP = 300  # steps until the critic has its whole weight
+CRITIC_WEIGHT, FEATURE_WEIGHT, TEXTURE_WEIGHT, GRID_WEIGHT = 0.4, 3.0, 0.4, 3.0
+ANCHOR_LEVELS = (0.0, 0.0, 0.02, 0.12, 0.8)  # of the pyramid, fine first: colour is the anchor's business
+FIRST_LEVELS = (0.75, 0.9, 1.05, 1.2, 1.5)  # of the first picture, for the pictures of further steps
 STEP_SHARES = ((1, 0.5), (2, 0.25), (4, 0.25))  # how often each number of steps is trained
-
-
-def student_picture(network, condition: Condition, z: Tensor, picture: Tensor, steps: int) -> Tensor:
-    """The student's prediction at one of the times that `steps` steps visit.
-
-    Later times lie on the way from the start to the student's own first picture, where sampling leads, most
-    of the time, and to the real one otherwise: trained on real ones alone it sharpens its own faults.
-    """
-    count = len(z)
-    index = int(torch.randint(steps, ()))
-    t = torch.full((count,), 1 - index / steps)
-    if index and torch.rand(()) < OWN_SHARE:
-        with torch.no_grad():
-            picture = first_picture(network, condition, z, 1 / steps)
-    x_t = flow.interpolate(picture, z, t)
-    return flow.denoise(network, x_t, condition, t, torch.full((count,), 1 / steps)).float()
-
-
-def first_picture(network, condition: Condition, z: Tensor, step: float) -> Tensor:
-    """What the network foresees at the start, of a sampler whose first step has that length."""
-    start = torch.ones(len(z))
-    return flow.denoise(network, z, condition, start, step * start).float()
+LEAST_PX, LOOK_PX = 48, 96  # least side of the part that is judged; the side at which it is looked at
 
 
 def train(
@@ -60,36 +46,109 @@ def train(
     keep_forms: bool = True,
     name: str = "painter",
 ) -> PainterNetwork:
-    """Finish `network` in place; returns its average, mixed with what it was before (Wortsman et al. 2022,
-    robust fine-tuning), and writes `name`.safetensors in `folder`.
+    """Finish `network`; returns the average of its weights and writes `name`.safetensors in `folder`.
 
-    keep_forms: the anchor is what the network painted before from the same noise, so that clouds and slopes
-    that it made up stay; else it is the real picture, whose forms and colours are learnt.
+    batch: gives half of `batch_size`, for each sketch is painted twice, from two noises.
+    keep_forms: on blank paper the anchor is what the network painted before from the same noise, so that what
+    it made up stays; else it is the real picture everywhere.
     """
     before = deepcopy(network).to(memory_format=torch.channels_last).requires_grad_(False)
     network = network.to(memory_format=torch.channels_last).requires_grad_(True)
-    average = deepcopy(network).requires_grad_(False)
-    optimizer = torch.optim.Adam(network.parameters(), RATE, betas=(0.9, 0.99), fused=True)
-    run = Run(folder, {"network": network, "average": average, "optimizer": optimizer}, steps, batch_size)
+    average, look, critic = deepcopy(network).requires_grad_(False), eyes.load(), Critic()
+    optimizer = torch.optim.Adam(network.parameters(), RATE, betas=(0.5, 0.99), fused=True)
+    critic_optimizer = torch.optim.Adam(critic.parameters(), CRITIC_RATE, betas=(0.0, 0.99), fused=True)
+    parts = {"network": network, "average": average, "optimizer": optimizer}
+    parts |= {"critic": critic, "critic_optimizer": critic_optimizer}
+    run = Run(folder, parts, steps, batch_size)
     shown = to_tensors(batch())
     counts, shares = zip(*STEP_SHARES, strict=True)
     for step in run.steps(lambda done: save_grid(folder / f"grid-{done:07d}.png", average, *shown)):
-        picture, condition = to_tensors(batch())
-        sampled = counts[int(torch.multinomial(torch.tensor(shares), 1))]
+        picture, condition = twice(*to_tensors(batch()))
         z = flow.start(condition, torch.randn_like(picture))
-        with torch.autocast("cpu", torch.bfloat16):
-            made = student_picture(network, condition, z, picture, sampled)
-            with torch.no_grad():
-                form = first_picture(before, condition, z, 1.0) if keep_forms else picture
+        count = counts[int(torch.multinomial(torch.tensor(shares), 1))]
+        made, first = student_picture(network, average, condition, z, count)
+        with torch.no_grad():
+            form = picture
+            if keep_forms:
+                form = torch.lerp(predict(before, z, condition, 1.0, 1.0), picture, condition.alpha)
         anchor = pyramid_loss(made, form, ANCHOR_LEVELS)
-        texture, grid = texture_loss(made, picture), grid_loss(made)
-        set_rate(optimizer, learning_rate(step, steps, RATE, floor=0.1))
-        optimizer.zero_grad(set_to_none=True)
-        (anchor + TEXTURE_WEIGHT * texture + GRID_WEIGHT * grid).backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
+        if first is not None:
+            anchor = anchor + pyramid_loss(made, first, FIRST_LEVELS)
+
+        seen_made, seen_real, paint = side_by_side(look, made, picture, condition)
+        blind = [x.detach() for x in seen_made]
+        judged = critic_loss(critic(seen_real, paint), critic(blind, paint))
+        descend(critic_optimizer, judged, learning_rate(step, steps, CRITIC_RATE, warm_up=1, floor=0.1))
+
+        critic.requires_grad_(False)
+        losses = {
+            "anchor": anchor,
+            "critic": CRITIC_WEIGHT * min(1, step / WARM_UP) * painter_loss(critic(seen_made, paint)),
+            "feature": FEATURE_WEIGHT * feature_loss(seen_made, seen_real, paint),
+            "texture": TEXTURE_WEIGHT * texture_loss(made, picture),
+            "grid": GRID_WEIGHT * grid_loss(made),
+            "variety": variety_loss(made, condition),
+        }
+        critic.requires_grad_(True)
+        descend(optimizer, sum(losses.values()), learning_rate(step, steps, RATE, floor=0.1))
         follow(average, network, EMA_DECAY, step)
-        run.note(anchor=anchor.item(), texture=texture.item(), grid=grid.item())
-    torch._foreach_lerp_(list(average.parameters()), list(before.parameters()), KEPT)
+        run.note(judged=judged.item(), **{what: loss.item() for what, loss in losses.items()})
     save(folder / f"{name}.safetensors", average.state_dict(), average.config.as_dict(), dtype=torch.bfloat16)
     return average
+
+
+def twice(picture: Tensor, condition: Condition) -> tuple[Tensor, Condition]:
+    return torch.cat((picture, picture)), Condition(*(torch.cat((part, part)) for part in condition))
+
+
+def student_picture(
+    network: PainterNetwork, average: PainterNetwork, condition: Condition, z: Tensor, steps: int
+) -> tuple[Tensor, Tensor | None]:
+    """The student's prediction at one of the times that `steps` steps visit, and what it has to agree with.
+
+    It is reached as in sampling, by the network's own steps from z: trained on the way to real pictures, the
+    network sharpens its own faults. With more than one step the average's picture in one is returned too.
+    """
+    index = int(torch.randint(steps, ()))
+    first, x = None, z
+    with torch.no_grad():
+        if steps > 1:
+            first = predict(average, z, condition, 1.0, 1.0)
+        for done in range(index):
+            picture = predict(network, x, condition, 1 - done / steps, 1 / steps)
+            x = x + (picture - x) / (steps - done)
+    return predict(network, x, condition, 1 - index / steps, 1 / steps), first
+
+
+def predict(network: PainterNetwork, x: Tensor, condition: Condition, t: float, step: float) -> Tensor:
+    times = torch.full((len(x),), t)
+    with torch.autocast("cpu", torch.bfloat16):
+        return flow.denoise(network, x, condition, times, torch.full_like(times, step)).float()
+
+
+def side_by_side(look, made: Tensor, real: Tensor, condition: Condition) -> tuple[list, list, Tensor]:
+    """Features of what was made and of the real picture, and the paint, of one part at one magnification.
+
+    Part and magnification are drawn anew each time: what looks with strides of its own would leave a grid.
+    """
+    least = min(LEAST_PX, made.shape[2] // 2)
+    side = int(least + torch.rand(()) * (made.shape[2] - 8 - least))
+    y, x = torch.randint(made.shape[2] - side + 1, (2,)).tolist()
+
+    def part(whole: Tensor) -> Tensor:
+        cut = whole[..., y : y + side, x : x + side]
+        return F.interpolate(cut, (LOOK_PX, LOOK_PX), mode="bilinear", antialias=True)
+
+    with torch.no_grad():
+        seen_real = look(part(real))
+    return look(part(made)), seen_real, part(torch.cat((condition.sketch, condition.alpha), 1))
+
+
+def descend(optimizer: torch.optim.Optimizer, loss: Tensor, rate: float) -> None:
+    """One step down a loss, whatever gradients lay about before."""
+    set_rate(optimizer, rate)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    weights = optimizer.param_groups[0]["params"]
+    torch.nn.utils.clip_grad_norm_(weights, 1.0)
+    optimizer.step()

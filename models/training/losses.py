@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from models.flow import Condition
 from models.network import PATCH_PX
 
 TEXTURE_LEVELS = 4  # of the Laplacian pyramid, finest first
@@ -14,6 +15,9 @@ WINDOW_PX = 64  # textures are compared inside windows of this side
 WINDOWS = 2  # a level and call
 PATCH = 7
 PROJECTIONS = 48
+PLACES = 576  # of features are compared, drawn anew
+FEATURE_PROJECTIONS = 64
+FLAT = 0.06  # paint that differs less than this from its surroundings asks for no edge
 FAINT = 0.025  # detail weaker than this, in [-1, 1], counts little: smooth skies are not all grain
 
 
@@ -74,10 +78,8 @@ def window_distance(band_a: Tensor, low_a: Tensor, band_b: Tensor, low_b: Tensor
     for band, color in zip((band_a, band_b), colors, strict=True):
         patches = F.conv2d(band[whole] / strength, filters, stride=stride).flatten(2)
         projected.append(patches + of_color @ ((color - mean) / spread) / 3**0.5 + of_place @ place)
-    mine, theirs = projected
-    order = torch.from_numpy(np.argsort(mine.detach().numpy(), axis=-1))  # several times faster than torch's
-    ranked = torch.from_numpy(np.sort(theirs.numpy(), axis=-1))
-    return (mine.gather(2, order) - ranked).square().mean(2).clamp_max(25).mean()
+    mine, theirs = ranked(*projected)
+    return (mine - theirs).square().mean(2).clamp_max(25).mean()
 
 
 def grid_loss(picture: Tensor) -> Tensor:
@@ -92,6 +94,58 @@ def grid_loss(picture: Tensor) -> Tensor:
     mean_energy = energy.mean(2, keepdim=True).add(1e-4)
     share = places.mean(3).square() / mean_energy
     return share.mean() + ((energy - mean_energy) / mean_energy).square().mean()
+
+
+def feature_loss(seen: list[Tensor], real: list[Tensor], paint: Tensor) -> Tensor:
+    """How far two pictures are apart as sets of features, each along with the paint at its place.
+
+    seen, real: (B, C, h, w) of `eyes`, one for each scale; paint: (B, 4, H, W). The same transport as in
+    `texture_loss`: form is asked for wherever it may lie, so that it can be made of the noise.
+    """
+    total = paint.new_zeros(())
+    for mine, theirs in zip(seen, real, strict=True):
+        below = F.adaptive_avg_pool2d(paint, mine.shape[2:]).flatten(2)
+        mine, theirs = mine.flatten(2), theirs.flatten(2)
+        mean, spread = theirs.mean((0, 2), keepdim=True), theirs.std((0, 2), keepdim=True)
+        scale = spread + 0.05 * theirs.std()
+        if mine.shape[2] > PLACES:
+            at = torch.randperm(mine.shape[2])[:PLACES]
+            mine, theirs, below = mine[..., at], theirs[..., at], below[..., at]
+        channels = mine.shape[1]
+        of_feature = F.normalize(torch.randn(FEATURE_PROJECTIONS, channels), dim=1) * channels**0.5 / 3
+        of_paint = torch.randn(FEATURE_PROJECTIONS, paint.shape[1]) * 2 * torch.rand(FEATURE_PROJECTIONS, 1)
+        where = of_paint @ below
+        mine, theirs = (of_feature @ ((x - mean) / scale) + where for x in (mine, theirs))
+        total = total + F.huber_loss(*ranked(mine, theirs)) / len(seen)
+    return total
+
+
+def variety_loss(picture: Tensor, condition: Condition) -> Tensor:
+    """How alike the detail of two pictures is that were made of one sketch and two noises.
+
+    picture: (2 B, 3, H, W), the second half made of the sketches of the first. Where the paint is flat and
+    noise was to be had, what both share is a pattern of the network's own cells, which no real view has.
+    """
+    half = len(picture) // 2
+    paint = torch.cat((condition.sketch, condition.alpha), 1)[:half]
+    around = F.avg_pool2d(paint, 9, 1, 4, count_include_pad=False)
+    edge = F.max_pool2d((paint - around).abs().amax(1, keepdim=True), 9, 1, 4)
+    flat = (edge < FLAT).float()
+    noisy = (3 * condition.strength[:half]).clamp_max(1)
+    total = picture.new_zeros(())
+    for _ in range(TEXTURE_LEVELS):
+        detail = (picture - enlarge(F.avg_pool2d(picture, 2))) * flat.repeat(2, 1, 1, 1)
+        one, other = detail.flatten(1).split(half)
+        energy = (one.square().sum(1) * other.square().sum(1) + 1e-2).sqrt()
+        total = total + (noisy * (one * other).sum(1).relu() / energy).mean() / TEXTURE_LEVELS
+        picture, flat = F.avg_pool2d(picture, 2), -F.max_pool2d(-flat, 2)
+    return total
+
+
+def ranked(mine: Tensor, theirs: Tensor) -> tuple[Tensor, Tensor]:
+    """Both sorted along their last dimension, which pairs them at least cost. No gradient to `theirs`."""
+    order = torch.from_numpy(np.argsort(mine.detach().numpy(), axis=-1))  # several times faster than torch's
+    return mine.gather(-1, order), torch.from_numpy(np.sort(theirs.detach().numpy(), axis=-1))
 
 
 def random_filters(count: int) -> Tensor:

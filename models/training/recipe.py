@@ -38,8 +38,8 @@ class Sizes:
     reflow_steps: int = 5_000
     distil_steps: int = 4_000
     coupled_batches: int = 96
-    finish_steps: int = 6_000
-    finish_batch: int = 32
+    finish_steps: int = 9_000
+    finish_batch: int = 16
     crop_px: int = 128
     evaluate_count: int = 96
     evaluate_px: tuple[int, ...] = (256, 512)
@@ -153,7 +153,7 @@ def make_student(folder: Path, sizes: Sizes) -> None:
 
 def make_painter(folder: Path, sizes: Sizes) -> None:
     network = evaluate.network_of(folder / "distil" / "student.safetensors")
-    draw = batches(training_views(folder), sizes.finish_batch, sizes.crop_px)
+    draw = batches(training_views(folder), sizes.finish_batch // 2, sizes.crop_px)
     finish.train(draw, network, folder / "finish", steps=sizes.finish_steps, batch_size=sizes.finish_batch)
 
 
@@ -164,7 +164,7 @@ def learn_from(images: Path, folder: Path, sizes: Sizes) -> dict:
     pictures = Pictures(images, max(sizes.view_px, sizes.crop_px))
     network = evaluate.network_of(ASSETS / "painter.safetensors")
     out = folder / f"own-{images.resolve().name}"
-    draw = batches(pictures, sizes.finish_batch, sizes.crop_px)
+    draw = batches(pictures, sizes.finish_batch // 2, sizes.crop_px)
     steps = max(3, sizes.finish_steps // 3)
     finish.train(draw, network, out, steps=steps, batch_size=sizes.finish_batch, keep_forms=False)
     return {

@@ -1,0 +1,51 @@
+"""The critic: how real a picture looks at each place, judged by features and the sketch it was made from."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from models.training.eyes import CHANNELS
+
+WIDTH = 64
+PAINT = 4  # channels of the sketch: colour and alpha
+
+
+class Critic(nn.Module):
+    """One small judge for each scale of features; no norm but that of the weights (Miyato et al. 2018)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.judges = nn.ModuleList(Judge(channels, min(WIDTH, 2 * channels)) for channels in CHANNELS)
+
+    def forward(self, seen: list[Tensor], paint: Tensor) -> list[Tensor]:
+        """Features and (B, 4, H, W) of the sketch -> one (B, 1, h, w) of logits for each scale, float32."""
+        with torch.autocast("cpu", torch.bfloat16):
+            return [judge(x, paint).float() for judge, x in zip(self.judges, seen, strict=True)]
+
+
+class Judge(nn.Module):
+    def __init__(self, channels: int, width: int):
+        super().__init__()
+        mix = torch.empty(width, channels, 1, 1)
+        self.register_buffer("mix", nn.init.kaiming_normal_(mix))  # never trained: it spreads the features
+        self.first = spectral_norm(nn.Conv2d(width + PAINT, width, 3, padding=1))
+        self.second = spectral_norm(nn.Conv2d(width, width, 3, padding=1))
+        self.last = spectral_norm(nn.Conv2d(width, 1, 1))
+
+    def forward(self, x: Tensor, paint: Tensor) -> Tensor:
+        x = torch.cat((F.conv2d(x, self.mix), F.adaptive_avg_pool2d(paint, x.shape[2:])), 1)
+        x = F.leaky_relu(self.second(F.leaky_relu(self.first(x), 0.2)), 0.2)
+        return self.last(x)
+
+
+def critic_loss(of_real: list[Tensor], of_made: list[Tensor]) -> Tensor:
+    """Hinge loss: real above 1, made below -1, and no more (Lim and Ye 2017)."""
+    pairs = zip(of_real, of_made, strict=True)
+    return sum((1 - real).relu().mean() + (1 + made).relu().mean() for real, made in pairs) / len(of_real)
+
+
+def painter_loss(of_made: list[Tensor]) -> Tensor:
+    return -sum(logits.mean() for logits in of_made) / len(of_made)

