@@ -18,7 +18,7 @@ class Plan:
     """
 
     side_px: int = 256
-    pictures: int = 8
+    pictures: int = 6
     converging: int = 1
     steps: tuple[int, ...] = (1, 2, 4, 8, 16, 30, 50)
     orders: tuple[int, ...] = (4, 8, 16, 32, 64, 128)
