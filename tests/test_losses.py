@@ -8,7 +8,14 @@ import torch
 from models.flow import Condition
 from models.training import eyes
 from models.training.critic import Critic, critic_loss
-from models.training.losses import feature_loss, grid_loss, pyramid_loss, texture_loss, variety_loss
+from models.training.losses import (
+    band_loss,
+    feature_loss,
+    grid_loss,
+    pyramid_loss,
+    texture_loss,
+    variety_loss,
+)
 
 
 def grain(seed: int, size: float) -> torch.Tensor:
@@ -67,6 +74,12 @@ def clouds(seed: int, count: int = 4, side: int = 96) -> torch.Tensor:
     return torch.nn.functional.interpolate(small, (side, side), mode="bicubic").mul(0.5).clamp(-1, 1)
 
 
+def test_band_loss_knows_the_strength_of_detail_at_each_level():
+    assert band_loss(grain(1, 0.1), grain(0, 0.1)) < 0.01 < 0.1 < band_loss(grain(1, 0.05), grain(0, 0.1))
+    soft = torch.nn.functional.avg_pool2d(grain(1, 0.1), 3, 1, 1)
+    assert band_loss(soft, grain(0, 0.1)) > 0.1
+
+
 def test_eyes_tell_forms_apart_at_every_scale():
     look = eyes.load()
     real, other, noise = look(clouds(0)), look(clouds(1)), look(torch.randn(4, 3, 96, 96).mul(0.3))
@@ -96,9 +109,7 @@ def test_feature_loss_asks_for_form_wherever_it_lies():
         sum(feature_loss(look(made.flip(3) * flip + made * (1 - flip)), look(made), left) for _ in range(3))
         for flip in (1, 0)
     )
-    assert (
-        same < 1e-3 < 0.1 < mirrored
-    )  # as a set they are the same, but not above each paint
+    assert same < 1e-3 < 0.1 < mirrored  # as a set they are the same, but not above each paint
 
 
 def test_variety_loss_is_of_what_two_noises_share():

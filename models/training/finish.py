@@ -22,14 +22,22 @@ from models.network import PainterNetwork
 from models.training import eyes
 from models.training.critic import Critic, critic_loss, painter_loss
 from models.training.grids import save_grid
-from models.training.losses import feature_loss, grid_loss, pyramid_loss, texture_loss, variety_loss
+from models.training.losses import (
+    band_loss,
+    feature_loss,
+    grid_loss,
+    pyramid_loss,
+    texture_loss,
+    variety_loss,
+)
 from models.training.run import Run, follow, learning_rate, set_rate
 from models.training.teacher import to_tensors
 
 RATE, CRITIC_RATE = 3e-4, 1e-3
 EMA_DECAY = 0.998
 WARM_UP = 300  # steps until the critic has its whole weight
-CRITIC_WEIGHT, FEATURE_WEIGHT, TEXTURE_WEIGHT, GRID_WEIGHT = 0.4, 3.0, 0.4, 3.0
+CRITIC_WEIGHT, FEATURE_WEIGHT, TEXTURE_WEIGHT = 0.4, 3.0, 0.4
+BAND_WEIGHT, GRID_WEIGHT = 0.25, 3.0
 ANCHOR_LEVELS = (0.0, 0.0, 0.02, 0.12, 0.8)  # of the pyramid, fine first: colour is the anchor's business
 FIRST_LEVELS = (0.75, 0.9, 1.05, 1.2, 1.5)  # of the first picture, for the pictures of further steps
 STEP_SHARES = ((1, 0.5), (2, 0.25), (4, 0.25))  # how often each number of steps is trained
@@ -86,6 +94,7 @@ def train(
             "critic": CRITIC_WEIGHT * min(1, step / WARM_UP) * painter_loss(critic(seen_made, paint)),
             "feature": FEATURE_WEIGHT * feature_loss(seen_made, seen_real, paint),
             "texture": TEXTURE_WEIGHT * texture_loss(made, picture),
+            "band": BAND_WEIGHT * band_loss(made, picture),
             "grid": GRID_WEIGHT * grid_loss(made),
             "variety": variety_loss(made, condition),
         }
