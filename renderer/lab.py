@@ -17,7 +17,7 @@ class Straighten:
 
     source: str = option("moons", "Where paths start: normal, moons, rings, gaussians, spiral or checkers.")
     target: str = option("rings", "Where they end: the same choice.")
-    steps: int = option(1100, "Training steps of each of the three stages.", min=1, max=100_000)
+    steps: int = option(1800, "Training steps of each of the three stages.", min=1, max=100_000)
     seed: int = option(0, "Seed of everything.", min=0, max=MAX_SEED)
     output: Path | None = option(
         None, "Write the last picture (.png), or all (.mp4, .mkv).", flags=("-o", "--output")

@@ -43,13 +43,13 @@ def panel(snapshot) -> np.ndarray:
     """(PANEL, PANEL, 3) uint8: target and starts as dots, paths as lines, one-step samples on top."""
     picture = np.full((PANEL, PANEL, 3), WELL, np.uint8)
     for point in to_pixels(snapshot.target):
-        cv2.circle(picture, point.tolist(), 32, TARGET, -1, cv2.LINE_AA, 4)
+        cv2.circle(picture, point.tolist(), 44, TARGET, -1, cv2.LINE_AA, 4)
     for point in to_pixels(snapshot.starts[:PATHS]):
-        cv2.circle(picture, point.tolist(), 28, START, -1, cv2.LINE_AA, 4)
+        cv2.circle(picture, point.tolist(), 40, START, -1, cv2.LINE_AA, 4)
     lines = np.ascontiguousarray(to_pixels(snapshot.paths[:, :PATHS]).swapaxes(0, 1))
     cv2.polylines(picture, list(lines), False, PATH, 1, cv2.LINE_AA, 4)
     for point in to_pixels(snapshot.one_step):
-        cv2.circle(picture, point.tolist(), 26, INK, -1, cv2.LINE_AA, 4)
+        cv2.circle(picture, point.tolist(), 38, INK, -1, cv2.LINE_AA, 4)
     return picture
 
 

@@ -22,7 +22,7 @@ from models.lab.plane import Set, set_of
 
 STAGES = ("flow", "reflow", "reflow twice")
 BATCH = 512
-RATE = 2e-3
+RATE = 6e-3
 PAIRS = 16_384  # couplings of a reflow
 HEUN_STEPS = 24
 PATH_STEPS = 32
@@ -108,7 +108,7 @@ def straightness(path: Tensor) -> tuple[float, float]:
 
 
 def straighten(
-    source: str, target: str, *, steps: int = 1100, frames: int = 36, seed: int = 0
+    source: str, target: str, *, steps: int = 1800, frames: int = 36, seed: int = 0
 ) -> Iterator[Snapshot]:
     """Train the three stages; yields `frames` snapshots of each while it does, the last when it is done.
 
