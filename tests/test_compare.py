@@ -129,7 +129,9 @@ def test_every_number_repeats_and_reaches_the_report(folder, tmp_path, monkeypat
             row["ms"] = row["fps"] = row["speed"] = 0
     assert json.dumps(shown[0]) == json.dumps(shown[1])
     figures = runs[0]
-    assert figures["curves"] == {"teacher": [{"images": 48, "swd": 0.5, "denoising_error": 0.9}]}
+    assert figures["curves"]["teacher"] == [{"images": 48, "swd": 0.5, "denoising_error": 0.9}]
+    shipped = figures["curves"]["diffusion-linear"]  # this folder has no log of it
+    assert len(shipped) > 5 and shipped[-1]["denoising_error"] < shipped[0]["denoising_error"]
     assert len(figures["rows"]) == 3 * 2 + 1 + 2 * (3 * 2) + 3  # diffusion, teacher and reflow, painter
     assert set(figures["contenders"]) == {"diffusion-linear", "teacher", "reflow", "painter"}
     assert any("diffusion-cosine" in line for line in figures["missing"])
@@ -159,10 +161,10 @@ def test_nobody_to_compare(monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
-def test_stdout_is_one_json_object(folder):
+def test_stdout_is_one_json_object(tmp_path):
     """And the orders of convergence on the shipped teacher are those of theory."""
     command = [sys.executable, "main.py", "compare", "--quick", "--json", "--contenders", "teacher,painter"]
-    whole = [*command, "--weights", str(folder / "absent")]
+    whole = [*command, "--weights", str(tmp_path)]  # nothing is there
     done = subprocess.run(whole, cwd=ROOT, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)
@@ -177,6 +179,7 @@ def test_stdout_is_one_json_object(folder):
     [
         (("--contenders", "foo"), "no contender is named 'foo'; choose diffusion-linear"),
         (("-o", "/proc/report"), "cannot be written"),
+        (("--weights", "absent"), "absent is no folder"),
     ],
 )
 def test_bad_input_is_one_line(arguments, words):

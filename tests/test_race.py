@@ -189,9 +189,13 @@ def test_a_racer_makes_the_same_picture_again(kind, sampler):
         ("painter-teacher:9", "takes 1 to 4 steps, not 9"),
         ("painter-teacher:ddim:2", "has no choice of samplers"),
         ("sd-turbo:30", "takes 1 to 4 steps, not 30"),
+        ("absent.safetensors:ddim:3", "no weights at absent.safetensors"),
+        ("assets/teacher.safetensors:ddpm:3", "sampler ddpm cannot be used on a flow"),
+        ("assets/diffusion-linear.safetensors:flow-euler:3", "flow-euler cannot be used on a diffusion"),
     ],
 )
-def test_bad_columns_are_told(spec, words):
+def test_bad_columns_are_told(spec, words, monkeypatch):
+    monkeypatch.chdir(ROOT)
     with pytest.raises(ModelError, match=words.replace("+", r"\+")):
         racer.entrant(spec)
 

@@ -150,6 +150,8 @@ def load(name: str, folder: File | None = None) -> Contender:
 
 def find(name: str, folder: File | None = None) -> File:
     """The file of a contender's weights. Raises ModelError for an unknown name and for missing weights."""
+    if folder is not None and not folder.is_dir():
+        raise ModelError(f"{folder} is no folder: name one that `train` has written")
     if name.endswith(".safetensors"):
         return File(name)
     if name not in FILES:
@@ -161,6 +163,14 @@ def find(name: str, folder: File | None = None) -> File:
             return path
     stage = "diffusion" if name.startswith("diffusion") else name
     raise ModelError(f"no weights of {name} are here; `python main.py train {stage}` makes them")
+
+
+def kind_of(name: str, folder: File | None = None) -> str:
+    """ "flow" or "diffusion". Raises ModelError like `find`, and for a file that holds no weights."""
+    if name.endswith(".safetensors"):
+        return "diffusion" if "diffusion" in checkpoint.load(find(name, folder))[1] else "flow"
+    find(name, folder)
+    return "diffusion" if name.startswith("diffusion") else "flow"
 
 
 def load_all(names: list[str], folder: File | None = None) -> tuple[list[Contender], list[str]]:

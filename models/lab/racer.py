@@ -87,12 +87,10 @@ def entrant(spec: str, folder: Path | None = None) -> Entrant:
         model = "diffusion-linear" if here("diffusion-linear", folder) else "diffusion-cosine"
         if not here(model, folder):
             raise ModelError("no weights of diffusions are here; `python main.py train diffusion` makes them")
-    contenders.find(model, folder)
-    usual = USUAL.get(model, ("dpm++2m", 30) if model.startswith("diffusion") else ("flow-euler", 4))
+    kind = contenders.kind_of(model, folder)
+    usual = USUAL.get(model, ("dpm++2m", 30) if kind == "diffusion" else ("flow-euler", 4))
     made = Entrant(model, rest[0] if rest else usual[0], usual[1] if steps is None else steps)
-    kind = "diffusion" if model.startswith("diffusion") else "flow"
-    if not model.endswith(".safetensors"):
-        sampler_of(made.sampler, kind, made.steps)
+    sampler_of(made.sampler, kind, made.steps)
     return made
 
 
