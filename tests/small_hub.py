@@ -6,6 +6,7 @@ import hashlib
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 COMMIT = "c0ffee" + "0" * 34
 
@@ -19,6 +20,7 @@ class SmallHub:
 
     def __init__(self, repo: str, files: dict[str, bytes]):
         self.repo, self.files = repo, files
+        self.others: dict[str, dict[str, bytes]] = {}  # further repositories
         self.status, self.gated, self.cut_after = 200, False, None
         self.asked: list[tuple[str, str, str | None]] = []
         hub = self
@@ -49,27 +51,24 @@ class SmallHub:
         if self.status != 200:
             names = {401: "GatedRepo" if self.gated else "RepoNotFound", 404: "RepoNotFound"}
             self.send(handler, self.status, b"{}", {"X-Error-Code": names.get(self.status, "")}, body)
-        elif path.startswith(f"/api/models/{self.repo}/tree/"):
-            self.send(handler, 200, json.dumps(self.tree()).encode(), {}, body)
-        elif path.startswith(f"/api/models/{self.repo}"):
-            self.send(handler, 200, json.dumps(self.about()).encode(), {}, body)
-        elif path.startswith(f"/{self.repo}/resolve/"):
-            self.file(handler, path.split("/resolve/")[1].split("/", 1)[1], body)
+        elif (found := self.find(path)) is not None:
+            repo, files = found
+            if path.startswith("/api/") and "/tree/" in path:
+                self.send(handler, 200, json.dumps(tree(files)).encode(), {}, body)
+            elif path.startswith("/api/"):
+                self.send(handler, 200, json.dumps(about(repo, files)).encode(), {}, body)
+            else:
+                name = path.split("/resolve/")[1].split("/", 1)[1]
+                self.file(handler, files.get(name), body)
         else:
             self.send(handler, 404, b"{}", {"X-Error-Code": "EntryNotFound"}, body)
 
-    def about(self) -> dict:
-        files = [{"rfilename": name, "size": len(data)} for name, data in self.files.items()]
-        return {"id": self.repo, "modelId": self.repo, "sha": COMMIT, "siblings": files}
+    def find(self, path: str) -> tuple[str, dict[str, bytes]] | None:
+        """The repository that a path speaks of, and its files."""
+        repos = {self.repo: self.files, **self.others}
+        return next(((r, f) for r, f in repos.items() if f"/{r}/" in f"{path}/"), None)
 
-    def tree(self) -> list[dict]:
-        return [
-            {"type": "file", "path": name, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
-            for name, data in self.files.items()
-        ]
-
-    def file(self, handler: BaseHTTPRequestHandler, name: str, body: bool) -> None:
-        data = self.files.get(name)
+    def file(self, handler: BaseHTTPRequestHandler, data: bytes | None, body: bool) -> None:
         if data is None:
             self.send(handler, 404, b"", {"X-Error-Code": "EntryNotFound"}, body)
             return
@@ -96,3 +95,22 @@ class SmallHub:
             handler.wfile.flush()
             handler.close_connection = True
             handler.connection.close()
+
+
+def about(repo: str, files: dict[str, bytes]) -> dict:
+    siblings = [{"rfilename": name, "size": len(data)} for name, data in files.items()]
+    return {"id": repo, "modelId": repo, "sha": COMMIT, "siblings": siblings}
+
+
+def tree(files: dict[str, bytes]) -> list[dict]:
+    return [
+        {"type": "file", "path": name, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
+        for name, data in files.items()
+    ]
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """A folder as a repository."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }

@@ -7,22 +7,39 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from easel import ROOT
+from huggingface_hub import constants
 from safetensors.numpy import save
-from small_hub import SmallHub
+from small_hub import SmallHub, files_of
+from small_models import save_sd, small_tiny
 
+import main
 from models.api import ModelError
 from models.pretrained.hub import wanted_files
+from renderer.report import Watch
 
 REPO = "someone/small"
 CODE = f"""
+import os, sys
+from models.api import Cancelled
 from models.pretrained import faults, hub
+shares = []
+def told(line, share=None):
+    shares.append(share)
+    print(line, file=sys.stderr)
+    if share > float(os.environ.get("GIVE_UP", 2)):
+        raise Cancelled
 try:
-    print("path", hub.fetch({REPO!r}))
+    path = hub.fetch({REPO!r}, progress=told)
+    assert shares == sorted(shares) and (not shares or shares[-1] == 1), shares
+    print("path", path)
+except Cancelled:
+    print("given up")
 except Exception as error:
     print("error", faults.explain(error, {REPO!r}))
 """
@@ -51,18 +68,24 @@ def hub():
 
 
 @pytest.fixture
-def fetch(hub, tmp_path):
-    """Fetch the model in a fresh interpreter with a cache of its own; what it says."""
+def run(hub, tmp_path):
+    """Run a command in a fresh interpreter with a cache of its own; what it printed."""
 
-    def run(**more) -> str:
+    def run(*command: str, **more) -> tuple[str, str]:
         env = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path), "HF_HUB_DISABLE_XET": "1"}
         env = {k: v for k, v in env.items() if not k.startswith("HF_TOKEN")} | more
-        command = [sys.executable, "-c", CODE]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=env, timeout=60)
+        command = [sys.executable, *command]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=env, timeout=120)
         assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
+        return done.stdout.strip(), done.stderr
 
     return run
+
+
+@pytest.fixture
+def fetch(run):
+    """Fetch the model; what is said."""
+    return lambda **more: run("-c", CODE, **more)[0]
 
 
 def fetched(hub) -> set[str]:
@@ -96,12 +119,66 @@ def test_a_cut_connection_goes_on_where_it_stopped(hub, fetch):
     hub.cut_after = 15_000_000
     said = fetch()
     if said.startswith("error"):
-        assert "run it again to go on from there" in said
+        assert "run it again: the files that are whole stay" in said
         said = fetch()
     assert said.startswith("path ")
     resumed = [wanted for _, path, wanted in hub.asked if wanted and path.endswith("model.safetensors")]
     assert len(resumed) == 1 and 0 < int(resumed[0][6:].split("-")[0]) <= 15_000_000
     assert (Path(said[5:]) / "unet" / "diffusion_pytorch_model.safetensors").read_bytes() == WEIGHTS
+
+
+def test_a_download_that_is_given_up_leaves_nothing_half_done(fetch, tmp_path):
+    assert fetch(GIVE_UP="0.6") == "given up"
+    assert not any(
+        path.name.startswith("diffusion_pytorch_model") for path in tmp_path.rglob("*.safetensors")
+    )
+    assert not list(tmp_path.rglob("*.incomplete"))
+    assert fetch().startswith("path ")
+
+
+@pytest.mark.slow
+def test_a_model_of_the_catalogue_comes_behind_the_painter(hub, tmp_path, monkeypatch, capsys):
+    """The command that an owner of a GPU types, with small weights under the model's own name."""
+    hub.others["stabilityai/sd-turbo"] = files_of(save_sd(tmp_path / "sd"))
+    small_tiny().save_pretrained(tmp_path / "taesd")
+    hub.others["madebyollin/taesd"] = files_of(tmp_path / "taesd")
+    there = {
+        "ENDPOINT": hub.url,
+        "HUGGINGFACE_CO_URL_TEMPLATE": hub.url + "/{repo_id}/resolve/{revision}/{filename}",
+        "HF_HUB_CACHE": str(tmp_path),
+        "HF_HUB_DISABLE_XET": True,
+    }
+    for name, value in there.items():
+        monkeypatch.setattr(constants, name, value)
+
+    def run(watch, seconds):
+        """Until the model has shown a picture; what was shown by which model on the way."""
+        app, end_s = watch.app, time.monotonic() + 40
+        while time.monotonic() < end_s and not (served and served[-1][1] == "sd-turbo"):
+            app.step()
+            if app.picture is not None and app.picture.request.epoch == app._epoch:
+                served.append((app.engine.name, app.scene.card.name))
+        watch.seconds = 1.0
+
+    served = []
+    monkeypatch.setattr(Watch, "run", run)
+    main.app(
+        ["paint", "--headless", "--json", "--size", "256", "--model", "sd-turbo", "--device", "cpu"],
+        standalone_mode=False,
+    )
+    out, lines = capsys.readouterr()
+    found = json.loads(out)
+    assert (found["model"], found["steps"], found["problem"], found["errors"]) == ("sd-turbo", 1, None, 0)
+    assert served[0] == ("painter", "painter") and served[-1] == ("sd-turbo", "sd-turbo")
+    for line in (
+        "downloading stabilityai/sd-turbo, ",
+        "MB: 100%",
+        "downloading madebyollin/taesd",
+        "loading sd-turbo, unet: ",
+        "loading sd-turbo: 100%",
+        "sd-turbo makes its first picture",
+    ):
+        assert line in lines, lines
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from models.api import ModelError, Told, untold
@@ -37,31 +38,37 @@ def wanted_files(names: list[str]) -> list[str]:
 
 
 def fetch(repo: str, *, progress: Told = untold) -> Path:
-    """The folder of a hub model on this machine, downloaded where it is not yet; an interrupted download goes
-    on.
+    """The folder of a hub model on this machine, downloaded where it is not yet; of an interrupted
+    download the files that were whole stay.
 
     Raises what `huggingface_hub` raises; see models.pretrained.faults. HF_HUB_OFFLINE is honoured.
     """
     from huggingface_hub import HfApi, constants, snapshot_download
     from huggingface_hub.errors import OfflineModeIsEnabled
+    from huggingface_hub.utils import logging
 
     found = cached(repo)
     if found is not None and complete(found):
         return found
     if constants.is_offline_mode():
         raise OfflineModeIsEnabled(repo)
+    logging.set_verbosity_error()  # it tells of every try
     info = HfApi().model_info(repo, files_metadata=True)
     sizes = {file.rfilename: file.size or 0 for file in info.siblings}
     chosen = wanted_files(list(sizes))
     total = sum(sizes[name] for name in chosen)
-    bars = bars_of(f"downloading {repo}, {total / 1e6:.0f} MB", total, progress)
-    return Path(snapshot_download(repo, allow_patterns=chosen, max_workers=4, tqdm_class=bars))
+    have = sum(sizes[name] for name in chosen if found is not None and (found / name).exists())
+    line = f"downloading {repo}, {total / 1e6:.0f} MB"
+    bars = bars_of(lambda some: progress(line, min(1.0, (have + some) / max(1, total))))
+    path = Path(snapshot_download(repo, allow_patterns=chosen, max_workers=4, tqdm_class=bars))
+    progress(line, 1.0)
+    return path
 
 
-def bars_of(line: str, total: int, progress: Told) -> type:
-    """A class of bars for `huggingface_hub` that draw nothing and tell which share of the bytes is there.
+def bars_of(told: Callable[[int], None]) -> type:
+    """A class of bars for `huggingface_hub` that draw nothing and tell how many bytes have come.
 
-    It counts the same bytes twice, where they come over the network and where they are written.
+    Two of them count the same bytes: where they come over the network and where they are written.
     """
     from huggingface_hub.utils import tqdm
 
@@ -73,8 +80,8 @@ def bars_of(line: str, total: int, progress: Told) -> type:
 
         def update(self, n: float | None = 1) -> None:
             self.bytes += n or 0
-            if self.counts and total:
-                progress(line, min(1.0, self.bytes / total))
+            if self.counts:
+                told(self.bytes)
 
     return Bar
 
