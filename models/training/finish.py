@@ -39,7 +39,7 @@ WARM_UP = 300  # steps until the critic has its whole weight
 CRITIC_WEIGHT, FEATURE_WEIGHT, TEXTURE_WEIGHT = 0.4, 3.0, 0.4
 BAND_WEIGHT, GRID_WEIGHT = 0.25, 3.0
 ANCHOR_LEVELS = (0.0, 0.0, 0.02, 0.12, 0.8)  # of the pyramid, fine first: colour is the anchor's business
-FIRST_LEVELS = (0.75, 0.9, 1.05, 1.2, 1.5)  # of the first picture, for the pictures of further steps
+FIRST_LEVELS = (2.5, 3.0, 3.5, 4.0, 5.0)  # of the first picture, for the pictures of further steps
 STEP_SHARES = ((1, 0.5), (2, 0.25), (4, 0.25))  # how often each number of steps is trained
 LEAST_PX, LOOK_PX = 48, 96  # least side of the part that is judged; the side at which it is looked at
 
@@ -139,10 +139,11 @@ def side_by_side(look, made: Tensor, real: Tensor, condition: Condition) -> tupl
     """Features of what was made and of the real picture, and the paint, of one part at one magnification.
 
     Part and magnification are drawn anew each time: what looks with strides of its own would leave a grid.
+    A third of the parts, each way, end at a border of the crop, which would else be looked at too rarely.
     """
     least = min(LEAST_PX, made.shape[2] // 2)
     side = int(least + torch.rand(()) * (made.shape[2] - 8 - least))
-    y, x = torch.randint(made.shape[2] - side + 1, (2,)).tolist()
+    y, x = ((torch.rand(2) * 1.5 - 0.25).clamp(0, 1) * (made.shape[2] - side)).round().int().tolist()
 
     def part(whole: Tensor) -> Tensor:
         cut = whole[..., y : y + side, x : x + side]
