@@ -40,6 +40,8 @@ CRITIC_WEIGHT, FEATURE_WEIGHT, TEXTURE_WEIGHT = 0.4, 3.0, 0.4
 BAND_WEIGHT, GRID_WEIGHT = 0.25, 3.0
 ANCHOR_LEVELS = (0.0, 0.0, 0.02, 0.12, 0.8)  # of the pyramid, fine first: colour is the anchor's business
 FIRST_LEVELS = (2.5, 3.0, 3.5, 4.0, 5.0)  # of the first picture, for the pictures of further steps
+MOOD_LEVELS = (0.0, 0.0, 0.05, 0.3, 1.0)
+MOOD_SHARE, MOOD_WEIGHT = 0.25, 2.0  # of the steps
 STEP_SHARES = ((1, 0.5), (2, 0.25), (4, 0.25))  # how often each number of steps is trained
 LEAST_PX, LOOK_PX = 48, 96  # least side of the part that is judged; the side at which it is looked at
 
@@ -58,7 +60,7 @@ def train(
 
     batch: gives half of `batch_size`, for each sketch is painted twice, from two noises.
     keep_forms: on blank paper the anchor is what the network painted before from the same noise, so that what
-    it made up stays; else it is the real picture everywhere.
+    it made up stays, and its answers to moods too; else the real picture is the anchor everywhere.
     """
     before = deepcopy(network).to(memory_format=torch.channels_last).requires_grad_(False)
     network = network.to(memory_format=torch.channels_last).requires_grad_(True)
@@ -73,41 +75,54 @@ def train(
     for step in run.steps(lambda done: save_grid(folder / f"grid-{done:07d}.png", average, *shown)):
         picture, condition = twice(*to_tensors(batch()))
         z = flow.start(condition, torch.randn_like(picture))
-        count = counts[int(torch.multinomial(torch.tensor(shares), 1))]
-        made, first = student_picture(network, average, condition, z, count)
-        with torch.no_grad():
-            form = picture
-            if keep_forms:
-                form = torch.lerp(predict(before, z, condition, 1.0, 1.0), picture, condition.alpha)
-        anchor = pyramid_loss(made, form, ANCHOR_LEVELS)
-        if first is not None:
-            anchor = anchor + pyramid_loss(made, first, FIRST_LEVELS)
-
-        seen_made, seen_real, paint = side_by_side(look, made, picture, condition)
-        blind = [x.detach() for x in seen_made]
-        judged = critic_loss(critic(seen_real, paint), critic(blind, paint))
-        descend(critic_optimizer, judged, learning_rate(step, steps, CRITIC_RATE, warm_up=1, floor=0.1))
-
-        critic.requires_grad_(False)
-        losses = {
-            "anchor": anchor,
-            "critic": CRITIC_WEIGHT * min(1, step / WARM_UP) * painter_loss(critic(seen_made, paint)),
-            "feature": FEATURE_WEIGHT * feature_loss(seen_made, seen_real, paint),
-            "texture": TEXTURE_WEIGHT * texture_loss(made, picture),
-            "band": BAND_WEIGHT * band_loss(made, picture),
-            "grid": GRID_WEIGHT * grid_loss(made),
-            "variety": variety_loss(made, condition),
-        }
-        critic.requires_grad_(True)
+        if keep_forms and torch.rand(()) < MOOD_SHARE:
+            losses = {"mood": MOOD_WEIGHT * mood_loss(network, before, condition, z)}
+        else:
+            count = counts[int(torch.multinomial(torch.tensor(shares), 1))]
+            made, first = student_picture(network, average, condition, z, count)
+            with torch.no_grad():
+                form = picture
+                if keep_forms:
+                    form = torch.lerp(predict(before, z, condition, 1.0, 1.0), picture, condition.alpha)
+            seen_made, seen_real, paint = side_by_side(look, made, picture, condition)
+            blind = [x.detach() for x in seen_made]
+            judged = critic_loss(critic(seen_real, paint), critic(blind, paint))
+            descend(critic_optimizer, judged, learning_rate(step, steps, CRITIC_RATE, warm_up=1, floor=0.1))
+            run.note(judged=judged.item())
+            critic.requires_grad_(False)
+            losses = {
+                "anchor": pyramid_loss(made, form, ANCHOR_LEVELS),
+                "critic": CRITIC_WEIGHT * min(1, step / WARM_UP) * painter_loss(critic(seen_made, paint)),
+                "feature": FEATURE_WEIGHT * feature_loss(seen_made, seen_real, paint),
+                "texture": TEXTURE_WEIGHT * texture_loss(made, picture),
+                "band": BAND_WEIGHT * band_loss(made, picture),
+                "grid": GRID_WEIGHT * grid_loss(made),
+                "variety": variety_loss(made, condition),
+            }
+            if first is not None:
+                losses["first"] = pyramid_loss(made, first, FIRST_LEVELS)
+            critic.requires_grad_(True)
         descend(optimizer, sum(losses.values()), learning_rate(step, steps, RATE, floor=0.1))
         follow(average, network, EMA_DECAY, step)
-        run.note(judged=judged.item(), **{what: loss.item() for what, loss in losses.items()})
+        run.note(**{what: loss.item() for what, loss in losses.items()})
     save(folder / f"{name}.safetensors", average.state_dict(), average.config.as_dict(), dtype=torch.bfloat16)
     return average
 
 
 def twice(picture: Tensor, condition: Condition) -> tuple[Tensor, Condition]:
     return torch.cat((picture, picture)), Condition(*(torch.cat((part, part)) for part in condition))
+
+
+def mood_loss(network: PainterNetwork, before: PainterNetwork, condition: Condition, z: Tensor) -> Tensor:
+    """How far the network's answer to a mood is from its answer before the finish, but for fine detail.
+
+    The mood is another sketch's. In the data colours follow the mood, so that a network that sees no other
+    pairs may take the paint's word for it; people paint a blue sky and ask for a sunset.
+    """
+    condition = condition._replace(mood=condition.mood.roll(len(z) // 4, 0))
+    with torch.no_grad():
+        meant = predict(before, z, condition, 1.0, 1.0)
+    return pyramid_loss(predict(network, z, condition, 1.0, 1.0), meant, MOOD_LEVELS)
 
 
 def student_picture(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 
@@ -32,8 +33,7 @@ class Run:
     batch_size: int
     step: int = 0
     seconds: float = 0.0
-    sums: dict[str, float] = field(default_factory=dict)
-    counted: int = 0
+    noted: dict[str, list[float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -60,15 +60,14 @@ class Run:
     def note(self, **figures: float) -> None:
         """Add this step's figures to the means of the next log line."""
         for name, value in figures.items():
-            self.sums[name] = self.sums.get(name, 0.0) + float(value)
-        self.counted += 1
+            self.noted.setdefault(name, []).append(float(value))
 
     def write_log(self) -> None:
-        means = {name: round(total / max(1, self.counted), 5) for name, total in self.sums.items()}
+        means = {name: round(sum(values) / len(values), 5) for name, values in self.noted.items()}
         line = {"step": self.step, "images": self.step * self.batch_size, "seconds": round(self.seconds, 1)}
         with open(self.folder / "log.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps(line | means) + "\n")
-        self.sums, self.counted = {}, 0
+        self.noted = {}
 
     def steps(self, on_sample=None) -> Iterator[int]:
         """Yield each step left. Logs every minute, saves every two, at the end and at an interrupt."""
@@ -79,7 +78,7 @@ class Run:
             TimeRemainingColumn(),
         )
         last = logged = saved = time.monotonic()
-        with Progress(*columns) as progress:
+        with Progress(*columns, console=Console(stderr=True)) as progress:
             task = progress.add_task(self.folder.name, total=self.total_steps, completed=self.step)
             try:
                 while self.step < self.total_steps:
