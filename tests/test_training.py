@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,7 +14,8 @@ import pytest
 import torch
 
 from models.api import ModelError
-from models.training import metrics
+from models.training import metrics, recipe
+from models.training.data import Views
 from models.training.distil import step_times
 from models.training.own import Pictures
 from models.training.reflow import end_heavy_times
@@ -33,7 +35,7 @@ def test_all_stages_run_quick_and_own_pictures_after_them(tmp_path):
     folder = tmp_path / "work"
     done = train("all", "--quick", "--folder", str(folder), "--json")
     assert done.returncode == 0, done.stderr
-    figures = json.loads(done.stdout[done.stdout.index("{") :])
+    figures = json.loads(done.stdout, parse_constant=pytest.fail)
     assert {"painter 1", "painter 2", "painter 4", "teacher 25", "sketch"} <= set(
         figures["sizes"]["128"]["swd"]
     )
@@ -55,12 +57,22 @@ def test_all_stages_run_quick_and_own_pictures_after_them(tmp_path):
     (pictures / "broken.jpg").write_bytes(b"no picture")
     done = train("finish", "--quick", "--folder", str(folder), "--images", str(pictures), "--json")
     assert done.returncode == 0, done.stderr
-    made = json.loads(done.stdout[done.stdout.index("{") :])
+    made = json.loads(done.stdout)
     assert (made["pictures"], made["skipped"]) == (1, 2)
     out = tmp_path / "out.png"
     rendered = [sys.executable, "main.py", "render", "assets/sketches/lake.png", "-o", str(out)]
     subprocess.run([*rendered, "--model", made["weights"]], cwd=ROOT, check=True, timeout=120)
     assert cv2.imread(str(out)).shape == (512, 512, 3)
+
+
+def test_what_ships_is_judged_without_training_data(tmp_path):
+    """On a few views that are made for it, and kept; the rest of the training data can still be made."""
+    few = replace(recipe.QUICK, views=3, view_px=64, held_out_px=64, evaluate_px=(64,))
+    figures = recipe.measure(tmp_path, few)
+    assert figures["count"] == few.held_out and {"painter 1", "teacher 25"} <= set(
+        figures["sizes"][64]["swd"]
+    )
+    assert len(Views(tmp_path / "views")) == 3 and (tmp_path / "gallery.png").is_file()
 
 
 def test_unknown_stage_is_one_line():

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import statistics
-import sys
 import time
 from itertools import product
 from pathlib import Path
@@ -54,8 +52,7 @@ def rendered(folder: Path, count: int, side_px: int) -> Path:
         from models.training import data
         from models.training.scenes import HELD_OUT
 
-        with contextlib.redirect_stdout(sys.stderr):
-            data.write(folder, views=count, seed=HELD_OUT, size_px=side_px, workers=2)
+        data.write(folder, views=count, seed=HELD_OUT, size_px=side_px, workers=2)
     except ImportError as error:
         raise ModelError(f'the lab needs {error.name}: pip install -e ".[lab]"') from error
     return folder

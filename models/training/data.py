@@ -54,6 +54,7 @@ def shard_path(folder: Path, index: int) -> Path:
 
 def write(folder: Path, *, views: int, seed: int = 0, size_px: int = 256, workers: int = 2) -> None:
     """Write the shards that are missing. Raises ModelError if the folder holds data of another recipe."""
+    from rich.console import Console
     from rich.progress import Progress
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -65,7 +66,7 @@ def write(folder: Path, *, views: int, seed: int = 0, size_px: int = 256, worker
     counts = [min(SHARD_VIEWS, views - start) for start in range(0, views, SHARD_VIEWS)]
     missing = [i for i in range(len(counts)) if not shard_path(folder, i).exists()]
     done, logged = views - sum(counts[i] for i in missing), time.monotonic()
-    with Progress() as progress, ProcessPoolExecutor(workers) as pool:
+    with Progress(console=Console(stderr=True)) as progress, ProcessPoolExecutor(workers) as pool:
         task = progress.add_task("views", total=views, completed=done)
         jobs = {pool.submit(make_shard, folder, i, counts[i], seed, size_px): i for i in missing}
         for job in as_completed(jobs):

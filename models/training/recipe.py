@@ -45,7 +45,7 @@ class Sizes:
     evaluate_px: tuple[int, ...] = (256, 512)
 
 
-QUICK = Sizes(4, 128, 2, 256, 2, 256, 6, 4, 4, 4, 1, 3, 2, 64, 2, (128,))
+QUICK = Sizes(4, 128, 2, 256, 4, 256, 6, 4, 4, 4, 1, 3, 2, 64, 4, (128,))
 
 
 def run(
@@ -83,10 +83,13 @@ def make_data(folder: Path, sizes: Sizes) -> None:
     workers = os.cpu_count() or 1
     data.write(folder / "views", views=sizes.views, seed=0, size_px=sizes.view_px, workers=workers)
     data.write(folder / "large", views=sizes.large_views, seed=LARGE, size_px=sizes.large_px, workers=workers)
-    data.write(
-        folder / "held-out", views=sizes.held_out, seed=HELD_OUT, size_px=sizes.held_out_px, workers=workers
-    )
+    make_held_out(folder, sizes, workers)
     data.contact_sheet(folder / "contact-sheet.png", Views(folder / "views"))
+
+
+def make_held_out(folder: Path, sizes: Sizes, workers: int) -> None:
+    size_px = sizes.held_out_px
+    data.write(folder / "held-out", views=sizes.held_out, seed=HELD_OUT, size_px=size_px, workers=workers)
 
 
 def training_views(folder: Path) -> Mixture:
@@ -186,8 +189,14 @@ def weights_of(folder: Path) -> dict[str, Path]:
 
 
 def measure(folder: Path, sizes: Sizes) -> dict:
-    """Figures, table and gallery, written beside the data."""
+    """Figures, table and gallery, written beside the data; without data, on views that are made for it."""
     paths = weights_of(folder)
+    workers = os.cpu_count() or 1
+    if not list((folder / "held-out").glob("shard-*.npz")):
+        make_held_out(folder, sizes, workers)
+    if not list((folder / "views").glob("shard-*.npz")):
+        few = min(sizes.views, data.SHARD_VIEWS)  # `data` goes on from here
+        data.write(folder / "views", views=few, seed=0, size_px=sizes.view_px, workers=workers)
     figures = evaluate.report_card(
         paths,
         folder / "held-out",
