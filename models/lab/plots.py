@@ -12,6 +12,7 @@ try:
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 except ImportError as missing:
     raise ModelError(f'the report needs {missing.name}: pip install -e ".[lab]"') from missing
 
@@ -37,6 +38,11 @@ def draw_all(figures: dict, folder: Path) -> list[Path]:
 
 
 def save(figure, path: Path) -> Path:
+    for axis in (part for axes in figure.axes for part in (axes.xaxis, axes.yaxis)):
+        if axis.get_scale() == "log":  # numbers as they are said, and none upon another
+            axis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
+            axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            axis.set_minor_formatter(NullFormatter())
     figure.tight_layout()
     figure.savefig(path, dpi=DPI)
     pyplot.close(figure)

@@ -58,6 +58,8 @@ def markdown(figures: dict, pictures: list[str]) -> str:
         )
     lines += ["", *table(figures["rows"]), "", *orders(figures["contenders"]), ""]
     lines += [*straightness(figures["contenders"]), "", *strengths(figures["contenders"]), ""]
+    if figures["curves"]:
+        lines += [*learning(figures["curves"]), ""]
     for name, one in figures["contenders"].items():
         film = one["film"]
         lines.append(f"- filmstrip, {name}: {SAMPLERS[film['sampler']].label}, {film['steps']} steps")
@@ -111,6 +113,20 @@ def strengths(contenders: dict) -> list[str]:
         for line in one.get("strengths", []):
             steps = "more" if line["steps_to"] is None else f"{line['steps_to']:.1f}"
             lines.append(f"| {name} | {line['strength']:g} | {line['way']:.3f} | {steps} |")
+    return lines
+
+
+def learning(curves: dict[str, list[dict]]) -> list[str]:
+    """Who learns faster: images seen until each is where the worst of them ends."""
+    worst = max(line[-1]["denoising_error"] for line in curves.values())
+    lines = [
+        f"| in training | images seen | denoising error | swd | images to an error of {worst:.4f} |",
+        "|---|---|---|---|---|",
+    ]
+    for name, line in curves.items():
+        last, enough = line[-1], next(e["images"] for e in line if e["denoising_error"] <= worst)
+        error = f"{last['denoising_error']:.4f}"
+        lines.append(f"| {name} | {last['images']} | {error} | {last['swd']:.3f} | {enough} |")
     return lines
 
 
