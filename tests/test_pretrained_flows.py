@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from itertools import product
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from models.pretrained.family import Size
 
 pytestmark = pytest.mark.slow  # importing diffusers takes seconds
 SIZE = Size(256, 256)
-PLANS = [(1, 1.0), (2, 0.55), (4, 0.7), (20, 0.33)]
+PLANS = list(product((1, 2, 4, 20), (1.0, 0.55, 0.33)))
 
 
 @pytest.fixture(scope="module")

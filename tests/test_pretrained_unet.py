@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
+from itertools import product
 
 import numpy as np
 import pytest
@@ -19,9 +21,9 @@ pytestmark = pytest.mark.slow  # importing diffusers takes seconds
 SIZE = Size(256, 256)
 NOISY = [
     f"diffusers.schedulers.scheduling_{name}"
-    for name in ("euler_ancestral_discrete", "ddpm", "dpmsolver_multistep")
+    for name in ("euler_ancestral_discrete", "ddpm", "dpmsolver_multistep", "lcm")
 ]
-PLANS = [(1, 1.0), (2, 0.55), (4, 0.7), (20, 0.33)]
+PLANS = list(product((1, 2, 4, 20), (1.0, 0.55, 0.33)))
 CPU = build.Options(device="cpu", dtype="float32", fuse=True, tiny=False)
 
 
@@ -33,6 +35,12 @@ def folders(tmp_path_factory):
         "v": save_sd(home / "v", scheduler=trained_at(prediction_type="v_prediction")),
         "sdxl": save_sdxl(home / "sdxl"),
     }
+
+
+@pytest.fixture(scope="module")
+def loaded(folders):
+    """Each model with its full autoencoder, loaded once."""
+    return functools.cache(lambda name: build.load(str(folders[name]), CPU))
 
 
 def render(model, **values):
@@ -50,13 +58,18 @@ def theirs(model, monkeypatch, *, steps, strength, scheduler=None, guidance=0.0)
         module = importlib.import_module(module)
         monkeypatch.setattr(module, "randn_tensor", lambda *_, **__: first.pop() if first else fresh())
     plan = {"strength": 1.0, "timesteps": list(grid.times[:-1])}
+    usual = pipe.scheduler
     if scheduler is not None:
         pipe.scheduler = scheduler
         plan = {"strength": strength, "num_inference_steps": round(steps / strength)}
     image = torch.from_numpy(painted()[..., :3].copy()).permute(2, 0, 1)[None].float() / 255
     pipe.set_progress_bar_config(disable=True)
     surgery.restore(pipe.unet)  # the pipeline shall run the blocks as they come
-    return pipe(prompt="a lake", image=image, guidance_scale=guidance, output_type="latent", **plan).images
+    latent = pipe(prompt="a lake", image=image, guidance_scale=guidance, output_type="latent", **plan).images
+    pipe.scheduler = usual
+    model.family.ready(True)
+    model._made = None
+    return latent
 
 
 def pixels_of(pipe, latent):
@@ -80,8 +93,8 @@ def latent_of(model, **values):
 
 @pytest.mark.parametrize("name", ["sd", "v", "sdxl"])
 @pytest.mark.parametrize(("steps", "strength"), PLANS)
-def test_the_pipeline_s_latent_and_pixels(folders, monkeypatch, name, steps, strength):
-    model = build.load(str(folders[name]), CPU)
+def test_the_pipeline_s_latent_and_pixels(loaded, monkeypatch, name, steps, strength):
+    model = loaded(name)
     latent, picture = latent_of(model, steps=steps, strength=strength)
     expected = theirs(model, monkeypatch, steps=steps, strength=strength)
     assert expected.abs().max() > 0.5
@@ -106,17 +119,20 @@ OTHERS = {
     "euler-a": ("EulerAncestralDiscreteScheduler", {}),
     "dpm++2m": ("DPMSolverMultistepScheduler", {}),
     "heun": ("HeunDiscreteScheduler", {}),
+    "unipc": ("UniPCMultistepScheduler", {}),
+    "lcm": ("LCMScheduler", {"original_inference_steps": 1000}),
 }
 
 
 @pytest.mark.parametrize("sampler", OTHERS)
-def test_other_samplers_at_the_pipeline_s_own_times(folders, monkeypatch, sampler):
+def test_other_samplers_at_the_pipeline_s_own_times(loaded, monkeypatch, sampler):
     """4 of 8 trailing steps are where strength 0.5 puts them, in the pipeline and here."""
-    model = build.load(str(folders["sd"]), CPU)
+    model = loaded("sd")
     model.sampler = sampler
     latent, _ = latent_of(model, steps=4, strength=0.5)
     scheduler = trained_at(OTHERS[sampler][0], **OTHERS[sampler][1])
     expected = theirs(model, monkeypatch, steps=4, strength=0.5, scheduler=scheduler)
+    model.sampler = "euler"
     assert (latent - expected).abs().max() < 1e-4 * float(expected.abs().max())
 
 

@@ -32,7 +32,7 @@ def reason(error: BaseException, what: str) -> str:
     if kinds & {"ConnectError", "ConnectTimeout", "ConnectionRefusedError"}:
         return f"it is not on this machine, and {unreachable()}"
     if kinds & {"ReadTimeout", "ConnectionError", "TransportError"}:
-        return f"the connection to the hub was lost ({type(error).__name__}); run it again: the files that are whole stay"
+        return f"the connection to the hub was lost ({type(error).__name__}); run it again: whole files stay"
     if "SafetensorError" in kinds:
         return f"a weights file is damaged or cut short ({text}); delete it and download it again"
     if "OutOfMemoryError" in kinds or isinstance(error, MemoryError):

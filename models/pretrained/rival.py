@@ -20,7 +20,8 @@ import torch
 
 from models.api import Request
 from models.frames import SD_TURBO
-from models.pretrained.build import TINY, Options, load, quiet
+from models.pretrained.build import Options, load
+from models.pretrained.components import TINY, quiet
 
 SIDE_PX, WARM_PX = 512, 256
 TEXT_ENCODER = {  # of Stable Diffusion 2.1 and Turbo: OpenCLIP ViT-H without its last layer
