@@ -12,6 +12,7 @@ try:
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
+    from matplotlib.lines import Line2D
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 except ImportError as missing:
     raise ModelError(f'the report needs {missing.name}: pip install -e ".[lab]"') from missing
@@ -40,11 +41,12 @@ def draw_all(figures: dict, folder: Path) -> list[Path]:
 def save(figure, path: Path) -> Path:
     for axis in (part for axes in figure.axes for part in (axes.xaxis, axes.yaxis)):
         if axis.get_scale() == "log":  # numbers as they are said, and none upon another
-            axis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
+            low, high = axis.get_view_interval()
+            axis.set_major_locator(LogLocator(10, subs=(1, 2, 5) if high < 100 * low else (1,)))
             axis.set_major_formatter(StrMethodFormatter("{x:g}"))
             axis.set_minor_formatter(NullFormatter())
     figure.tight_layout()
-    figure.savefig(path, dpi=DPI)
+    figure.savefig(path, dpi=DPI, bbox_inches="tight")
     pyplot.close(figure)
     return path
 
@@ -71,20 +73,23 @@ def convergence(name: str, one: dict, path: Path) -> Path:
 
 
 def quality(rows: list[dict], path: Path) -> Path:
-    """swd against milliseconds, one line for each contender and sampler."""
-    figure, axes = pyplot.subplots(figsize=SIZE)
-    lines: dict[tuple[str, str], list[dict]] = {}
-    for row in rows:
-        lines.setdefault((row["contender"], row["sampler"]), []).append(row)
-    colors = {name: f"C{i}" for i, name in enumerate(dict.fromkeys(row["contender"] for row in rows))}
-    styles = dict(zip(SAMPLERS, ["-", "--", ":", "-."] * 3, strict=True))
-    for (name, sampler), line in lines.items():
-        x, y = [row["ms"] for row in line], [row["swd"] for row in line]
-        words = f"{name}, {SAMPLERS[sampler].label}"
-        axes.loglog(x, y, styles[sampler], marker="o", ms=3, color=colors[name], label=words)
-    axes.set(xlabel="milliseconds a picture", ylabel="swd to held-out views (less is better)")
-    axes.grid(alpha=0.3, which="both")
-    axes.legend(fontsize=5.5, ncols=2)
+    """swd against milliseconds: a panel for each contender, a colour for each sampler."""
+    names = list(dict.fromkeys(row["contender"] for row in rows))
+    samplers = [name for name in SAMPLERS if any(row["sampler"] == name for row in rows)]
+    colors = dict(zip(samplers, (*(f"C{i}" for i in range(10)), "black", "gold"), strict=False))
+    size = (3.4 * len(names), 4.6)
+    figure, grid = pyplot.subplots(1, len(names), figsize=size, sharex=True, sharey=True, squeeze=False)
+    for axes, name in zip(grid[0], names, strict=True):
+        for sampler in samplers:
+            line = [row for row in rows if (row["contender"], row["sampler"]) == (name, sampler)]
+            ms, swd = [row["ms"] for row in line], [row["swd"] for row in line]
+            axes.loglog(ms, swd, "o-", ms=3, color=colors[sampler])
+        axes.set(title=name, xlabel="milliseconds a picture")
+        axes.grid(alpha=0.3, which="both")
+    grid[0][0].set_ylabel("swd to held-out views (less is better)")
+    shown = [Line2D([], [], marker="o", ms=3, color=colors[sampler]) for sampler in samplers]
+    words = [SAMPLERS[sampler].label for sampler in samplers]
+    figure.legend(shown, words, loc="upper center", bbox_to_anchor=(0.5, 0), fontsize=8, ncols=6)
     return save(figure, path)
 
 
@@ -118,7 +123,7 @@ def straightness(contenders: dict, path: Path) -> Path:
     names = list(contenders)
     values = [contenders[name]["straightness"]["bend"] for name in names]
     axes.bar(names, values, color=[f"C{i}" for i in range(len(names))])
-    axes.set(ylabel="bend: |velocity - chord|^2 over |chord|^2")
+    axes.set(yscale="log", ylabel="bend: |velocity - chord|^2 over |chord|^2")
     axes.bar_label(axes.containers[0], fmt="%.3f", fontsize=8)
     return save(figure, path)
 
