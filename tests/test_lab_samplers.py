@@ -104,6 +104,28 @@ def test_stochastic_samplers_give_the_marginal_variance(name, on):
     assert made.std().item() == pytest.approx(SPREAD, rel=0.02)
 
 
+@pytest.mark.parametrize(("name", "on"), SDE)
+def test_stochastic_samplers_have_the_mean_of_the_sde(name, on):
+    """With no noise drawn, what is left is the mean of x given the start, which is known: exact at each step,
+    but for 2S, which comes to it with order 1."""
+    path, sampler = path_of(on), SAMPLERS[name]
+    x = torch.linspace(-2, 2, 9, dtype=torch.float64)
+    start, end = path.time(20), path.time(0.1)
+    (a, b), (a_end, b_end) = path.scale(start), path.scale(end)
+    share = (a / a_end) * ((a_end * SPREAD) ** 2 + b_end**2) / ((a * SPREAD) ** 2 + b**2)
+    mean = a_end * MEAN + share * (x - a * MEAN)
+    errors, counts = [], (64, 128, 256)
+    for steps in counts:
+        grid = Grid(path, tuple(np.linspace(start, end, steps + 1).tolist()))
+        made = sampler.run(denoiser(path), x, grid, lambda: torch.zeros(9, dtype=torch.float64))
+        errors.append((made - mean).abs().max().item())
+    if name != "dpm++2s-a":
+        assert max(errors) < 1e-12
+        return
+    assert errors[0] < 0.01
+    assert 0.75 < -np.polyfit(np.log(counts), np.log(errors), 1)[0] < 1.25, errors
+
+
 @pytest.mark.parametrize("name", [name for name, entry in SAMPLERS.items() if not entry.order])
 def test_stochastic_samplers_do_not_end_where_the_ode_does(name):
     path, draws = path_of("linear"), torch.Generator().manual_seed(1)
@@ -169,6 +191,9 @@ def scheduled(scheduler, steps: int, x: torch.Tensor) -> tuple[torch.Tensor, lis
     return x, sigmas
 
 
+FLOW = {"use_flow_sigmas": True, "prediction_type": "flow_prediction", "final_sigmas_type": "zero"}
+
+
 def trained_betas() -> np.ndarray:
     path = path_of("linear")
     kept = np.array([path.scale(i / 1000)[0] ** 2 for i in range(1001)])
@@ -203,6 +228,31 @@ def test_solvers_agree_with_diffusers(ours, theirs, options):
     grid = Grid(path, tuple(path.time(sigma) for sigma in sigmas))
     made = SAMPLERS[ours].run(denoiser(path), x * b, grid, no_noise)
     assert torch.allclose(made, end, atol=2e-4), (made - end).abs().max()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("ours", "theirs", "options"),
+    [
+        ("flow-euler", "FlowMatchEulerDiscreteScheduler", {}),
+        ("flow-heun", "FlowMatchHeunDiscreteScheduler", {}),
+        ("dpm++2m", "DPMSolverMultistepScheduler", FLOW),
+        ("unipc", "UniPCMultistepScheduler", FLOW),
+    ],
+)
+def test_solvers_of_a_flow_agree_with_diffusers(ours, theirs, options):
+    import diffusers
+
+    scheduler = getattr(diffusers, theirs)(**options)
+    scheduler.set_timesteps(12)
+    made = x = torch.linspace(-2, 2, 9, dtype=torch.float64).view(9, 1, 1, 1)
+    path = path_of("flow")
+    times = [float(sigma) for sigma in scheduler.sigmas]
+    for t, moment in zip(times, scheduler.timesteps, strict=False):
+        velocity = (made - denoiser(path)(made, t, 0)) / t
+        made = scheduler.step(velocity, moment, made).prev_sample
+    grid = Grid(path, tuple(sorted(set(times), reverse=True)))
+    assert torch.allclose(SAMPLERS[ours].run(denoiser(path), x, grid, no_noise), made, atol=2e-4)
 
 
 @pytest.mark.slow

@@ -136,6 +136,15 @@ def test_other_samplers_at_the_pipeline_s_own_times(loaded, monkeypatch, sampler
     assert (latent - expected).abs().max() < 1e-4 * float(expected.abs().max())
 
 
+@pytest.mark.parametrize("steps", [2, 4, 20])
+def test_karras_sigmas_are_those_of_diffusers(steps):
+    scheduler = trained_at("DPMSolverMultistepScheduler", use_karras_sigmas=True, final_sigmas_type="zero")
+    scheduler.set_timesteps(steps)
+    grid = schedule.karras_grid(schedule.Discrete(scheduler.alphas_cumprod.numpy()), steps, 1.0)
+    sigmas = [grid.sigma(i) for i in range(steps + 1)]
+    assert sigmas == pytest.approx(scheduler.sigmas.tolist(), rel=1e-4)
+
+
 def test_the_tiny_autoencoder_in_both(folders, monkeypatch):
     model = build.load(str(folders["sd"]), build.Options(device="cpu", dtype="float32", fuse=True))
     assert model.card.path == "AutoencoderTiny, fused"

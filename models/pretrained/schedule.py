@@ -58,9 +58,10 @@ def diffusion_grid(path: Discrete, steps: int, strength: float) -> Grid:
 
 
 def karras_grid(path: Discrete, steps: int, strength: float) -> Grid:
-    """The same ends, with sigma a straight line in sigma^(1/7) between them (Karras et al. 2022, eq. 5)."""
+    """The same start, and sigma a straight line in sigma^(1/7) from there to the lowest that was trained
+    (Karras et al. 2022, eq. 5), then the end."""
     plain = diffusion_grid(path, steps, strength)
-    high, low = (plain.sigma(i) ** (1 / KARRAS_RHO) for i in (0, steps - 1))
+    high, low = (sigma ** (1 / KARRAS_RHO) for sigma in (plain.sigma(0), float(path.sigmas[0])))
     sigmas = np.linspace(high, low, steps) ** KARRAS_RHO
     return Grid(path, (plain.times[0], *(path.time(float(s)) for s in sigmas[1:]), END))
 
