@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ from models import checkpoint
 from models.api import ModelError
 from models.flow import Condition
 from models.lab import compare, convergence, report, trace
-from models.lab.contenders import Contender
+from models.lab.contenders import Contender, load_all
 from models.lab.path import path_of
 from models.lab.plan import QUICK, Plan
 from models.network import NetworkConfig, PainterNetwork
@@ -30,6 +31,7 @@ TINY = Plan(
     steps=(1, 2),
     orders=(4, 8, 16),
     many=(10,),
+    strengths=(0.5, 1.0),
     flow=("flow-euler", "flow-heun", "euler-a"),
     diffusion=("ddim", "heun", "dpm++2m"),
 )
@@ -81,6 +83,20 @@ def test_fitted_order_of_a_known_power():
     assert convergence.fitted_order(rows, 0.0) == pytest.approx(2)
     assert convergence.fitted_order(rows[2:], 0.001) is None  # one is left above the floor
     assert convergence.fitted_order([{"steps": 4, "error": 1.0}], 0.0) is None
+
+
+def test_steps_to_a_distance():
+    rows = [{"steps": n, "error": 0.64 / n} for n in (1, 4, 16, 64)]
+    assert convergence.steps_to(rows, 0.08) == pytest.approx(8)
+    assert convergence.steps_to(rows, 1.0) == 1 and convergence.steps_to(rows, 0.001) is None
+
+
+def test_two_files_with_one_name_are_two_contenders(folder, tmp_path):
+    other = tmp_path / "early" / "teacher.safetensors"
+    other.parent.mkdir()
+    shutil.copy(folder / "teacher" / "teacher.safetensors", other)
+    found, _ = load_all(["teacher", str(other), "teacher"], folder)
+    assert [one.name for one in found] == ["teacher", "early-teacher"]
 
 
 def test_evaluations_are_counted():
@@ -136,6 +152,8 @@ def test_every_number_repeats_and_reaches_the_report(folder, tmp_path, monkeypat
     assert set(figures["contenders"]) == {"diffusion-linear", "teacher", "reflow", "painter"}
     assert any("diffusion-cosine" in line for line in figures["missing"])
     assert figures["contenders"]["teacher"]["orders"].keys() == {"flow-euler", "flow-heun", "euler-a"}
+    short, whole = figures["contenders"]["reflow"]["strengths"]
+    assert short["way"] < whole["way"] and [line["steps"] for line in whole["errors"]] == [1, 2]
     for row in figures["rows"]:
         assert (row["distance"] is None) == (row["sampler"] == "ddpm" or row["contender"] == "painter")
     files = {path.name for path in report.write(figures, tmp_path / "out")}

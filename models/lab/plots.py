@@ -123,7 +123,9 @@ def straightness(contenders: dict, path: Path) -> Path:
     names = list(contenders)
     values = [contenders[name]["straightness"]["bend"] for name in names]
     axes.bar(names, values, color=[f"C{i}" for i in range(len(names))])
-    axes.set(yscale="log", ylabel="bend: |velocity - chord|^2 over |chord|^2")
+    axes.set(
+        yscale="log" if min(values) > 0 else "linear", ylabel="bend: |velocity - chord|^2 over |chord|^2"
+    )
     axes.bar_label(axes.containers[0], fmt="%.3f", fontsize=8)
     return save(figure, path)
 
