@@ -12,6 +12,7 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 PROMPT_DIM = 32
+XL_DIMS = (24, 40)  # of SDXL's two encoders, which a single file tells apart by them
 
 
 def scatter(model: nn.Module, seed: int = 0) -> nn.Module:
@@ -89,7 +90,7 @@ def small_unet(large: bool = False, **options) -> nn.Module:
         "layers_per_block": 1,
         "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
         "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
-        "cross_attention_dim": 2 * PROMPT_DIM if large else PROMPT_DIM,
+        "cross_attention_dim": sum(XL_DIMS) if large else PROMPT_DIM,
         "attention_head_dim": 8,
         "norm_num_groups": 8,
         "use_linear_projection": True,
@@ -99,7 +100,7 @@ def small_unet(large: bool = False, **options) -> nn.Module:
         config |= {
             "addition_embed_type": "text_time",
             "addition_time_embed_dim": 8,
-            "projection_class_embeddings_input_dim": 6 * 8 + PROMPT_DIM,
+            "projection_class_embeddings_input_dim": 6 * 8 + XL_DIMS[1],
         }
     return scatter(diffusers.UNet2DConditionModel(**config, **options))
 
@@ -137,8 +138,8 @@ def save_sdxl(folder: Path) -> Path:
     words = folder.with_name(folder.name + "-words")
     pipe = diffusers.StableDiffusionXLPipeline(
         vae=small_vae(),
-        text_encoder=clip_encoder(),
-        text_encoder_2=clip_encoder(projected=True),
+        text_encoder=clip_encoder(dim=XL_DIMS[0]),
+        text_encoder_2=clip_encoder(projected=True, dim=XL_DIMS[1]),
         tokenizer=clip_tokenizer(words),
         tokenizer_2=clip_tokenizer(words),
         unet=small_unet(large=True),

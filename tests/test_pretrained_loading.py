@@ -6,12 +6,17 @@ import json
 import shutil
 import struct
 
+import diffusers
+import numpy as np
 import pytest
-from small_models import save_sd
+from huggingface_hub import constants
+from safetensors.torch import load_file, save_file
+from small_models import painted, save_sd, save_sdxl
+from small_single import save_single
 
 from models import registry
-from models.api import ModelError
-from models.pretrained import build, faults, folder
+from models.api import ModelError, Request
+from models.pretrained import build, components, faults, folder, forecast
 from models.pretrained.catalogue import MODELS, PIPELINES
 
 pytestmark = pytest.mark.slow  # importing diffusers takes seconds
@@ -137,12 +142,10 @@ def test_a_folder_is_a_name_to_the_registry(whole):
 def test_a_single_file_of_stable_diffusion_is_known_by_its_header(tmp_path, monkeypatch):
     """Its configuration comes from the model it was made from; without that, one line says so."""
     import torch
-    from huggingface_hub import constants
-    from safetensors.torch import save_file
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     file = tmp_path / "mine.safetensors"
-    save_file({build.SINGLE_KEY: torch.zeros(320, 4, 3, 3)}, file)
+    save_file({components.SINGLE_KEY: torch.zeros(320, 4, 3, 3)}, file)
     assert registry.is_pretrained(str(file))
     told = refusal(file)
     assert (
@@ -152,3 +155,39 @@ def test_a_single_file_of_stable_diffusion_is_known_by_its_header(tmp_path, monk
     other = tmp_path / "other.safetensors"
     save_file({"weight": torch.zeros(3)}, other)
     assert not registry.is_pretrained(str(other))
+
+
+@pytest.fixture(scope="module")
+def singles(whole, tmp_path_factory):
+    """Folders with a single file of the same weights beside each."""
+    xl = save_sdxl(tmp_path_factory.mktemp("xl") / "mine")
+    for path, kind in ((whole, "StableDiffusionPipeline"), (xl, "StableDiffusionXLPipeline")):
+        save_single(getattr(diffusers, kind).from_pretrained(path), path.with_suffix(".safetensors"))
+    return {"sd15": whole, "sdxl": xl}
+
+
+@pytest.mark.parametrize("name", ["sd15", "sdxl"])
+def test_a_single_file_paints_what_the_folder_of_its_weights_does(singles, monkeypatch, name):
+    """In the key layout of the first release, with its configuration beside it: nothing is asked of a hub."""
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    request = Request(painted(), steps=2, strength=0.6, seed=3, prompt="a lake")
+    pictures = []
+    for path in (singles[name], singles[name].with_suffix(".safetensors")):
+        model = build.load(str(path), build.Options(device="cpu", dtype="float32", tiny=False))
+        pictures.append(model.render(request).picture)
+    assert np.array_equal(*pictures) and pictures[0].std() > 1
+
+
+def test_a_single_file_that_lacks_weights(singles, tmp_path):
+    file = tmp_path / "mine.safetensors"
+    weights = load_file(singles["sd15"].with_suffix(".safetensors"))
+    save_file({k: w for k, w in weights.items() if "middle_block.1" not in k}, file)
+    shutil.copytree(singles["sd15"], tmp_path / "mine")
+    assert "some of its weights are missing" in refusal(file)
+
+
+def test_a_single_file_that_is_too_large(singles, monkeypatch):
+    monkeypatch.setattr(forecast, "free_bytes", lambda device: 100_000_000)
+    told = refusal(singles["sd15"].with_suffix(".safetensors"))
+    assert "needs 0.5 GB in float32" in told and "cpu has 0.1 GB free beside " in told
+    assert told.endswith("what would fit: painter")

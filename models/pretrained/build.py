@@ -86,15 +86,19 @@ def _load(name: str, options: Options, progress: Told):
     dtype = getattr(torch, options.dtype) if options.dtype else usual_dtype(device)
     loras = [lora.parse(text) for text in options.lora]
     check_options(options, device)
+    kind = str(dtype).removeprefix("torch.")
     if name not in MODELS and not Path(name).is_dir():
-        pipe, model = load_single(Path(name), dtype)
+        need = forecast.of_files([Path(name)], kind, options.side_px)
+        forecast.check(name, need, kind, device, offload=options.offload)
+        pipe, model = load_single(Path(name), dtype, progress)
         tiny = None
     else:
         model = MODELS.get(name)
+        if model is not None and hub.cached(model.hub) is None:  # not downloaded in vain
+            forecast.check(name, forecast.of_catalogue(model, kind), kind, device, offload=options.offload)
         path = hub.fetch(model.hub, progress=progress) if model else Path(name)
         folder = read_folder(path)
         model = model or for_folder(folder.family)
-        kind = str(dtype).removeprefix("torch.")
         need = forecast.of_folder(folder, kind, options.side_px, tiny=options.tiny and bool(model.tiny))
         forecast.check(name, need, kind, device, offload=options.offload)
         pipe = load_pipeline(folder, name, dtype, progress, quantizer(options.quantize, dtype))

@@ -114,7 +114,7 @@ def load_tiny(folder: Folder, model: Model, dtype, progress: Told):
     return made.eval().requires_grad_(False)
 
 
-def load_single(path: Path, dtype):
+def load_single(path: Path, dtype, progress: Told):
     """A Stable Diffusion 1.5 or XL file: its weights, and configurations from the model it was made from."""
     import diffusers
 
@@ -128,6 +128,7 @@ def load_single(path: Path, dtype):
         raise ModelError(f"{path} lacks its UNet")
     beside = path.with_suffix("")
     config = str(beside) if (beside / INDEX).is_file() else base
+    progress(f"loading {path}")
     try:
         with quiet():
             pipe = getattr(diffusers, pipeline).from_single_file(

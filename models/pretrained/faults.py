@@ -35,6 +35,8 @@ def reason(error: BaseException, what: str) -> str:
         return f"the connection to the hub was lost ({type(error).__name__}); run it again: whole files stay"
     if "SafetensorError" in kinds:
         return f"a weights file is damaged or cut short ({text}); delete it and download it again"
+    if "meta tensor" in text:  # where weights should have come in
+        return "some of its weights are missing"
     if "OutOfMemoryError" in kinds or isinstance(error, MemoryError):
         return "there was not enough memory; try a smaller size, --dtype bfloat16 or --offload"
     return text

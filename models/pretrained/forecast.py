@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +43,12 @@ def of_folder(folder: Folder, dtype: str, side_px: int = 512, *, tiny: bool = Fa
     return Need(sum(sizes), max(sizes), work(dtype, side_px, tiny))
 
 
+def of_files(files: list[Path], dtype: str, side_px: int = 512) -> Need:
+    """The need of a model whose components lie together in these safetensors files."""
+    weights = count_parameters(files)[0] * WIDTHS[dtype]
+    return Need(weights, weights, work(dtype, side_px, tiny=False))
+
+
 def of_catalogue(model: Model, dtype: str, side_px: int = 512) -> Need:
     """The same from the numbers that a model's makers give."""
     weights = round(model.billions * 1e9) * WIDTHS[dtype]
@@ -58,7 +65,8 @@ def free_bytes(device: str) -> int | None:
     if device.startswith("cuda"):
         import torch
 
-        return torch.cuda.mem_get_info(device)[0]
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + kept
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
@@ -69,8 +77,25 @@ def free_bytes(device: str) -> int | None:
         return None if free is None else free * 1_000_000
 
 
+def resident_bytes(device: str) -> int | None:
+    """What this program holds there already: the models that serve, and on the CPU all else of it."""
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.memory_allocated(device)
+    try:
+        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf(
+            "SC_PAGE_SIZE"
+        )
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
 def check(name: str, need: Need, dtype: str, device: str, *, offload: bool = False) -> None:
-    """Raise ModelError, with the figures and with what would fit, for a model that does not."""
+    """Raise ModelError, with the figures and with what would fit, for a model that does not.
+
+    What is free is asked now, when the model that serves has its memory already.
+    """
     free, wanted = free_bytes(device), need.offloaded if offload else need.total
     if free is None or wanted <= free:
         return
@@ -81,9 +106,11 @@ def check(name: str, need: Need, dtype: str, device: str, *, offload: bool = Fal
         fits.append(f"--offload ({gb(need.offloaded)})")
     smaller = [n for n, m in MODELS.items() if n != name and of_catalogue(m, "bfloat16").total <= free]
     fits += sorted(smaller, key=lambda n: -MODELS[n].billions)[:2] or ["painter"]
+    resident = resident_bytes(device)
+    beside = f" beside {gb(resident)} of this program" if resident else ""
     raise ModelError(
         f"{name} needs {gb(wanted)} in {dtype} ({gb(need.weights)} of weights) and {device} has {gb(free)} "
-        f"free; what would fit: {', '.join(fits)}"
+        f"free{beside}; what would fit: {', '.join(fits)}"
     )
 
 
