@@ -12,7 +12,7 @@ from small_models import painted, save_sd, save_sdxl
 from taped import tape
 
 from models.api import ModelError, Request
-from models.pretrained import build
+from models.pretrained import build, surgery
 from models.pretrained.prompts import PromptCache
 
 pytestmark = pytest.mark.slow  # importing diffusers takes seconds
@@ -70,6 +70,30 @@ def test_captured_parts_are_the_same_bytes(load, name):
     again = model.render(Request(painted(), **CALLS[-1])).picture
     assert captures.made == before and np.array_equal(again, wanted[-1])
     assert len({picture.tobytes() for picture in wanted}) == len(wanted) - 1
+
+
+@torch.inference_mode()
+def denoised(model, request: Request) -> torch.Tensor:
+    """One evaluation of the request's network, on latents of their own noise."""
+    _, grid, condition = model.prepare(request)
+    side = len(request.paper) // model.family.latent_px
+    noise = torch.randn(1, model.family.channels(), side, side, generator=torch.Generator().manual_seed(1))
+    return model.family.predict(noise, grid.times[0], grid, condition)
+
+
+@pytest.mark.parametrize("name", ["sd3", "flux", "flux2", "zimage"])
+def test_frames_ask_no_layer_for_modulations(load, name):
+    model, request = load(name), Request(painted(), **CALLS[2])
+    plain = build.load(model.card.name, build.Options(device="cpu", dtype="float32", fuse=False))
+    assert (denoised(model, request) - denoised(plain, request)).abs().max() < 1e-4
+    wanted = model.render(request).picture
+    for block in model.family.modulations.blocks:
+        for layer in surgery.MODULATIONS[type(block).__name__][1](block):
+            for weight in layer.parameters():
+                weight.data.fill_(float("nan"))
+    assert np.array_equal(model.render(request).picture, wanted)
+    with pytest.raises(ModelError, match="not a number"):
+        model.render(Request(painted(), **CALLS[1]))  # other times need other modulations
 
 
 @pytest.mark.parametrize("name", ["sd", "sd3"])

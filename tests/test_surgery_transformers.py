@@ -1,11 +1,12 @@
-"""Fused passes of SD 3.5, FLUX and Z-Image blocks in small models against their own."""
+"""Fused passes of SD 3.5, FLUX, Z-Image and SANA blocks in small models against their own."""
 
 import diffusers
 import pytest
 import torch
 from torch import nn
 
-from models.pretrained import fused_transformers, surgery
+from models.pretrained import fused_flux, surgery
+from models.pretrained.modulated import Modulations
 
 pytestmark = pytest.mark.slow  # importing diffusers takes seconds
 
@@ -91,6 +92,31 @@ def zimage() -> tuple[nn.Module, dict]:
     return model, inputs
 
 
+def sana() -> tuple[nn.Module, dict]:
+    model = diffusers.SanaTransformer2DModel(
+        in_channels=4,
+        out_channels=4,
+        num_attention_heads=2,
+        attention_head_dim=8,
+        num_layers=2,
+        num_cross_attention_heads=2,
+        cross_attention_head_dim=8,
+        cross_attention_dim=16,
+        caption_channels=12,
+        sample_size=8,
+        guidance_embeds=True,
+        qk_norm="rms_norm_across_heads",
+    )
+    inputs = {
+        "hidden_states": torch.randn(2, 4, 6, 8),
+        "encoder_hidden_states": torch.randn(2, 5, 12),
+        "encoder_attention_mask": torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]]),
+        "guidance": torch.tensor([0.45, 0.45]),
+        "timestep": torch.tensor([0.5, 0.8]),
+    }
+    return model, inputs
+
+
 def output(model: nn.Module, inputs: dict) -> torch.Tensor:
     out = model(**inputs, return_dict=False)[0]
     return out[0] if isinstance(out, list) else out
@@ -100,8 +126,9 @@ FAMILIES = {
     "sd3": (sd3, {"JointTransformerBlock": 3}),
     "sd35": (lambda: sd3(qk_norm="rms_norm", dual_attention_layers=(0, 1)), {"JointTransformerBlock": 3}),
     "flux": (flux, {"FluxTransformerBlock": 2, "FluxSingleTransformerBlock": 2}),
-    "flux2": (flux2, {"Flux2TransformerBlock": 2, "Flux2SingleTransformerBlock": 2}),
+    "flux2": (flux2, {"Flux2Modulation": 3, "Flux2TransformerBlock": 2, "Flux2SingleTransformerBlock": 2}),
     "zimage": (zimage, {"ZImageTransformerBlock": 4}),
+    "sana": (sana, {"SanaTransformerBlock": 2}),
 }
 
 
@@ -129,27 +156,35 @@ def test_fused_transformer_is_the_transformer(name):
     assert (output(model, inputs) - before).abs().max() < 1e-5
 
 
-@pytest.mark.parametrize("name", ["sd35", "flux", "zimage"])
+@pytest.mark.parametrize("name", ["sd35", "flux", "flux2", "zimage"])
 @torch.no_grad()
 def test_modulations_folded_by_step(name):
     """Modulations made once for each timestep give what making them every frame gives."""
     model, inputs = family(name)
-    surgery.operate(model)
     key = "t" if name == "zimage" else "timestep"
     steps = [inputs[key], inputs[key] * 0.5]
     expected = [output(model, {**inputs, key: step}) for step in steps]
-    clock = surgery.Clock()
-    seen = [embeddings(model, {**inputs, key: step}) for step in steps]
-    saving = surgery.fold_modulations(model, seen, clock)
-    assert saving.launches > 0 and saving.bytes > 0
-    for block in model.modules():
-        if type(block).__name__ in surgery.MODULATIONS:
-            for layer in surgery.MODULATIONS[type(block).__name__][1](block):
-                for weight in () if layer is None else layer.parameters():
-                    weight.fill_(float("nan"))  # a frame must not read them
+    surgery.operate(model)
+    modulations = Modulations(model)
+    rows = [modulations.make(embeddings(model, {**inputs, key: step})) for step in steps]
+    read = [weight for layer in asked(model) for weight in layer.parameters()]
+    saving = modulations.saving
+    assert saving.bytes == sum(weight.nbytes for weight in read) > 0
+    assert saving.launches == 2 * len(asked(model))
+    assert (output(model, {**inputs, key: steps[1]}) - expected[1]).abs().max() < 1e-4  # without a row
+    for weight in read:
+        weight.fill_(float("nan"))  # a frame must not read them
     for step in (1, 0):
-        clock.step = step
-        assert (output(model, {**inputs, key: steps[step]}) - expected[step]).abs().max() < 1e-4
+        with modulations.read(rows[step]):
+            assert (output(model, {**inputs, key: steps[step]}) - expected[step]).abs().max() < 1e-4
+    assert output(model, {**inputs, key: steps[0]}).isnan().any()
+
+
+def asked(model: nn.Module) -> list[nn.Module]:
+    """The layers whose products make modulations."""
+    kinds = surgery.MODULATIONS
+    blocks = [block for block in model.modules() if type(block).__name__ in kinds]
+    return [layer for block in blocks for layer in kinds[type(block).__name__][1](block)]
 
 
 def embeddings(model: nn.Module, inputs: dict) -> torch.Tensor:
@@ -158,6 +193,8 @@ def embeddings(model: nn.Module, inputs: dict) -> torch.Tensor:
         return model.time_text_embed(inputs["timestep"], inputs["pooled_projections"])
     if isinstance(model, diffusers.FluxTransformer2DModel):
         return model.time_text_embed(inputs["timestep"] * 1000, inputs["pooled_projections"])
+    if isinstance(model, diffusers.Flux2Transformer2DModel):
+        return model.time_guidance_embed(inputs["timestep"] * 1000, None)
     return model.t_embedder(inputs["t"] * model.t_scale)
 
 
@@ -167,4 +204,4 @@ def test_adapters_are_left_alone():
     block.attn.to_q = nn.Sequential(block.attn.to_q)
     report = surgery.operate(model)
     assert report.left == {"Flux2TransformerBlock: its products carry adapters: merge them": 1}
-    assert fused_transformers.run_flux2 not in [getattr(block.forward, "__func__", None)]
+    assert fused_flux.run_flux2 not in [getattr(block.forward, "__func__", None)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import torch
@@ -32,3 +33,11 @@ def norm_of(x: Tensor, norm: nn.GroupNorm, *, silu: bool = True) -> Tensor:
 def phases_of(conv: nn.Conv2d) -> SimpleNamespace:
     bias = None if conv.bias is None else conv.bias.repeat(4)
     return SimpleNamespace(phases=folds.phase_weight(conv.weight), bias=bias, keeps=False, adds=False)
+
+
+def modulations_of(block: nn.Module, make: Callable, embedding: Tensor | None) -> tuple[Tensor, ...]:
+    """A block's modulations: from the row that the frame was given, or else made of the embedding."""
+    row = getattr(block.fused, "row", None)
+    if row is None or row.values is None:
+        return make(block, embedding)
+    return tuple(row.values[place].view(dtype).view(shape) for place, dtype, shape in block.fused.places)

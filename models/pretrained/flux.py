@@ -7,14 +7,15 @@ from torch import Tensor
 
 from models.lab.path import Grid
 from models.pretrained.coder import fold, unfold
-from models.pretrained.family import Family, Size
+from models.pretrained.family import Size
+from models.pretrained.modulated import Modulated
 from models.pretrained.prompts import Condition, cut_words
 from models.pretrained.schedule import flow_grid, shift_of
 
 TOKENS = 256  # what schnell was distilled with; dev takes 512
 
 
-class FluxFamily(Family):
+class FluxFamily(Modulated):
     def channels(self) -> int:
         return self.network.config.in_channels // 4
 
@@ -47,10 +48,13 @@ class FluxFamily(Family):
         tokens = (size.height // side) * (size.width // side)
         return flow_grid(steps, strength, shift_of(self.pipe.scheduler.config, tokens))
 
-    def asked(self, x: Tensor, t: float, told: dict[str, Tensor]) -> Tensor:
-        return self.run("forward", x=x, moment=self.moment(t), **told)
+    def embedding(self, moment: Tensor, **told: Tensor) -> Tensor:
+        scaled = [moment.to(self.dtype) * 1000]
+        if "guidance" in told:
+            scaled.append(told["guidance"].to(self.dtype) * 1000)
+        return self.network.time_text_embed(*scaled, told["pooled_projections"])
 
-    def forward(self, x: Tensor, moment: Tensor, **told: Tensor) -> Tensor:
+    def velocity(self, x: Tensor, moment: Tensor, **told: Tensor) -> Tensor:
         cells = fold(x)
         height, width = cells.shape[2:]
         out = self.network(

@@ -11,7 +11,6 @@ import math
 from torch import Tensor
 
 from models.lab.path import Grid
-from models.pretrained import surgery
 from models.pretrained.family import Size
 from models.pretrained.flux import FluxFamily
 from models.pretrained.prompts import Condition
@@ -26,10 +25,6 @@ LARGE = 4300  # tokens above which the steps no longer count
 
 class Flux2Family(FluxFamily):
     latent_px = 16
-
-    def ready(self, whole: bool) -> None:
-        if whole:
-            surgery.operate(self.network)
 
     def channels(self) -> int:
         return self.network.config.in_channels
@@ -46,7 +41,10 @@ class Flux2Family(FluxFamily):
         config = {**self.pipe.scheduler.config}
         return flow_grid(steps, strength, shift_of(config, tokens, exponent(tokens, steps)))
 
-    def forward(self, x: Tensor, moment: Tensor, **told: Tensor) -> Tensor:
+    def embedding(self, moment: Tensor, **told: Tensor) -> Tensor:
+        return self.network.time_guidance_embed(moment.to(self.dtype) * 1000, None)
+
+    def velocity(self, x: Tensor, moment: Tensor, **told: Tensor) -> Tensor:
         height, width = x.shape[2:]
         out = self.network(
             x.flatten(2).transpose(1, 2).to(self.dtype),

@@ -1,4 +1,4 @@
-"""Fused passes for the transformer blocks of SD 3.5, FLUX.2 and Z-Image.
+"""Fused passes for the transformer blocks of SD 3.5 and Z-Image, and what those of FLUX share with them.
 
 Each reads downward: norm and modulate, one packed product, norm and turn of the heads, attention, and then
 residual, gate, norm and modulate as one op on the way to the feed-forward.
@@ -12,15 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kernels.glu import glu
 from kernels.linear_glu import linear_glu
 from kernels.modulate import gate_norm_modulate
 from kernels.norm_modulate import norm_modulate
 from kernels.rotary import norm_rotary
 from models.pretrained import folds
-from models.pretrained.fit import demand
+from models.pretrained.fit import demand, modulations_of
 
-HALF_MAX = 65504  # of float16; `diffusers` clips FLUX.2's streams to it
+HALF_MAX = 65504  # of float16; `diffusers` clips to it
 
 
 def demand_plain(layers: list[nn.Module]) -> None:
@@ -57,6 +56,10 @@ def gated_sum(x: Tensor, gate: Tensor, y: Tensor) -> Tensor:
     return torch.addcmul(x, gate[:, None], y)
 
 
+def clipped(x: Tensor) -> Tensor:
+    return x.clamp_(-HALF_MAX, HALF_MAX) if x.dtype == torch.float16 else x
+
+
 # SD 3 and 3.5: two streams, modulated by time and prompt
 
 
@@ -64,7 +67,7 @@ def prepare_sd3(block: nn.Module) -> SimpleNamespace:
     name = type(block.attn.processor).__name__
     demand(name == "JointAttnProcessor2_0", f"its attention is {name}")
     demand(block._chunk_size is None, "its feed-forward is chunked")
-    streams = SimpleNamespace(second=None, mods=None, clock=None)
+    streams = SimpleNamespace(second=None)
     norms = ("norm_q", "norm_k")
     streams.image = heads_of(block.attn, ("to_q", "to_k", "to_v"), norms)
     added = ("norm_added_q", "norm_added_k")
@@ -90,7 +93,7 @@ def run_sd3(
     if joint_attention_kwargs:
         return type(block).forward(block, hidden_states, encoder_hidden_states, temb, joint_attention_kwargs)
     fused, x, text = block.fused, hidden_states, encoder_hidden_states
-    mods = modulations_sd3(block, temb) if fused.mods is None else fused.mods[fused.clock.step]
+    mods = modulations_of(block, modulations_sd3, temb)
     shift, scale, gate, shift_ff, scale_ff, gate_ff, *dual = mods[0].chunk(9 if fused.second else 6, dim=1)
     if block.context_pre_only:
         text_scale, text_shift = mods[1].chunk(2, dim=1)
@@ -114,105 +117,6 @@ def run_sd3(
     return gated_sum(text, text_gate_ff, block.ff_context(normed)), x
 
 
-# FLUX.2: first two streams, then one; modulations shared by all blocks
-
-
-def prepare_flux2(block: nn.Module) -> SimpleNamespace:
-    name = type(block.attn.processor).__name__
-    demand(name == "Flux2AttnProcessor", f"its attention is {name}")
-    demand_plain([block.ff.linear_in, block.ff_context.linear_in])
-    image = heads_of(block.attn, ("to_q", "to_k", "to_v"), ("norm_q", "norm_k"))
-    added = ("norm_added_q", "norm_added_k")
-    text = heads_of(block.attn, ("add_q_proj", "add_k_proj", "add_v_proj"), added)
-    return SimpleNamespace(image=image, text=text)
-
-
-def run_flux2(
-    block: nn.Module,
-    hidden_states: Tensor,
-    encoder_hidden_states: Tensor,
-    temb_mod_img: Tensor,
-    temb_mod_txt: Tensor,
-    image_rotary_emb: tuple[Tensor, Tensor] | None = None,
-    joint_attention_kwargs: dict | None = None,
-) -> tuple[Tensor, Tensor]:
-    if joint_attention_kwargs or image_rotary_emb is None or per_token(temb_mod_img):
-        given = (temb_mod_img, temb_mod_txt, image_rotary_emb, joint_attention_kwargs)
-        return type(block).forward(block, hidden_states, encoder_hidden_states, *given)
-    fused, x, text = block.fused, hidden_states, encoder_hidden_states
-    cos, sin = (table[:, ::2] for table in image_rotary_emb)  # each value stands there twice
-    split = text.shape[1]
-    shift, scale, gate, *after = temb_mod_img.flatten(1).chunk(6, dim=1)
-    text_shift, text_scale, text_gate, *text_after = temb_mod_txt.flatten(1).chunk(6, dim=1)
-    normed = norm_modulate(x, scale, shift, eps=block.norm1.eps)
-    image_heads = heads_of_stream(normed, fused.image, cos[split:], sin[split:])
-    normed = norm_modulate(text, text_scale, text_shift, eps=block.norm1_context.eps)
-    text_heads = heads_of_stream(normed, fused.text, cos[:split], sin[:split])
-    attended = attend(*(torch.cat(pair, 1) for pair in zip(text_heads, image_heads, strict=True)))
-    out = block.attn.to_out[0](attended[:, split:])
-    x = feed(x, out, gate, after, block.ff, block.norm2.eps)
-    out = block.attn.to_add_out(attended[:, :split])
-    text = feed(text, out, text_gate, text_after, block.ff_context, block.norm2_context.eps)
-    return clipped(text), x
-
-
-def per_token(mod: Tensor) -> bool:
-    """Whether reference tokens have a modulation of their own."""
-    return mod.dim() == 3 and mod.shape[1] > 1
-
-
-def feed(x: Tensor, out: Tensor, gate: Tensor, after: list[Tensor], ff: nn.Module, eps: float) -> Tensor:
-    """The second half of a stream: the attention's sum, and the feed-forward's."""
-    shift, scale, last_gate = after
-    x, normed = gate_norm_modulate(x, out, gate, scale, shift, eps=eps)
-    y = linear_glu(normed, ff.linear_in.weight, ff.linear_in.bias, "silu", gate_first=True)
-    return gated_sum(x, last_gate, ff.linear_out(y))
-
-
-def clipped(x: Tensor) -> Tensor:
-    return x.clamp_(-HALF_MAX, HALF_MAX) if x.dtype == torch.float16 else x
-
-
-def prepare_flux2_single(block: nn.Module) -> SimpleNamespace:
-    attention = block.attn
-    name = type(attention.processor).__name__
-    demand(name == "Flux2ParallelSelfAttnProcessor", f"its attention is {name}")
-    demand_plain([attention.to_qkv_mlp_proj, attention.to_out])
-    return SimpleNamespace(gains=torch.stack((attention.norm_q.weight, attention.norm_k.weight)))
-
-
-def run_flux2_single(
-    block: nn.Module,
-    hidden_states: Tensor,
-    encoder_hidden_states: Tensor | None,
-    temb_mod: Tensor,
-    image_rotary_emb: tuple[Tensor, Tensor] | None = None,
-    joint_attention_kwargs: dict | None = None,
-    split_hidden_states: bool = False,
-    text_seq_len: int | None = None,
-) -> Tensor | tuple[Tensor, Tensor]:
-    if joint_attention_kwargs or image_rotary_emb is None or per_token(temb_mod):
-        given = (temb_mod, image_rotary_emb, joint_attention_kwargs, split_hidden_states, text_seq_len)
-        return type(block).forward(block, hidden_states, encoder_hidden_states, *given)
-    x, attention = hidden_states, block.attn
-    if encoder_hidden_states is not None:
-        text_seq_len = encoder_hidden_states.shape[1]
-        x = torch.cat((encoder_hidden_states, x), 1)
-    shift, scale, gate = temb_mod.flatten(1).chunk(3, dim=1)
-    product = attention.to_qkv_mlp_proj(norm_modulate(x, scale, shift, eps=block.norm.eps))
-    inner = attention.inner_dim
-    qkv = product[..., : 3 * inner].unflatten(-1, (3, attention.heads, -1))
-    cos, sin = (table[:, ::2] for table in image_rotary_emb)
-    query, key = norm_rotary(qkv, block.fused.gains, cos, sin, eps=attention.norm_q.eps)
-    gated = glu(product[..., 3 * inner :], "silu", gate_first=True)
-    # the two halves of one product, so that their inputs need not be laid side by side first
-    weight = attention.to_out.weight
-    out = F.linear(attend(query, key, qkv[:, :, 2]), weight[:, :inner], attention.to_out.bias)
-    out.flatten(0, 1).addmm_(gated.flatten(0, 1), weight[:, inner:].t())
-    x = clipped(gated_sum(x, gate, out))
-    return (x[:, :text_seq_len], x[:, text_seq_len:]) if split_hidden_states else x
-
-
 # Z-Image: one stream, norms on both sides of attention and feed-forward
 
 
@@ -223,7 +127,7 @@ def prepare_zimage(block: nn.Module) -> SimpleNamespace:
     demand_plain([ff.w1, ff.w2, ff.w3])
     stream = heads_of(attention, ("to_q", "to_k", "to_v"), ("norm_q", "norm_k"))
     one = torch.ones_like(block.ffn_norm1.weight)[None]
-    return SimpleNamespace(stream=stream, gated=folds.pack([ff.w1, ff.w3])[0], one=one, mods=None, clock=None)
+    return SimpleNamespace(stream=stream, gated=folds.pack([ff.w1, ff.w3])[0], one=one)
 
 
 def modulations_zimage(block: nn.Module, embedding: Tensor | None) -> tuple[Tensor, ...]:
@@ -254,8 +158,7 @@ def run_zimage(
         given = (attn_mask, freqs_cis, adaln_input, noise_mask, adaln_noisy, adaln_clean)
         return type(block).forward(block, x, *given)
     fused, ff = block.fused, block.feed_forward
-    mods = modulations_zimage(block, adaln_input) if fused.mods is None else fused.mods[fused.clock.step]
-    first, second, third, fourth = mods
+    first, second, third, fourth = modulations_of(block, modulations_zimage, adaln_input)
     size, turns = x.shape[-1:], torch.view_as_real(freqs_cis)[0]
     normed = F.rms_norm(x, size, first, block.attention_norm1.eps)
     heads = heads_of_stream(normed, fused.stream, turns[..., 0], turns[..., 1])

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from models.api import ModelError
 from models.lab.path import Grid, VariancePreserving
+from models.pretrained import surgery
 from models.pretrained.family import Family, Size
 from models.pretrained.prompts import Condition, cut_words
 from models.pretrained.schedule import LEAST_STRENGTH
@@ -40,6 +41,8 @@ class SanaFamily(Family):
     def ready(self, whole: bool) -> None:
         default = inspect.signature(type(self.pipe).__call__).parameters["complex_human_instruction"].default
         self.instruction = list(default) if default else None
+        if whole:
+            surgery.operate(self.network)
 
     @property
     def guided(self) -> bool:

@@ -5,19 +5,18 @@ from __future__ import annotations
 from torch import Tensor
 
 from models.lab.path import Grid
-from models.pretrained import surgery
-from models.pretrained.family import Family, Size
+from models.pretrained.family import Size
+from models.pretrained.modulated import Modulated
 from models.pretrained.prompts import Condition, cut_words
 from models.pretrained.schedule import flow_grid, shift_of
 
 TOKENS = 256  # that the T5 encoder is given, as `diffusers` does by default
 
 
-class SD3Family(Family):
+class SD3Family(Modulated):
     def ready(self, whole: bool) -> None:
         self.timesteps = self.pipe.scheduler.config.num_train_timesteps
-        if whole:
-            surgery.operate(self.network)
+        super().ready(whole)
 
     def encode(self, text: str) -> Condition:
         long = self.pipe.tokenizer_3 if self.pipe.text_encoder_3 is not None else None
@@ -46,8 +45,11 @@ class SD3Family(Family):
         tokens = (size.height // side) * (size.width // side)
         return flow_grid(steps, strength, shift_of(self.pipe.scheduler.config, tokens))
 
-    def asked(self, x: Tensor, t: float, told: dict[str, Tensor]) -> Tensor:
-        return self.run("forward", x=x, moment=self.moment(t * self.timesteps), **told)
+    def told_time(self, t: float) -> float:
+        return t * self.timesteps
 
-    def forward(self, x: Tensor, moment: Tensor, **told: Tensor) -> Tensor:
+    def embedding(self, moment: Tensor, **told: Tensor) -> Tensor:
+        return self.network.time_text_embed(moment, told["pooled_projections"])
+
+    def velocity(self, x: Tensor, moment: Tensor, **told: Tensor) -> Tensor:
         return self.network(x.to(self.dtype), timestep=moment, return_dict=False, **told)[0].float()

@@ -8,18 +8,15 @@ change.
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import MethodType
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from models.pretrained import folds, fused_flux, fused_tiny, fused_transformers, fused_unet
+from models.pretrained import fused_flux, fused_sana, fused_tiny, fused_transformers, fused_unet
 from models.pretrained.fit import Unfit
-from models.pretrained.folds import Saving
 
 
 @dataclass
@@ -57,35 +54,7 @@ def restore(model: nn.Module) -> None:
             del module.fused
 
 
-class Clock(threading.local):
-    """The step that runs, one for each thread: a graph is captured beside the frames that are served."""
-
-    step = 0
-
-
-@torch.no_grad()
-def fold_modulations(model: nn.Module, embeddings: list[Tensor], clock: Clock) -> Saving:
-    """Make the modulations of every fused block once for each timestep; blocks then take those of clock.step.
-
-    embeddings: what the model hands to its blocks, one for each step (SD 3.5, FLUX.1: of time and prompt;
-    Z-Image: of time). Again for another prompt: tensors keep their places.
-    """
-    saving = Saving()
-    for block in model.modules():
-        name = type(block).__name__
-        if "fused" not in vars(block) or name not in MODULATIONS:
-            continue
-        make, layers = MODULATIONS[name]
-        folds.keep(block.fused, "mods", [make(block, embedding) for embedding in embeddings])
-        block.fused.clock = clock
-        read = [layer for layer in layers(block) if layer is not None]
-        flops = sum(
-            2 * weight.numel() for layer in read for weight in layer.parameters() if weight.dim() == 2
-        )
-        saving += Saving(flops, folds.weights_of(*read), len(read))
-    return saving
-
-
+# how modulations are made of an embedding, and the layers that are asked for it
 MODULATIONS: dict[str, tuple[Callable, Callable]] = {
     "JointTransformerBlock": (
         fused_transformers.modulations_sd3,
@@ -99,9 +68,10 @@ MODULATIONS: dict[str, tuple[Callable, Callable]] = {
         fused_flux.modulations_flux_single,
         lambda block: (block.norm.linear,),
     ),
+    "Flux2Modulation": (fused_flux.modulations_flux2, lambda layer: (layer.linear,)),
     "ZImageTransformerBlock": (
         fused_transformers.modulations_zimage,
-        lambda block: (getattr(block, "adaLN_modulation", None),),
+        lambda block: (block.adaLN_modulation,) if block.modulation else (),
     ),
 }
 SURGEONS: dict[str, tuple[Callable, Callable]] = {
@@ -111,11 +81,10 @@ SURGEONS: dict[str, tuple[Callable, Callable]] = {
     "JointTransformerBlock": (fused_transformers.prepare_sd3, fused_transformers.run_sd3),
     "FluxTransformerBlock": (fused_flux.prepare_flux, fused_flux.run_flux),
     "FluxSingleTransformerBlock": (fused_flux.prepare_flux_single, fused_flux.run_flux_single),
-    "Flux2TransformerBlock": (fused_transformers.prepare_flux2, fused_transformers.run_flux2),
-    "Flux2SingleTransformerBlock": (
-        fused_transformers.prepare_flux2_single,
-        fused_transformers.run_flux2_single,
-    ),
+    "Flux2Modulation": (fused_flux.prepare_flux2_modulation, fused_flux.run_flux2_modulation),
+    "Flux2TransformerBlock": (fused_flux.prepare_flux2, fused_flux.run_flux2),
+    "Flux2SingleTransformerBlock": (fused_flux.prepare_flux2_single, fused_flux.run_flux2_single),
+    "SanaTransformerBlock": (fused_sana.prepare_sana, fused_sana.run_sana),
     "ZImageTransformerBlock": (fused_transformers.prepare_zimage, fused_transformers.run_zimage),
     "EncoderTiny": (fused_tiny.prepare_encoder, fused_tiny.run_encoder),
     "DecoderTiny": (fused_tiny.prepare_decoder, fused_tiny.run_decoder),

@@ -5,19 +5,15 @@ from __future__ import annotations
 from torch import Tensor
 
 from models.lab.path import Grid
-from models.pretrained import surgery
-from models.pretrained.family import Family, Size
+from models.pretrained.family import Size
+from models.pretrained.modulated import Modulated
 from models.pretrained.prompts import Condition
 from models.pretrained.schedule import flow_grid, shift_of
 
 TOKENS = 512
 
 
-class ZImageFamily(Family):
-    def ready(self, whole: bool) -> None:
-        if whole:
-            surgery.operate(self.network)
-
+class ZImageFamily(Modulated):
     def encode(self, text: str) -> Condition:
         return self.of_prompt(text, self._told, "")
 
@@ -32,10 +28,14 @@ class ZImageFamily(Family):
         tokens = (size.height // side) * (size.width // side)
         return flow_grid(steps, strength, shift_of(self.pipe.scheduler.config, tokens))
 
-    def asked(self, x: Tensor, t: float, told: dict[str, Tensor]) -> Tensor:
-        """Its time runs the other way, and its velocity points from noise to picture."""
-        return -self.run("forward", x=x, moment=self.moment(1 - t), **told)
+    def told_time(self, t: float) -> float:
+        """Its time runs the other way."""
+        return 1 - t
 
-    def forward(self, x: Tensor, moment: Tensor, words: Tensor) -> Tensor:
+    def embedding(self, moment: Tensor, **told: Tensor) -> Tensor:
+        return self.network.t_embedder(moment * self.network.t_scale).to(self.dtype)
+
+    def velocity(self, x: Tensor, moment: Tensor, words: Tensor) -> Tensor:
+        """The network's points from noise to picture."""
         pictures = [x[0].to(self.dtype)[:, None]]  # (C, frames, h, w)
-        return self.network(pictures, moment, [words], return_dict=False)[0][0].float()[None, :, 0]
+        return -self.network(pictures, moment, [words], return_dict=False)[0][0].float()[None, :, 0]

@@ -1,0 +1,80 @@
+"""Fused passes for the transformer blocks of SANA: linear attention, cross-attention, convolutions."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kernels.glu import glu
+from kernels.modulate import gate_norm_modulate
+from kernels.norm_modulate import norm_modulate
+from models.pretrained import folds
+from models.pretrained.fit import demand
+from models.pretrained.fused_transformers import clipped, demand_plain, gated_sum
+
+EPS = 1e-15  # under the sum of weights of linear attention, as `diffusers` has it
+
+
+def prepare_sana(block: nn.Module) -> SimpleNamespace:
+    own, ff = block.attn1, block.ff
+    name = type(own.processor).__name__
+    demand(name == "SanaLinearAttnProcessor2_0", f"its attention is {name}")
+    demand(block.attn2 is not None, "it has no cross-attention")
+    demand(block.norm2.weight is None, "its second norm has weights")
+    layers = [own.to_q, own.to_k, own.to_v]
+    demand_plain([*layers, own.to_out[0]])
+    convolutions = [ff.conv_inverted, ff.conv_depth, ff.conv_point]
+    demand(
+        all(type(layer) is nn.Conv2d for layer in convolutions), "its convolutions carry adapters: merge them"
+    )
+    demand(ff.norm is None and not ff.residual_connection, "its feed-forward has a norm or a skip")
+    weight, bias = folds.pack(layers)
+    return SimpleNamespace(weight=weight, bias=bias, one=weight.new_ones(1, weight.shape[1]))
+
+
+def run_sana(
+    block: nn.Module,
+    hidden_states: Tensor,
+    attention_mask: Tensor | None = None,
+    encoder_hidden_states: Tensor | None = None,
+    encoder_attention_mask: Tensor | None = None,
+    timestep: Tensor | None = None,
+    height: int | None = None,
+    width: int | None = None,
+) -> Tensor:
+    fused, x, batch = block.fused, hidden_states, len(hidden_states)
+    mods = block.scale_shift_table + timestep.reshape(batch, 6, -1)
+    shift, scale, gate, shift_ff, scale_ff, gate_ff = mods.unbind(1)
+    normed = norm_modulate(x, scale, shift, eps=block.norm1.eps)
+    x = gated_sum(x, gate, linear_attention(block.attn1, F.linear(normed, fused.weight, fused.bias)))
+    out = block.attn2(x, encoder_hidden_states=encoder_hidden_states, attention_mask=encoder_attention_mask)
+    one = fused.one.expand(batch, -1)
+    x, normed = gate_norm_modulate(x, out, one, scale_ff, shift_ff, eps=block.norm2.eps)
+    return gated_sum(x, gate_ff, feed(block.ff, normed, height, width))
+
+
+def linear_attention(attention: nn.Module, qkv: Tensor) -> Tensor:
+    """(B, T, 3 C) -> (B, T, C): weights are products of positive features, so that sums over the keys come
+    first (Katharopoulos et al. 2020)."""
+    query, key, value = qkv.chunk(3, dim=-1)
+    if attention.norm_q is not None:
+        query, key = attention.norm_q(query), attention.norm_k(key)
+    query, key, value = (
+        part.unflatten(-1, (attention.heads, -1)).transpose(1, 2).float() for part in (query, key, value)
+    )
+    state = F.relu(key).transpose(2, 3) @ F.pad(value, (0, 1), value=1.0)  # the last column sums the weights
+    out = F.relu(query) @ state
+    out = out[..., :-1] / (out[..., -1:] + EPS)
+    out = attention.to_out[0](out.transpose(1, 2).flatten(2).to(qkv.dtype))
+    return clipped(out)
+
+
+def feed(ff: nn.Module, x: Tensor, height: int, width: int) -> Tensor:
+    """(B, T, C): the pointwise convolutions as products, so that nothing changes its layout."""
+    inverted = ff.conv_inverted
+    h = F.silu(F.linear(x, inverted.weight.flatten(1), inverted.bias))
+    h = ff.conv_depth(h.unflatten(1, (height, width)).permute(0, 3, 1, 2))
+    h = glu(h.permute(0, 2, 3, 1).flatten(1, 2), "silu")
+    return F.linear(h, ff.conv_point.weight.flatten(1))
