@@ -170,6 +170,11 @@ def test_every_number_repeats_and_reaches_the_report(folder, tmp_path, monkeypat
     assert cv2.imread(str(tmp_path / "out" / "filmstrip.png")).shape == (4 * 64, 8 * 64, 3)
 
 
+def test_what_diverged_is_null_in_json():
+    figures = {"contenders": {}, "rows": [{"swd": float("nan"), "sharpness": [float("inf"), 1.0]}]}
+    assert report.without_pictures(figures)["rows"] == [{"swd": None, "sharpness": [None, 1.0]}]
+
+
 def test_nobody_to_compare(monkeypatch, tmp_path):
     from models.lab import contenders
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import cv2
@@ -15,11 +16,19 @@ from models.training.grids import to_pixels
 
 
 def without_pictures(figures: dict) -> dict:
-    """The figures as JSON can hold them: everything but the strips of pictures."""
+    """The figures as JSON can hold them: without the strips of pictures, null for what diverged."""
     shown = {name: dict(one) for name, one in figures["contenders"].items()}
     for one in shown.values():
         one["film"] = {key: value for key, value in one["film"].items() if key != "strip"}
-    return figures | {"contenders": shown}
+    return finite(figures | {"contenders": shown})
+
+
+def finite(value):
+    if isinstance(value, dict):
+        return {name: finite(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write(figures: dict, folder: Path) -> list[Path]:
@@ -78,7 +87,8 @@ def table(rows: list[dict]) -> list[str]:
         sharp = ", ".join(f"{value:.2f}" for value in row["sharpness"])
         cells = (row["contender"], SAMPLERS[row["sampler"]].label, row["steps"], row["evaluations"])
         numbers = (f"{row['ms']:.1f}", f"{row['fps']:.1f}", speed, distance, f"{row['swd']:.3f}", sharp)
-        lines.append("| " + " | ".join(str(cell) for cell in (*cells, *numbers)) + " |")
+        told = (number.replace("nan", "diverged") for number in numbers)
+        lines.append("| " + " | ".join(str(cell) for cell in (*cells, *told)) + " |")
     return lines
 
 
