@@ -47,10 +47,14 @@ class GraphedFrames:
     def why_eager(self) -> str:
         return self.graphs.why_eager
 
-    def render(self, planes: np.ndarray, noise: Tensor, share: Tensor, biases: Tensor) -> np.ndarray:
-        """planes: (4, H, W) uint8. Returns the bytes of `Body.frame` on the host."""
+    def render(
+        self, planes: np.ndarray, noise: Tensor, share: Tensor, biases: Tensor, lap: Callable[[str], None]
+    ) -> np.ndarray:
+        """planes: (4, H, W) uint8. Returns the bytes of `Body.frame` on the host; lap: told of "denoise"."""
         inputs = {"planes": self.ends.upload(planes), "noise": noise, "share": share, "biases": biases}
-        return self.ends.download(self.graphs.run((*planes.shape[1:], len(biases)), **inputs))
+        made = self.graphs.run((*planes.shape[1:], len(biases)), **inputs)
+        lap("denoise")
+        return self.ends.download(made)
 
 
 class GraphedParts:

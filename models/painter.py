@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -101,7 +102,7 @@ class Painter:
         mood, ignored = prompt.read(request.prompt, request.mood)
         if self.device.type == "cpu":
             torch.set_num_threads(self.threads.next())
-        clock = Stopwatch()
+        clock = Stopwatch(self.device)
         planes = cells.split(request.paper)
         noise = self.noise(request.seed, height, width, request.origin)
         share = torch.tensor([1 - request.strength], device=self.device)
@@ -110,8 +111,7 @@ class Painter:
         biases = torch.stack(rows)
         clock.lap("upload")
         if self.graphed is not None:
-            pixels = self.graphed.render(planes, noise, share, biases)
-            clock.lap("denoise")
+            pixels = self.graphed.render(planes, noise, share, biases, clock.lap)
         else:
 
             def lap(stage: str) -> None:
@@ -124,7 +124,7 @@ class Painter:
         if not pixels[-1]:
             raise ModelError("the model gave what is not a number; the last picture stays")
         picture = cv2.merge(list(pixels[:-1].reshape(3, height, width)))
-        clock.lap("download")
+        clock.finish("download")
         if self.graphed is None:
             worked_ms = sum(clock.stage_ms[stage] for stage in ("start", "denoise", "decode"))
             self.threads.learn(torch.get_num_threads(), worked_ms / (request.steps * height * width))
@@ -161,15 +161,43 @@ class Painter:
 
 
 class Stopwatch:
-    """Milliseconds by stage. CUDA is waited for only where the picture is copied out."""
+    """Milliseconds by stage: on CUDA by the device's own clock, for a launch is over before its work.
 
-    def __init__(self):
-        self.stage_ms, self.last = {}, time.perf_counter()
+    Laps are marks in the device's stream, which nothing waits for; `finish` reads them once the frame's one
+    wait, for the picture on the host, is over. clock: of the host, in seconds. mark: makes an event of CUDA.
+    """
+
+    def __init__(self, device: torch.device, *, clock=time.perf_counter, mark=torch.cuda.Event):
+        self.stage_ms: dict[str, float] = {}
+        self._cuda, self._clock, self._mark = device.type == "cuda", clock, mark
+        self._begin = self._last = clock()
+        self._marks = [("", self._marked())] if self._cuda else []
 
     def lap(self, stage: str) -> None:
-        now = time.perf_counter()
-        self.stage_ms[stage] = self.stage_ms.get(stage, 0.0) + (now - self.last) * 1e3
-        self.last = now
+        """The end of a stage, or of another part of it."""
+        before, now = self._last, self._clock()
+        self.stage_ms.setdefault(stage, 0.0)
+        if self._cuda:
+            self._marks.append((stage, self._marked()))
+        else:
+            self.stage_ms[stage] += (now - before) * 1e3
+        self._last = now
+
+    def finish(self, stage: str) -> None:
+        """The end of the last stage, behind the wait for the device: what the marks left of the time."""
+        if not self._cuda:
+            return self.lap(stage)
+        spent = 0.0
+        for (_, before), (name, after) in pairwise(self._marks):
+            ms = before.elapsed_time(after)
+            self.stage_ms[name] += ms
+            spent += ms
+        self.stage_ms[stage] = max(0.0, (self._clock() - self._begin) * 1e3 - spent)
+
+    def _marked(self) -> torch.cuda.Event:
+        event = self._mark(enable_timing=True)
+        event.record()
+        return event
 
 
 def choose_body(network: PainterNetwork, device: torch.device, dtype: str | None) -> tuple[Body, str]:

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from models.graphs import FrameGraphs, HostBuffers
+from models.painter import Stopwatch
 
 
 def stand_in(function, inputs):
@@ -183,6 +184,48 @@ def test_a_pinned_place_is_waited_for_before_it_is_used_again(monkeypatch):
     log.clear()
     assert buffers.download(target).tolist() == [3, 3]
     assert log == ["a waited for", "a recorded on stream of cpu", "a waited for"]
+
+
+class Mark:
+    """An event of a device that works through its stream later than the host launches: by a list of times."""
+
+    def __init__(self, device_ms: list[float], asked: list[str]):
+        self.device_ms, self.asked = device_ms, asked
+
+    def __call__(self, *, enable_timing: bool) -> "Mark":
+        assert enable_timing
+        return Mark(self.device_ms, self.asked)
+
+    def record(self):
+        self.at_ms = self.device_ms.pop(0)
+
+    def elapsed_time(self, end: "Mark") -> float:
+        self.asked.append("elapsed")
+        return end.at_ms - self.at_ms
+
+
+def test_laps_on_cuda_are_the_devices_time_and_wait_for_nothing():
+    """The host has launched all within 3 ms; the device works for 21, and a frame takes 25."""
+    host_s, asked = [0.0, 0.001, 0.002, 0.003, 0.003, 0.025], []
+    clock = Stopwatch(
+        torch.device("cuda"), clock=lambda: host_s.pop(0), mark=Mark([0.0, 1.0, 9.0, 20.0, 21.0], asked)
+    )
+    for stage in ("upload", "denoise", "denoise", "decode"):
+        clock.lap(stage)
+    assert asked == []  # before the frame's one wait no event is read
+    clock.finish("download")
+    assert clock.stage_ms == pytest.approx(
+        {"upload": 1.0, "denoise": 19.0, "decode": 1.0, "download": 4.0}, abs=1e-9
+    )
+
+
+def test_laps_elsewhere_are_the_hosts_time():
+    host_s = [0.0, 0.002, 0.005, 0.006]
+    clock = Stopwatch(torch.device("cpu"), clock=lambda: host_s.pop(0))
+    clock.lap("denoise")
+    clock.lap("denoise")
+    clock.finish("download")
+    assert clock.stage_ms == pytest.approx({"denoise": 5.0, "download": 1.0})
 
 
 @pytest.mark.gpu

@@ -56,7 +56,8 @@ class Pretrained:
     def _render(self, request: Request, cancelled: Callable[[], bool]) -> Frame:
         height, width = request.paper.shape[:2]
         self._check(request, height, width)
-        family, clock = self.family, Stopwatch()
+        family = self.family
+        clock = Stopwatch(family.device)
         run, grid, condition = self.prepare(request)
         clock.lap("prompt")
         graphed = family.graphed
@@ -80,7 +81,7 @@ class Pretrained:
         pixels = made.cpu().numpy() if graphed is None else graphed.ends.download(made)
         if not pixels[-1]:
             raise ModelError(f"{self.card.name} gave what is not a number; the last picture stays")
-        clock.lap("download")
+        clock.finish("download")
         if graphed is not None and self.card.why_not_faster != graphed.why_eager:
             self.card = replace(self.card, why_not_faster=graphed.why_eager)
         notes = (f"the prompt is too long; left out: {condition.cut}",) if condition.cut else ()
