@@ -73,6 +73,7 @@ QUICK = Plan(
     steps=(1, 2, 4, 8, 16, 30),
     orders=(8, 16, 32, 64, 128),
     many=(250,),
+    strengths=(0.2, 0.6, 1.0),
     flow=("flow-euler", "flow-heun", "dpm++2m", "dpm++2m-karras", "euler-a"),
     diffusion=("ddim", "dpm++2m", "dpm++2m-karras", "euler-a"),
 )
