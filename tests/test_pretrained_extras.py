@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import save_file
 from small_models import PROMPT_DIM, painted, save_sd, scatter
 
-from models.api import ModelError, Request
-from models.pretrained import build, control, forecast, surgery
-from models.pretrained.catalogue import MODELS
+from models.api import ModelError, Request, untold
+from models.pretrained import build, components, control, forecast, surgery
+from models.pretrained.catalogue import MODELS, for_folder
 from models.pretrained.family import Size
 from models.pretrained.folder import read_folder
 
@@ -168,3 +168,26 @@ def test_what_is_too_large_is_refused_with_the_figures(whole, monkeypatch):
 def test_options_that_cannot_be_had(whole, options, message):
     with pytest.raises(ModelError, match=message):
         load(whole, **options)
+
+
+def test_an_offloaded_model_paints_the_same(whole):
+    """The hooks of accelerate, with the CPU as the device that works: the parts come by them."""
+    plain = picture(load(whole, fuse=False))
+    folder = read_folder(whole)
+    pipe = components.load_pipeline(folder, "sd", torch.float32, untold)
+    model = build.assemble("sd", pipe, for_folder("unet"), "cpu", build.Options(**CPU, offload=True))
+    came = []
+    for name in ("unet", "text_encoder"):
+        hook = getattr(pipe, name)._hf_hook
+        before = hook.pre_forward
+        hook.pre_forward = lambda *a, name=name, before=before, **k: came.append(name) or before(*a, **k)
+    assert np.abs(picture(model).astype(int) - plain).max() <= 1
+    assert came == ["text_encoder", "unet"]
+
+
+def test_quantized_loading_says_what_it_lacks(whole):
+    """Without a GPU the quantizers of diffusers load nothing; the reason comes in one line."""
+    with pytest.raises(ModelError) as error:
+        load(whole, quantize="4bit")
+    assert "bitsandbytes" in str(error.value) or "GPU" in str(error.value)
+    assert "\n" not in str(error.value)
