@@ -11,12 +11,14 @@ import inspect
 import json
 import os
 import re
+import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import accumulate, chain, pairwise
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -110,8 +112,8 @@ def specialised(launch: Launch) -> tuple[dict, dict, dict]:
     return signature, constants, attributes
 
 
-def compile_job(job: Job, capability: int) -> Report:
-    """Compile one launch for one generation and read what came out."""
+def compile_job(job: Job, capability: int) -> tuple[Report, bytes]:
+    """Compile one launch for one generation and read what came out, loads not yet; returns its code too."""
     import triton
     from triton.backends.compiler import GPUTarget
 
@@ -124,57 +126,91 @@ def compile_job(job: Job, capability: int) -> Report:
         binary = triton.compile(source, target=target, options=launch.options)
     except Exception as error:  # whatever the compiler throws is what the table is for
         trouble = f"does not compile: {str(error).strip().splitlines()[-1]}"
-        return report(job, launch, shape, dtype, capability, (0,) * 6, (trouble,))
+        return report(job, launch, shape, dtype, capability, (0,) * 6, (trouble,)), b""
     registers, spilled = resources(binary.asm["cubin"])
-    bits = widest_load(binary.asm["cubin"])
     shared = binary.metadata.shared
     troubles = []
     if spilled:
         troubles.append(f"spills {spilled} bytes")
     if shared > SHARED_LIMIT[capability]:
         troubles.append(f"needs {shared} bytes of shared memory, there are {SHARED_LIMIT[capability]}")
-    needed = min(128, 1 << (8 * dtype.itemsize * case.row_values(shape)).bit_length() - 1)
-    if case.bandwidth and bits < needed:
-        troubles.append(f"its widest load has {bits} bits")
     sizes = len(binary.asm["ptx"]), len(binary.asm["cubin"])
-    figures = (registers, spilled, shared, bits, *sizes)
-    return report(job, launch, shape, dtype, capability, figures, tuple(troubles))
+    made = report(job, launch, shape, dtype, capability, (registers, spilled, shared, 0, *sizes), troubles)
+    return made, code_of(binary.asm["cubin"])
 
 
-def report(job, launch, shape, dtype, capability, figures: tuple, troubles: tuple) -> Report:
+def report(job, launch, shape, dtype, capability, figures: tuple, troubles: list) -> Report:
     name = str(dtype).removeprefix("torch.")
-    return Report(job.op, launch.kernel.__name__, shape, name, capability, *figures, troubles)
+    return Report(job.op, launch.kernel.__name__, shape, name, capability, *figures, tuple(troubles))
+
+
+def with_load(made: Report, bits: int) -> Report:
+    """The report with its widest load, and the trouble of a bandwidth-bound kernel where that is narrow."""
+    case, size = CASES[made.op], getattr(torch, made.dtype).itemsize
+    needed = min(128, 1 << (8 * size * case.row_values(made.shape)).bit_length() - 1)
+    narrow = case.bandwidth and made.cubin and bits < needed
+    trouble = (f"its widest load has {bits} bits",) if narrow else ()
+    return replace(made, load_bits=bits, troubles=made.troubles + trouble)
 
 
 def resources(cubin: bytes) -> tuple[int, int]:
     """(registers, bytes spilled to the stack or to local memory) of the one kernel in a cubin."""
-    text = inspected(cubin, "cuobjdump", "--dump-resource-usage")
+    text = inspected("cuobjdump", cubin, "--dump-resource-usage")
     found = {key: int(value) for key, value in re.findall(r"(REG|STACK|LOCAL):(\d+)", text)}
     return found["REG"], found["STACK"] + found["LOCAL"]
 
 
-def widest_load(cubin: bytes) -> int:
-    """Bits of the widest load from global memory (LDG, or LDGSTS straight to shared memory) in the SASS."""
-    loads = re.findall(r"\bLDG(?:STS)?\S*", inspected(cubin, "nvdisasm", "-ndf", "-c"))
-    return max((int(next(iter(re.findall(r"\.(64|128|256)\b", load)), 32)) for load in loads), default=0)
+def code_of(cubin: bytes) -> bytes:
+    """The instructions of the one kernel in a cubin, which is an ELF file of 64 bits."""
+    (table,) = struct.unpack_from("<Q", cubin, 40)
+    size, count, names = struct.unpack_from("<HHH", cubin, 58)
+    sections = [struct.unpack_from("<IIQQQQ", cubin, table + index * size) for index in range(count)]
+    for name, _, _, _, place, length in sections:
+        if cubin.startswith(b".text.", sections[names][4] + name):
+            return cubin[place : place + length]
+    raise ValueError("this cubin holds no kernel")
 
 
-def inspected(cubin: bytes, tool: str, *options: str) -> str:
-    """What a tool of the triton wheel prints about a cubin. `-ndf` spares nvdisasm a third of its second."""
+def widest_loads(codes: list[bytes], capability: int) -> list[int]:
+    """Bits of the widest load from global memory (LDG, or LDGSTS straight to shared memory) in each code.
+
+    All are disassembled as one: nvdisasm takes a third of a second to start.
+    """
+    ends = list(accumulate(map(len, codes), initial=0))
+    text = inspected("nvdisasm", b"".join(codes), "-b", f"SM{capability}")
+    loads = [
+        (int(place, 16), int(next(iter(re.findall(r"\.(64|128|256)\b", load)), 32)))
+        for place, load in re.findall(r"/\*([0-9a-f]+)\*/.*?\b(LDG(?:STS)?\b\S*)", text)
+    ]
+    return [
+        max((bits for place, bits in loads if begin <= place < end), default=0)
+        for begin, end in pairwise(ends)
+    ]
+
+
+def inspected(tool: str, binary: bytes, *options: str) -> str:
+    """What a tool of the triton wheel prints about a cubin, or about bare code."""
     from triton import backends
 
     path = Path(backends.__file__).parent / "nvidia" / "bin" / tool
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "kernel.cubin"
-        file.write_bytes(cubin)
+        file.write_bytes(binary)
         return subprocess.run([path, *options, file], capture_output=True, text=True, check=True).stdout
 
 
-def compile_all(capabilities: tuple[int, ...] = tuple(SHARED_LIMIT)) -> Iterator[Report]:
-    """A report for every job and capability, as they are done; compiles on all cores."""
-    pairs = [(job, capability) for job in jobs() for capability in capabilities]
+def compile_all(tell: Callable[[int, int], None]) -> list[Report]:
+    """A report for every job and capability; compiles on all cores. tell: how many are done, of how many."""
+    pairs = [(job, capability) for job in jobs() for capability in SHARED_LIMIT]
+    made = []
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
-        yield from pool.map(compile_job, *zip(*pairs, strict=True), chunksize=len(capabilities))
+        for one in pool.map(compile_job, *zip(*pairs, strict=True), chunksize=2):
+            made.append(one)
+            tell(len(made), len(pairs))
+        groups = [made[start :: len(SHARED_LIMIT)] for start in range(len(SHARED_LIMIT))]
+        codes = [[code for _, code in group] for group in groups]
+        bits = zip(*pool.map(widest_loads, codes, SHARED_LIMIT), strict=True)
+    return [with_load(one, width) for (one, _), width in zip(made, chain.from_iterable(bits), strict=True)]
 
 
 def main() -> int:
@@ -183,12 +219,13 @@ def main() -> int:
         reason = MISSING or "TRITON_INTERPRET is set: kernels are interpreted, not compiled"
         print(f"flowbrush: error: {reason}", file=sys.stderr)
         return 1
-    total, reports = len(jobs()) * len(SHARED_LIMIT), []
-    for one in compile_all():
-        reports.append(one)
-        end = "\n" if len(reports) == total else ""
+
+    def tell(done: int, total: int) -> None:
         if sys.stderr.isatty():
-            print(f"\r{len(reports)} of {total} compiled", end=end, file=sys.stderr, flush=True)
+            end = "\n" if done == total else ""
+            print(f"\r{done} of {total} compiled", end=end, file=sys.stderr, flush=True)
+
+    reports = compile_all(tell)
     if "--json" in sys.argv[1:]:
         print(json.dumps({"kernels": [asdict(one) for one in reports]}))
     else:

@@ -66,12 +66,15 @@ def test_integers_are_specialised_as_triton_does():
         ("LDG.E.128 R4 ; LDG.E.ENL2.256 R8", 256),
     ],
 )
-def test_widest_load(sass, bits, monkeypatch):
-    monkeypatch.setattr(targets, "inspected", lambda cubin, *options: sass)
-    assert targets.widest_load(b"") == bits
+def test_widest_loads(sass, bits, monkeypatch):
+    """Two codes of 64 bytes as one: the first has a load of 32 bits."""
+    lines = [f"/*{64 + 16 * at:04x}*/  @!P0 {line}" for at, line in enumerate(sass.split(" ; "))]
+    text = "\n".join(["/*0030*/  LDG.E R1, [R2]", *lines])
+    monkeypatch.setattr(targets, "inspected", lambda *_: text)
+    assert targets.widest_loads([bytes(64)] * 2, 90) == [32, bits]
 
 
 def test_spills_are_seen(monkeypatch):
     line = " Function conv:\n  REG:255 STACK:16 SHARED:512 LOCAL:8 CONSTANT[0]:400 TEXTURE:0"
-    monkeypatch.setattr(targets, "inspected", lambda cubin, *options: line)
+    monkeypatch.setattr(targets, "inspected", lambda *_: line)
     assert targets.resources(b"") == (255, 24)
