@@ -170,7 +170,9 @@ def bench(settings: Bench) -> None:
     from models import registry
 
     side = side_px(settings.size)
-    load = registry.loader(settings.model, settings.device, settings.dtype, progress=Progress(), **settings.extras())
+    load = registry.loader(
+        settings.model, settings.device, settings.dtype, progress=Progress(), **settings.extras()
+    )
     import cv2
 
     from models.bench import measure

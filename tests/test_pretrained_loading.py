@@ -78,6 +78,15 @@ def test_foreign_code_is_not_run(broken):
     assert "unet comes with code of its own (evil_unet), which is not run" in refusal(broken)
 
 
+def test_a_component_of_another_kind(broken):
+    index = broken / "model_index.json"
+    told = index.read_text()
+    index.write_text(told.replace("UNet2DConditionModel", "UNetOfTomorrow"))
+    assert refusal(broken).endswith("its unet is a UNetOfTomorrow, which is not known here")
+    index.write_text(told.replace("UNet2DConditionModel", "AutoencoderKL"))
+    assert str(broken) in refusal(broken)
+
+
 def test_an_auto_map_is_foreign_code(broken):
     config = broken / "text_encoder" / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"auto_map": {"AutoModel": "x.Y"}}))

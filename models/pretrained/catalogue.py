@@ -33,10 +33,10 @@ class Model:
     lora: str = ""
 
 
-# Checked against public pages on 2026-11-23: sd-turbo and sdxl-turbo (files of 5.21 GB in float32 and 6.94 GB in
-# half precision), z-image-turbo (8 steps, guidance 0, 6 billion and Qwen3), flux2-klein (4 steps, guidance 1,
-# 4 and 4 billion, Apache-2.0), sana-sprint (guidance 4.5, 2 steps; licence: replicate.com/nvidia/sana-sprint-1.6b;
-# text encoder 5.23 GB). The others are as their makers' cards gave them before. Strengths are ours.
+# Checked against public pages on 2026-11-23: sd-turbo and sdxl-turbo (files of 5.21 GB in float32 and 6.94 GB
+# in half precision), z-image-turbo (8 steps, guidance 0, 6 billion and Qwen3), flux2-klein (4 steps, guidance
+# 1, 4 and 4 billion, Apache-2.0), sana-sprint (guidance 4.5, 2 steps, text encoder 5.23 GB; licence as on
+# replicate.com/nvidia/sana-sprint-1.6b). The others are as their makers' cards gave them. Strengths are ours.
 STABILITY, OPEN = "Stability AI Community", "Apache-2.0"
 MODELS: dict[str, Model] = {
     "sd15": Model(
