@@ -62,12 +62,12 @@ class Modulations:
 
     @property
     def saving(self) -> Saving:
-        """Activation and product of each layer that a frame no longer asks."""
+        """The product of each layer that a frame no longer asks; the small ops around it are not counted."""
         saved = Saving()
         for block in self.blocks:
             for layer in surgery.MODULATIONS[type(block).__name__][1](block):
                 flops = sum(2 * weight.numel() for weight in layer.parameters() if weight.dim() == 2)
-                saved += Saving(flops, folds.weights_of(layer), 2)
+                saved += Saving(flops, folds.weights_of(layer), 1)
         return saved
 
 
