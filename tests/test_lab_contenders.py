@@ -18,6 +18,7 @@ from models.sampler import euler, heun, uniform_times
 from models.training import diffusion as training
 from models.training import quality
 from models.training.evaluate import HeldOut
+from models.training.teacher import to_tensors
 
 SMALL = NetworkConfig(widths=(8, 8, 16), blocks=(0, 0, 1, 0, 0), embedding=16)
 
@@ -123,7 +124,7 @@ def test_the_loss_falls_on_a_batch_it_sees_again(tmp_path):
     training.train(batch, tmp_path, schedule="cosine", steps=60, batch_size=2, config=SMALL)
     one = contenders.load(str(tmp_path / "diffusion-cosine.safetensors"))
     untrained = contenders.Contender("x", small_network(), path_of("cosine"))
-    picture, condition = training.to_tensors(batch())
+    picture, condition = to_tensors(batch())
     held = HeldOut(picture, condition, torch.randn(picture.shape))
     assert quality.denoising_error(one, held) < 0.7 * quality.denoising_error(untrained, held)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
@@ -32,7 +33,7 @@ class Couplings:
     ) -> Couplings:
         """Carry the random starts of `batches` batches along the flow in `steps` steps of Heun's method."""
         parts: list[tuple[Tensor, ...]] = []
-        for _ in track(range(batches), description="couplings"):
+        for _ in track(range(batches), "couplings", console=Console(stderr=True)):
             real, condition = to_tensors(batch())
             z = flow.start(condition, torch.randn_like(real))
             picture = heun(tangent(network, condition), z, uniform_times(steps)).clamp(-1, 1)
