@@ -37,12 +37,12 @@ RATE, CRITIC_RATE = 3e-4, 1e-3
 EMA_DECAY = 0.998
 WARM_UP = 300  # steps until the critic has its whole weight
 CRITIC_WEIGHT, FEATURE_WEIGHT, TEXTURE_WEIGHT = 0.4, 3.0, 0.4
-BAND_WEIGHT, GRID_WEIGHT = 0.25, 3.0
+BAND_WEIGHT, GRID_WEIGHT = 1.0, 3.0
 ANCHOR_LEVELS = (0.0, 0.0, 0.02, 0.12, 0.8)  # of the pyramid, fine first: colour is the anchor's business
-FIRST_LEVELS = (2.5, 3.0, 3.5, 4.0, 5.0)  # of the first picture, for the pictures of further steps
+FIRST_LEVELS = (5.0, 6.0, 7.0, 8.0, 10.0)  # of the first picture, for the pictures of further steps
 MOOD_LEVELS = (0.0, 0.0, 0.05, 0.3, 1.0)
 MOOD_SHARE, MOOD_WEIGHT = 0.25, 2.0  # of the steps
-STEP_SHARES = ((1, 0.5), (2, 0.25), (4, 0.25))  # how often each number of steps is trained
+STEP_SHARES = ((1, 0.4), (2, 0.3), (4, 0.3))  # how often each number of steps is trained
 LEAST_PX, LOOK_PX = 48, 96  # least side of the part that is judged; the side at which it is looked at
 
 
