@@ -14,7 +14,11 @@ from renderer.theme import ACCENT, CARD, EDGE, FAINT, INK, SOFT, Theme, rounded,
 
 HIGH, MARGIN = 56, 16
 STEP_S, LEAP_S = 1.0, 10.0
-WORDS = "Left, Right: one second    Shift: ten    Up, Down: pins    P: pin    Enter: paint on    Esc: now"
+WORDS = (  # the longest that finds room
+    "Left, Right: one second    Shift: ten    Up, Down: pins    P: pin    Enter: paint on    Esc: now",
+    "Left, Right: seconds    Up, Down: pins    P: pin    Enter: paint on    Esc: now",
+    "P: pin    Enter: paint on    Esc: now",
+)
 KEYS = {
     pygame.K_RETURN: "branch",
     pygame.K_KP_ENTER: "branch",
@@ -109,6 +113,9 @@ def draw(surface: pygame.Surface, theme: Theme, box: Rect, back: Rewind) -> None
         pygame.draw.line(surface, INK, (x, y - px(8)), (x, y + px(8)), px(2))
     pygame.draw.aacircle(surface, ACCENT, (at, y), px(7))
     minutes, seconds = divmod(round(back.end_s - back.at_s), 60)
-    surface.blit(text(f"{minutes}:{seconds:02} ago", theme.strong, INK), (left, box.y0 + px(6)))
-    words = text(WORDS, theme.small, SOFT)
+    ago = text(f"{minutes}:{seconds:02} ago", theme.strong, INK)
+    surface.blit(ago, (left, box.y0 + px(6)))
+    room = right - left - ago.get_width() - px(MARGIN)
+    shown = next((words for words in WORDS if theme.small.size(words)[0] <= room), WORDS[-1])
+    words = text(shown, theme.small, SOFT)
     surface.blit(words, words.get_rect(topright=(right, box.y0 + px(8))))

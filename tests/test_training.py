@@ -162,3 +162,14 @@ def test_sketch_error_is_a_colour_difference():
 def test_nearest_patch_finds_a_copy():
     training = textured(0)
     assert metrics.nearest_patch(training, training) < metrics.nearest_patch(textured(2), training)
+
+
+@pytest.mark.parametrize("stage", ["data", "evaluate", "finish"])
+def test_without_numba_is_one_line(stage, tmp_path):
+    """As after the README's first command, which does not install it."""
+    words = f"['main.py', 'train', {stage!r}, '--quick', '--folder', {str(tmp_path)!r}]"
+    code = f"import sys; sys.modules['numba'] = None; sys.argv = {words}; import main; main.main()"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert done.stderr.startswith("flowbrush: error: ") and done.stderr.count("\n") == 1
+    assert "numba" in done.stderr and ".[lab]" in done.stderr

@@ -10,9 +10,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
-from models.training.fractal import OPTIONS, fractal, hash01, smooth, value
+from models.training.fractal import OPTIONS, fractal, hash01, njit, smooth, value
 from models.training.shading import haze_over, octaves_at, shade, shadow_map, surface
 from models.training.sky import sky_color
 from models.training.terrain import MIST, WATER, Scene, ground

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
-from models.training.fractal import OPTIONS, fractal, hash01, smooth, value
+from models.training.fractal import OPTIONS, fractal, hash01, njit, smooth, value
 from models.training.sky import glow_color
 from models.training.terrain import (
     AUTUMN,

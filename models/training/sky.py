@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
-
-from models.training.fractal import OPTIONS, fractal, hash01, smooth
+from models.training.fractal import OPTIONS, fractal, hash01, njit, smooth
 from models.training.terrain import CLOUD, SKY, SUN
 
 

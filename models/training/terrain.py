@@ -6,9 +6,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from numba import njit
-
-from models.training.fractal import OPTIONS, eroded, fractal, hash01, ridged, smooth, value
+from models.training.fractal import OPTIONS, eroded, fractal, hash01, njit, ridged, smooth, value
 
 SKY, CLOUD, SUN, SNOW, ROCK, FOREST, GRASS, SAND, WATER, EARTH, AUTUMN, MIST = range(12)
 TREE_CELL = 0.008
