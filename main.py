@@ -85,7 +85,7 @@ def paint(settings: Paint) -> None:
         if settings.record or settings.keep_seconds:
             from renderer.camera import Camera  # PyAV, when the window is there
 
-            painting.keeper.camera = Camera.of(settings, folder, lambda: painting.engine.busy)
+            painting.keeper.camera = Camera.of(settings, folder, painting.engine)
         if paper is not None:
             import time
 

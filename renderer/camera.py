@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from renderer.engine import Engine
 from renderer.recorder import Recorder
 from renderer.scene import Scene
 from renderer.settings import Paint
@@ -39,26 +39,31 @@ class Camera:
     slow: times fewer pictures are taken than was asked for. slowest: the most that it was while filming.
     """
 
-    def __init__(self, recorder: Recorder, layout: str, folder: Path, busy: Callable[[], bool] | None = None):
-        """layout: one of outputs.LAYOUTS. folder: for films that are begun with a key. busy: is the model?"""
-        self.recorder, self.layout, self.folder, self._busy = recorder, layout, folder, busy
+    def __init__(self, recorder: Recorder, layout: str, folder: Path, engine: Engine | None = None):
+        """layout: one of outputs.LAYOUTS. folder: for films that are begun with a key.
+
+        engine: pictures are encoded while it rests. Without one, as they come.
+        """
+        self.recorder, self.layout, self.folder, self._engine = recorder, layout, folder, engine
+        if engine is not None:
+            engine.at_rest = lambda: recorder.pulse(True)
         self.slow = self.slowest = 1
         self._slow_s = 0.0  # since when
         self._next_s = 0.0
         self._owed = True  # something changed that was not shown yet
 
     @classmethod
-    def of(cls, settings: Paint, folder: Path, busy: Callable[[], bool] | None = None) -> Camera:
+    def of(cls, settings: Paint, folder: Path, engine: Engine | None = None) -> Camera:
         """The camera that was asked for, filming already where a file was named."""
         recorder = Recorder(fps=settings.record_fps, ring_s=settings.keep_seconds)
         if settings.record is not None:
             recorder.start(settings.record)
-        return cls(recorder, settings.layout, folder, busy)
+        return cls(recorder, settings.layout, folder, engine)
 
     def see(self, window: Window, scene: Scene, shown_s: float) -> None:
         """The window was updated at this monotonic time. Copies what is filmed; takes no longer than that."""
-        if self._busy is not None:
-            self.recorder.pulse(not self._busy())
+        if self._engine is not None:
+            self.recorder.pulse(not self._engine.busy)
         scene.recording = self.words(shown_s)
         self.shoot(window, shown_s)
 

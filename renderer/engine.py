@@ -25,7 +25,8 @@ class Engine:
     rendered a first frame; the one before is kept, so that the way back takes no time.
 
     state: "waiting", "loading", "ready" or "failed". error: the reason in one line, when something failed.
-    loading: another model is on its way behind the one that serves.
+    loading: another model is on its way behind the one that serves. at_rest: called by the worker when
+    nothing is left to do.
     """
 
     def __init__(self) -> None:
@@ -34,6 +35,7 @@ class Engine:
         self.calls = 0  # renders begun
         self.loading = False
         self.progress = Progress()  # of the newest load
+        self.at_rest: Callable[[], None] = lambda: None
         self._mailbox = Mailbox()
         self._results: deque[Frame | Failure] = deque()
         self._loads: deque[tuple[Load, str]] = deque(maxlen=1)  # the newest wish alone
@@ -134,6 +136,8 @@ class Engine:
             self._serving = True
             self._serve(request)
             self._serving = False
+            if not self.busy:
+                self.at_rest()
         for model in (self._model, self._kept and self._kept[0]):
             if model is not None:
                 model.close()

@@ -73,7 +73,7 @@ class Recorder:
         return True
 
     def pulse(self, idle: bool) -> None:
-        """A turn of the loop has ended. idle: the model does nothing, now is the time to encode.
+        """Told after each turn of the loop, and by a model that comes to rest. idle: it is time to encode.
 
         Where this is never called, pictures are encoded as they come.
         """

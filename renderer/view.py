@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import cv2
 import numpy as np
 import pygame
@@ -12,6 +14,7 @@ from renderer.scene import Scene
 
 IVORY = np.array((245, 241, 232), np.float32)  # blank paper
 SLIVER = np.ones((5, 5), np.uint8)  # thinner than this, it is the bending tip of a stroke, not an eraser
+BAND_PX = 64
 FIBRE, GRAIN = 1.6, 1.4  # how far the paper's texture strays from it, in levels
 
 
@@ -60,18 +63,19 @@ class View:
         if self._clean is None:
             self.picture[box.slices] = self.paper[box.slices]
             return
-        wet, below = scene.ink.wet[box.slices], self._clean[box.slices]
-        paint = scene.canvas.pixels[box.slices]
-        color, alpha = cv2.cvtColor(paint, cv2.COLOR_RGBA2RGB), cv2.extractChannel(paint, 3)
-        amount = cv2.multiply(wet, alpha, scale=1 / 255)
+        wet, paint = scene.ink.wet[box.slices], scene.canvas.pixels[box.slices]
+        alpha = cv2.extractChannel(paint, 3)
         gone = cv2.bitwise_and(wet, cv2.inRange(alpha, 0, 0))
         if cv2.countNonZero(gone):
             gone = cv2.morphologyEx(gone, cv2.MORPH_OPEN, SLIVER)
-            cv2.copyTo(self.blank[box.slices], gone, color)
-            amount = cv2.max(amount, gone)
-        amount = cv2.merge([amount] * 3)
-        below = cv2.multiply(below, 255 - amount, scale=1 / 255)
-        self.picture[box.slices] = cv2.add(below, cv2.multiply(color, amount, scale=1 / 255))
+        amount = cv2.max(cv2.multiply(wet, alpha, scale=1 / 255), gone)
+        picture, clean, blank = (whole[box.slices] for whole in (self.picture, self._clean, self.blank))
+        for rows in bands(box.height):
+            color = cv2.cvtColor(paint[rows], cv2.COLOR_RGBA2RGB)
+            cv2.copyTo(blank[rows], gone[rows], color)
+            share = cv2.merge([amount[rows]] * 3)
+            below = cv2.multiply(clean[rows], 255 - share, scale=1 / 255)
+            picture[rows] = cv2.add(below, cv2.multiply(color, share, scale=1 / 255))
 
     def draw(self, surface: pygame.Surface, pane: Pane, box: Rect) -> None:
         """Copy these pixels of the window from the pane."""
@@ -99,14 +103,22 @@ class View:
         return cv2.warpAffine(source, placed, (box.width, box.height), None, how, cv2.BORDER_REPLICATE)
 
 
+def bands(height: int) -> Iterator[slice]:
+    """Its rows by and by: what a band needs stays in the cache, and the heap small."""
+    return (slice(top, top + BAND_PX) for top in range(0, height, BAND_PX))
+
+
 def over(below: np.ndarray, pixels: np.ndarray) -> np.ndarray:
     """(h, w, 3) below, (h, w, 4) RGBA -> (h, w, 3) uint8 as the paint looks on it."""
-    alpha = pixels[..., 3:].astype(np.uint16)
-    mixed = pixels[..., :3] * alpha
-    mixed += below * (255 - alpha)
-    mixed += 127
-    mixed //= 255
-    return mixed.astype(np.uint8)
+    made = np.empty(below.shape, np.uint8)
+    for rows in bands(len(made)):
+        alpha = pixels[rows, :, 3:].astype(np.uint16)
+        mixed = pixels[rows, :, :3] * alpha
+        mixed += below[rows] * (255 - alpha)
+        mixed += 127
+        mixed //= 255
+        made[rows] = mixed
+    return made
 
 
 def ivory(width: int, height: int) -> np.ndarray:

@@ -43,7 +43,7 @@ def paint(film: Path, folder: Path) -> None:
     model = SlowModel(0.02)
     app = App(Headless(), lambda name, told: model, Look(), size=(256, 256))
     app.keep_sessions(Shelf(folder), 1e9)
-    app.keeper.camera = Camera(Recorder(), "side", folder, lambda: app.engine.busy)
+    app.keeper.camera = Camera(Recorder(), "side", folder, app.engine)
     app.keeper.camera.recorder.start(film)
     offered: list[float] = []
     offer = app.keeper.camera.recorder.offer

@@ -67,7 +67,7 @@ def main(rounds: int, seconds: float, folder: Path, ways: tuple[str, ...] = WAYS
             timed(app.keeper, "event", logging)
         elif way != "nothing":
             recorder = Recorder(ring_s=30.0 if way == "ring" else 0.0)
-            camera = app.keeper.camera = Camera(recorder, "side", folder, lambda: app.engine.busy)
+            camera = app.keeper.camera = Camera(recorder, "side", folder, app.engine)
             timed(camera, "see", copying)
             timed(recorder, "_take", encoding)
             if way == "film":
