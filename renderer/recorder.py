@@ -26,7 +26,6 @@ YOUNG_MS = 500
 LATE_S = 0.1  # a picture may come so long after it was shown; none may come before one that was repeated
 CLOSE_S = 5.0
 PATIENCE_S = 0.4  # a picture waits so long for a moment in which the model does nothing
-RING_PATIENCE_S = 1.0  # and so long where no film is lost with the program
 
 
 class Recorder:
@@ -145,8 +144,7 @@ class Recorder:
         first = self._items[0]
         if not isinstance(first, tuple) or self._idle or self._closing or self.fill >= 0.5:
             return True
-        patience_s = 0.0 if self._young else PATIENCE_S if self.filming else RING_PATIENCE_S
-        return time.monotonic() - first[1] >= patience_s
+        return time.monotonic() - first[1] >= (0.0 if self._young else PATIENCE_S)
 
     @property
     def _young(self) -> bool:
