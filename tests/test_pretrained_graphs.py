@@ -72,28 +72,43 @@ def test_captured_parts_are_the_same_bytes(load, name):
     assert len({picture.tobytes() for picture in wanted}) == len(wanted) - 1
 
 
+# products that a frame must not ask, of time, of modulations, of words
+LAYERS = {"sd3": 4 + 5 + 1, "flux": 4 + 4 + 1, "flux2": 2 + 4 + 1, "zimage": 2 + 4 + 8, "sana": 5 + 6}
+
+
 @torch.inference_mode()
 def denoised(model, request: Request) -> torch.Tensor:
-    """One evaluation of the request's network, on latents of their own noise."""
+    """The network's answers at all steps of the request, on latents of their own noise."""
     _, grid, condition = model.prepare(request)
     side = len(request.paper) // model.family.latent_px
     noise = torch.randn(1, model.family.channels(), side, side, generator=torch.Generator().manual_seed(1))
-    return model.family.predict(noise, grid.times[0], grid, condition)
+    return torch.cat([model.family.predict(noise, t, grid, condition) for t in grid.times[: request.steps]])
 
 
-@pytest.mark.parametrize("name", ["sd3", "flux", "flux2", "zimage"])
-def test_frames_ask_no_layer_for_modulations(load, name):
+@pytest.mark.parametrize("name", SAVERS)
+def test_frames_ask_no_layer_of_time_and_prompt(load, name):
     model, request = load(name), Request(painted(), **CALLS[2])
     plain = build.load(model.card.name, build.Options(device="cpu", dtype="float32", fuse=False))
     assert (denoised(model, request) - denoised(plain, request)).abs().max() < 1e-4
     wanted = model.render(request).picture
-    for block in model.family.modulations.blocks:
-        for layer in surgery.MODULATIONS[type(block).__name__][1](block):
-            for weight in layer.parameters():
-                weight.data.fill_(float("nan"))
+    layers = layers_of_conditions(model.family)
+    assert len(layers) == LAYERS[name]
+    for layer in layers:
+        for weight in layer.parameters():
+            weight.data.fill_(float("nan"))
     assert np.array_equal(model.render(request).picture, wanted)
     with pytest.raises(ModelError, match="not a number"):
-        model.render(Request(painted(), **CALLS[1]))  # other times need other modulations
+        model.render(Request(painted(), **CALLS[1]))  # other times and words are made anew
+
+
+def layers_of_conditions(family) -> list[torch.nn.Module]:
+    """The products that time and prompt alone go through."""
+    folded, kinds = family.modulations, surgery.MODULATIONS
+    blocks = [layer for block in folded.blocks for layer in kinds[type(block).__name__][1](block)]
+    products = [part for whole in (*blocks, *folded.words) for part in whole.modules()]
+    keyed = [getattr(block, "attn2", None) for block in folded.blocks if hasattr(block.fused, "prompt")]
+    products += [layer for attention in keyed for layer in (attention.to_k, attention.to_v)]
+    return [layer for layer in products if isinstance(layer, torch.nn.Linear)]
 
 
 @pytest.mark.parametrize("name", ["sd", "sd3"])

@@ -35,9 +35,15 @@ def phases_of(conv: nn.Conv2d) -> SimpleNamespace:
     return SimpleNamespace(phases=folds.phase_weight(conv.weight), bias=bias, keeps=False, adds=False)
 
 
+def served(block: nn.Module) -> bool:
+    """Whether the frame that runs was given a row of modulations."""
+    row = getattr(block.fused, "row", None)
+    return row is not None and row.values is not None
+
+
 def modulations_of(block: nn.Module, make: Callable, embedding: Tensor | None) -> tuple[Tensor, ...]:
     """A block's modulations: from the row that the frame was given, or else made of the embedding."""
-    row = getattr(block.fused, "row", None)
-    if row is None or row.values is None:
+    if not served(block):
         return make(block, embedding)
+    row = block.fused.row
     return tuple(row.values[place].view(dtype).view(shape) for place, dtype, shape in block.fused.places)

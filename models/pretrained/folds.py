@@ -35,18 +35,27 @@ def weights_of(*layers: nn.Module | None) -> int:
 def prompt_keys_values(attention: nn.Module, prompt: Tensor) -> tuple[Tensor, Tensor]:
     """Keys and values of a cross-attention, (B, heads, T, D), from the prompt's embedding (B, T, C).
 
-    attention: `diffusers` Attention. They depend on the prompt alone, so a frame need not make them.
+    attention: `diffusers` Attention, whose norm of keys, if it has one, spans all heads. They depend on the
+    prompt alone, so a frame need not make them.
     """
-    out = []
-    for layer in (attention.to_k, attention.to_v):
-        out.append(layer(prompt).unflatten(-1, (attention.heads, -1)).transpose(1, 2))
-    return out[0], out[1]
+    key, value = attention.to_k(prompt), attention.to_v(prompt)
+    if attention.norm_k is not None:
+        key = attention.norm_k(key)
+    return tuple(part.unflatten(-1, (attention.heads, -1)).transpose(1, 2) for part in (key, value))
 
 
 def saved_keys_values(attention: nn.Module, prompt: Tensor) -> Saving:
     layers = attention.to_k, attention.to_v
     flops = 2 * prompt.shape[0] * prompt.shape[1] * sum(layer.weight.numel() for layer in layers)
     return Saving(flops, weights_of(*layers), 2)
+
+
+def saved_products(module: nn.Module, rows: int = 1) -> Saving:
+    """All products of a module that is not asked, with so many rows each; the ops between them do not
+    count."""
+    layers = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
+    flops = sum(2 * rows * layer.weight.numel() for layer in layers)
+    return Saving(flops, weights_of(*layers), len(layers))
 
 
 def time_bias(resnet: nn.Module, embedding: Tensor) -> Tensor:

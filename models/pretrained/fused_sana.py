@@ -11,27 +11,36 @@ from kernels.glu import glu
 from kernels.modulate import gate_norm_modulate
 from kernels.norm_modulate import norm_modulate
 from models.pretrained import folds
-from models.pretrained.fit import demand
+from models.pretrained.fit import demand, modulations_of, served
 from models.pretrained.fused_transformers import clipped, demand_plain, gated_sum
 
 EPS = 1e-15  # under the sum of weights of linear attention, as `diffusers` has it
 
 
 def prepare_sana(block: nn.Module) -> SimpleNamespace:
-    own, ff = block.attn1, block.ff
+    own, words, ff = block.attn1, block.attn2, block.ff
     name = type(own.processor).__name__
     demand(name == "SanaLinearAttnProcessor2_0", f"its attention is {name}")
-    demand(block.attn2 is not None, "it has no cross-attention")
+    demand(words is not None, "it has no cross-attention")
+    name = type(words.processor).__name__
+    plain = name == "SanaAttnProcessor2_0" and words.rescale_output_factor == 1
+    demand(plain, f"its cross-attention is {name}, or scaled")
     demand(block.norm2.weight is None, "its second norm has weights")
     layers = [own.to_q, own.to_k, own.to_v]
-    demand_plain([*layers, own.to_out[0]])
+    demand_plain([*layers, own.to_out[0], words.to_q, words.to_k, words.to_v, words.to_out[0]])
     convolutions = [ff.conv_inverted, ff.conv_depth, ff.conv_point]
     demand(
         all(type(layer) is nn.Conv2d for layer in convolutions), "its convolutions carry adapters: merge them"
     )
     demand(ff.norm is None and not ff.residual_connection, "its feed-forward has a norm or a skip")
     weight, bias = folds.pack(layers)
-    return SimpleNamespace(weight=weight, bias=bias, one=weight.new_ones(1, weight.shape[1]))
+    return SimpleNamespace(weight=weight, bias=bias, one=weight.new_ones(1, weight.shape[1]), prompt=None)
+
+
+def modulations_sana(block: nn.Module, embedding: tuple[Tensor, ...]) -> tuple[Tensor]:
+    """(B, 6, D): what the model makes of time, the first of the embeddings, and the block's own table."""
+    made = embedding[0]
+    return (block.scale_shift_table + made.unflatten(1, (6, -1)),)
 
 
 def run_sana(
@@ -45,11 +54,15 @@ def run_sana(
     width: int | None = None,
 ) -> Tensor:
     fused, x, batch = block.fused, hidden_states, len(hidden_states)
-    mods = block.scale_shift_table + timestep.reshape(batch, 6, -1)
+    (mods,) = modulations_of(block, modulations_sana, (timestep,))
     shift, scale, gate, shift_ff, scale_ff, gate_ff = mods.unbind(1)
     normed = norm_modulate(x, scale, shift, eps=block.norm1.eps)
     x = gated_sum(x, gate, linear_attention(block.attn1, F.linear(normed, fused.weight, fused.bias)))
-    out = block.attn2(x, encoder_hidden_states=encoder_hidden_states, attention_mask=encoder_attention_mask)
+    if served(block) and fused.prompt is not None:
+        ((key, value),) = fused.prompt
+    else:
+        key, value = folds.prompt_keys_values(block.attn2, encoder_hidden_states)
+    out = cross_attention(block.attn2, x, key, value, encoder_attention_mask)
     one = fused.one.expand(batch, -1)
     x, normed = gate_norm_modulate(x, out, one, scale_ff, shift_ff, eps=block.norm2.eps)
     return gated_sum(x, gate_ff, feed(block.ff, normed, height, width))
@@ -69,6 +82,19 @@ def linear_attention(attention: nn.Module, qkv: Tensor) -> Tensor:
     out = out[..., :-1] / (out[..., -1:] + EPS)
     out = attention.to_out[0](out.transpose(1, 2).flatten(2).to(qkv.dtype))
     return clipped(out)
+
+
+def cross_attention(
+    attention: nn.Module, x: Tensor, key: Tensor, value: Tensor, bias: Tensor | None
+) -> Tensor:
+    """(B, T, C) -> (B, T, C); key, value: (B, heads, words, D); bias: (B, 1, words) or None."""
+    query = attention.to_q(x)
+    if attention.norm_q is not None:
+        query = attention.norm_q(query)
+    query = query.unflatten(-1, (attention.heads, -1)).transpose(1, 2)
+    bias = None if bias is None else bias[:, None]
+    out = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+    return attention.to_out[0](out.transpose(1, 2).flatten(2))
 
 
 def feed(ff: nn.Module, x: Tensor, height: int, width: int) -> Tensor:

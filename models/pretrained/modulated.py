@@ -1,14 +1,16 @@
-"""Modulations of a transformer's blocks, made once for each prompt and timestep.
+"""What a transformer makes of time and prompt alone, made once for each of them.
 
-Those of a step are a row, and that is an input of the frame, like its latent: nothing of a prompt, a time or
-an adapter is frozen into a graph. At a time that no row was made for, blocks make their modulations.
+The embedding of time and the modulations of all blocks at a step are a row. That is an input of the frame,
+like its latent, and so are the words as the blocks know them: nothing of a prompt, a time or an adapter is
+frozen into a graph. At a time that no row was made for, the model makes all of it.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import torch
 import torch.nn.functional as F
@@ -29,17 +31,28 @@ class Row(threading.local):
 
 
 class Modulations:
-    """Those of all fused blocks of a model."""
+    """Those of all fused blocks of a model.
 
-    def __init__(self, model: nn.Module):
-        self.row = Row()
-        self.blocks = [module for module in model.modules() if "fused" in vars(module)]
-        self.blocks = [block for block in self.blocks if type(block).__name__ in surgery.MODULATIONS]
+    words: the layers that the prompt alone goes through, one after another; where a row is read, they hand
+    on what they are given, which must be what comes out of the last.
+    """
+
+    def __init__(self, model: nn.Module, words: Sequence[nn.Module] = ()):
+        self.row, self.words = Row(), words
+        self.blocks = [
+            module
+            for module in model.modules()
+            if "fused" in vars(module)
+            and type(module).__name__ in surgery.MODULATIONS
+            and not any(module is layer for layer in words)
+        ]
         for block in self.blocks:
             block.fused.row = self.row
+        for layer in words:
+            hand_on(layer, self.row)
 
     @torch.no_grad()
-    def make(self, embedding: Tensor) -> Tensor:
+    def make(self, embedding: Tensor | tuple[Tensor, ...]) -> Tensor:
         """(bytes,) uint8 row of all modulations. embedding: what the model makes of time and prompt."""
         parts, begin = [], 0
         for block in self.blocks:
@@ -60,27 +73,47 @@ class Modulations:
         finally:
             self.row.values = None
 
-    @property
-    def saving(self) -> Saving:
-        """The product of each layer that a frame no longer asks; the small ops around it are not counted."""
-        saved = Saving()
-        for block in self.blocks:
-            for layer in surgery.MODULATIONS[type(block).__name__][1](block):
-                flops = sum(2 * weight.numel() for weight in layer.parameters() if weight.dim() == 2)
-                saved += Saving(flops, folds.weights_of(layer), 1)
-        return saved
+    def saving(self, words: int) -> Saving:
+        """The products that a frame no longer asks; the small ops around them are not counted.
+
+        words: tokens of the prompt.
+        """
+        kinds = surgery.MODULATIONS
+        layers = [layer for block in self.blocks for layer in kinds[type(block).__name__][1](block)]
+        saved = sum((folds.saved_products(layer) for layer in layers), Saving())
+        return sum((folds.saved_products(layer, words) for layer in self.words), saved)
+
+
+def hand_on(layer: nn.Module, row: Row) -> None:
+    """Have a layer return its input wherever a row is read. `surgery.restore` takes it back."""
+    own = layer.forward
+    layer.forward = lambda x, *rest, **named: own(x, *rest, **named) if row.values is None else x
+    if "fused" not in vars(layer):
+        layer.fused = SimpleNamespace()
 
 
 class Modulated(Family):
     """A flow whose network is a transformer that time modulates."""
 
     modulations: Modulations | None = None
+    words = "encoder_hidden_states"  # what the network calls the prompt's embedding
 
     def ready(self, whole: bool) -> None:
         self.rows: dict[tuple[int, float], Tensor] = {}
+        self.known: dict[int, Tensor] = {}  # the words of a prompt, as the blocks know them
         if whole:
             surgery.operate(self.network)
-            self.modulations = Modulations(self.network)
+            self.modulations = Modulations(self.network, self.readers())
+
+    def readers(self) -> list[nn.Module]:
+        """The layers that words alone go through, in order."""
+        return [self.network.context_embedder]
+
+    def read_words(self, words: Tensor) -> Tensor:
+        """Words as the blocks know them."""
+        for layer in self.readers():
+            words = layer(words)
+        return words
 
     def told_time(self, t: float) -> float:
         """What the network is told for time t."""
@@ -98,6 +131,7 @@ class Modulated(Family):
         if self.modulations is None or not self.modulations.blocks:
             return
         prompts = (condition.tensors, condition.negative) if self.guided else (condition.tensors,)
+        self.known = {id(told): self.read_words(told[self.words]) for told in prompts}
         self.rows = {
             (id(told), t): self.modulations.make(self.embedding(self.moment(self.told_time(t)), **told))
             for told in prompts
@@ -106,8 +140,9 @@ class Modulated(Family):
 
     def asked(self, x: Tensor, t: float, told: dict[str, Tensor]) -> Tensor:
         row = self.rows.get((id(told), t))
-        folded = {} if row is None else {"modulations": row}
-        return self.run("forward", x=x, moment=self.moment(self.told_time(t)), **folded, **told)
+        if row is not None:
+            told = {**told, self.words: self.known[id(told)], "modulations": row}
+        return self.run("forward", x=x, moment=self.moment(self.told_time(t)), **told)
 
     def forward(self, x: Tensor, moment: Tensor, modulations: Tensor | None = None, **told: Tensor) -> Tensor:
         if modulations is None:

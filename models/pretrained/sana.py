@@ -6,12 +6,13 @@ from __future__ import annotations
 import inspect
 import math
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.api import ModelError
 from models.lab.path import Grid, VariancePreserving
-from models.pretrained import surgery
-from models.pretrained.family import Family, Size
+from models.pretrained import folds
+from models.pretrained.family import Size
+from models.pretrained.modulated import Modulated
 from models.pretrained.prompts import Condition, cut_words
 from models.pretrained.schedule import LEAST_STRENGTH
 
@@ -31,7 +32,7 @@ class Circle(VariancePreserving):
         return math.atan(sigma)
 
 
-class SanaFamily(Family):
+class SanaFamily(Modulated):
     kind = "diffusion"
     latent_px = 32
 
@@ -41,8 +42,7 @@ class SanaFamily(Family):
     def ready(self, whole: bool) -> None:
         default = inspect.signature(type(self.pipe).__call__).parameters["complex_human_instruction"].default
         self.instruction = list(default) if default else None
-        if whole:
-            surgery.operate(self.network)
+        super().ready(whole)
 
     @property
     def guided(self) -> bool:
@@ -78,15 +78,36 @@ class SanaFamily(Family):
     def noise_share(self, keep: Tensor) -> Tensor:
         return (1 - keep * keep).sqrt()
 
-    def predict(self, x: Tensor, t: float, grid: Grid, condition: Condition) -> Tensor:
-        """The network knows straight paths: its time and scale are those that pass through the same sigma."""
+    def readers(self) -> list[nn.Module]:
+        return [self.network.caption_projection, self.network.caption_norm]
+
+    def prepare(self, condition: Condition, times: tuple[float, ...], size: Size) -> None:
+        """Keys and values of the prompt keep their place, so that a captured graph need not be made anew."""
+        super().prepare(condition, times, size)
+        for words in self.known.values():
+            for block in self.network.transformer_blocks:
+                if "fused" in vars(block):
+                    made = folds.prompt_keys_values(block.attn2, words)
+                    self.version += folds.keep(block.fused, "prompt", [made])
+
+    def told_time(self, t: float) -> float:
+        """The network knows straight paths: its time is that at which one passes through the same sigma."""
         a, b = math.cos(t), math.sin(t)
-        time = b / (a + b)
+        return b / (a + b)
+
+    def predict(self, x: Tensor, t: float, grid: Grid, condition: Condition) -> Tensor:
+        a, b = math.cos(t), math.sin(t)
+        time = self.told_time(t)
         scale = math.sqrt(time**2 + (1 - time) ** 2)
         straight = x * scale
-        out = self.run("forward", x=straight, moment=self.moment(time), **condition.tensors)
+        out = self.asked(straight, t, condition.tensors)
         velocity = ((1 - 2 * time) * straight + (1 - 2 * time + 2 * time**2) * out) / scale
         return a * x - b * velocity
 
-    def forward(self, x: Tensor, moment: Tensor, **told: Tensor) -> Tensor:
+    def embedding(self, moment: Tensor, **told: Tensor) -> tuple[Tensor, ...]:
+        embed = self.network.time_embed
+        made = embed(moment, guidance=told["guidance"], hidden_dtype=self.dtype)
+        return *made, self.network.scale_shift_table
+
+    def velocity(self, x: Tensor, moment: Tensor, **told: Tensor) -> Tensor:
         return self.network(x.to(self.dtype), timestep=moment, return_dict=False, **told)[0].float()

@@ -15,7 +15,7 @@ from types import MethodType
 
 from torch import nn
 
-from models.pretrained import fused_flux, fused_sana, fused_tiny, fused_transformers, fused_unet
+from models.pretrained import fused_ends, fused_flux, fused_sana, fused_tiny, fused_transformers, fused_unet
 from models.pretrained.fit import Unfit
 
 
@@ -29,11 +29,11 @@ class Report:
 
 def operate(model: nn.Module) -> Report:
     """Give every block of a known type in `model` its fused pass; anew after its weights have changed."""
-    report = Report()
+    report, inner = Report(), set()  # inner: what a fused block runs itself
     restore(model)
     for module in list(model.modules()):
         name = type(module).__name__
-        if name not in SURGEONS:
+        if name not in SURGEONS or module in inner:
             continue
         prepare, forward = SURGEONS[name]
         try:
@@ -43,6 +43,7 @@ def operate(model: nn.Module) -> Report:
             continue
         module.forward = MethodType(forward, module)
         report.fused[name] += 1
+        inner.update(module.modules())
     return report
 
 
@@ -54,6 +55,13 @@ def restore(model: nn.Module) -> None:
             del module.fused
 
 
+EMBEDDINGS = (  # of time, with the prompt's own or a guidance added
+    "CombinedTimestepTextProjEmbeddings",
+    "CombinedTimestepGuidanceTextProjEmbeddings",
+    "Flux2TimestepGuidanceEmbeddings",
+    "TimestepEmbedder",
+    "SanaCombinedTimestepGuidanceEmbeddings",
+)
 # how modulations are made of an embedding, and the layers that are asked for it
 MODULATIONS: dict[str, tuple[Callable, Callable]] = {
     "JointTransformerBlock": (
@@ -73,6 +81,11 @@ MODULATIONS: dict[str, tuple[Callable, Callable]] = {
         fused_transformers.modulations_zimage,
         lambda block: (block.adaLN_modulation,) if block.modulation else (),
     ),
+    "SanaTransformerBlock": (fused_sana.modulations_sana, lambda block: ()),
+    "AdaLayerNormContinuous": (fused_ends.modulations_last, lambda layer: (layer.linear,)),
+    "FinalLayer": (fused_ends.modulations_last_zimage, lambda layer: (layer.adaLN_modulation,)),
+    "SanaModulatedNorm": (fused_ends.modulations_last_sana, lambda layer: ()),
+    **dict.fromkeys(EMBEDDINGS, (fused_ends.modulations_embedding, lambda layer: (layer,))),
 }
 SURGEONS: dict[str, tuple[Callable, Callable]] = {
     "ResnetBlock2D": (fused_unet.prepare_resnet, fused_unet.run_resnet),
@@ -86,6 +99,10 @@ SURGEONS: dict[str, tuple[Callable, Callable]] = {
     "Flux2SingleTransformerBlock": (fused_flux.prepare_flux2_single, fused_flux.run_flux2_single),
     "SanaTransformerBlock": (fused_sana.prepare_sana, fused_sana.run_sana),
     "ZImageTransformerBlock": (fused_transformers.prepare_zimage, fused_transformers.run_zimage),
+    "AdaLayerNormContinuous": (fused_ends.prepare_last, fused_ends.run_last),
+    "FinalLayer": (fused_ends.prepare_last_zimage, fused_ends.run_last_zimage),
+    "SanaModulatedNorm": (fused_ends.prepare_last_sana, fused_ends.run_last_sana),
+    **dict.fromkeys(EMBEDDINGS, (fused_ends.prepare_embedding, fused_ends.run_embedding)),
     "EncoderTiny": (fused_tiny.prepare_encoder, fused_tiny.run_encoder),
     "DecoderTiny": (fused_tiny.prepare_decoder, fused_tiny.run_decoder),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.lab.path import Grid
 from models.pretrained.family import Size
@@ -11,9 +11,27 @@ from models.pretrained.prompts import Condition
 from models.pretrained.schedule import flow_grid, shift_of
 
 TOKENS = 512
+WHOLE = 32  # the network counts tokens in such chunks
 
 
 class ZImageFamily(Modulated):
+    words = "words"
+
+    def readers(self) -> list[nn.Module]:
+        return [self.network.cap_embedder, *self.network.context_refiner]
+
+    def read_words(self, words: Tensor) -> Tensor:
+        """As the network begins: padded to a whole number of tokens, and refined by themselves."""
+        network, count = self.network, len(words)
+        places = (count + -count % WHOLE, 1, 1), (1, 0, 0)
+        padded, ids, beyond, *_ = network._pad_with_ids(words, *places, words.device)
+        first, *refiners = self.readers()
+        padding = network.cap_pad_token
+        made, turns, mask, *_ = network._prepare_sequence([first(padded)], [ids], [beyond], padding)
+        for layer in refiners:
+            made = layer(made, mask, turns)
+        return made[0]
+
     def encode(self, text: str) -> Condition:
         return self.of_prompt(text, self._told, "")
 
