@@ -160,11 +160,12 @@ class Canvas:
         near = Rect(left, top, left + width, top + height).grow(SOFTEST_PX).intersect(self.whole)
         part = self.pixels[near.slices]
         inside = (regions[near.slices] == number).astype(np.uint8)
-        under = climb(inside, part[..., 3])
+        under, reach = climb(inside, part[..., 3])
         box = extent(under, near)
         self.remember(Patch.of(self.pixels, box))
         seam = (under > inside) & (part[..., 3] < 255) & (part[..., 3] > 0)
-        part[seam] = laid_under(part[seam], color)
+        top = cv2.dilate(part[..., 3], np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
+        part[seam] = laid_under(part[seam], top[seam], color)
         part[inside > 0] = (*color, 255)
         return box
 
@@ -196,24 +197,33 @@ def extent(marked: np.ndarray, box: Rect) -> Rect:
     return Rect(box.x0 + x, box.y0 + y, box.x0 + x + width, box.y0 + y + height) if width else NOTHING
 
 
-def climb(inside: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """(h, w) uint8 region of ones, widened by a seam and by what rises from it: the soft edge of a stroke."""
+def climb(inside: np.ndarray, alpha: np.ndarray) -> tuple[np.ndarray, int]:
+    """(h, w) uint8 region of ones, widened by a seam and by what rises from it: the soft edge of a stroke.
+
+    Returns it and by how many pixels it grew.
+    """
     near = np.ones((3, 3), np.uint8)
     wide = cv2.dilate(inside, np.ones((2 * SEAM_PX + 1, 2 * SEAM_PX + 1), np.uint8))
-    for _ in range(SOFTEST_PX):
+    reach = SEAM_PX
+    while reach < SEAM_PX + SOFTEST_PX:
         lowest = cv2.erode(cv2.max(alpha, 255 * (1 - wide)), near)  # of the neighbours within
         wider = cv2.max(wide, ((alpha > lowest) & (alpha < 255)).view(np.uint8))
         if np.array_equal(wider, wide):
             break
-        wide = wider
-    return wide
+        wide, reach = wider, reach + 1
+    return wide, reach
 
 
-def laid_under(paint: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
-    """(n, 4) uint8 thin paint -> the same over an opaque colour."""
-    alpha = paint[:, 3:].astype(np.float32) / 255
-    mixed = np.array(color, np.float32) * (1 - alpha) + paint[:, :3] * alpha
-    return np.concatenate((np.rint(mixed), np.full_like(alpha, 255)), 1).astype(np.uint8)
+def laid_under(paint: np.ndarray, top: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
+    """(n, 4) uint8 edge of a stroke -> the same over an opaque colour.
+
+    top: (n,) uint8 alpha of the stroke within its edge, which stays as it is: thin paint over blank paper.
+    """
+    alpha, top = paint[:, 3:].astype(np.float32) / 255, top[:, None].astype(np.float32) / 255
+    free = 1 - alpha / top
+    total = free + alpha
+    mixed = (np.array(color, np.float32) * free + paint[:, :3] * alpha) / total
+    return np.rint(np.concatenate((mixed, 255 * total), 1)).astype(np.uint8)
 
 
 def decode(data: bytes) -> np.ndarray:

@@ -166,6 +166,21 @@ def test_fill_leaves_no_ring_at_a_soft_edge(hardness):
     assert np.array_equal(canvas.pixels, paint)
 
 
+@pytest.mark.parametrize("opacity", [0.3, 0.6])
+@pytest.mark.parametrize("hardness", [0.3, 0.9])
+def test_fill_leads_over_to_a_half_transparent_stroke(hardness, opacity):
+    """Across its edge, on white, every colour lies between those of the fill and of the stroke."""
+    canvas, blue = Canvas(256, 256), np.array((60, 90, 160))
+    stroke(canvas, (128, 20), (128, 236), brush=Brush(tuple(blue.tolist()), 60, hardness, opacity))
+    canvas.apply(Fill((200, 170, 60), 10, 128, 24))
+    row = canvas.pixels[128, :129].astype(float)
+    shown = row[:, :3] * row[:, 3:] / 255 + 255 - row[:, 3:]
+    inside = blue * opacity + 255 * (1 - opacity)
+    low, high = np.minimum(inside, (200, 170, 60)) - 3, np.maximum(inside, (200, 170, 60)) + 3
+    assert (shown >= low).all() and (shown <= high).all()
+    assert np.abs(shown[128] - inside).max() < 3 and np.abs(np.diff(shown, axis=0)).max() < 130
+
+
 def test_fill_follows_its_tolerance():
     near = np.full((SIDE, SIDE, 4), (100, 100, 100, 255), np.uint8)
     near[:, 48:] = (110, 100, 100, 255)
