@@ -71,7 +71,8 @@ class Attention(TorchFunctionMode):
     def __torch_function__(self, function, types, args=(), kwargs=None):
         if function is not F.scaled_dot_product_attention:
             return function(*args, **(kwargs or {}))
-        query, key, value = args[:3]
+        named = {**dict(zip(("query", "key", "value"), args, strict=False)), **(kwargs or {})}
+        query, key, value = (named[name] for name in ("query", "key", "value"))
         # laid out as the kernels of CUDA leave it: heads side by side, so that merging them is a view
         shape = query.shape[0], query.shape[2], query.shape[1], value.shape[3]
         with torch._C.DisableTorchFunctionSubclass(), torch.utils._python_dispatch._disable_current_modes():

@@ -1,11 +1,13 @@
 """Fused passes of SD 3.5, FLUX, Z-Image and SANA blocks in small models against their own."""
 
+from collections import Counter
+
 import diffusers
 import pytest
 import torch
 from torch import nn
 
-from models.pretrained import fused_flux, surgery
+from models.pretrained import fused_flux, savings, surgery
 
 pytestmark = pytest.mark.slow  # importing diffusers takes seconds
 
@@ -169,6 +171,28 @@ def test_fused_transformer_is_the_transformer(name):
     assert set(model.state_dict()) == keys
     surgery.restore(model)
     assert (output(model, inputs) - before).abs().max() < 1e-5
+
+
+# products that a step no longer asks, as they are counted by hand in the configurations
+PRODUCTS = {
+    "SD 3.5 medium": 24 * 2 + 1 + 4 + 1,  # both streams of each block, the last norm, time and prompt, words
+    "FLUX.1 schnell": 19 * 2 + 38 + 1 + 4 + 1,
+    "FLUX.2 klein 4B": 3 + 1 + 2 + 1,
+    "Z-Image Turbo": 30 + 2 + 1 + 2 + 1 + 2 * 4,  # two blocks refine the words, their seven products in four
+    "SANA-Sprint 1.6B": 1 + 4 + 2 + 2 * 20,
+}
+
+
+@pytest.mark.parametrize("name", savings.REAL)
+def test_what_the_folds_of_real_transformers_save(name):
+    """The products of the folds are those that are missing from the evaluation, and no others."""
+    found = savings.counted(name)
+    products = {kind: Counter(one for one in ops if one.flops) for kind, ops in found.items()}
+    missing = products["fused"] - products["folded"]
+    linear = [one for one in missing.elements() if one.name != "attention"]
+    assert not products["folded"] - products["fused"]
+    assert len(linear) == PRODUCTS[name]
+    assert len(found["folded"]) < len(found["fused"]) < len(found["plain"])
 
 
 def test_adapters_are_left_alone():
