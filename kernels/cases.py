@@ -131,14 +131,16 @@ CASES = {
             modulate,
             reference.gate_norm_modulate,
             inputs.modulate_inputs,
-            serve([(1, 1178, 1536), (1, 1088, 3072)], BRAIN) + serve([(1, 1088, 3840)], BRAIN, norm="rms"),
+            serve([(1, 1178, 1536), (1, 1088, 3072)], BRAIN)
+            + serve([(1, 1088, 3840)], BRAIN, norm="rms", shifted=False, wide=True),
         ),
         Case(
             "norm_modulate",
             norm_modulate,
             reference.norm_modulate,
             inputs.norm_modulate_inputs,
-            serve([(1, 1088, 3072)], BRAIN),
+            serve([(1, 1088, 3072)], BRAIN)
+            + serve([(1, 1088, 3840)], BRAIN, norm="rms", shifted=False, wide=True),
         ),
         Case(
             "norm_rotary",

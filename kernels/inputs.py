@@ -102,15 +102,21 @@ def conv_inputs(
 
 
 def modulate_inputs(
-    make: Make, shape: tuple, dtype: torch.dtype, norm: str = "layer", shifted: bool = True
+    make: Make,
+    shape: tuple,
+    dtype: torch.dtype,
+    norm: str = "layer",
+    shifted: bool = True,
+    wide: bool = False,
 ) -> tuple:
     gate, scale, shift = make(shape[0], 3 * shape[2], dtype=dtype, scale=0.5).chunk(3, dim=1)
+    scale = make(shape[0], shape[2], scale=0.5) if wide else scale  # a norm's own gain stays float32
     return *(make(*shape, dtype=dtype) for _ in "xy"), gate, scale, shift if shifted else None, norm, 1e-6
 
 
-def norm_modulate_inputs(make: Make, shape: tuple, dtype: torch.dtype, norm: str = "layer") -> tuple:
-    scale, shift = make(shape[0], 2 * shape[2], dtype=dtype, scale=0.5).chunk(2, dim=1)
-    return make(*shape, dtype=dtype), scale, shift, norm, 1e-6
+def norm_modulate_inputs(make: Make, shape: tuple, dtype: torch.dtype, **options) -> tuple:
+    x, _, _, *rest = modulate_inputs(make, shape, dtype, **options)
+    return x, *rest
 
 
 def rotary_inputs(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from kernels.groupnorm import group_norm_silu
+from kernels.norm_modulate import norm_modulate
 from models.pretrained import folds
 
 
@@ -28,6 +29,21 @@ def tokens(x: Tensor) -> Tensor:
 
 def norm_of(x: Tensor, norm: nn.GroupNorm, *, silu: bool = True) -> Tensor:
     return group_norm_silu(x, norm.num_groups, norm.weight, norm.bias, norm.eps, silu)
+
+
+def gain_of(norm: nn.Module) -> Tensor:
+    """(1, D) float32: the weights of an RMSNorm less one, for `rms`; float32, for those near zero."""
+    demand(
+        type(norm).__name__ == "RMSNorm" and norm.weight is not None, "its norm is no RMSNorm with weights"
+    )
+    return norm.weight.float()[None] - 1
+
+
+def rms(x: Tensor, gain: Tensor, eps: float, shift: Tensor | None = None) -> Tensor:
+    """x (B, T, D) by its root mean square, times 1 + gain, plus shift: (1, D) each."""
+    rows = len(x)
+    shift = None if shift is None else shift.expand(rows, -1)
+    return norm_modulate(x, gain.expand(rows, -1), shift, norm="rms", eps=eps)
 
 
 def phases_of(conv: nn.Conv2d) -> SimpleNamespace:

@@ -11,7 +11,7 @@ from kernels.glu import glu
 from kernels.modulate import gate_norm_modulate
 from kernels.norm_modulate import norm_modulate
 from models.pretrained import folds
-from models.pretrained.fit import demand, modulations_of, served
+from models.pretrained.fit import demand, gain_of, modulations_of, rms, served
 from models.pretrained.fused_transformers import clipped, demand_plain, gated_sum
 
 EPS = 1e-15  # under the sum of weights of linear attention, as `diffusers` has it
@@ -34,7 +34,10 @@ def prepare_sana(block: nn.Module) -> SimpleNamespace:
     )
     demand(ff.norm is None and not ff.residual_connection, "its feed-forward has a norm or a skip")
     weight, bias = folds.pack(layers)
-    return SimpleNamespace(weight=weight, bias=bias, one=weight.new_ones(1, weight.shape[1]), prompt=None)
+    gains = [None if norm is None else gain_of(norm) for norm in (own.norm_q, own.norm_k, words.norm_q)]
+    return SimpleNamespace(
+        weight=weight, bias=bias, gains=gains, one=weight.new_ones(1, weight.shape[1]), prompt=None
+    )
 
 
 def modulations_sana(block: nn.Module, embedding: tuple[Tensor, ...]) -> tuple[Tensor]:
@@ -56,41 +59,48 @@ def run_sana(
     fused, x, batch = block.fused, hidden_states, len(hidden_states)
     (mods,) = modulations_of(block, modulations_sana, (timestep,))
     shift, scale, gate, shift_ff, scale_ff, gate_ff = mods.unbind(1)
-    normed = norm_modulate(x, scale, shift, eps=block.norm1.eps)
-    x = gated_sum(x, gate, linear_attention(block.attn1, F.linear(normed, fused.weight, fused.bias)))
+    h = norm_modulate(x, scale, shift, eps=block.norm1.eps)
+    qkv = F.linear(h, fused.weight, fused.bias)
+    x = gated_sum(x, gate, linear_attention(block.attn1, qkv, *fused.gains[:2]))
     if served(block) and fused.prompt is not None:
         ((key, value),) = fused.prompt
     else:
         key, value = folds.prompt_keys_values(block.attn2, encoder_hidden_states)
-    out = cross_attention(block.attn2, x, key, value, encoder_attention_mask)
+    out = cross_attention(block.attn2, x, fused.gains[2], key, value, encoder_attention_mask)
     one = fused.one.expand(batch, -1)
-    x, normed = gate_norm_modulate(x, out, one, scale_ff, shift_ff, eps=block.norm2.eps)
-    return gated_sum(x, gate_ff, feed(block.ff, normed, height, width))
+    x, h = gate_norm_modulate(x, out, one, scale_ff, shift_ff, eps=block.norm2.eps)
+    return gated_sum(x, gate_ff, feed(block.ff, h, height, width))
 
 
-def linear_attention(attention: nn.Module, qkv: Tensor) -> Tensor:
+def linear_attention(
+    attention: nn.Module, qkv: Tensor, query_gain: Tensor | None, key_gain: Tensor | None
+) -> Tensor:
     """(B, T, 3 C) -> (B, T, C): weights are products of positive features, so that sums over the keys come
     first (Katharopoulos et al. 2020)."""
     query, key, value = qkv.chunk(3, dim=-1)
-    if attention.norm_q is not None:
-        query, key = attention.norm_q(query), attention.norm_k(key)
-    query, key, value = (
-        part.unflatten(-1, (attention.heads, -1)).transpose(1, 2).float() for part in (query, key, value)
-    )
-    state = F.relu(key).transpose(2, 3) @ F.pad(value, (0, 1), value=1.0)  # the last column sums the weights
-    out = F.relu(query) @ state
-    out = out[..., :-1] / (out[..., -1:] + EPS)
-    out = attention.to_out[0](out.transpose(1, 2).flatten(2).to(qkv.dtype))
-    return clipped(out)
+    query, key = normed(query, query_gain, attention.norm_q), normed(key, key_gain, attention.norm_k)
+    heads = (part.unflatten(-1, (attention.heads, -1)).transpose(1, 2) for part in (query, key, value))
+    out = weighted(*heads, EPS)
+    return clipped(attention.to_out[0](out.transpose(1, 2).flatten(2).to(qkv.dtype)))
+
+
+def normed(x: Tensor, gain: Tensor | None, norm: nn.Module | None) -> Tensor:
+    return x if gain is None else rms(x, gain, norm.eps)
+
+
+def weighted(query: Tensor, key: Tensor, value: Tensor, eps: float) -> Tensor:
+    """(B, heads, T, D) each -> the same, float32."""
+    query, key, value = F.relu(query.float()), F.relu(key.float()), value.float()
+    state = key.transpose(2, 3) @ F.pad(value, (0, 1), value=1.0)  # the last column sums the weights
+    out = query @ state
+    return out[..., :-1] / (out[..., -1:] + eps)
 
 
 def cross_attention(
-    attention: nn.Module, x: Tensor, key: Tensor, value: Tensor, bias: Tensor | None
+    attention: nn.Module, x: Tensor, gain: Tensor | None, key: Tensor, value: Tensor, bias: Tensor | None
 ) -> Tensor:
     """(B, T, C) -> (B, T, C); key, value: (B, heads, words, D); bias: (B, 1, words) or None."""
-    query = attention.to_q(x)
-    if attention.norm_q is not None:
-        query = attention.norm_q(query)
+    query = normed(attention.to_q(x), gain, attention.norm_q)
     query = query.unflatten(-1, (attention.heads, -1)).transpose(1, 2)
     bias = None if bias is None else bias[:, None]
     out = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)

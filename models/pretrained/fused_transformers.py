@@ -17,7 +17,7 @@ from kernels.modulate import gate_norm_modulate
 from kernels.norm_modulate import norm_modulate
 from kernels.rotary import norm_rotary
 from models.pretrained import folds
-from models.pretrained.fit import demand, modulations_of
+from models.pretrained.fit import demand, modulations_of, rms
 
 HALF_MAX = 65504  # of float16; `diffusers` clips to it
 
@@ -131,17 +131,14 @@ def prepare_zimage(block: nn.Module) -> SimpleNamespace:
 
 
 def modulations_zimage(block: nn.Module, embedding: Tensor | None) -> tuple[Tensor, ...]:
-    """The gains of the four norms with scales and gates folded in, for a batch of one.
-
-    The third is given less one and in float32, as the op after it takes it.
-    """
-    first, second = block.attention_norm1.weight, block.attention_norm2.weight
-    third, fourth = block.ffn_norm1.weight.float(), block.ffn_norm2.weight
+    """(1, D) float32 each: the gains of the four norms less one, scales and gates folded in."""
+    norms = block.attention_norm1, block.attention_norm2, block.ffn_norm1, block.ffn_norm2
+    gains = [norm.weight.float() for norm in norms]
     if block.modulation:
-        scale, gate, scale_ff, gate_ff = block.adaLN_modulation(embedding)[0].chunk(4)
-        first, second = first * (1 + scale), second * gate.tanh()
-        third, fourth = third * (1 + scale_ff.float()), fourth * gate_ff.tanh()
-    return first, second, third[None] - 1, fourth
+        scale, gate, scale_ff, gate_ff = block.adaLN_modulation(embedding)[0].float().chunk(4)
+        factors = 1 + scale, gate.tanh(), 1 + scale_ff, gate_ff.tanh()
+        gains = [gain * factor for gain, factor in zip(gains, factors, strict=True)]
+    return tuple(gain[None] - 1 for gain in gains)
 
 
 def run_zimage(
@@ -159,12 +156,12 @@ def run_zimage(
         return type(block).forward(block, x, *given)
     fused, ff = block.fused, block.feed_forward
     first, second, third, fourth = modulations_of(block, modulations_zimage, adaln_input)
-    size, turns = x.shape[-1:], torch.view_as_real(freqs_cis)[0]
-    normed = F.rms_norm(x, size, first, block.attention_norm1.eps)
+    turns = torch.view_as_real(freqs_cis)[0]
+    normed = rms(x, first, block.attention_norm1.eps)
     heads = heads_of_stream(normed, fused.stream, turns[..., 0], turns[..., 1])
     mask = attn_mask[:, None, None] if attn_mask is not None and attn_mask.dim() == 2 else attn_mask
     out = block.attention.to_out[0](attend(*heads, mask))
-    out = F.rms_norm(out, size, second, block.attention_norm2.eps)
+    out = rms(out, second, block.attention_norm2.eps)
     x, normed = gate_norm_modulate(x, out, fused.one, third, norm="rms", eps=block.ffn_norm1.eps)
     y = ff.w2(linear_glu(normed, fused.gated, None, "silu", gate_first=True))
-    return x.add_(F.rms_norm(y, size, fourth, block.ffn_norm2.eps))
+    return x.add_(rms(y, fourth, block.ffn_norm2.eps))

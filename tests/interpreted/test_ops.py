@@ -35,10 +35,10 @@ RAGGED = {
     ],
     "gate_norm_modulate": [
         ((1, 3, 7), {}),
-        ((2, 5, 100), {"norm": "rms", "shifted": False}),
+        ((2, 5, 100), {"norm": "rms", "shifted": False, "wide": True}),
         ((1, 2, 1536), {}),
     ],
-    "norm_modulate": [((2, 3, 7), {}), ((1, 5, 320), {"norm": "rms"})],
+    "norm_modulate": [((2, 3, 7), {}), ((1, 5, 320), {"norm": "rms", "wide": True})],
     "norm_rotary": [
         ((1, 3, 2, 12), {"turned": False}),
         ((1, 5, 3, 8), {}),
