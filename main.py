@@ -13,7 +13,7 @@ import typer
 from models.api import DTYPES, ModelError, Told, untold
 from renderer.actions import InputError
 from renderer.lab import Compare, Race, Straighten, report_folder
-from renderer.options import options_of, report
+from renderer.options import WrongUsage, one_line, options_of, report
 from renderer.outputs import check_film, check_new, writable
 from renderer.progress import Progress
 from renderer.settings import Bench, Look, Paint, Render, Replay, Sessions, Train, side_px
@@ -281,7 +281,7 @@ def race(settings: Race) -> None:
 
 
 def main() -> None:
-    """Run a command; a bad input is one line on stderr and exit code 1, a wrong usage exit code 2."""
+    """Run a command; a bad input is one line on stderr and exit code 1, a wrong usage the same with 2."""
     arguments = sys.argv[1:]
     if not arguments or (arguments[0].startswith("-") and arguments[0] != "--help"):
         arguments = ["paint", *arguments]
@@ -289,10 +289,10 @@ def main() -> None:
         if word == "--demo" and (at + 1 == len(arguments) or arguments[at + 1].startswith("-")):
             arguments[at] = f"--demo={DEFAULT_DEMO}"
     try:
-        app(args=arguments, prog_name="flowbrush")
-    except (InputError, ModelError) as error:
-        print(f"flowbrush: error: {error}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(app(args=arguments, prog_name="flowbrush", standalone_mode=False))
+    except (InputError, ModelError, WrongUsage) as error:
+        print(f"flowbrush: error: {one_line(error)}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, WrongUsage) else 1)
 
 
 if __name__ == "__main__":

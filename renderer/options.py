@@ -9,6 +9,8 @@ from typing import Annotated, get_type_hints
 
 import typer
 
+WrongUsage = typer.BadParameter.__base__  # of the click that typer was built with
+
 
 def options_of(settings: type):
     """Make a command's options from the fields of a frozen dataclass; the function gets one instance."""
@@ -34,6 +36,15 @@ def options_of(settings: type):
         return command
 
     return wrap
+
+
+def one_line(error: Exception) -> str:
+    """What is wrong in one line; with a wrong usage, where the right one is told."""
+    if not isinstance(error, WrongUsage):
+        return str(error)
+    words = " ".join(error.format_message().split())
+    command = error.ctx.command_path if error.ctx is not None else "flowbrush"
+    return f"{words.removesuffix('.')}; see {command} --help"
 
 
 def report(fields: dict, as_json: bool) -> None:

@@ -144,6 +144,8 @@ def test_a_device_that_is_not_there(tmp_path):
 def test_wrong_usage_has_exit_code_2(words):
     done = flowbrush(*words)
     assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("flowbrush: error: ") and line.endswith("--help"), line
 
 
 @pytest.mark.parametrize(
