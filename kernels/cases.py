@@ -121,6 +121,7 @@ CASES = {
             + serve([(1, 3, 512, 512, 64), (1, 4, 64, 64, 64)], HALF, skipped=False)
             + serve([(1, 64, 512, 512, 3), (1, 64, 64, 64, 4)], HALF, skipped=False, activation="none")
             + serve([(1, 64, 512, 512, 64)], HALF, skipped=False, activation="none", stride=2)
+            + serve([(1, 128, 512, 512, 128)], BRAIN, skipped=False, activation="silu")
             + serve([(1, 48, 128, 128, 48)], FULL)
             + serve([(1, 48, 128, 128, 48), (1, 96, 64, 64, 96), (1, 160, 32, 32, 160)], HALF),
             counted=("skipped", "stride"),
@@ -140,7 +141,8 @@ CASES = {
             reference.norm_modulate,
             inputs.norm_modulate_inputs,
             serve([(1, 1088, 3072)], BRAIN)
-            + serve([(1, 1088, 3840)], BRAIN, norm="rms", shifted=False, wide=True),
+            + serve([(1, 1088, 3840)], BRAIN, norm="rms", shifted=False, wide=True)
+            + serve([(1, 512 * 512, 128)], BRAIN, norm="rms", wide=True),
         ),
         Case(
             "norm_rotary",

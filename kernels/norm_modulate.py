@@ -9,8 +9,8 @@ from torch import Tensor
 
 import kernels
 from kernels import reference
-from kernels.jit import Launch, power_of_two, register
-from kernels.modulate import NORMS, modulate_kernel, warps
+from kernels.jit import Launch, register
+from kernels.modulate import NORMS, block_of, modulate_kernel, warps
 
 
 def norm_modulate(
@@ -43,7 +43,7 @@ def plan(
     batch, tokens, width = x.shape
     strides = (*x.stride()[:2], 0, 0, 0, scale.stride(0), given.stride(0))
     args = (x, x, scale, scale, given, out, out, tokens, width, *strides, eps)
-    block = power_of_two(width)
+    block = block_of(width)
     constants = {"RESIDUAL": False, "LAYER": norm == "layer", "SHIFTED": shift is not None, "BLOCK": block}
     return [Launch(modulate_kernel, (tokens, batch), args, constants, warps(block))], out
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from models import frames
-from models.pretrained import folds, surgery
+from models.pretrained import folds, savings, surgery
 from models.pretrained.prepared import PreparedUNet
 
 pytestmark = pytest.mark.slow  # importing diffusers takes seconds
@@ -69,6 +69,40 @@ def test_fused_tiny_autoencoder_is_the_autoencoder():
     assert surgery.operate(coder).fused == {"EncoderTiny": 1, "DecoderTiny": 1}
     assert (coder.encode(picture).latents - latent).abs().max() < 1e-4
     assert (coder.decode(latent).sample - out).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("upsampling", ["interpolate", "pixel_shuffle"])
+@torch.no_grad()
+def test_fused_deep_autoencoder_is_the_autoencoder(upsampling):
+    """SANA's, with the blocks of its deep half, at sizes with many and with few latent places."""
+    torch.manual_seed(0)
+    kinds, scales, widths = ("ResBlock", "EfficientViTBlock"), ((), (5,)), (8, 16)
+    sides = {
+        f"{side}_{name}": value
+        for side in ("encoder", "decoder")
+        for name, value in (("block_types", kinds), ("qkv_multiscales", scales))
+    }
+    sides |= {f"{side}_block_out_channels": widths for side in ("encoder", "decoder")}
+    sides |= {f"{side}_layers_per_block": (1, 2) for side in ("encoder", "decoder")}
+    coder = diffusers.AutoencoderDC(
+        latent_channels=4,
+        attention_head_dim=8,
+        downsample_block_type="Conv",
+        upsample_block_type=upsampling,
+        **sides,
+    )
+    for weight in coder.parameters():
+        nn.init.normal_(weight, mean=0.02, std=0.2)
+    coder = coder.eval().requires_grad_(False)
+    pictures = [torch.rand(1, 3, *size) * 2 - 1 for size in ((24, 16), (4, 2))]
+    latents = [coder.encode(picture).latent for picture in pictures]
+    outs = [coder.decode(latent).sample for latent in latents]
+    report = surgery.operate(coder)
+    assert report.fused["DCUpBlock2d"] == (upsampling == "interpolate")
+    assert report.fused.total() - report.fused["DCUpBlock2d"] == 2 * 1 + 2 * 4 + 1
+    for picture, latent, out in zip(pictures, latents, outs, strict=True):
+        assert (coder.encode(picture).latent - latent).abs().max() < 1e-4
+        assert (coder.decode(latent).sample - out).abs().max() < 1e-4 * out.abs().max()
 
 
 @torch.no_grad()
@@ -178,6 +212,17 @@ def test_what_the_folds_of_sd_turbo_save():
     assert text.bytes == pytest.approx(51e6, rel=0.01)
     packed = folds.Saving(launches=2 * len(pairs))
     assert prepared.saving == text + time + packed
+
+
+def test_phases_save_the_deep_autoencoder_products():
+    """Five upsamplings lose 5/9 of their products; nothing else is computed less or more."""
+    found = savings.deep_coder()
+    plain, fused = (sum(one.flops for one in found[kind]) for kind in ("plain", "fused"))
+    widths = (128, 256, 512, 512, 1024, 1024)
+    layers = zip(widths[1:], widths, (256, 128, 64, 32, 16), strict=False)
+    saved = [folds.saved_phases(torch.empty(o, i, 3, 3, device="meta"), side, side) for i, o, side in layers]
+    assert plain - fused == sum(saved, folds.Saving()).flops > 0
+    assert len(found["fused"]) < 0.6 * len(found["plain"])
 
 
 def test_half_the_launches():

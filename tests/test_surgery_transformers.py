@@ -141,10 +141,18 @@ FAMILIES = {
             "AdaLayerNormContinuous": 1,
         },
     ),
-    "zimage": (zimage, {"ZImageTransformerBlock": 4, "TimestepEmbedder": 1, "FinalLayer": 1}),
+    "zimage": (
+        zimage,
+        {"ZImageTransformerBlock": 4, "TimestepEmbedder": 1, "FinalLayer": 1, "RMSNorm": 1},
+    ),
     "sana": (
         sana,
-        {"SanaTransformerBlock": 2, "SanaCombinedTimestepGuidanceEmbeddings": 1, "SanaModulatedNorm": 1},
+        {
+            "SanaTransformerBlock": 2,
+            "SanaCombinedTimestepGuidanceEmbeddings": 1,
+            "SanaModulatedNorm": 1,
+            "RMSNorm": 1,
+        },
     ),
 }
 

@@ -2,7 +2,8 @@
 models.pretrained.savings [--json]`.
 
 Real configurations, 512x512, batch of one, on shapes alone: launches, FLOPs and bytes as `diffusers` runs the
-transformer, with fused passes, and with all that prompt and time alone decide folded. Counted, not measured.
+transformer, with fused passes, and with all that prompt and time alone decide folded; the deep autoencoder
+there and back. Counted, not measured.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 import torch
 
 from kernels.launches import Launched, record, total
+from models.pretrained.coder import Coder
 from models.pretrained.family import Family, Size
 from models.pretrained.flux import FluxFamily
 from models.pretrained.flux2 import Flux2Family
@@ -91,6 +93,31 @@ REAL = {
 }
 
 
+# of SANA, as DC-AE f32c32 sana 1.0 is published
+DEEP = {
+    "encoder_block_types": ("ResBlock",) * 3 + ("EfficientViTBlock",) * 3,
+    "decoder_block_types": ("ResBlock",) * 3 + ("EfficientViTBlock",) * 3,
+    "encoder_layers_per_block": (2, 2, 2, 3, 3, 3),
+    "decoder_layers_per_block": (3,) * 6,
+    "downsample_block_type": "Conv",
+    "upsample_block_type": "interpolate",
+}
+
+
+def deep_coder() -> dict[str, list[Launched]]:
+    """A picture to its latent and back, as it comes and with fused passes."""
+    from diffusers import AutoencoderDC
+
+    with torch.device("meta"):
+        vae = AutoencoderDC(**DEEP).bfloat16().eval().to(memory_format=torch.channels_last)
+    image = torch.empty((1, 3, *SIZE), device="meta").contiguous(memory_format=torch.channels_last)
+    found = {}
+    for kind, fuse in (("plain", False), ("fused", True)):
+        coder = Coder(vae, fuse=fuse)
+        found[kind] = record(lambda coder=coder: coder.decode(coder.encode(image)))
+    return found
+
+
 def empty_family(real: Real) -> Family:
     """The family in bfloat16, as shapes without values, its transformer as it comes."""
     import diffusers
@@ -122,8 +149,8 @@ def counted(name: str) -> dict[str, list[Launched]]:
 
 def main() -> int:
     rows = {}
-    for name in REAL:
-        for kind, launched in counted(name).items():
+    for name in (*REAL, "SANA's coder"):
+        for kind, launched in (counted(name) if name in REAL else deep_coder()).items():
             count, flops, size = total(launched)
             rows[f"{name}, {kind}"] = {"launches": count, "gflop": flops / 1e9, "gbyte": size / 1e9}
     if "--json" in sys.argv[1:]:

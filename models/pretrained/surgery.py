@@ -15,7 +15,15 @@ from types import MethodType
 
 from torch import nn
 
-from models.pretrained import fused_ends, fused_flux, fused_sana, fused_tiny, fused_transformers, fused_unet
+from models.pretrained import (
+    fused_deep,
+    fused_ends,
+    fused_flux,
+    fused_sana,
+    fused_tiny,
+    fused_transformers,
+    fused_unet,
+)
 from models.pretrained.fit import Unfit
 
 
@@ -103,6 +111,11 @@ SURGEONS: dict[str, tuple[Callable, Callable]] = {
     "FinalLayer": (fused_ends.prepare_last_zimage, fused_ends.run_last_zimage),
     "SanaModulatedNorm": (fused_ends.prepare_last_sana, fused_ends.run_last_sana),
     **dict.fromkeys(EMBEDDINGS, (fused_ends.prepare_embedding, fused_ends.run_embedding)),
+    "ResBlock": (fused_deep.prepare_block, fused_deep.run_block),
+    "GLUMBConv": (fused_deep.prepare_feed, fused_deep.run_feed),
+    "SanaMultiscaleLinearAttention": (fused_deep.prepare_attention, fused_deep.run_attention),
+    "DCUpBlock2d": (fused_deep.prepare_up, fused_deep.run_up),
+    "RMSNorm": (fused_deep.prepare_norm, fused_deep.run_norm),
     "EncoderTiny": (fused_tiny.prepare_encoder, fused_tiny.run_encoder),
     "DecoderTiny": (fused_tiny.prepare_decoder, fused_tiny.run_decoder),
 }
