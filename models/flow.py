@@ -46,8 +46,12 @@ def soften(paint: Tensor) -> Tensor:
     The picture is told as a residual on the sketch. A stroke's hard edge would have to be taken back to the
     last digit by a network that works on such cells, and shows as a halo; a soft edge does not.
     """
-    small = F.avg_pool2d(paint, CELL_PX)
-    return F.interpolate(small, scale_factor=CELL_PX, mode="bilinear", align_corners=False)
+    return spread(F.avg_pool2d(paint, CELL_PX))
+
+
+def spread(means: Tensor) -> Tensor:
+    """(B, C, h, w) of cells -> (B, C, H, W), bilinear between their middles."""
+    return F.interpolate(means, scale_factor=CELL_PX, mode="bilinear", align_corners=False)
 
 
 def column(values: Tensor) -> Tensor:

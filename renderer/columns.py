@@ -70,6 +70,7 @@ class Column:
             "column": self.spec,
             "label": self.label,
             "path": card.path if card else None,
+            "threads": card.threads if card else None,
             "own_ms": own,
             "own_fps": round(1e3 / own, 2) if own else None,
             "frames": self.meter.model_frames,

@@ -33,7 +33,7 @@ def tiles(count: int, width: int, height: int, label_px: int, foot_px: int, gap_
 
 
 def words_of(figures: dict) -> list[str]:
-    """The lines under a column. "alone": what it would hold by itself; "here": in this race."""
+    """The lines under a column. "alone": by itself, on the threads that it has here; "here": in this race."""
     if figures["problem"]:
         return [figures["problem"]]
     if figures["own_ms"] is None:

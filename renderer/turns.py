@@ -14,17 +14,17 @@ class Turns:
     """Threads call `begin`, `rest` between two pieces of work, and `end`. Times are in seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter):
-        self._clock, self._turn = clock, threading.Condition()
+        self._clock, self._lock = clock, threading.Lock()
         self._used: dict[Hashable, float] = {}  # held so far, counted as equal from each one's arrival
         self._held: dict[Hashable, float] = {}  # held since its own `begin`
-        self._waiting: set[Hashable] = set()
+        self._waiting: dict[Hashable, threading.Condition] = {}  # each woken alone, when its turn comes
         self._holder: Hashable | None = None
         self._since = 0.0
         self.closed = False
 
     def begin(self, key: Hashable) -> None:
         """Wait for a turn. Who was idle has no claim on the time that it did not ask for."""
-        with self._turn:
+        with self._lock:
             others = [self._used[other] for other in self._held]
             self._used[key] = max([self._used.get(key, 0.0), *([min(others)] if others else [])])
             self._held[key] = 0.0
@@ -32,27 +32,29 @@ class Turns:
 
     def rest(self, key: Hashable) -> None:
         """Let another go first, if one has had less."""
-        with self._turn:
+        with self._lock:
+            self._waiting[key] = threading.Condition(self._lock)  # it stays where nobody has had less
             self._release(key)
             self._take(key)
 
     def end(self, key: Hashable) -> float:
         """Give the turn back; returns how long it was held since `begin`."""
-        with self._turn:
+        with self._lock:
             if self._holder == key:
                 self._release(key)
             return self._held.pop(key, 0.0)
 
     def close(self) -> None:
         """Whoever waits, now or later, gets Cancelled."""
-        with self._turn:
+        with self._lock:
             self.closed = True
-            self._turn.notify_all()
+            for waiting in self._waiting.values():
+                waiting.notify()
 
     def _take(self, key: Hashable) -> None:
-        self._waiting.add(key)
-        self._turn.wait_for(lambda: self.closed or (self._holder is None and self._next() == key))
-        self._waiting.discard(key)
+        waiting = self._waiting.setdefault(key, threading.Condition(self._lock))
+        waiting.wait_for(lambda: self.closed or (self._holder is None and self._next() == key))
+        del self._waiting[key]
         if self.closed:
             raise Cancelled
         self._holder, self._since = key, self._clock()
@@ -62,7 +64,8 @@ class Turns:
         self._used[key] += spent
         self._held[key] += spent
         self._holder = None
-        self._turn.notify_all()
+        if self._waiting:
+            self._waiting[self._next()].notify()
 
     def _next(self) -> Hashable:
         return min(self._waiting, key=lambda key: self._used[key])

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from models.lab.path import Grid
@@ -28,7 +29,14 @@ def land(x: Tensor, picture: Tensor, here: tuple[float, float], there: tuple[flo
     """From (a, b) to (a', b') with picture and noise held fixed: a' picture + b' (x - a picture) / b."""
     (a, b), (a_next, b_next) = here, there
     ratio = b_next / b
-    return ratio * x + (a_next - ratio * a) * picture
+    return mix(ratio, x, a_next - ratio * a, picture)
+
+
+def mix(of_x: float, x: Tensor, of_picture: float, picture: Tensor) -> Tensor:
+    """of_x * x + of_picture * picture. A step that ends without noise takes the picture as it is."""
+    if of_x == 0:
+        return picture if of_picture == 1 else of_picture * picture
+    return torch.add(of_picture * picture, x, alpha=of_x)
 
 
 def span(sigma: float, sigma_next: float) -> float:
@@ -125,11 +133,11 @@ def corrected(new: Tensor, last: Tensor, older: Tensor | None, h: float, older_h
     return last + weight_older * (older - last) / r + weight_new * (new - last)
 
 
-def velocity(grid: Grid, t: float, x: Tensor, picture: Tensor) -> Tensor:
-    """dx/dt on the grid's path: a'(t) picture + b'(t) noise."""
+def velocity(grid: Grid, t: float) -> tuple[float, float]:
+    """dx/dt = a'(t) picture + b'(t) noise on the grid's path, as factors of x and of the picture."""
     a, b = grid.path.scale(t)
     da, db = grid.path.slope(t)
-    return (db / b) * x + (da - db * a / b) * picture
+    return db / b, da - db * a / b
 
 
 def path_euler(model: Model, x: Tensor, grid: Grid, noise: Noise, callback: Callback = never) -> Tensor:
@@ -141,7 +149,8 @@ def path_euler(model: Model, x: Tensor, grid: Grid, noise: Noise, callback: Call
     for i in range(grid.steps):
         t, t_next = grid.times[i], grid.times[i + 1]
         picture = model(x, t, t - t_next)
-        x = x + (t_next - t) * velocity(grid, t, x, picture)
+        of_x, of_picture = velocity(grid, t)
+        x = mix(1 + (t_next - t) * of_x, x, (t_next - t) * of_picture, picture)
         if callback(i, t, picture):
             break
     return x
@@ -152,10 +161,12 @@ def path_heun(model: Model, x: Tensor, grid: Grid, noise: Noise, callback: Callb
     for i in range(grid.steps):
         t, t_next = grid.times[i], grid.times[i + 1]
         picture = model(x, t, 0.0)
-        slope = velocity(grid, t, x, picture)
-        ahead = x + (t_next - t) * slope
+        of_x, of_picture = velocity(grid, t)
+        ahead = mix(1 + (t_next - t) * of_x, x, (t_next - t) * of_picture, picture)
         if t_next > 0:
-            slope_ahead = velocity(grid, t_next, ahead, model(ahead, t_next, 0.0))
+            slope = mix(of_x, x, of_picture, picture)
+            of_x, of_picture = velocity(grid, t_next)
+            slope_ahead = mix(of_x, ahead, of_picture, model(ahead, t_next, 0.0))
             ahead = x + (t_next - t) * (slope + slope_ahead) / 2
         x = ahead
         if callback(i, t, picture):
