@@ -30,8 +30,8 @@ class Straighten:
 class Compare:
     """What `compare` can be told."""
 
-    contenders: str = option(
-        "", "Names or .safetensors files, with commas between; by default all whose weights are here."
+    contenders: str | None = option(
+        None, "Names or .safetensors files, with commas between; by default all whose weights are here."
     )
     weights: Path | None = option(None, "A folder of `train`: its weights and held-out views are used first.")
     output: Path | None = option(
@@ -46,8 +46,8 @@ class Compare:
 class Race:
     """What `race` can be told."""
 
-    columns: str = option(
-        "", "Two to six columns with commas between, each model:sampler:steps; by default many against few."
+    columns: str | None = option(
+        None, "Two to six columns with commas between, each model:sampler:steps; by default many against few."
     )
     model: str = option("", "A pretrained model: without --columns, the race is one of its family.")
     weights: Path | None = option(None, "A folder of `train`: its weights are used first.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -30,6 +31,25 @@ def desk():
     yield make
     for one in made:
         one.app.close()
+
+
+@pytest.fixture
+def refused(capsys, monkeypatch):
+    """What the command line says to bad words, in this process: each start of another takes seconds."""
+
+    def run(*words) -> str:
+        from main import main
+
+        monkeypatch.chdir(ROOT)
+        monkeypatch.setattr(sys, "argv", ["flowbrush", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        told = capsys.readouterr()
+        assert (ended.value.code, told.out) == (1, ""), told
+        assert told.err.startswith("flowbrush: error: ") and told.err.count("\n") == 1, told
+        return told.err
+
+    return run
 
 
 @pytest.fixture(scope="session")

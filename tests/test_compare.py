@@ -201,12 +201,10 @@ def test_stdout_is_one_json_object(tmp_path):
     ("arguments", "words"),
     [
         (("--contenders", "foo"), "no contender is named 'foo'; choose diffusion-linear"),
+        (("--contenders", "teacher,"), "'teacher,' names nothing at one place"),
         (("-o", "/proc/report"), "cannot be written"),
         (("--weights", "absent"), "absent is no folder"),
     ],
 )
-def test_bad_input_is_one_line(arguments, words):
-    command = [sys.executable, "main.py", "compare", "--quick", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 1 and words in done.stderr
-    assert done.stderr.startswith("flowbrush: error: ") and done.stderr.count("\n") == 1
+def test_bad_words_are_refused(arguments, words, refused):
+    assert words in refused("compare", "--quick", *arguments)

@@ -14,20 +14,15 @@ import cv2
 import numpy as np
 import pygame
 import pytest
-import torch
 
-from models.api import Frame, ModelCard, ModelError, Request
+from models.api import Frame, ModelCard, ModelError
 from models.lab import racer
-from models.lab.contenders import Contender
-from models.lab.path import path_of
-from models.network import NetworkConfig, PainterNetwork
 from renderer.race import Race, stepped
 from renderer.screen import Screen
 from renderer.settings import Look
 from renderer.track import tiles, words_of
 
 ROOT = Path(__file__).resolve().parent.parent
-SMALL = NetworkConfig(widths=(8, 8, 16), blocks=(0, 0, 1, 0, 0), embedding=16)
 
 
 class Fake:
@@ -162,90 +157,11 @@ def test_steps_go_up_and_down():
     assert stepped("a:1", -1) == "a:1" and stepped("a:1000", 1) == "a:1000"
 
 
-@pytest.mark.parametrize(("kind", "sampler"), [("flow", "flow-euler"), ("cosine", "dpm++2m")])
-def test_a_racer_makes_the_same_picture_again(kind, sampler):
-    torch.manual_seed(0)
-    network = PainterNetwork(SMALL).eval().requires_grad_(False)
-    one = racer.Racer(Contender("x", network, path_of(kind)), sampler, 3, torch.float32)
-    paper = np.random.default_rng(0).integers(0, 256, (256, 256, 4), np.uint8)
-    asked = []
-    made = [
-        one.render(Request(paper, seed=5), cancelled=lambda: bool(asked.append(1))).picture for _ in range(2)
-    ]
-    assert np.array_equal(*made) and made[0].shape == (256, 256, 3) and len(asked) == 4
-    assert one.gflop(256, 256, 1) == pytest.approx(3 * network.gflop(256, 256))
-
-
-@pytest.mark.parametrize(
-    ("spec", "words"),
-    [
-        ("foo:3", "no contender is named 'foo'"),
-        ("teacher:foo:3", "no sampler is named 'foo'; choose ddpm"),
-        ("teacher:ddpm:3", "sampler ddpm cannot be used on a flow"),
-        ("teacher:ddim:0", "1 to 1000 steps, not 0"),
-        ("teacher:ddim:-4", "1 to 1000 steps, not -4"),
-        ("teacher:ddim:x", "does not end in a number of steps"),
-        ("painter:ddim:3:4", "write model:sampler:steps"),
-        ("painter-teacher:9", "takes 1 to 4 steps, not 9"),
-        ("painter-teacher:ddim:2", "has no choice of samplers"),
-        ("sd-turbo:30", "takes 1 to 4 steps, not 30"),
-        ("absent.safetensors:ddim:3", "no weights at absent.safetensors"),
-        ("assets/teacher.safetensors:ddpm:3", "sampler ddpm cannot be used on a flow"),
-        ("assets/diffusion-linear.safetensors:flow-euler:3", "flow-euler cannot be used on a diffusion"),
-    ],
-)
-def test_bad_columns_are_told(spec, words, monkeypatch):
-    monkeypatch.chdir(ROOT)
-    with pytest.raises(ModelError, match=words.replace("+", r"\+")):
-        racer.entrant(spec)
-
-
-def test_columns_in_full():
-    found, missing = racer.entrants(
-        ["teacher", "painter", "teacher:dpm++2m", "teacher:8", "painter-teacher:3"]
-    )
-    assert found == [
-        "teacher:flow-euler:4",
-        "painter:flow-euler:1",
-        "teacher:dpm++2m:4",
-        "teacher:flow-euler:8",
-        "painter-teacher:3",
-    ]
-    assert not missing
-
-
-def test_a_pretrained_model_races_in_its_family():
-    found, _, _ = racer.field("", model="sd-turbo")
-    assert "sd15:dpm++2m:30" in found and found[-1] == "sd-turbo:1"
-    assert racer.field("", model="flux-schnell")[0] == ["flux-schnell:8", "flux-schnell:4", "flux-schnell:1"]
-    with pytest.raises(ModelError, match="no model is named 'foo'"):
-        racer.field("", model="foo")
-
-
-def test_a_model_of_the_registry_takes_the_steps_of_its_column(monkeypatch):
-    seen = {}
-
-    class Model(Fake):
-        def render(self, request, *, cancelled):
-            seen["steps"] = request.steps
-            return super().render(request, cancelled=cancelled)
-
-    def registered(name, **extras):
-        seen.update(extras, name=name)
-        return lambda: Model(name, 1)
-
-    monkeypatch.setattr(racer.registry, "loader", registered)
-    made = racer.loader("sd15:dpm++2m:30")()
-    made.render(Request(np.zeros((32, 32, 4), np.uint8)), cancelled=lambda: False)
-    assert seen == {"steps": 30, "sampler": "dpm++2m", "name": "sd15"}
-    assert made.card.name == "sd15, dpm++2m, 30"
-
-
 def test_a_race_without_some_weights(monkeypatch, tmp_path):
     """It starts with those that are here, and says who is not."""
     monkeypatch.setattr(racer.contenders, "ASSETS", tmp_path)
     shutil.copy(ROOT / "assets" / "painter.safetensors", tmp_path)
-    found, choices, missing = racer.field("")
+    found, choices, missing = racer.field(None)
     assert found == ["painter:flow-euler:1"] and len(missing) == 5
     assert all("is left out: no weights of" in line for line in missing)
     assert all(choice.startswith("painter:") for choice in choices)
@@ -265,37 +181,42 @@ def command(*arguments: str) -> subprocess.CompletedProcess:
 def test_command_reports_what_it_shows(tmp_path):
     film, last = tmp_path / "race.mp4", tmp_path / "race.png"
     done = command(
-        *(
-            "--headless",
-            "--seconds",
-            "8",
-            "--json",
-            "--columns",
-            "teacher:flow-euler:4,painter,diffusion:ddim:5",
-        ),
+        *("--headless", "--seconds", "4", "--json"),
+        *("--columns", "teacher:flow-euler:4,painter,diffusion:ddim:5"),
         *("--weights", str(tmp_path), "--record", str(film), "--save-last", str(last)),
     )
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)
     assert figures["shown_fps"] > 4 and len(figures["columns"]) >= 2
     for column in figures["columns"]:
-        assert column["frames"] > 0 and column["own_ms"] > 0 and column["problem"] is None
+        assert (
+            column["threads"] == 1
+            and column["frames"] > 0
+            and column["own_ms"] > 0
+            and column["problem"] is None
+        )
     assert len(figures["columns"]) == 3 and not figures["missing"]
     assert cv2.imread(str(last)).shape == (720, 1280, 3)
     with av.open(str(film)) as opened:
         assert sum(1 for _ in opened.decode(video=0)) > 10
 
 
+def test_bad_input_is_one_line():
+    done = command("--headless", "--columns", ",")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("flowbrush: error: ',' names nothing at one place")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (("--columns", "foo:1"), "no contender is named 'foo'"),
+        (("--columns", ""), "'' names nothing at one place"),
         (("--size", "100"), "must be a multiple of 32"),
         (("--record", "race.avi"), "must end in .mkv or .mp4"),
-        (("--columns", ",".join(["painter"] * 7)), "room for 6 columns, not 7"),
+        (("--save-last", "/proc/last.png"), "cannot be written"),
+        (("--demo", "absent"), "absent"),
     ],
 )
-def test_bad_input_is_one_line(arguments, words):
-    done = command("--headless", *arguments)
-    assert done.returncode == 1 and words in done.stderr
-    assert done.stderr.startswith("flowbrush: error: ") and done.stderr.count("\n") == 1
+def test_bad_words_are_refused(arguments, words, refused):
+    assert words in refused("race", "--headless", *arguments)

@@ -16,7 +16,7 @@ from torch import Tensor
 from models.api import ModelError
 from models.flow import Condition
 from models.lab import convergence, trace
-from models.lab.contenders import FILES, WHAT, Contender, load_all
+from models.lab.contenders import FILES, WHAT, Contender, listed, load_all
 from models.lab.plan import QUICK, REFERENCE, Plan
 from models.registry import ASSETS
 
@@ -72,13 +72,13 @@ def plan_of(quick: bool) -> Plan:
 
 
 @torch.no_grad()
-def compare(plan: Plan, names: str = "", folder: Path | None = None, seed: int = 0) -> dict:
+def compare(plan: Plan, names: str | None = None, folder: Path | None = None, seed: int = 0) -> dict:
     """All figures. names: of contenders, with commas between; all by default. folder: of `train`, where
     weights and held-out views are looked for first.
 
     Raises ModelError for an unknown contender, and where none has weights.
     """
-    wanted = [name.strip() for name in names.split(",") if name.strip()] or list(FILES)
+    wanted = list(FILES) if names is None else listed(names)
     contenders, missing = load_all(wanted, folder)
     if not contenders:
         raise ModelError("no contender has weights here: " + "; ".join(missing))

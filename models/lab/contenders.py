@@ -132,6 +132,14 @@ class Cast:
         return out.contiguous().float()  # in the layout of x: sums of two layouts take as long as the network
 
 
+def listed(words: str) -> list[str]:
+    """What stands between the commas. Raises ModelError where there is nothing."""
+    parts = [part.strip() for part in words.split(",")]
+    if not all(parts):
+        raise ModelError(f"{words!r} names nothing at one place; write names with one comma between")
+    return parts
+
+
 def load(name: str, folder: File | None = None) -> Contender:
     """A contender by name, its weights from `folder` (of `train`) or assets/, or a .safetensors file.
 

@@ -142,15 +142,15 @@ def family(model: str) -> tuple[str, ...]:
 
 
 def field(
-    columns: str, folder: Path | None = None, model: str = ""
+    columns: str | None, folder: Path | None = None, model: str = ""
 ) -> tuple[list[str], list[str], list[str]]:
     """(columns, choices for more of them, one line for each column that is left out).
 
-    columns: with commas between; where it is empty, DEFAULT or the family of `model`. Raises ModelError where
-    none can run.
+    columns: with commas between; for None, DEFAULT or the family of `model`. Raises ModelError where none can
+    run.
     """
     usual = family(model) if model else DEFAULT
-    wanted = [spec for spec in columns.split(",") if spec.strip()] or list(usual)
+    wanted = list(usual) if columns is None else contenders.listed(columns)
     if len(wanted) > MOST_COLUMNS:
         raise ModelError(f"a race has room for {MOST_COLUMNS} columns, not {len(wanted)}")
     found, missing = entrants(wanted, folder)
