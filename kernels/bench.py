@@ -1,8 +1,10 @@
 """Time the ops, each after its own test: `python -m kernels.bench [--op NAME] [--json]`.
 
-On a GPU: the kernel's median time, what share of the roofline that is, and its ratio to eager torch and to
-`torch.compile`, all in one run, interleaved. On a CPU only the reference is timed, and it says so. The
-roofline takes the peaks measured in the same run, of a matrix product and of a copy.
+The test holds what is dispatched here to float64 computed by definition (`kernels.truth`): ragged shapes in
+every dtype, and each shape that is timed. On a GPU: the kernel's median time, what share of the roofline that
+is, and its ratio to eager torch and to `torch.compile`, all in one run, interleaved. On a CPU only the
+reference is timed, and it says so. The roofline takes the peaks measured in the same run, of a matrix product
+and of a copy.
 """
 
 from __future__ import annotations
@@ -31,17 +33,22 @@ class Red(Exception):
 
 
 def check(case: Case, shape: tuple[int, ...], dtype: torch.dtype, options: dict, device: str) -> float:
-    """Error ratio of the implementation that runs on `device`, against float64; raises Red past its bound."""
+    """Error ratio of what is dispatched on `device`, against `kernels.truth`; raises Red past its bound."""
     arguments = case.inputs(maker(device), shape, dtype, **options)
-    function = case.module.OP if device == "cuda" else case.reference
-    exact = copied(arguments, double=True)
-    ratio = error(call(function, copied(arguments)), call(case.reference, exact))
+    ratio = error(call(case.dispatch, copied(arguments)), case.truth(arguments))
     bound = BOUNDS.get(dtype, 0.0)
     if not ratio <= bound:
         raise Red(
             f"{case.name} {shape} {dtype} is wrong: its error ratio is {ratio:.1e}, its bound {bound:.0e}"
         )
     return ratio
+
+
+def check_ragged(case: Case, device: str) -> None:
+    """The op's own test: every ragged shape in every dtype. Raises Red."""
+    for shape, options in case.ragged:
+        for dtype in BOUNDS:
+            check(case, shape, dtype, options, device)
 
 
 def milliseconds(functions: dict[str, Callable], device: str, seconds: float = 0.3) -> dict[str, float]:
@@ -143,6 +150,8 @@ def main() -> int:
     report = {"machine": machine, "torch": torch.__version__, "note": note, **kernels.describe(), "rows": []}
     report["peaks"] = peak = peaks(device, {row[1] for _, row in rows if row[1] in BOUNDS} | {torch.float32})
     try:
+        for case in dict.fromkeys(case.name for case, _ in rows):
+            check_ragged(CASES[case], device)
         for case, row in rows:
             report["rows"].append(measure(case, row, device, peak))
             if sys.stderr.isatty():

@@ -6,6 +6,7 @@ than the one that is tested.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -29,7 +30,9 @@ from kernels import (
     picture,
     reference,
     rotary,
+    truth,
 )
+from kernels.ragged import RAGGED
 
 BOUNDS = {torch.float32: 1e-6, torch.float16: 2e-3, torch.bfloat16: 1e-2}
 TIES = 1e-4  # share of bytes that may be off by one: their truth lies at a half, within float32 rounding
@@ -40,6 +43,7 @@ FULL, HALF, BRAIN = torch.float32, torch.float16, torch.bfloat16
 class Case:
     """An op. `inputs(make, shape, dtype, **options)` returns the arguments of its plan, op and reference.
 
+    entry: the dispatching function on these arguments, where it does not take them in their order.
     served: (shape, dtype, options) as real models and the painter call it; shape is that of `module.cost`.
     bandwidth: whether memory bounds it on some GPU, so that its loads must be as wide as its rows allow.
     """
@@ -52,6 +56,27 @@ class Case:
     bandwidth: bool = True
     row_values: Callable[[tuple], int] = lambda shape: 1 << 10  # values that lie together in the input
     counted: tuple[str, ...] = ()  # the options that change the cost
+    entry: Callable | None = None
+
+    @property
+    def ragged(self) -> list[tuple[tuple[int, ...], dict]]:
+        return RAGGED[self.name]
+
+    def dispatch(self, *arguments) -> object:
+        """What a model gets: the op's dispatching function, called with the arguments of its plan."""
+        if self.entry is not None:
+            return self.entry(*arguments)
+        function = getattr(self.module, self.op_name)
+        names = inspect.signature(function).parameters
+        return function(**dict(zip(names, arguments, strict=True)))
+
+    @property
+    def op_name(self) -> str:
+        return self.module.OP._schema.name.split("::")[1]
+
+    def truth(self, arguments: tuple) -> tuple[Tensor, ...]:
+        """The results in float64 by `kernels.truth`, on the CPU."""
+        return tuple(torch.from_numpy(part) for part in getattr(truth, self.name)(*arguments))
 
     def cost(self, shape: tuple[int, ...], dtype: torch.dtype, options: dict) -> tuple[int, int]:
         """(FLOPs, bytes) of one call."""
@@ -79,6 +104,7 @@ CASES = {
             inputs.paper_reference,
             inputs.paper_inputs,
             serve([(512, 512)], FULL, HALF) + serve([(512, 512)], FULL, given=True),
+            entry=inputs.paper_entry,
         ),
         Case(
             "picture_out",
@@ -166,6 +192,7 @@ CASES = {
             inputs.flowstep_reference,
             inputs.flowstep_inputs,
             serve([(1, 3, 512, 512)], FULL) + serve([(1, 4, 64, 64)], HALF),
+            entry=inputs.flowstep_entry,
         ),
         Case(
             "composite_",
@@ -202,6 +229,7 @@ def error(out: tuple[Tensor, ...], truth: tuple[Tensor, ...]) -> float:
     """The largest ratio of root mean squares of error and truth; for bytes 0 if right but for TIES."""
     worst = 0.0
     for value, right in zip(out, truth, strict=True):
+        right = right.to(value.device)
         if value.shape != right.shape:
             return float("inf")
         if value.dtype == torch.uint8:

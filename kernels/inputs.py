@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from kernels import noise, reference
+from kernels import flowstep, noise, paper, reference
 
 Make = Callable[..., Tensor]
 
@@ -160,3 +160,13 @@ def paper_reference(sheet, value, strength, values, anchor, dtype, planar) -> tu
 
 def flowstep_reference(x, velocity, value, dt) -> Tensor:
     return reference.flow_step(x, velocity, value if dt is None else dt)
+
+
+def paper_entry(sheet, value, strength, values, anchor, dtype, planar) -> tuple:
+    layout = torch.contiguous_format if planar else torch.channels_last
+    strength = value if strength is None else strength
+    return paper.paper_in(sheet, strength, noise=values, anchor=anchor, dtype=dtype, memory_format=layout)
+
+
+def flowstep_entry(x, velocity, value, dt) -> Tensor:
+    return flowstep.flow_step(x, velocity, value if dt is None else dt)

@@ -5,9 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
-from kernels import bench
+from kernels import bench, reference
 from kernels.cases import CASES
 
 ROOT = Path(__file__).parents[1]
@@ -25,9 +26,38 @@ def test_report_as_json():
     assert ("Triton was not timed" in report["note"]) != torch.cuda.is_available()
 
 
+def test_every_op_is_right_at_ragged_shapes():
+    for case in CASES.values():
+        bench.check_ragged(case, "cpu")
+
+
+def slightly_off(function):
+    """The same function with its first result, or what it fills, wrong by a hundredth."""
+
+    def off(*args):
+        out = function(*args)
+        first = out[0] if isinstance(out, tuple) else out
+        if first.dtype == torch.uint8:
+            first[...] = first // 2
+        else:
+            first.mul_(1.01)
+        return out
+
+    return off
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_broken_ops_are_red(monkeypatch, name):
+    """An op whose reference is wrong is refused on a CPU, too: what it is held against is not itself."""
+    function = CASES[name].op_name
+    monkeypatch.setattr(reference, function, slightly_off(getattr(reference, function)))
+    with pytest.raises(bench.Red, match=f"{name} .* is wrong"):
+        bench.check_ragged(CASES[name], "cpu")
+
+
 def test_red_ops_are_not_timed(monkeypatch, capsys):
-    """With a bound that half precision cannot keep, the op's test is red: no figure leaves."""
-    monkeypatch.setattr(bench, "BOUNDS", {torch.float16: 0.0, torch.float32: 1e-6})
+    """No figure leaves, not even of the rows before."""
+    monkeypatch.setattr(reference, "flow_step", slightly_off(reference.flow_step))
     monkeypatch.setattr(bench, "peaks", lambda device, dtypes: {"bytes": 1.0, "torch.float32": 1.0})
     monkeypatch.setattr(sys, "argv", ["bench", "--op", "flow_step", "--json"])
     assert bench.main() == 1
