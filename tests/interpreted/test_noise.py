@@ -30,7 +30,7 @@ def test_the_integer_stream_is_the_same(seed, device):
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_normal_values_agree(seed, device):
-    ours = noise.normal(seed, height=70, width=90, channels=5, x0=11, y0=1 << 19, device=device)
+    ours = noise.normal(seed, height=23, width=57, channels=5, x0=11, y0=1 << 19, device=device)
     anchor = noise.anchor(seed, x0=11, y0=1 << 19, device=device)
     plain = reference.normal_(torch.empty_like(ours), anchor)
     assert (ours - plain).abs().max() < 1e-6
