@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 import struct
+import threading
+import time
 
 import diffusers
 import numpy as np
 import pytest
+import torch
+import transformers
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from small_models import painted, save_sd, save_sdxl
@@ -52,6 +57,36 @@ def test_every_line_of_the_catalogue_can_be_run():
         assert name not in registry.ENTRIES
         assert registry.is_pretrained(name)
     assert {model.family for model in MODELS.values()} == {family for family, _ in PIPELINES.values()}
+
+
+def test_two_loads_at_once_leave_torch_as_it_was(whole, monkeypatch):
+    """Libraries replace functions of torch and its default dtype while they load, and put back what they
+    found: not what another thread's load had put there."""
+    make = transformers.CLIPTextModel.__init__
+
+    @functools.wraps(make)
+    def slowly(self, *args, **kwargs):
+        time.sleep(0.2)
+        make(self, *args, **kwargs)
+
+    monkeypatch.setattr(transformers.CLIPTextModel, "__init__", slowly)
+    before = state_of_torch()
+    made = []
+    options = build.Options(device="cpu", dtype="bfloat16")
+    threads = [threading.Thread(target=lambda: made.append(build.load(str(whole), options))) for _ in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    try:
+        assert len(made) == 2 and state_of_torch() == before
+    finally:
+        torch.linspace = before[0]
+        torch.set_default_dtype(before[1])
+
+
+def state_of_torch() -> tuple:
+    return torch.linspace, torch.get_default_dtype(), vars(torch.nn.init).copy()
 
 
 def test_a_truncated_file(broken):

@@ -14,11 +14,11 @@ from models.pretrained.components import (
     CONTROL,
     QUANTIZERS,
     SINGLE_KEY,
+    alone,
     load_pipeline,
     load_single,
     load_tiny,
     quantizer,
-    quiet,
 )
 from models.pretrained.folder import INDEX, read_folder, read_header
 
@@ -134,7 +134,7 @@ def lead(family, kind: str, path: Path | None, dtype, progress: Told) -> None:
     if not hasattr(family, "lead"):
         raise ModelError("--control leads Stable Diffusion 1.5 and XL models only")
     path = path or hub.fetch(CONTROLS[kind][family.large], progress=progress)
-    with quiet():
+    with alone():
         network = diffusers.ControlNetModel.from_pretrained(
             path, dtype=dtype, use_safetensors=True, local_files_only=True
         )

@@ -4,6 +4,7 @@ is and be given up between two of them."""
 from __future__ import annotations
 
 import importlib
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,6 +24,8 @@ SINGLE_PIPELINES = {
     4: ("StableDiffusionImg2ImgPipeline", "stable-diffusion-v1-5/stable-diffusion-v1-5"),
     9: ("StableDiffusionXLImg2ImgPipeline", "stabilityai/stable-diffusion-xl-base-1.0"),
 }
+
+LOADING = threading.Lock()
 
 
 def quantizer(name: str, dtype):
@@ -59,8 +62,8 @@ def load_pipeline(folder: Folder, name: str, dtype, progress: Told, quantization
     if quantization is not None:
         extra["quantization_config"] = quantization
         left = QUANTIZED
-    with quiet():
-        extra |= parts_of(folder, name, dtype, progress, left)
+    extra |= parts_of(folder, name, dtype, progress, left)
+    with alone():
         return kind.from_pretrained(
             folder.path,
             dtype=dtype,
@@ -87,14 +90,15 @@ def parts_of(folder: Folder, model: str, dtype, progress: Told, left: tuple[str,
         kind = getattr(diffusers, class_name, None) or getattr(transformers, class_name, None)
         if kind is None:
             raise ModelError(f"{folder.path}: its {name} is a {class_name}, which is not known here")
-        made[name] = kind.from_pretrained(
-            folder.path / name,
-            dtype=dtype,
-            use_safetensors=True,
-            variant=folder.variant(),
-            local_files_only=True,
-            low_cpu_mem_usage=True,
-        )
+        with alone():
+            made[name] = kind.from_pretrained(
+                folder.path / name,
+                dtype=dtype,
+                use_safetensors=True,
+                variant=folder.variant(),
+                local_files_only=True,
+                low_cpu_mem_usage=True,
+            )
         done += sizes[name]
     progress(f"loading {model}", done / sum(sizes.values()))
     return made
@@ -109,7 +113,7 @@ def load_tiny(folder: Folder, model: Model, dtype, progress: Told):
         if not model.tiny:
             return None
         path = hub.fetch(model.tiny, progress=progress)
-    with quiet():
+    with alone():
         made = AutoencoderTiny.from_pretrained(path, dtype=dtype, use_safetensors=True, local_files_only=True)
     return made.eval().requires_grad_(False)
 
@@ -130,7 +134,7 @@ def load_single(path: Path, dtype, progress: Told):
     config = str(beside) if (beside / INDEX).is_file() else base
     progress(f"loading {path}")
     try:
-        with quiet():
+        with alone():
             pipe = getattr(diffusers, pipeline).from_single_file(
                 str(path), config=config, dtype=dtype, use_safetensors=True
             )
@@ -141,16 +145,21 @@ def load_single(path: Path, dtype, progress: Told):
 
 
 @contextmanager
-def quiet():
-    """No bars and no advice on the terminal: what matters is said in one line."""
+def alone():
+    """One component at a time in the whole process, with no bars and no advice on the terminal.
+
+    While they load, `transformers` and `diffusers` replace functions and the default dtype of torch, and
+    their own verbosity, for all threads; two at once would put back each other's.
+    """
     import diffusers.utils.logging as logs
     from transformers.utils import logging as more
 
-    level = logs.get_verbosity()
-    for log in (logs, more):
-        log.disable_progress_bar()
-        log.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logs.set_verbosity(level)
+    with LOADING:
+        level = logs.get_verbosity()
+        for log in (logs, more):
+            log.disable_progress_bar()
+            log.set_verbosity_error()
+        try:
+            yield
+        finally:
+            logs.set_verbosity(level)

@@ -21,7 +21,7 @@ import torch
 from models.api import Request
 from models.frames import SD_TURBO
 from models.pretrained.build import Options, load
-from models.pretrained.components import TINY, quiet
+from models.pretrained.components import TINY, alone
 
 SIDE_PX, WARM_PX = 512, 256
 TEXT_ENCODER = {  # of Stable Diffusion 2.1 and Turbo: OpenCLIP ViT-H without its last layer
@@ -88,7 +88,7 @@ def words(folder: Path):
 def as_it_comes(folder: Path):
     import diffusers
 
-    with quiet():
+    with alone():
         pipe = diffusers.StableDiffusionImg2ImgPipeline.from_pretrained(
             folder, dtype=torch.float32, safety_checker=None, requires_safety_checker=False
         )
@@ -99,7 +99,7 @@ def as_it_comes(folder: Path):
 def every_switch(folder: Path):
     import diffusers
 
-    with quiet():
+    with alone():
         tiny = diffusers.AutoencoderTiny.from_pretrained(folder / TINY, dtype=torch.bfloat16)
         pipe = diffusers.StableDiffusionImg2ImgPipeline.from_pretrained(
             folder, vae=tiny, dtype=torch.bfloat16, safety_checker=None, requires_safety_checker=False
