@@ -45,7 +45,8 @@ def bilinear() -> Tensor:
 
     With it `flow.soften`, bilinear interpolation between the middles of cells, is a convolution over cells.
     """
-    offsets = (torch.arange(CELL_PX) + 0.5) / CELL_PX - 0.5  # of the pixel from the cell's middle, in cells
+    places = torch.arange(CELL_PX, dtype=torch.float32)
+    offsets = (places + 0.5) / CELL_PX - 0.5  # of the pixel from the cell's middle, in cells
     line = torch.stack(((-offsets).clamp_min(0), 1 - offsets.abs(), offsets.clamp_min(0)), 1)  # (CELL_PX, 3)
     return torch.einsum("ai,bj->abij", line, line).reshape(PLACES, 3, 3)
 
@@ -57,11 +58,11 @@ def spreading() -> tuple[Tensor, Tensor]:
     are alpha, once for each colour.
     """
     share = bilinear()
-    weight = torch.zeros(2, 3, PLACES, 4, 3, 3)
+    weight = torch.zeros(2, 3, PLACES, 4, 3, 3, dtype=torch.float32)
     for color in range(3):
         weight[0, color, :, color] = share * 127.5
         weight[1, color, :, 3] = share
-    bias = torch.zeros(2, COLORS)
+    bias = torch.zeros(2, COLORS, dtype=torch.float32)
     bias[0] = 128
     return weight.flatten(0, 2), bias.flatten()
 

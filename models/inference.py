@@ -110,7 +110,7 @@ class Body:
 
     def pack(self, residual: Tensor, t: float) -> Tensor:
         """The network's input: the residual of unit variance, (1, 48, h, w) of self.dtype."""
-        c_in = flow.scales(torch.tensor([t]))[0].item()
+        c_in = scales(t)[0]
         return (residual if c_in == 1 else residual * c_in).to(self.dtype)
 
     def unpack(self, out: Tensor, residual: Tensor, t: float) -> Tensor:
@@ -119,7 +119,7 @@ class Body:
         x_t - E[x_t | sketch] moves on a straight path of its own, from its share of noise to the picture
         minus the sketch, so the samplers run on it as they are.
         """
-        c_in, c_skip, c_out = (c.item() for c in flow.scales(torch.tensor([t])))
+        c_in, c_skip, c_out = scales(t)
         head, gate = out[:, : cells.COLORS], out[:, cells.COLORS :]
         out = head.float().addcmul_(gate.float(), residual, value=c_in).mul_(c_out)
         return out if c_skip == 0 else out.add_(residual, alpha=c_skip)
@@ -128,6 +128,11 @@ class Body:
         """The sketch plus its residual, as (3, H, W) uint8."""
         picture = torch.add(spread[:, : cells.COLORS], residual, alpha=127.5)
         return cells.to_pixels(picture.clamp_(0, 255).to(torch.uint8))
+
+
+def scales(t: float) -> list[float]:
+    """flow.scales of one time. Its dtype is said: while another model loads, the default may be another."""
+    return [scale.item() for scale in flow.scales(torch.tensor([t], dtype=torch.float32))]
 
 
 def run(layers: list, x: Tensor, bias) -> Tensor:

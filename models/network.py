@@ -143,7 +143,7 @@ class Embedding(nn.Module):
 
     def __init__(self, config: NetworkConfig):
         super().__init__()
-        waves = torch.exp(torch.linspace(0, math.log(32), TIME_WAVES)) * math.pi
+        waves = torch.exp(torch.linspace(0, math.log(32), TIME_WAVES, dtype=torch.float32)) * math.pi
         self.register_buffer("waves", waves, persistent=False)
         self.first = nn.Linear(3 * 2 * TIME_WAVES + config.moods, config.embedding)
         self.second = nn.Linear(config.embedding, config.embedding)

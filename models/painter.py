@@ -35,7 +35,7 @@ def load(
     """
     weights, config = load_checkpoint(path)
     try:
-        network = PainterNetwork(NetworkConfig.from_dict(config))
+        network = PainterNetwork(NetworkConfig.from_dict(config)).float()
         network.load_state_dict({key: value.float() for key, value in weights.items()}, strict=True)
     except (RuntimeError, TypeError, KeyError) as error:
         raise ModelError(
@@ -105,7 +105,7 @@ class Painter:
         clock = Stopwatch(self.device)
         planes = cells.split(request.paper)
         noise = self.noise(request.seed, height, width, request.origin)
-        share = torch.tensor([1 - request.strength], device=self.device)
+        share = torch.tensor([1 - request.strength], dtype=torch.float32, device=self.device)
         times = uniform_times(request.steps)[:-1]
         rows = [self.biases(t, 1 / request.steps, request.strength, mood) for t in times]
         biases = torch.stack(rows)
@@ -148,9 +148,9 @@ class Painter:
         if key not in self._biases:
             if len(self._biases) >= 64:
                 self._biases.clear()
-            values = [torch.tensor([v], device=self.device) for v in (t, step, strength)]
-            moods = torch.tensor([mood], device=self.device)
-            self._biases[key] = torch.cat(self.network.biases(*values, moods), 1)[0].to(self.body.dtype)
+            given = ([t], [step], [strength], [mood])
+            values = [torch.tensor(v, dtype=torch.float32, device=self.device) for v in given]
+            self._biases[key] = torch.cat(self.network.biases(*values), 1)[0].to(self.body.dtype)
         return self._biases[key]
 
     def gflop(self, height_px: int, width_px: int, steps: int) -> float:

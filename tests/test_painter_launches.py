@@ -2,7 +2,11 @@
 
 from collections import Counter
 
-from models import frames
+import numpy as np
+import torch
+
+from models import frames, painter
+from models.api import Request
 
 
 def test_half_the_launches_of_the_plain_network():
@@ -18,3 +22,18 @@ def test_half_the_launches_of_the_plain_network():
 
 def test_host_arithmetic_is_no_launch():
     assert not [one for one in frames.painter_fused() if one.name == "_local_scalar_dense"]
+
+
+def test_a_load_beside_it_changes_no_byte(painter_file, paper):
+    """While libraries load another model, the default dtype of the process is that model's."""
+
+    def picture() -> np.ndarray:
+        model = painter.load(painter_file, device="cpu", dtype="float32")
+        return model.render(Request(paper, steps=2, strength=0.77, prompt="misty")).picture
+
+    wanted = picture()
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        assert np.array_equal(picture(), wanted)
+    finally:
+        torch.set_default_dtype(torch.float32)

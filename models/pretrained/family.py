@@ -48,7 +48,7 @@ class Family:
 
     def encoded(self, paper: Tensor) -> Tensor:
         """(H, W, 4) uint8 paper -> (1, C + 1, h, w): its latent, and how much of each place is painted."""
-        none = torch.zeros((), device=paper.device).expand(1, 3, *paper.shape[:2])
+        none = torch.zeros((), dtype=torch.float32, device=paper.device).expand(1, 3, *paper.shape[:2])
         planes = paper_in(paper, 0.0, noise=none, dtype=self.coder.dtype)
         latent = self.coder.encode(planes.sketch)
         share = F.adaptive_avg_pool2d(planes.alpha.float(), latent.shape[2:])
@@ -124,7 +124,9 @@ class Family:
         raise NotImplementedError
 
     def moment(self, value: float) -> Tensor:
-        return torch.full((1,), value, device=self.device)  # a fill: nothing is copied from the host
+        return torch.full(
+            (1,), value, dtype=torch.float32, device=self.device
+        )  # a fill: nothing is copied from the host
 
     def of_prompt(self, text: str, encode: Callable[[str], dict[str, Tensor]], cut: str) -> Condition:
         return Condition(encode(text), cut, encode("") if self.guided else None)

@@ -68,7 +68,7 @@ class FluxFamily(Modulated):
 
     def places(self, height: int, width: int, axes: int) -> Tensor:
         """(height * width, axes): row and column of each cell on axes 1 and 2, zero on the others."""
-        ids = torch.zeros(height, width, axes, device=self.device)
+        ids = torch.zeros(height, width, axes, dtype=torch.float32, device=self.device)
         ids[..., 1] = torch.arange(height, device=self.device)[:, None]
         ids[..., 2] = torch.arange(width, device=self.device)[None]
         return ids.flatten(0, 1)

@@ -81,7 +81,7 @@ class UNetFamily(Family):
         self.added = self.added_for(condition, size) if self.large else None
         self._times = times
         if self.prepared is not None:
-            self.prepared.timesteps = torch.tensor(times, device=self.device)
+            self.prepared.timesteps = torch.tensor(times, dtype=torch.float32, device=self.device)
             moves = self.prepared.moves
             self.prepared.prompt(self.states, self.added)
             self.version += self.prepared.moves - moves
