@@ -63,24 +63,92 @@ def flow_scheduler(**options):
     return diffusers.FlowMatchEulerDiscreteScheduler(**options)
 
 
+def sd3_transformer(**options) -> nn.Module:
+    config = {
+        "sample_size": 32,
+        "in_channels": 4,
+        "num_layers": 2,
+        "attention_head_dim": 8,
+        "num_attention_heads": 2,
+        "joint_attention_dim": 64,
+        "caption_projection_dim": 16,
+        "pooled_projection_dim": 64,
+        "out_channels": 4,
+        "pos_embed_max_size": 32,
+        "qk_norm": "rms_norm",
+        "dual_attention_layers": (0,),
+    }
+    return diffusers.SD3Transformer2DModel(**(config | options))
+
+
+def flux_transformer(**options) -> nn.Module:
+    config = {
+        "in_channels": 16,
+        "num_layers": 1,
+        "num_single_layers": 1,
+        "attention_head_dim": 8,
+        "num_attention_heads": 2,
+        "joint_attention_dim": 24,
+        "pooled_projection_dim": 32,
+        "axes_dims_rope": (2, 2, 4),
+        "guidance_embeds": False,
+    }
+    return diffusers.FluxTransformer2DModel(**(config | options))
+
+
+def flux2_transformer(**options) -> nn.Module:
+    config = {
+        "in_channels": 16,
+        "num_layers": 1,
+        "num_single_layers": 1,
+        "attention_head_dim": 16,
+        "num_attention_heads": 2,
+        "joint_attention_dim": 48,
+        "timestep_guidance_channels": 16,
+        "axes_dims_rope": (4, 4, 4, 4),
+        "guidance_embeds": False,
+    }
+    return diffusers.Flux2Transformer2DModel(**(config | options))
+
+
+def zimage_transformer(**options) -> nn.Module:
+    config = {
+        "in_channels": 4,
+        "dim": 48,
+        "n_layers": 2,
+        "n_refiner_layers": 1,
+        "n_heads": 3,
+        "n_kv_heads": 3,
+        "cap_feat_dim": 16,
+        "axes_dims": [4, 6, 6],
+        "axes_lens": [1024, 64, 64],
+    }
+    return diffusers.ZImageTransformer2DModel(**(config | options))
+
+
+def sana_transformer(**options) -> nn.Module:
+    config = {
+        "in_channels": 4,
+        "out_channels": 4,
+        "num_attention_heads": 2,
+        "attention_head_dim": 8,
+        "num_layers": 2,
+        "num_cross_attention_heads": 2,
+        "cross_attention_head_dim": 8,
+        "cross_attention_dim": 16,
+        "caption_channels": 16,
+        "sample_size": 8,
+        "patch_size": 1,
+        "guidance_embeds": True,
+        "qk_norm": "rms_norm_across_heads",
+    }
+    return diffusers.SanaTransformer2DModel(**(config | options))
+
+
 def save_sd3(folder: Path) -> Path:
     words = folder.with_name(folder.name + "-words")
-    transformer = diffusers.SD3Transformer2DModel(
-        sample_size=32,
-        in_channels=4,
-        num_layers=2,
-        attention_head_dim=8,
-        num_attention_heads=2,
-        joint_attention_dim=64,
-        caption_projection_dim=16,
-        pooled_projection_dim=64,
-        out_channels=4,
-        pos_embed_max_size=32,
-        qk_norm="rms_norm",
-        dual_attention_layers=(0,),
-    )
     diffusers.StableDiffusion3Pipeline(
-        transformer=scatter(transformer),
+        transformer=scatter(sd3_transformer()),
         scheduler=flow_scheduler(shift=3.0),
         vae=small_vae(
             4, shift_factor=0.1, scaling_factor=1.5, use_quant_conv=False, use_post_quant_conv=False
@@ -96,19 +164,8 @@ def save_sd3(folder: Path) -> Path:
 
 
 def save_flux(folder: Path) -> Path:
-    transformer = diffusers.FluxTransformer2DModel(
-        in_channels=16,
-        num_layers=1,
-        num_single_layers=1,
-        attention_head_dim=8,
-        num_attention_heads=2,
-        joint_attention_dim=24,
-        pooled_projection_dim=32,
-        axes_dims_rope=(2, 2, 4),
-        guidance_embeds=False,
-    )
     diffusers.FluxPipeline(
-        transformer=scatter(transformer),
+        transformer=scatter(flux_transformer()),
         scheduler=flow_scheduler(use_dynamic_shifting=True),
         vae=small_vae(
             4, shift_factor=0.1, scaling_factor=0.4, use_quant_conv=False, use_post_quant_conv=False
@@ -122,17 +179,6 @@ def save_flux(folder: Path) -> Path:
 
 
 def save_flux2(folder: Path) -> Path:
-    transformer = diffusers.Flux2Transformer2DModel(
-        in_channels=16,
-        num_layers=1,
-        num_single_layers=1,
-        attention_head_dim=16,
-        num_attention_heads=2,
-        joint_attention_dim=48,
-        timestep_guidance_channels=16,
-        axes_dims_rope=(4, 4, 4, 4),
-        guidance_embeds=False,
-    )
     vae = diffusers.AutoencoderKLFlux2(
         block_out_channels=(8, 8, 8, 8), latent_channels=4, norm_num_groups=4, layers_per_block=1
     )
@@ -140,7 +186,7 @@ def save_flux2(folder: Path) -> Path:
     vae.bn.running_mean.normal_(generator=torch.Generator().manual_seed(1))
     vae.bn.running_var.uniform_(0.5, 2, generator=torch.Generator().manual_seed(2))
     diffusers.Flux2KleinPipeline(
-        transformer=scatter(transformer),
+        transformer=scatter(flux2_transformer()),
         scheduler=flow_scheduler(use_dynamic_shifting=True),
         vae=vae,
         text_encoder=language_model(28),
@@ -151,19 +197,8 @@ def save_flux2(folder: Path) -> Path:
 
 
 def save_zimage(folder: Path) -> Path:
-    transformer = diffusers.ZImageTransformer2DModel(
-        in_channels=4,
-        dim=48,
-        n_layers=2,
-        n_refiner_layers=1,
-        n_heads=3,
-        n_kv_heads=3,
-        cap_feat_dim=16,
-        axes_dims=[4, 6, 6],
-        axes_lens=[1024, 64, 64],
-    )
     diffusers.ZImagePipeline(
-        transformer=scatter(transformer),
+        transformer=scatter(zimage_transformer()),
         scheduler=flow_scheduler(shift=3.0),
         vae=small_vae(
             4, shift_factor=0.1, scaling_factor=0.4, use_quant_conv=False, use_post_quant_conv=False
@@ -175,21 +210,6 @@ def save_zimage(folder: Path) -> Path:
 
 
 def save_sana(folder: Path) -> Path:
-    transformer = diffusers.SanaTransformer2DModel(
-        in_channels=4,
-        out_channels=4,
-        num_attention_heads=2,
-        attention_head_dim=8,
-        num_layers=2,
-        num_cross_attention_heads=2,
-        cross_attention_head_dim=8,
-        cross_attention_dim=16,
-        caption_channels=16,
-        sample_size=8,
-        patch_size=1,
-        guidance_embeds=True,
-        qk_norm="rms_norm_across_heads",
-    )
     vae = diffusers.AutoencoderDC(
         latent_channels=4,
         encoder_block_out_channels=(8,) * 6,
@@ -213,7 +233,7 @@ def save_sana(folder: Path) -> Path:
         query_pre_attn_scalar=8,
     )
     diffusers.SanaSprintPipeline(
-        transformer=scatter(transformer),
+        transformer=scatter(sana_transformer()),
         scheduler=diffusers.SCMScheduler(),
         vae=scatter(vae, 2),
         text_encoder=scatter(Gemma2Model(config), 5),
@@ -228,4 +248,11 @@ SAVERS = {
     "flux2": save_flux2,
     "zimage": save_zimage,
     "sana": save_sana,
+}
+TRANSFORMERS = {
+    "sd3": sd3_transformer,
+    "flux": flux_transformer,
+    "flux2": flux2_transformer,
+    "zimage": zimage_transformer,
+    "sana": sana_transformer,
 }

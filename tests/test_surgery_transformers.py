@@ -2,8 +2,8 @@
 
 from collections import Counter
 
-import diffusers
 import pytest
+import small_flows
 import torch
 from torch import nn
 
@@ -12,110 +12,44 @@ from models.pretrained import fused_flux, savings, surgery
 pytestmark = pytest.mark.slow  # importing diffusers takes seconds
 
 
-def sd3(**options) -> tuple[nn.Module, dict]:
-    model = diffusers.SD3Transformer2DModel(
-        sample_size=8,
-        num_layers=3,
-        attention_head_dim=8,
-        num_attention_heads=4,
-        joint_attention_dim=16,
-        caption_projection_dim=32,
-        pooled_projection_dim=24,
-        pos_embed_max_size=16,
-        **options,
-    )
-    inputs = {
-        "hidden_states": torch.randn(2, 16, 8, 8),
-        "encoder_hidden_states": torch.randn(2, 5, 16),
-        "pooled_projections": torch.randn(2, 24),
-        "timestep": torch.tensor([500, 900]),
-    }
-    return model, inputs
-
-
-def flux() -> tuple[nn.Module, dict]:
-    model = diffusers.FluxTransformer2DModel(
-        in_channels=16,
-        num_layers=2,
-        num_single_layers=2,
-        attention_head_dim=16,
-        num_attention_heads=2,
-        joint_attention_dim=12,
-        pooled_projection_dim=10,
-        axes_dims_rope=(4, 6, 6),
-    )
-    inputs = {
-        "hidden_states": torch.randn(1, 9, 16),
-        "encoder_hidden_states": torch.randn(1, 5, 12),
-        "pooled_projections": torch.randn(1, 10),
-        "timestep": torch.tensor([0.5]),
-        "img_ids": torch.randint(0, 9, (9, 3)).float(),
-        "txt_ids": torch.zeros(5, 3),
-    }
-    return model, inputs
-
-
-def flux2() -> tuple[nn.Module, dict]:
-    model = diffusers.Flux2Transformer2DModel(
-        in_channels=16,
-        num_layers=2,
-        num_single_layers=2,
-        attention_head_dim=16,
-        num_attention_heads=2,
-        joint_attention_dim=12,
-        timestep_guidance_channels=16,
-        axes_dims_rope=(4, 4, 4, 4),
-        guidance_embeds=False,
-    )
-    inputs = {
-        "hidden_states": torch.randn(1, 9, 16),
-        "encoder_hidden_states": torch.randn(1, 5, 12),
-        "timestep": torch.tensor([0.5]),
-        "img_ids": torch.randint(0, 9, (9, 4)).float(),
-        "txt_ids": torch.randint(0, 9, (5, 4)).float(),
-    }
-    return model, inputs
-
-
-def zimage() -> tuple[nn.Module, dict]:
-    model = diffusers.ZImageTransformer2DModel(
-        in_channels=4,
-        dim=48,
-        n_layers=2,
-        n_refiner_layers=1,
-        n_heads=3,
-        n_kv_heads=3,
-        cap_feat_dim=20,
-        axes_dims=[4, 6, 6],
-        axes_lens=[128, 64, 64],
-    )
-    inputs = {"x": [torch.randn(4, 1, 8, 8)], "t": torch.tensor([0.4]), "cap_feats": [torch.randn(7, 20)]}
-    return model, inputs
-
-
-def sana() -> tuple[nn.Module, dict]:
-    model = diffusers.SanaTransformer2DModel(
-        in_channels=4,
-        out_channels=4,
-        num_attention_heads=2,
-        attention_head_dim=8,
-        num_layers=2,
-        num_cross_attention_heads=2,
-        cross_attention_head_dim=8,
-        cross_attention_dim=16,
-        caption_channels=12,
-        sample_size=8,
-        guidance_embeds=True,
-        qk_norm="rms_norm_across_heads",
-    )
-    inputs = {
-        "hidden_states": torch.randn(2, 4, 6, 8),
-        "encoder_hidden_states": torch.randn(2, 5, 12),
-        "encoder_attention_mask": torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]]),
-        "guidance": torch.tensor([0.45, 0.45]),
-        "timestep": torch.tensor([0.5, 0.8]),
-    }
-    return model, inputs
+def inputs(name: str) -> dict:
+    """Arguments of the forward pass of a small transformer."""
+    words, rows = torch.randn(1, 5, 24), torch.randint(0, 9, (14, 4)).float()
+    return {
+        "sd3": lambda: {
+            "hidden_states": torch.randn(2, 4, 8, 8),
+            "encoder_hidden_states": torch.randn(2, 5, 64),
+            "pooled_projections": torch.randn(2, 64),
+            "timestep": torch.tensor([500, 900]),
+        },
+        "flux": lambda: {
+            "hidden_states": torch.randn(1, 9, 16),
+            "encoder_hidden_states": words,
+            "pooled_projections": torch.randn(1, 32),
+            "timestep": torch.tensor([0.5]),
+            "img_ids": rows[:9, :3],
+            "txt_ids": torch.zeros(5, 3),
+        },
+        "flux2": lambda: {
+            "hidden_states": torch.randn(1, 9, 16),
+            "encoder_hidden_states": words.repeat(1, 1, 2),
+            "timestep": torch.tensor([0.5]),
+            "img_ids": rows[:9],
+            "txt_ids": rows[9:],
+        },
+        "zimage": lambda: {
+            "x": [torch.randn(4, 1, 8, 8)],
+            "t": torch.tensor([0.4]),
+            "cap_feats": [torch.randn(7, 16)],
+        },
+        "sana": lambda: {
+            "hidden_states": torch.randn(2, 4, 6, 8),
+            "encoder_hidden_states": torch.randn(2, 5, 16),
+            "encoder_attention_mask": torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]]),
+            "guidance": torch.tensor([0.45, 0.45]),
+            "timestep": torch.tensor([0.5, 0.8]),
+        },
+    }[name]()
 
 
 def output(model: nn.Module, inputs: dict) -> torch.Tensor:
@@ -124,55 +58,45 @@ def output(model: nn.Module, inputs: dict) -> torch.Tensor:
 
 
 ENDS = {"CombinedTimestepTextProjEmbeddings": 1, "AdaLayerNormContinuous": 1}
-FAMILIES = {
-    "sd3": (sd3, {"JointTransformerBlock": 3, **ENDS}),
-    "sd35": (
-        lambda: sd3(qk_norm="rms_norm", dual_attention_layers=(0, 1)),
-        {"JointTransformerBlock": 3, **ENDS},
-    ),
-    "flux": (flux, {"FluxTransformerBlock": 2, "FluxSingleTransformerBlock": 2, **ENDS}),
-    "flux2": (
-        flux2,
-        {
-            "Flux2Modulation": 3,
-            "Flux2TransformerBlock": 2,
-            "Flux2SingleTransformerBlock": 2,
-            "Flux2TimestepGuidanceEmbeddings": 1,
-            "AdaLayerNormContinuous": 1,
-        },
-    ),
-    "zimage": (
-        zimage,
-        {"ZImageTransformerBlock": 4, "TimestepEmbedder": 1, "FinalLayer": 1, "RMSNorm": 1},
-    ),
-    "sana": (
-        sana,
-        {
-            "SanaTransformerBlock": 2,
-            "SanaCombinedTimestepGuidanceEmbeddings": 1,
-            "SanaModulatedNorm": 1,
-            "RMSNorm": 1,
-        },
-    ),
+FUSED = {
+    "sd3": {"JointTransformerBlock": 3, **ENDS},
+    "flux": {"FluxTransformerBlock": 2, "FluxSingleTransformerBlock": 2, **ENDS},
+    "flux2": {
+        "Flux2Modulation": 3,
+        "Flux2TransformerBlock": 2,
+        "Flux2SingleTransformerBlock": 2,
+        "Flux2TimestepGuidanceEmbeddings": 1,
+        "AdaLayerNormContinuous": 1,
+    },
+    "zimage": {"ZImageTransformerBlock": 4, "TimestepEmbedder": 1, "FinalLayer": 1, "RMSNorm": 1},
+    "sana": {
+        "SanaTransformerBlock": 2,
+        "SanaCombinedTimestepGuidanceEmbeddings": 1,
+        "SanaModulatedNorm": 1,
+        "RMSNorm": 1,
+    },
 }
+DEEPER = {"sd3": {"num_layers": 3}, "flux": {"num_layers": 2, "num_single_layers": 2}}
+DEEPER["flux2"] = DEEPER["flux"]
+PLAIN_SD3 = {"qk_norm": None, "dual_attention_layers": ()}
 
 
-def family(name: str) -> tuple[nn.Module, dict]:
+def family(name: str, **options) -> tuple[nn.Module, dict]:
     """A small model with weights that leave no gate or bias at zero, and inputs for it."""
     torch.manual_seed(0)
-    model, inputs = FAMILIES[name][0]()
+    model = small_flows.TRANSFORMERS[name](**DEEPER.get(name, {}), **options)
     for weight in model.parameters():
         nn.init.normal_(weight, mean=0.02, std=0.15)
-    return model.eval().requires_grad_(False), inputs
+    return model.eval().requires_grad_(False), inputs(name)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(("name", "options"), [("sd3", PLAIN_SD3), *((name, {}) for name in FUSED)])
 @torch.no_grad()
-def test_fused_transformer_is_the_transformer(name):
-    model, inputs = family(name)
+def test_fused_transformer_is_the_transformer(name, options):
+    model, inputs = family(name, **options)
     before, keys = output(model, inputs), set(model.state_dict())
     report = surgery.operate(model)
-    assert report.fused == FAMILIES[name][1] and not report.left
+    assert report.fused == FUSED[name] and not report.left
     after = output(model, inputs)
     assert before.abs().max() > 0.1
     assert (after - before).abs().max() < 1e-4
