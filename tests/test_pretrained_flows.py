@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from contextlib import contextmanager
 from itertools import product
 
 import numpy as np
@@ -13,7 +14,7 @@ from small_models import painted
 
 from models.api import ModelError, Request
 from models.pretrained import build, schedule, surgery
-from models.pretrained.coder import fold
+from models.pretrained.coder import Coder, fold
 from models.pretrained.family import Size
 
 pytestmark = pytest.mark.slow  # importing diffusers takes seconds
@@ -69,17 +70,26 @@ def theirs(name, model, monkeypatch, steps, strength):
     if name == "flux":
         plan["max_sequence_length"] = 256
     pipe.set_progress_bar_config(disable=True)
-    surgery.restore(model.family.network)
-    latent = pipe(
-        prompt="a lake",
-        height=256,
-        width=256,
-        num_inference_steps=steps,
-        output_type="latent",
-        **plan,
-    )
-    model.family.ready(True)
+    with as_it_came(model):
+        latent = pipe(
+            prompt="a lake",
+            height=256,
+            width=256,
+            num_inference_steps=steps,
+            output_type="latent",
+            **plan,
+        )
     return latent.images
+
+
+@contextmanager
+def as_it_came(model):
+    """Inside, no pass of ours is in the network or in the autoencoder."""
+    for part in (model.family.network, model.family.coder.vae):
+        surgery.restore(part)
+    yield
+    model.family.ready(True)
+    model.family.coder = Coder(model.family.coder.vae)
 
 
 def in_our_scale(name, model, latent):
@@ -97,7 +107,8 @@ def pixels_of(name, model, raw, scaled):
     pipe, config = model.family.pipe, model.family.pipe.vae.config
     if name != "flux2":  # whose latent comes out of the pipeline ready to be decoded
         raw = scaled / config.scaling_factor + (config.get("shift_factor", 0) or 0)
-    image = pipe.vae.decode(raw, return_dict=False)[0]
+    with as_it_came(model):
+        image = pipe.vae.decode(raw, return_dict=False)[0]
     return pipe.image_processor.postprocess(image, output_type="np")[0]
 
 
