@@ -167,7 +167,11 @@ def test_every_number_repeats_and_reaches_the_report(folder, tmp_path, monkeypat
     } <= files
     text = (tmp_path / "out" / "report.md").read_text()
     assert "| teacher | flow Heun | 2 | 3 |" in text and "does not converge to the ODE" in text
-    assert cv2.imread(str(tmp_path / "out" / "filmstrip.png")).shape == (4 * 64, 8 * 64, 3)
+    assert figures["contenders"]["teacher"]["film"]["shown"] == [1, 3, 5, 7, 10, 12, 14, 16]
+    short = figures["contenders"]["painter"]["film"]
+    assert short["shown"] == [1, 2, 3, 4] and short["strip"].shape == (4, 3, 64, 64)
+    picture = cv2.imread(str(tmp_path / "out" / "filmstrip.png"))
+    assert (picture[-60:, -120:] == 255).all() and (picture[:60, -120:] < 255).any()  # four pictures, no more
 
 
 def test_what_diverged_is_null_in_json():

@@ -172,12 +172,8 @@ def examine(plan: Plan, one: Contender, sketches: Sketches, seed: int) -> dict:
     found["components"] = trace.components(traced).round(5).tolist()
     found["pixels"] = trace.pixels(traced).round(5).tolist()
     sampler, steps = FILM_STEPS[one.kind] if one.name != "painter" else ("flow-euler", 4)
-    first = sketches.rows(slice(1))
-    found["film"] = {
-        "sampler": sampler,
-        "steps": steps,
-        "strip": trace.filmstrip(one, sampler, steps, *first),
-    }
+    strip, shown = trace.filmstrip(one, sampler, steps, *sketches.rows(slice(1)))
+    found["film"] = {"sampler": sampler, "steps": steps, "shown": shown, "strip": strip}
     return found
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from models.api import ModelError
 from models.lab.samplers import SAMPLERS
+from models.training.grids import to_pixels
 
 try:
     import matplotlib
@@ -24,7 +25,7 @@ LEAST = 1e-7  # of an error on a logarithmic axis
 
 def draw_all(figures: dict, folder: Path) -> list[Path]:
     """Write every plot as PNG; returns the files."""
-    made = []
+    made = [filmstrip(figures["contenders"], folder / "filmstrip.png")]
     for name, one in figures["contenders"].items():
         if one.get("errors"):
             made.append(convergence(name, one, folder / f"convergence-{name}.png"))
@@ -49,6 +50,24 @@ def save(figure, path: Path) -> Path:
     figure.savefig(path, dpi=DPI, bbox_inches="tight")
     pyplot.close(figure)
     return path
+
+
+def filmstrip(contenders: dict, path: Path) -> Path:
+    """A row for each contender: what its network predicts at some of its steps."""
+    films = {name: one["film"] for name, one in contenders.items()}
+    across = max(len(film["shown"]) for film in films.values())
+    side = max(1.2, next(iter(films.values()))["strip"].shape[-1] / DPI)  # inches
+    size = (side * across + 1.6, (side + 0.25) * len(films))
+    figure, grid = pyplot.subplots(len(films), across, figsize=size, squeeze=False)
+    for row, (name, film) in zip(grid, films.items(), strict=True):
+        for axes in row:
+            axes.axis("off")
+        for axes, step, picture in zip(row, film["shown"], to_pixels(film["strip"]), strict=False):
+            axes.imshow(picture)
+            axes.set_title(f"step {step}", fontsize=8, pad=2)
+        words = f"{name}\n{SAMPLERS[film['sampler']].label}\n{film['steps']} steps"
+        row[0].text(-0.08, 0.5, words, transform=row[0].transAxes, fontsize=9, ha="right", va="center")
+    return save(figure, path)
 
 
 def convergence(name: str, one: dict, path: Path) -> Path:
@@ -123,8 +142,9 @@ def straightness(contenders: dict, path: Path) -> Path:
     names = list(contenders)
     values = [contenders[name]["straightness"]["bend"] for name in names]
     axes.bar(names, values, color=[f"C{i}" for i in range(len(names))])
+    words = "mean of |velocity - chord|$^2$ over |chord|$^2$"
     axes.set(
-        yscale="log" if min(values) > 0 else "linear", ylabel="bend: |velocity - chord|^2 over |chord|^2"
+        yscale="log" if min(values) > 0 else "linear", ylabel=words, title="bend of the paths: 0 is straight"
     )
     axes.bar_label(axes.containers[0], fmt="%.3f", fontsize=8)
     return save(figure, path)
@@ -141,6 +161,6 @@ def paths(contenders: dict, path: Path) -> Path:
         along = [point[0] for point in one["components"]], [point[1] for point in one["components"]]
         grid[1][column].plot(*along, ".-", ms=3, lw=1)
         grid[1][column].set(xlabel="first component", aspect="equal", adjustable="datalim")
-    grid[0][0].set_ylabel("pixels")
+    grid[0][0].set_ylabel("value of five pixels")
     grid[1][0].set_ylabel("second component")
     return save(figure, path)

@@ -6,13 +6,9 @@ import json
 import math
 from pathlib import Path
 
-import cv2
-import numpy as np
-
 from models.lab.convergence import NEAR
 from models.lab.path import karras
 from models.lab.samplers import SAMPLERS
-from models.training.grids import to_pixels
 
 
 def without_pictures(figures: dict) -> dict:
@@ -32,11 +28,11 @@ def finite(value):
 
 
 def write(figures: dict, folder: Path) -> list[Path]:
-    """Write report.md, figures.json, the plots and filmstrip.png; returns the files."""
+    """Write report.md, figures.json and the plots; returns the files."""
     from models.lab import plots
 
     folder.mkdir(parents=True, exist_ok=True)
-    made = [write_filmstrip(figures, folder / "filmstrip.png"), *plots.draw_all(figures, folder)]
+    made = plots.draw_all(figures, folder)
     numbers = folder / "figures.json"
     numbers.write_text(json.dumps(without_pictures(figures), indent=1), encoding="utf-8")
     text = folder / "report.md"
@@ -44,20 +40,13 @@ def write(figures: dict, folder: Path) -> list[Path]:
     return [text, numbers, *made]
 
 
-def write_filmstrip(figures: dict, path: Path) -> Path:
-    rows = [
-        np.concatenate(list(to_pixels(one["film"]["strip"])), 1) for one in figures["contenders"].values()
-    ]
-    cv2.imwrite(str(path), np.concatenate(rows, 0)[..., ::-1])
-    return path
-
-
 def markdown(figures: dict, pictures: list[str]) -> str:
-    reference = figures["reference"]
+    reference, threads = figures["reference"], figures["threads"]
     lines = ["# Many steps against few", ""]
     lines.append(
         f"{figures['pictures']} held-out sketches at {figures['size']} px, seed {figures['seed']}, "
-        f"{figures['dtype']}, {figures['threads']} threads. Times are medians of one interleaved run."
+        f"{figures['dtype']}, {threads} thread{'s' * (threads != 1)}. "
+        "Times are medians of one interleaved run."
     )
     lines += [f"- {line}" for line in figures["missing"]]
     if reference:
@@ -69,10 +58,7 @@ def markdown(figures: dict, pictures: list[str]) -> str:
     lines += [*straightness(figures["contenders"]), "", *strengths(figures["contenders"]), ""]
     if figures["curves"]:
         lines += [*learning(figures["curves"]), ""]
-    for name, one in figures["contenders"].items():
-        film = one["film"]
-        lines.append(f"- filmstrip, {name}: {SAMPLERS[film['sampler']].label}, {film['steps']} steps")
-    lines += ["", *(f"![{name}]({name})" for name in pictures), ""]
+    lines += [*(f"![{name}]({name})" for name in pictures), ""]
     return "\n".join(lines)
 
 

@@ -76,8 +76,9 @@ def pixels(traced: Trace, count: int = 5) -> np.ndarray:
 @torch.no_grad()
 def filmstrip(
     contender: Contender, sampler: str, steps: int, condition: Condition, noise: Tensor, shown: int = 8
-) -> Tensor:
-    """(shown, 3, H, W): what the network predicts at `shown` of the steps, the last of them included."""
+) -> tuple[Tensor, list[int]]:
+    """What the network predicts at `shown` of the steps, or at all where they are fewer: (K, 3, H, W), and
+    the number of each step from 1 on; the first and the last are among them."""
     pictures: list[Tensor] = []
 
     def keep(index: int, t: float, data: Tensor) -> bool:
@@ -86,5 +87,4 @@ def filmstrip(
 
     contender.sample(sampler, steps, condition, noise, callback=keep)
     chosen = np.linspace(0, len(pictures) - 1, min(shown, len(pictures))).round().astype(int)
-    kept = [pictures[index] for index in chosen]
-    return torch.stack([*kept, *[kept[-1]] * (shown - len(kept))])
+    return torch.stack([pictures[index] for index in chosen]), [int(index) + 1 for index in chosen]
