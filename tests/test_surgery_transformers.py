@@ -124,7 +124,8 @@ def test_what_the_folds_of_real_transformers_save(name):
     linear = [one for one in missing.elements() if one.name != "attention"]
     assert not products["folded"] - products["fused"]
     assert len(linear) == PRODUCTS[name]
-    assert len(found["folded"]) < len(found["fused"]) < len(found["plain"])
+    assert len(found["folded"]) < len(found["fused"])
+    assert len(found["folded"]) <= 0.4 * len(found["plain"])
 
 
 def test_adapters_are_left_alone():

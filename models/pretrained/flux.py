@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.lab.path import Grid
 from models.pretrained.coder import fold, unfold
@@ -16,6 +16,8 @@ TOKENS = 256  # what schnell was distilled with; dev takes 512
 
 
 class FluxFamily(Modulated):
+    cell_px, axes = 16, 3  # of a token; of its place
+
     def channels(self) -> int:
         return self.network.config.in_channels // 4
 
@@ -44,8 +46,7 @@ class FluxFamily(Modulated):
         return False
 
     def grid(self, sampler: str, steps: int, strength: float, size: Size) -> Grid:
-        side = 2 * self.latent_px
-        tokens = (size.height // side) * (size.width // side)
+        tokens = (size.height // self.cell_px) * (size.width // self.cell_px)
         return flow_grid(steps, strength, shift_of(self.pipe.scheduler.config, tokens))
 
     def embedding(self, moment: Tensor, **told: Tensor) -> Tensor:
@@ -54,21 +55,30 @@ class FluxFamily(Modulated):
             scaled.append(told["guidance"].to(self.dtype) * 1000)
         return self.network.time_text_embed(*scaled, told["pooled_projections"])
 
+    def turner(self) -> nn.Module:
+        return self.network.pos_embed
+
+    def read_places(self, told: dict[str, Tensor], size: Size) -> dict[str, Tensor]:
+        side = self.cell_px
+        ids = {"img_ids": self.places(size.height // side, size.width // side), "txt_ids": told["txt_ids"]}
+        return {name: torch.cat(self.turner()(places.flatten(0, -2)), 1) for name, places in ids.items()}
+
     def velocity(self, x: Tensor, moment: Tensor, **told: Tensor) -> Tensor:
         cells = fold(x)
         height, width = cells.shape[2:]
+        if "img_ids" not in told:
+            told["img_ids"] = self.places(height, width)
         out = self.network(
             cells.flatten(2).transpose(1, 2).to(self.dtype),
             timestep=moment,
-            img_ids=self.places(height, width, 3),
             return_dict=False,
             **told,
         )[0]
         return unfold(out.float().transpose(1, 2).unflatten(2, (height, width)))
 
-    def places(self, height: int, width: int, axes: int) -> Tensor:
+    def places(self, height: int, width: int) -> Tensor:
         """(height * width, axes): row and column of each cell on axes 1 and 2, zero on the others."""
-        ids = torch.zeros(height, width, axes, dtype=torch.float32, device=self.device)
+        ids = torch.zeros(height, width, self.axes, dtype=torch.float32, device=self.device)
         ids[..., 1] = torch.arange(height, device=self.device)[:, None]
         ids[..., 2] = torch.arange(width, device=self.device)[None]
         return ids.flatten(0, 1)

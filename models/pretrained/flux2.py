@@ -24,7 +24,7 @@ LARGE = 4300  # tokens above which the steps no longer count
 
 
 class Flux2Family(FluxFamily):
-    latent_px = 16
+    latent_px, axes = 16, 4
 
     def channels(self) -> int:
         return self.network.config.in_channels
@@ -46,10 +46,11 @@ class Flux2Family(FluxFamily):
 
     def velocity(self, x: Tensor, moment: Tensor, **told: Tensor) -> Tensor:
         height, width = x.shape[2:]
+        if "img_ids" not in told:
+            told["img_ids"] = self.places(height, width)
         out = self.network(
             x.flatten(2).transpose(1, 2).to(self.dtype),
             timestep=moment,
-            img_ids=self.places(height, width, 4)[None],
             guidance=None,
             return_dict=False,
             **told,

@@ -1,14 +1,15 @@
 """What a transformer makes of time and prompt alone, made once for each of them.
 
 The embedding of time and the modulations of all blocks at a step are a row. That is an input of the frame,
-like its latent, and so are the words as the blocks know them: nothing of a prompt, a time or an adapter is
-frozen into a graph. At a time that no row was made for, the model makes all of it.
+like its latent, and so are the words as the blocks know them and the turns of rotary attention: nothing of a
+prompt, a time or an adapter is frozen into a graph. At a time that no row was made for, the model makes all
+of it.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -34,10 +35,11 @@ class Modulations:
     """Those of all fused blocks of a model.
 
     words: the layers that the prompt alone goes through, one after another; where a row is read, they hand
-    on what they are given, which must be what comes out of the last.
+    on what they are given, which must be what comes out of the last. turns: the layer that makes cosines and
+    sines of places; it is given both in one there.
     """
 
-    def __init__(self, model: nn.Module, words: Sequence[nn.Module] = ()):
+    def __init__(self, model: nn.Module, words: Sequence[nn.Module] = (), turns: nn.Module | None = None):
         self.row, self.words = Row(), words
         self.blocks = [
             module
@@ -50,6 +52,8 @@ class Modulations:
             block.fused.row = self.row
         for layer in words:
             hand_on(layer, self.row)
+        if turns is not None:
+            hand_on(turns, self.row, lambda both: both.chunk(2, dim=-1))
 
     @torch.no_grad()
     def make(self, embedding: Tensor | tuple[Tensor, ...]) -> Tensor:
@@ -84,10 +88,10 @@ class Modulations:
         return sum((folds.saved_products(layer, words) for layer in self.words), saved)
 
 
-def hand_on(layer: nn.Module, row: Row) -> None:
-    """Have a layer return its input wherever a row is read. `surgery.restore` takes it back."""
+def hand_on(layer: nn.Module, row: Row, finish: Callable = lambda x: x) -> None:
+    """Have a layer finish its input, no more, wherever a row is read. `surgery.restore` takes it back."""
     own = layer.forward
-    layer.forward = lambda x, *rest, **named: own(x, *rest, **named) if row.values is None else x
+    layer.forward = lambda x, *rest, **named: own(x, *rest, **named) if row.values is None else finish(x)
     if "fused" not in vars(layer):
         layer.fused = SimpleNamespace()
 
@@ -100,14 +104,22 @@ class Modulated(Family):
 
     def ready(self, whole: bool) -> None:
         self.rows: dict[tuple[int, float], Tensor] = {}
-        self.known: dict[int, Tensor] = {}  # the words of a prompt, as the blocks know them
+        self.known: dict[int, dict[str, Tensor]] = {}  # what is told of a prompt in place of its own
         if whole:
             surgery.operate(self.network)
-            self.modulations = Modulations(self.network, self.readers())
+            self.modulations = Modulations(self.network, self.readers(), self.turner())
 
     def readers(self) -> list[nn.Module]:
         """The layers that words alone go through, in order."""
         return [self.network.context_embedder]
+
+    def turner(self) -> nn.Module | None:
+        """The layer that makes turns of places, if `read_places` folds it."""
+        return None
+
+    def read_places(self, told: dict[str, Tensor], size: Size) -> dict[str, Tensor]:
+        """Turns by the names of the network's places: cosines and sines side by side."""
+        return {}
 
     def read_words(self, words: Tensor) -> Tensor:
         """Words as the blocks know them."""
@@ -131,7 +143,10 @@ class Modulated(Family):
         if self.modulations is None or not self.modulations.blocks:
             return
         prompts = (condition.tensors, condition.negative) if self.guided else (condition.tensors,)
-        self.known = {id(told): self.read_words(told[self.words]) for told in prompts}
+        self.known = {
+            id(told): {self.words: self.read_words(told[self.words]), **self.read_places(told, size)}
+            for told in prompts
+        }
         self.rows = {
             (id(told), t): self.modulations.make(self.embedding(self.moment(self.told_time(t)), **told))
             for told in prompts
@@ -141,7 +156,7 @@ class Modulated(Family):
     def asked(self, x: Tensor, t: float, told: dict[str, Tensor]) -> Tensor:
         row = self.rows.get((id(told), t))
         if row is not None:
-            told = {**told, self.words: self.known[id(told)], "modulations": row}
+            told = {**told, **self.known[id(told)], "modulations": row}
         return self.run("forward", x=x, moment=self.moment(self.told_time(t)), **told)
 
     def forward(self, x: Tensor, moment: Tensor, modulations: Tensor | None = None, **told: Tensor) -> Tensor:

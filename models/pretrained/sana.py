@@ -84,10 +84,10 @@ class SanaFamily(Modulated):
     def prepare(self, condition: Condition, times: tuple[float, ...], size: Size) -> None:
         """Keys and values of the prompt keep their place, so that a captured graph need not be made anew."""
         super().prepare(condition, times, size)
-        for words in self.known.values():
+        for known in self.known.values():
             for block in self.network.transformer_blocks:
                 if "fused" in vars(block):
-                    made = folds.prompt_keys_values(block.attn2, words)
+                    made = folds.prompt_keys_values(block.attn2, known[self.words])
                     self.version += folds.keep(block.fused, "prompt", [made])
 
     def told_time(self, t: float) -> float:
