@@ -151,7 +151,7 @@ def examine(plan: Plan, one: Contender, sketches: Sketches, seed: int) -> dict:
     condition, noise = sketches.rows(slice(plan.converging))
     found: dict = {}
     if plan.fits(one):
-        converged = convergence.converge(one, condition, noise)
+        converged = convergence.converge(one, condition, noise, plan.converged)
         found["floor"] = converged.floor
         found["errors"], found["orders"] = {}, {}
         for sampler in track(plan.fits(one), **TERMINAL | {"description": one.name}):
@@ -164,7 +164,7 @@ def examine(plan: Plan, one: Contender, sketches: Sketches, seed: int) -> dict:
     if plan.shortens(one):
         counts = [steps for steps in plan.steps if steps <= plan.orders[-1]]
         found["strengths"] = convergence.by_strength(
-            one, plan.shortcut, counts, plan.strengths, condition, noise
+            one, plan.shortcut, counts, plan.strengths, condition, noise, plan.converged // 4
         )
     traced = trace.trace(one, condition, noise)
     found["straightness"] = {name: round(v, 5) for name, v in trace.straightness(traced).items()}

@@ -14,7 +14,6 @@ from models.flow import Condition
 from models.lab.contenders import Contender
 from models.lab.samplers import SAMPLERS
 
-CONVERGED_STEPS = 256  # of Heun's method
 ABOVE_FLOOR = 4.0  # an error counts in a fit from so many times that of the converged solution itself
 NEAR = 0.04  # RMS distance on pictures in [-1, 1] for which `steps_to` are told
 FIT_POINTS = 3  # the finest: at few steps the error's leading term does not lead yet
@@ -32,9 +31,7 @@ def rms(a: Tensor, b: Tensor) -> float:
     return (a - b).square().mean().sqrt().item()
 
 
-def converge(
-    contender: Contender, condition: Condition, noise: Tensor, steps: int = CONVERGED_STEPS
-) -> Converged:
+def converge(contender: Contender, condition: Condition, noise: Tensor, steps: int) -> Converged:
     """The contender's answer to these starts by Heun's method, in its own time on a flow, else in sigma."""
     sampler = "flow-heun" if contender.kind == "flow" else "heun"
     picture = contender.sample(sampler, steps, condition, noise)
@@ -77,6 +74,7 @@ def by_strength(
     strengths: tuple[float, ...],
     condition: Condition,
     noise: Tensor,
+    converged: int,
 ) -> list[dict]:
     """Whether a flow needs fewer steps on a short path: the same sketches at each strength, which is how much
     of the start is noise under the paint. way: RMS distance from start to end. steps_to: for the error NEAR.
@@ -84,7 +82,7 @@ def by_strength(
     found = []
     for strength in strengths:
         asked = condition._replace(strength=torch.full_like(condition.strength, strength))
-        end = converge(contender, asked, noise, CONVERGED_STEPS // 4)
+        end = converge(contender, asked, noise, converged)
         rows = errors(contender, sampler, counts, asked, noise, end)
         found.append(
             {

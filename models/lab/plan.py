@@ -11,7 +11,8 @@ REFERENCE = ("diffusion", "dpm++2m", 30)  # the row that speeds are told relativ
 
 @dataclass(frozen=True)
 class Plan:
-    """side_px: of the pictures. pictures: for quality and time. converging: for distances to the ODE's end.
+    """side_px: of the pictures. pictures: for quality and time. converging: for distances to the ODE's end,
+    which Heun's method finds in `converged` steps.
 
     steps: of every sampler; `orders`: of the fits. many: of DDPM, which makes sense at many steps alone.
     strengths: at which a flow's way from the sketch is held against that from pure noise, with `shortcut`.
@@ -20,6 +21,7 @@ class Plan:
     side_px: int = 256
     pictures: int = 6
     converging: int = 1
+    converged: int = 256
     steps: tuple[int, ...] = (1, 2, 4, 8, 16, 30, 50)
     orders: tuple[int, ...] = (4, 8, 16, 32, 64, 128)
     many: tuple[int, ...] = (250, 1000)
