@@ -12,7 +12,7 @@ from small_models import painted, save_sd, save_sdxl
 from taped import tape
 
 from models.api import ModelError, Request
-from models.pretrained import build, surgery
+from models.pretrained import build
 from models.pretrained.prompts import PromptCache
 
 pytestmark = pytest.mark.slow  # importing diffusers takes seconds
@@ -72,10 +72,6 @@ def test_captured_parts_are_the_same_bytes(load, name):
     assert len({picture.tobytes() for picture in wanted}) == len(wanted) - 1
 
 
-# products that a frame must not ask, of time, of modulations, of words
-LAYERS = {"sd3": 4 + 5 + 1, "flux": 4 + 4 + 1, "flux2": 2 + 4 + 1, "zimage": 2 + 4 + 8, "sana": 5 + 6}
-
-
 @torch.inference_mode()
 def denoised(model, request: Request) -> torch.Tensor:
     """The network's answers at all steps of the request, on latents of their own noise."""
@@ -85,15 +81,20 @@ def denoised(model, request: Request) -> torch.Tensor:
     return torch.cat([model.family.predict(noise, t, grid, condition) for t in grid.times[: request.steps]])
 
 
+# products of modules that time and prompt alone go through: of time, of modulations, of words
+PRODUCTS = {"sd3": 4 + 5 + 1, "flux": 4 + 4 + 1, "flux2": 2 + 4 + 1, "zimage": 2 + 4 + 1 + 2, "sana": 5 + 6}
+
+
 @pytest.mark.parametrize("name", SAVERS)
 def test_frames_ask_no_layer_of_time_and_prompt(load, name):
     model, request = load(name), Request(painted(), **CALLS[2])
     plain = build.load(model.card.name, build.Options(device="cpu", dtype="float32", fuse=False))
     assert (denoised(model, request) - denoised(plain, request)).abs().max() < 1e-4
     wanted = model.render(request).picture
-    layers = layers_of_conditions(model.family)
-    assert len(layers) == LAYERS[name]
-    for layer in layers:
+    asked = layers_asked(model, Request(painted(), **CALLS[1]))
+    assert len(asked) == PRODUCTS[name]
+    assert np.array_equal(model.render(request).picture, wanted)
+    for layer in asked:
         for weight in layer.parameters():
             weight.data.fill_(float("nan"))
     assert np.array_equal(model.render(request).picture, wanted)
@@ -101,14 +102,15 @@ def test_frames_ask_no_layer_of_time_and_prompt(load, name):
         model.render(Request(painted(), **CALLS[1]))  # other times and words are made anew
 
 
-def layers_of_conditions(family) -> list[torch.nn.Module]:
-    """The products that time and prompt alone go through."""
-    folded, kinds = family.modulations, surgery.MODULATIONS
-    blocks = [layer for block in folded.blocks for layer in kinds[type(block).__name__][1](block)]
-    products = [part for whole in (*blocks, *folded.words) for part in whole.modules()]
-    keyed = [getattr(block, "attn2", None) for block in folded.blocks if hasattr(block.fused, "prompt")]
-    products += [layer for attention in keyed for layer in (attention.to_k, attention.to_v)]
-    return [layer for layer in products if isinstance(layer, torch.nn.Linear)]
+def layers_asked(model, request: Request) -> set[torch.nn.Linear]:
+    """The network's products that are called to prepare for a request."""
+    asked = set()
+    layers = [layer for layer in model.family.network.modules() if isinstance(layer, torch.nn.Linear)]
+    hooks = [layer.register_forward_hook(lambda layer, *_: asked.add(layer)) for layer in layers]
+    model.prepare(request)
+    for hook in hooks:
+        hook.remove()
+    return asked
 
 
 @pytest.mark.parametrize("name", ["sd", "sd3"])

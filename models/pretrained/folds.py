@@ -50,14 +50,6 @@ def saved_keys_values(attention: nn.Module, prompt: Tensor) -> Saving:
     return Saving(flops, weights_of(*layers), 2)
 
 
-def saved_products(module: nn.Module, rows: int = 1) -> Saving:
-    """All products of a module that is not asked, with so many rows each; the ops between them do not
-    count."""
-    layers = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
-    flops = sum(2 * rows * layer.weight.numel() for layer in layers)
-    return Saving(flops, weights_of(*layers), len(layers))
-
-
 def time_bias(resnet: nn.Module, embedding: Tensor) -> Tensor:
     """(C,) the bias of a residual block's first convolution with a time embedding (1, E) folded in."""
     shift = resnet.time_emb_proj(F.silu(embedding))[0]

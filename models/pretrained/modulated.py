@@ -17,9 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.pretrained import folds, surgery
+from models.pretrained import surgery
 from models.pretrained.family import Family, Size
-from models.pretrained.folds import Saving
 from models.pretrained.prompts import Condition
 
 ALIGNED_BYTES = 16  # so that the kernels' loads from a row stay wide
@@ -60,7 +59,7 @@ class Modulations:
         """(bytes,) uint8 row of all modulations. embedding: what the model makes of time and prompt."""
         parts, begin = [], 0
         for block in self.blocks:
-            made, block.fused.places = surgery.MODULATIONS[type(block).__name__][0](block, embedding), []
+            made, block.fused.places = surgery.MODULATIONS[type(block).__name__](block, embedding), []
             for part in made:
                 data = part.contiguous().view(torch.uint8).flatten()
                 block.fused.places.append((slice(begin, begin + len(data)), part.dtype, part.shape))
@@ -76,16 +75,6 @@ class Modulations:
             yield
         finally:
             self.row.values = None
-
-    def saving(self, words: int) -> Saving:
-        """The products that a frame no longer asks; the small ops around them are not counted.
-
-        words: tokens of the prompt.
-        """
-        kinds = surgery.MODULATIONS
-        layers = [layer for block in self.blocks for layer in kinds[type(block).__name__][1](block)]
-        saved = sum((folds.saved_products(layer) for layer in layers), Saving())
-        return sum((folds.saved_products(layer, words) for layer in self.words), saved)
 
 
 def hand_on(layer: nn.Module, row: Row, finish: Callable = lambda x: x) -> None:

@@ -70,30 +70,18 @@ EMBEDDINGS = (  # of time, with the prompt's own or a guidance added
     "TimestepEmbedder",
     "SanaCombinedTimestepGuidanceEmbeddings",
 )
-# how modulations are made of an embedding, and the layers that are asked for it
-MODULATIONS: dict[str, tuple[Callable, Callable]] = {
-    "JointTransformerBlock": (
-        fused_transformers.modulations_sd3,
-        lambda block: (block.norm1.linear, block.norm1_context.linear),
-    ),
-    "FluxTransformerBlock": (
-        fused_flux.modulations_flux,
-        lambda block: (block.norm1.linear, block.norm1_context.linear),
-    ),
-    "FluxSingleTransformerBlock": (
-        fused_flux.modulations_flux_single,
-        lambda block: (block.norm.linear,),
-    ),
-    "Flux2Modulation": (fused_flux.modulations_flux2, lambda layer: (layer.linear,)),
-    "ZImageTransformerBlock": (
-        fused_transformers.modulations_zimage,
-        lambda block: (block.adaLN_modulation,) if block.modulation else (),
-    ),
-    "SanaTransformerBlock": (fused_sana.modulations_sana, lambda block: ()),
-    "AdaLayerNormContinuous": (fused_ends.modulations_last, lambda layer: (layer.linear,)),
-    "FinalLayer": (fused_ends.modulations_last_zimage, lambda layer: (layer.adaLN_modulation,)),
-    "SanaModulatedNorm": (fused_ends.modulations_last_sana, lambda layer: ()),
-    **dict.fromkeys(EMBEDDINGS, (fused_ends.modulations_embedding, lambda layer: (layer,))),
+# how modulations are made of an embedding
+MODULATIONS: dict[str, Callable] = {
+    "JointTransformerBlock": fused_transformers.modulations_sd3,
+    "FluxTransformerBlock": fused_flux.modulations_flux,
+    "FluxSingleTransformerBlock": fused_flux.modulations_flux_single,
+    "Flux2Modulation": fused_flux.modulations_flux2,
+    "ZImageTransformerBlock": fused_transformers.modulations_zimage,
+    "SanaTransformerBlock": fused_sana.modulations_sana,
+    "AdaLayerNormContinuous": fused_ends.modulations_last,
+    "FinalLayer": fused_ends.modulations_last_zimage,
+    "SanaModulatedNorm": fused_ends.modulations_last_sana,
+    **dict.fromkeys(EMBEDDINGS, fused_ends.modulations_embedding),
 }
 SURGEONS: dict[str, tuple[Callable, Callable]] = {
     "ResnetBlock2D": (fused_unet.prepare_resnet, fused_unet.run_resnet),
