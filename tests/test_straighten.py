@@ -93,7 +93,5 @@ def test_command_writes_a_film(tmp_path):
         (("-o", "/proc/flows.png"), "cannot be written"),
     ],
 )
-def test_bad_input_is_one_line(arguments, words):
-    done = command("--headless", *arguments)
-    assert done.returncode == 1 and words in done.stderr
-    assert done.stderr.startswith("flowbrush: error: ") and done.stderr.count("\n") == 1
+def test_bad_words_are_refused(arguments, words, refused):
+    assert words in refused("straighten", "--headless", *arguments)
