@@ -71,6 +71,25 @@ def test_fused_tiny_autoencoder_is_the_autoencoder():
     assert (coder.decode(latent).sample - out).abs().max() < 1e-4
 
 
+@torch.no_grad()
+def test_fused_full_autoencoder_is_the_autoencoder():
+    torch.manual_seed(0)
+    coder = diffusers.AutoencoderKL(
+        block_out_channels=(8, 16),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        norm_num_groups=4,
+    )
+    coder = coder.eval().requires_grad_(False)
+    picture = torch.rand(1, 3, 24, 16) * 2 - 1
+    latent = coder.encode(picture).latent_dist.mode()
+    out = coder.decode(latent).sample
+    report = surgery.operate(coder)
+    assert report.fused == {"ResnetBlock2D": 2 * 1 + 2 + 2 * 2 + 2, "Upsample2D": 1} and not report.left
+    assert (coder.encode(picture).latent_dist.mode() - latent).abs().max() < 1e-4
+    assert (coder.decode(latent).sample - out).abs().max() < 1e-4
+
+
 @pytest.mark.parametrize("upsampling", ["interpolate", "pixel_shuffle"])
 @torch.no_grad()
 def test_fused_deep_autoencoder_is_the_autoencoder(upsampling):

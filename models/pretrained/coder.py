@@ -20,7 +20,7 @@ class Coder:
         self.dtype = next(vae.parameters()).dtype
         self.scaling = 1.0 if self.kind == "AutoencoderTiny" else config.get("scaling_factor", None) or 1.0
         self.shift = 0.0 if self.kind == "AutoencoderTiny" else config.get("shift_factor", None) or 0.0
-        if fuse and self.kind in ("AutoencoderTiny", "AutoencoderDC"):
+        if fuse:
             surgery.operate(vae)
 
     def encode(self, image: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Fused passes for the blocks of a UNet: what SD-Turbo, SD 1.5 and SDXL are made of."""
+"""Fused passes for the blocks of a UNet (SD-Turbo, SD 1.5, SDXL) and of the full autoencoders."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ from models.pretrained.fit import demand, norm_of, phases_of, tokens
 
 
 def prepare_resnet(block: nn.Module) -> SimpleNamespace:
-    demand(block.time_embedding_norm == "default", f"its time embedding is {block.time_embedding_norm}")
+    timeless = block.time_emb_proj is None
+    demand(
+        timeless or block.time_embedding_norm == "default",
+        f"its time embedding is {block.time_embedding_norm}",
+    )
     demand(isinstance(block.nonlinearity, nn.SiLU), "its activation is not SiLU")
     demand(block.upsample is None and block.downsample is None, "it changes the size")
     demand(block.output_scale_factor == 1 and not block.training, "it scales its output, or trains")
