@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -34,20 +35,31 @@ def desk():
 
 
 @pytest.fixture
-def refused(capsys, monkeypatch):
-    """What the command line says to bad words, in this process: each start of another takes seconds."""
+def program(capfd, monkeypatch):
+    """Runs the command line in this process, for each start of another takes seconds."""
 
-    def run(*words) -> str:
+    def run(*words) -> subprocess.CompletedProcess:
         from main import main
 
         monkeypatch.chdir(ROOT)
         monkeypatch.setattr(sys, "argv", ["flowbrush", *map(str, words)])
+        capfd.readouterr()
         with pytest.raises(SystemExit) as ended:
             main()
-        told = capsys.readouterr()
-        assert (ended.value.code, told.out) == (1, ""), told
-        assert told.err.startswith("flowbrush: error: ") and told.err.count("\n") == 1, told
-        return told.err
+        return subprocess.CompletedProcess(words, ended.value.code or 0, *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def refused(program):
+    """What the command line says to bad words: one line, exit code 1."""
+
+    def run(*words) -> str:
+        done = program(*words)
+        assert (done.returncode, done.stdout) == (1, ""), done
+        assert done.stderr.startswith("flowbrush: error: ") and done.stderr.count("\n") == 1, done
+        return done.stderr
 
     return run
 

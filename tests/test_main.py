@@ -48,8 +48,8 @@ def test_no_display():
 
 
 @pytest.mark.parametrize("size", [100, 300, 224, 2080, 0])
-def test_a_size_that_will_not_do(size):
-    bad("--headless", "--size", size, says="multiple of 32 from 256 to 2048")
+def test_a_size_that_will_not_do(size, refused):
+    assert "multiple of 32 from 256 to 2048" in refused("--headless", "--size", size)
 
 
 def test_an_unknown_model_is_answered_with_the_valid_ones():
@@ -57,54 +57,54 @@ def test_an_unknown_model_is_answered_with_the_valid_ones():
         bad(*command, "--model", "monet", says="choose painter")
 
 
-def test_weights_that_are_missing_cut_short_or_foreign(tmp_path, painter_file):
+def test_weights_that_are_missing_cut_short_or_foreign(tmp_path, painter_file, refused):
     render = ["render", SKETCH, "-o", tmp_path / "o.png", "--model"]
-    bad(*render, tmp_path / "none.safetensors", says="no file")
+    assert "no file" in refused(*render, tmp_path / "none.safetensors")
     whole = painter_file.read_bytes()
     (tmp_path / "cut.safetensors").write_bytes(whole[: len(whole) // 2])
-    bad(*render, tmp_path / "cut.safetensors", says="cut short")
+    assert "cut short" in refused(*render, tmp_path / "cut.safetensors")
     (tmp_path / "text.safetensors").write_text("these are no weights")
-    bad(*render, tmp_path / "text.safetensors", says="cannot be read")
+    assert "cannot be read" in refused(*render, tmp_path / "text.safetensors")
     from safetensors.numpy import save_file
 
     save_file({"w": np.zeros(3, np.float32)}, tmp_path / "foreign.safetensors")
-    bad(*render, tmp_path / "foreign.safetensors", says="another program")
+    assert "another program" in refused(*render, tmp_path / "foreign.safetensors")
     assert not (tmp_path / "o.png").exists()
 
 
-def test_images_that_are_missing_no_images_or_too_large(tmp_path):
+def test_images_that_are_missing_no_images_or_too_large(tmp_path, refused):
     (tmp_path / "text.png").write_text("this is no image")
     header = b"IHDR" + struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0)
     chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
     (tmp_path / "huge.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk)
     cv2.imwrite(str(tmp_path / "large.png"), np.zeros((8001, 8000), np.uint8))
     for name, says in (("none", "cannot be read"), ("text", "not an image"), ("large", "64 megapixels")):
-        bad("render", tmp_path / f"{name}.png", "-o", tmp_path / "o.png", says=says)
-        bad("--headless", "--seconds", 1, "--paper", tmp_path / f"{name}.png", says=says)
-    bad("render", tmp_path / "huge.png", "-o", tmp_path / "o.png", says="image")
+        assert says in refused("render", tmp_path / f"{name}.png", "-o", tmp_path / "o.png")
+        assert says in refused("--headless", "--seconds", 1, "--paper", tmp_path / f"{name}.png")
+    assert "image" in refused("render", tmp_path / "huge.png", "-o", tmp_path / "o.png")
     for endless in (tmp_path, *(Path(name) for name in ("/dev/zero",) if Path(name).exists())):
-        bad("--headless", "--seconds", 1, "--paper", endless, says="it is no file")
+        assert "it is no file" in refused("--headless", "--seconds", 1, "--paper", endless)
 
 
-def test_sessions_that_are_missing_foreign_or_of_a_newer_format(tmp_path):
+def test_sessions_that_are_missing_foreign_or_of_a_newer_format(tmp_path, refused):
     (tmp_path / "new.jsonl").write_text('{"flowbrush": 99, "canvas": [1, 2]}\n')
     (tmp_path / "foreign.jsonl").write_text("[1, 2, 3]\n")
-    bad("--headless", "--demo", tmp_path / "new.jsonl", says="format 99")
-    bad("--headless", "--demo", tmp_path / "foreign.jsonl", says="not a Flowbrush session")
-    bad("--headless", "--demo", tmp_path / "none.jsonl", says="lake")
-    bad("--headless", "--seconds", 1, "--resume", tmp_path / "new.jsonl", says="format 99")
+    assert "format 99" in refused("--headless", "--demo", tmp_path / "new.jsonl")
+    assert "not a Flowbrush session" in refused("--headless", "--demo", tmp_path / "foreign.jsonl")
+    assert "lake" in refused("--headless", "--demo", tmp_path / "none.jsonl")
+    assert "format 99" in refused("--headless", "--seconds", 1, "--resume", tmp_path / "new.jsonl")
 
 
-def test_a_log_or_film_that_is_there_is_not_replaced(tmp_path):
+def test_a_log_or_film_that_is_there_is_not_replaced(tmp_path, refused):
     for option, name in (("--session", "log.jsonl"), ("--record", "film.mkv")):
         kept = tmp_path / name
         kept.write_text("dear to somebody")
-        bad("--headless", "--seconds", 1, option, kept, says="there already")
+        assert "there already" in refused("--headless", "--seconds", 1, option, kept)
         assert kept.read_text() == "dear to somebody"
 
 
-def test_a_picture_is_a_png(tmp_path):
-    bad("render", SKETCH, "-o", tmp_path / "o.jpg", says="must end in .png")
+def test_a_picture_is_a_png(tmp_path, refused):
+    assert "must end in .png" in refused("render", SKETCH, "-o", tmp_path / "o.jpg")
 
 
 @pytest.mark.slow
@@ -113,48 +113,46 @@ def test_a_model_that_fails_without_a_window_is_told(tmp_path):
     bad("--headless", "--seconds", 12, "--model", tmp_path / "w.safetensors", says="w.safetensors")
 
 
-def test_folders_that_cannot_be_written(tmp_path):
+def test_folders_that_cannot_be_written(tmp_path, refused):
     (tmp_path / "file").write_text("")
     place = tmp_path / "file" / "x"
-    bad("render", SKETCH, "-o", f"{place}.png", says="cannot be written")
-    bad("--headless", "--seconds", 1, "--session", f"{place}.jsonl", says="cannot be written")
-    bad("--headless", "--seconds", 1, "--save-last", f"{place}.png", says="cannot be written")
+    assert "cannot be written" in refused("render", SKETCH, "-o", f"{place}.png")
+    assert "cannot be written" in refused("--headless", "--seconds", 1, "--session", f"{place}.jsonl")
+    assert "cannot be written" in refused("--headless", "--seconds", 1, "--save-last", f"{place}.png")
 
 
-def test_a_prompt_of_ten_thousand_characters(tmp_path):
-    bad("--headless", "--prompt", "x" * 10_000, says="10000 characters")
-    bad("render", SKETCH, "-o", tmp_path / "o.png", "--prompt", "x" * 10_000, says="10000 characters")
+def test_a_prompt_of_ten_thousand_characters(tmp_path, refused):
+    assert "10000 characters" in refused("--headless", "--prompt", "x" * 10_000)
+    assert "10000 characters" in refused("render", SKETCH, "-o", tmp_path / "o.png", "--prompt", "x" * 10_000)
 
 
-def test_a_device_that_nobody_has(tmp_path):
-    bad("render", SKETCH, "-o", tmp_path / "o.png", "--device", "tpu", says="choose cpu or cuda")
+def test_a_device_that_nobody_has(tmp_path, refused):
+    assert "choose cpu or cuda" in refused("render", SKETCH, "-o", tmp_path / "o.png", "--device", "tpu")
 
 
-def test_a_device_that_is_not_there(tmp_path):
+def test_a_device_that_is_not_there(tmp_path, refused):
     import torch
 
     if torch.cuda.is_available():
         pytest.skip("there is one")
-    bad("render", SKETCH, "-o", tmp_path / "o.png", "--device", "cuda", says="cuda")
+    assert "cuda" in refused("render", SKETCH, "-o", tmp_path / "o.png", "--device", "cuda")
 
 
 @pytest.mark.parametrize(
     "words", [["monet"], ["--colour", "3"], ["--steps", "0"], ["--strength", "2"], ["bench", "--frames", "x"]]
 )
-def test_wrong_usage_has_exit_code_2(words):
-    done = flowbrush(*words)
+def test_wrong_usage_has_exit_code_2(words, program):
+    done = program(*words)
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
     assert line.startswith("flowbrush: error: ") and line.endswith("--help"), line
 
 
-@pytest.mark.parametrize(
-    "command", ["paint", "render", "bench", "models", "doctor", "train", "replay", "sessions"]
-)
-def test_every_command_has_help(command):
-    done = flowbrush(command, "--help")
-    assert done.returncode == 0 and "Usage" in done.stdout
-    assert command in flowbrush("--help").stdout
+def test_every_command_has_help(program):
+    listed = program("--help").stdout
+    for command in ("paint", "render", "bench", "models", "doctor", "train", "replay", "sessions"):
+        done = program(command, "--help")
+        assert done.returncode == 0 and f"Usage: flowbrush {command}" in done.stdout and command in listed
 
 
 # What the commands report
@@ -196,16 +194,12 @@ def test_bench_reports_every_figure(painter_file):
     assert {"model", "device", "dtype", "model_fps", "stage_ms", "torch", "machine"} <= set(found)
 
 
-def test_no_name_is_cut_off_in_a_table():
-    rows = json.loads(flowbrush("models", "--json").stdout)["models"]
-    table = flowbrush("models").stdout
-    assert all(row["name"] in table and row["licence"] in table for row in rows) and "…" not in table
-
-
-def test_models_and_doctor_print_one_json_object():
+def test_models_and_doctor_print_one_json_object(program):
     rows = json.loads(flowbrush("models", "--json").stdout)["models"]
     assert "painter" in [row["name"] for row in rows]
     assert all({"name", "family", "licence", "steps", "download_mb"} <= set(row) for row in rows)
+    table = program("models").stdout  # where no name is cut off
+    assert all(row["name"] in table and row["licence"] in table for row in rows) and "…" not in table
     found = json.loads(flowbrush("doctor", "--json").stdout)
     assert {"versions", "path", "why_not_faster", "threads", "cuda"} <= set(found)
     for path in ("triton", "cuda_graph", "fp16_accumulation"):  # on, or off with the reason
