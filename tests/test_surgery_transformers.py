@@ -118,14 +118,13 @@ PRODUCTS = {
 @pytest.mark.parametrize("name", savings.REAL)
 def test_what_the_folds_of_real_transformers_save(name):
     """The products of the folds are those that are missing from the evaluation, and no others."""
-    found = savings.counted(name)
+    found = savings.counted(name, plain=False)
     products = {kind: Counter(one for one in ops if one.flops) for kind, ops in found.items()}
     missing = products["fused"] - products["folded"]
     linear = [one for one in missing.elements() if one.name != "attention"]
     assert not products["folded"] - products["fused"]
     assert len(linear) == PRODUCTS[name]
     assert len(found["folded"]) < len(found["fused"])
-    assert len(found["folded"]) <= 0.4 * len(found["plain"])
 
 
 def test_adapters_are_left_alone():

@@ -131,14 +131,14 @@ def empty_family(real: Real) -> Family:
     return real.family(kind(**parts), None, 0.0, whole=False)
 
 
-def counted(name: str) -> dict[str, list[Launched]]:
+def counted(name: str, *, plain: bool = True) -> dict[str, list[Launched]]:
     """One evaluation as it comes, with fused passes, and with conditions folded as well."""
     family, told = empty_family(REAL[name]), {}
     for part, shape in REAL[name].told.items():
         told[part] = torch.empty(shape, device="meta", dtype=None if "mask" in part else torch.bfloat16)
     side = SIZE.height // family.latent_px
     x = torch.empty((1, family.channels(), side, side), device="meta")
-    found = {"plain": record(lambda: family.asked(x, TIME, told))}
+    found = {"plain": record(lambda: family.asked(x, TIME, told))} if plain else {}
     family.ready(True)
     found["fused"] = record(lambda: family.asked(x, TIME, told))
     with torch.no_grad():
