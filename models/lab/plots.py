@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from models.api import ModelError
+from models.lab.convergence import ABOVE_FLOOR, FIT_POINTS
 from models.lab.samplers import SAMPLERS
 from models.training.grids import to_pixels
 
@@ -87,7 +88,8 @@ def convergence(name: str, one: dict, path: Path) -> Path:
     axes.axhline(max(one["floor"], LEAST), color="0.7", lw=1, label="floor of the converged solution")
     axes.set(xlabel="evaluations of the network", ylabel="RMS distance to the converged solution", title=name)
     axes.grid(alpha=0.3, which="both")
-    axes.legend(fontsize=7)
+    title = f"order: fitted to the {FIT_POINTS} finest above {ABOVE_FLOOR:g} times the floor"
+    axes.legend(fontsize=7, title=title, title_fontsize=7)
     return save(figure, path)
 
 
