@@ -23,7 +23,7 @@ from models.lab.plane import Set, set_of
 STAGES = ("flow", "reflow", "reflow twice")
 BATCH = 512
 RATE = 6e-3
-PAIRS = 16_384  # couplings of a reflow
+PAIRS = 16_384  # couplings of a reflow, at most as many as it can see
 HEUN_STEPS = 24
 PATH_STEPS = 32
 SHOWN = 400  # points that are drawn, and on which the figures rest
@@ -132,7 +132,7 @@ def train(from_set: Set, to_set: Set, steps: int, frames: int, seed: int) -> Ite
     every = max(1, steps // frames)
     for stage, name in enumerate(STAGES):
         if stage:
-            z = from_set(PAIRS, draw)
+            z = from_set(min(PAIRS, steps * BATCH), draw)
             pairs = z, follow(field, z, HEUN_STEPS, heun=True)[-1]
             field = deepcopy(field)
         optimizer = torch.optim.Adam(field.parameters(), RATE)
@@ -142,7 +142,7 @@ def train(from_set: Set, to_set: Set, steps: int, frames: int, seed: int) -> Ite
             if pairs is None:
                 z, x = from_set(BATCH, draw), to_set(BATCH, draw)
             else:
-                rows = torch.randint(PAIRS, (BATCH,), generator=draw)
+                rows = torch.randint(len(pairs[0]), (BATCH,), generator=draw)
                 z, x = pairs[0][rows], pairs[1][rows]
             t = torch.rand(BATCH, generator=draw)
             loss = (field(x + t[:, None] * (z - x), t) - (z - x)).square().mean()
