@@ -70,7 +70,7 @@ def test_same_seed_same_numbers():
 
 def test_command_writes_picture_and_figures(tmp_path):
     out = tmp_path / "flows.png"
-    done = command("--headless", "--steps", "20", "-o", str(out), "--json")
+    done = command("--headless", "--steps", "4", "-o", str(out), "--json")
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)
     assert tuple(figures) == STAGES and figures["reflow"]["bend"] > 0
@@ -79,10 +79,10 @@ def test_command_writes_picture_and_figures(tmp_path):
 
 def test_command_writes_a_film(tmp_path):
     out = tmp_path / "flows.mp4"
-    done = command("--headless", "--steps", "6", "-o", str(out))
+    done = command("--headless", "--steps", "2", "-o", str(out))
     assert done.returncode == 0, done.stderr
     with av.open(str(out)) as film:
-        assert sum(1 for _ in film.decode(video=0)) == 18 + 60
+        assert sum(1 for _ in film.decode(video=0)) == 6 + 60
 
 
 @pytest.mark.parametrize(
