@@ -1,4 +1,4 @@
-"""Fused passes for the deep autoencoder of SANA (DC-AE, Chen et al. 2024, arXiv 2410.10733)."""
+"""Fused passes for the deep autoencoder of SANA, DC-AE (Chen et al. 2024, arXiv 2410.10733)."""
 
 from __future__ import annotations
 

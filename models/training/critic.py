@@ -9,7 +9,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from models.training.eyes import CHANNELS
 
-WIDTH = 64
+WIDTHS = (32, 64, 64, 64)  # of the judges, fine scale first
 PAINT = 4  # channels of the sketch: colour and alpha
 
 
@@ -18,7 +18,7 @@ class Critic(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.judges = nn.ModuleList(Judge(channels, min(WIDTH, 2 * channels)) for channels in CHANNELS)
+        self.judges = nn.ModuleList(Judge(*pair) for pair in zip(CHANNELS, WIDTHS, strict=True))
 
     def forward(self, seen: list[Tensor], paint: Tensor) -> list[Tensor]:
         """Features and (B, 4, H, W) of the sketch -> one (B, 1, h, w) of logits for each scale, float32."""

@@ -37,12 +37,13 @@ RATE, CRITIC_RATE = 3e-4, 1e-3
 EMA_DECAY = 0.998
 WARM_UP = 300  # steps until the critic has its whole weight
 CRITIC_WEIGHT, FEATURE_WEIGHT, TEXTURE_WEIGHT = 0.4, 3.0, 0.4
-BAND_WEIGHT, GRID_WEIGHT = 1.0, 3.0
+BAND_WEIGHT, GRID_WEIGHT = 4.0, 3.0
 ANCHOR_LEVELS = (0.0, 0.0, 0.02, 0.12, 0.8)  # of the pyramid, fine first: colour is the anchor's business
-FIRST_LEVELS = (5.0, 6.0, 7.0, 8.0, 10.0)  # of the first picture, for the pictures of further steps
+AGREEMENT_LEVELS = (8.0, 8.0, 8.0, 8.0, 10.0)
 MOOD_LEVELS = (0.0, 0.0, 0.05, 0.3, 1.0)
-MOOD_SHARE, MOOD_WEIGHT = 0.25, 2.0  # of the steps
-STEP_SHARES = ((1, 0.4), (2, 0.3), (4, 0.3))  # how often each number of steps is trained
+PAPER_SHARE = 0.4  # of the batches have a finished picture as one of their papers
+MOOD_SHARE, MOOD_WEIGHT = 0.2, 2.0  # of the steps
+STEP_SHARES = ((1, 0.4), (2, 0.2), (4, 0.4))  # how often each number of steps is trained
 LEAST_PX, LOOK_PX = 48, 96  # least side of the part that is judged; the side at which it is looked at
 
 
@@ -73,40 +74,51 @@ def train(
     shown = to_tensors(batch())
     counts, shares = zip(*STEP_SHARES, strict=True)
     for step in run.steps(lambda done: save_grid(folder / f"grid-{done:07d}.png", average, *shown)):
-        picture, condition = twice(*to_tensors(batch()))
+        picture, condition = twice(*some_as_paper(*to_tensors(batch())))
         z = flow.start(condition, torch.randn_like(picture))
         if keep_forms and torch.rand(()) < MOOD_SHARE:
             losses = {"mood": MOOD_WEIGHT * mood_loss(network, before, condition, z)}
         else:
             count = counts[int(torch.multinomial(torch.tensor(shares), 1))]
             made, first = student_picture(network, average, condition, z, count)
-            with torch.no_grad():
-                form = picture
-                if keep_forms:
-                    form = torch.lerp(predict(before, z, condition, 1.0, 1.0), picture, condition.alpha)
             seen_made, seen_real, paint = side_by_side(look, made, picture, condition)
-            blind = [x.detach() for x in seen_made]
-            judged = critic_loss(critic(seen_real, paint), critic(blind, paint))
-            descend(critic_optimizer, judged, learning_rate(step, steps, CRITIC_RATE, warm_up=1, floor=0.1))
-            run.note(judged=judged.item())
-            critic.requires_grad_(False)
             losses = {
-                "anchor": pyramid_loss(made, form, ANCHOR_LEVELS),
-                "critic": CRITIC_WEIGHT * min(1, step / WARM_UP) * painter_loss(critic(seen_made, paint)),
                 "feature": FEATURE_WEIGHT * feature_loss(seen_made, seen_real, paint),
                 "texture": TEXTURE_WEIGHT * texture_loss(made, picture),
-                "band": BAND_WEIGHT * band_loss(made, picture),
                 "grid": GRID_WEIGHT * grid_loss(made),
-                "variety": variety_loss(made, condition),
             }
             if first is not None:
-                losses["first"] = pyramid_loss(made, first, FIRST_LEVELS)
-            critic.requires_grad_(True)
+                losses[f"form_{count}"] = pyramid_loss(made, first, AGREEMENT_LEVELS)
+                losses[f"band_{count}"] = band_loss(made, first)
+            else:
+                with torch.no_grad():
+                    form = picture
+                    if keep_forms:
+                        form = torch.lerp(predict(before, z, condition, 1.0, 1.0), picture, condition.alpha)
+                judged = critic_loss(critic(seen_real, paint), critic([x.detach() for x in seen_made], paint))
+                rate = learning_rate(step, steps, CRITIC_RATE, warm_up=1, floor=0.1)
+                descend(critic_optimizer, judged, rate)
+                run.note(judged=judged.item())
+                critic.requires_grad_(False)
+                losses |= {
+                    "anchor": pyramid_loss(made, form, ANCHOR_LEVELS),
+                    "critic": CRITIC_WEIGHT * min(1, step / WARM_UP) * painter_loss(critic(seen_made, paint)),
+                    "band": BAND_WEIGHT * band_loss(made, picture),
+                    "variety": variety_loss(made, condition),
+                }
+                critic.requires_grad_(True)
         descend(optimizer, sum(losses.values()), learning_rate(step, steps, RATE, floor=0.1))
         follow(average, network, EMA_DECAY, step)
         run.note(**{what: loss.item() for what, loss in losses.items()})
     save(folder / f"{name}.safetensors", average.state_dict(), average.config.as_dict(), dtype=torch.bfloat16)
     return average
+
+
+def some_as_paper(picture: Tensor, condition: Condition) -> tuple[Tensor, Condition]:
+    """In some batches the first paper is the view itself: what is finished already asks for nothing new."""
+    if torch.rand(()) < PAPER_SHARE:
+        condition.sketch[:1], condition.alpha[:1] = flow.soften(picture[:1]), 1.0
+    return picture, condition
 
 
 def twice(picture: Tensor, condition: Condition) -> tuple[Tensor, Condition]:
@@ -131,7 +143,8 @@ def student_picture(
     """The student's prediction at one of the times that `steps` steps visit, and what it has to agree with.
 
     It is reached as in sampling, by the network's own steps from z: trained on the way to real pictures, the
-    network sharpens its own faults. With more than one step the average's picture in one is returned too.
+    network sharpens its own faults. With more than one step the average's picture in one is returned too: it
+    alone says what stands where.
     """
     index = int(torch.randint(steps, ()))
     first, x = None, z

@@ -38,7 +38,7 @@ class Sizes:
     reflow_steps: int = 5_000
     distil_steps: int = 4_000
     coupled_batches: int = 96
-    finish_steps: int = 9_600
+    finish_steps: int = 20_500
     finish_batch: int = 16
     crop_px: int = 128
     evaluate_count: int = 96
