@@ -124,6 +124,30 @@ def test_a_controlnet_is_the_pipeline_s(whole, monkeypatch):
     assert (seen[0] - expected).abs().max() < 1e-4 * max(1.0, float(expected.abs().max()))
 
 
+def test_memory_that_runs_out_in_a_frame_costs_no_more_than_that_frame(whole, desk):
+    """Through the loop: one line, the last picture and the model stay, and painting goes on."""
+    model = load(whole)
+    forward, short = model.family.forward, [False]
+
+    def sometimes(*values, **named):
+        if short[0]:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore.")
+        return forward(*values, **named)
+
+    model.family.forward = sometimes
+    one = desk(lambda: model).ready()
+    good, short[0] = one.app.picture, True
+    one.stroke((20, 20), (60, 60))
+    one.until(lambda: one.app.meter.errors == 1)
+    one.tick(2)
+    (line,) = one.app.scene.messages
+    assert one.app.picture is good and "there was not enough memory" in line and "\n" not in line
+    short[0] = False
+    one.stroke((20, 90), (60, 90))
+    one.until(lambda: one.app.picture is not good)
+    assert one.app.meter.errors == 1 and one.app.canvas.pixels[40, 40, 3]
+
+
 def test_ink_lines():
     paper = np.zeros((8, 8, 4), np.uint8)
     paper[2:6, 2:6] = (200, 0, 0, 255)

@@ -62,7 +62,7 @@ class Pretrained:
         clock.lap("prompt")
         graphed = family.graphed
         if graphed is None:
-            paper = torch.from_numpy(request.paper).to(family.device)
+            paper = torch.from_numpy(request.paper.copy()).to(family.device)  # a snapshot is read-only
         else:
             paper = graphed.ends.upload(request.paper)
         clock.lap("upload")
