@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -68,9 +69,12 @@ def fetch(repo: str, *, progress: Told = untold) -> Path:
 def bars_of(told: Callable[[int], None]) -> type:
     """A class of bars for `huggingface_hub` that draw nothing and tell how many bytes have come.
 
-    Two of them count the same bytes: where they come over the network and where they are written.
+    Two of them count the same bytes, in threads of their own: where they come over the network and where they
+    are written. The one that is ahead is told of, so that the number never falls.
     """
     from huggingface_hub.utils import tqdm
+
+    lock, most = threading.Lock(), 0
 
     class Bar(tqdm):
         def __init__(self, *args, **options):
@@ -79,9 +83,12 @@ def bars_of(told: Callable[[int], None]) -> type:
             super().__init__(*args, **(options | {"disable": True}))
 
         def update(self, n: float | None = 1) -> None:
+            nonlocal most
             self.bytes += n or 0
-            if self.counts:
-                told(self.bytes)
+            with lock:
+                if self.counts and self.bytes > most:
+                    most = self.bytes
+                    told(most)
 
     return Bar
 
