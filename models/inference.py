@@ -16,6 +16,7 @@ from models.network import PainterNetwork, enlarge
 from models.sampler import euler, uniform_times
 
 Lap = Callable[[str], None]
+Ends = Callable[[Tensor], tuple[Tensor, Tensor]]
 PROBES = 5
 INPUTS = 7  # residual 3, sketch 3, alpha 1
 
@@ -42,10 +43,7 @@ class Body:
         self.paint_stem = conv(torch.einsum("fcp,pij->fcij", of_paint, share), torch.zeros(fine), dtype)
         weight, bias = cells.spreading()
         self.spread = conv(weight.to(device), bias.to(device), torch.float32)
-        # the gate's 1x1 window as the middle of a 3x3 one: wider is faster than once more
-        gate = F.pad(network.gate.weight, (1, 1, 1, 1))
-        bias = torch.cat((network.head.bias, network.gate.bias))
-        self.head_and_gate = conv(torch.cat((network.head.weight, gate)), bias, dtype, padding=1)
+        self.ends = self.joined(network, conv) if dtype == torch.bfloat16 else self.apart(network, conv)
         for name in ("to_middle", "to_coarse"):
             setattr(self, name, conv(getattr(network, name).weight, None, dtype, padding=1))
         for name in ("from_coarse", "from_middle"):
@@ -54,8 +52,24 @@ class Body:
         for name in ("fine_in", "middle_in", "coarse", "middle_out", "fine_out"):
             setattr(self, name, [conv(m.weight, None, dtype, padding=1) for m in getattr(network, name)])
 
-    def __call__(self, x: Tensor, paint: Tensor, biases: Sequence[Tensor]) -> Tensor:
-        """x: (1, 48, h, w), noisy residual; paint: what `read` made -> head and gate (1, 96, h, w)."""
+    def joined(self, network: PainterNetwork, conv: type[PlainConv]) -> Ends:
+        """Head and gate in one convolution, the gate's 1x1 window as the middle of a 3x3 one.
+
+        Where matrix tiles multiply bfloat16, wider is faster than once more.
+        """
+        gate = F.pad(network.gate.weight, (1, 1, 1, 1))
+        bias = torch.cat((network.head.bias, network.gate.bias))
+        both = conv(torch.cat((network.head.weight, gate)), bias, self.dtype, padding=1)
+        return lambda fine: both(fine).split(cells.COLORS, 1)
+
+    def apart(self, network: PainterNetwork, conv: type[PlainConv]) -> Ends:
+        """Head and gate each by themselves: in float32 every multiplication counts."""
+        head = conv(network.head.weight, network.head.bias, self.dtype, padding=1)
+        gate = conv(network.gate.weight, network.gate.bias, self.dtype)
+        return lambda fine: (head(fine), gate(fine))
+
+    def __call__(self, x: Tensor, paint: Tensor, biases: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """x: (1, 48, h, w), noisy residual; paint: what `read` made -> head and gate, (1, 48, h, w) each."""
         bias = iter(biases)
         fine = run(self.fine_in, self.stem(x, next(bias), skip=paint, relu=True), bias)
         middle = self.to_middle(F.avg_pool2d(fine, 2), next(bias), relu=True)
@@ -67,7 +81,7 @@ class Body:
         middle = run(self.middle_out, middle, bias)
         fine = self.from_middle(enlarge(middle), skip=fine, relu=True)
         fine = run(self.fine_out, fine, bias)
-        return self.head_and_gate(fine)
+        return self.ends(fine)
 
     def frame(
         self, planes: Tensor, noise: Tensor, share: Tensor, biases: Tensor, lap: Lap = no_lap
@@ -113,14 +127,14 @@ class Body:
         c_in = scales(t)[0]
         return (residual if c_in == 1 else residual * c_in).to(self.dtype)
 
-    def unpack(self, out: Tensor, residual: Tensor, t: float) -> Tensor:
-        """Head, gate and residual -> predicted residual of the picture, (1, 48, h, w) float32.
+    def unpack(self, out: tuple[Tensor, Tensor], residual: Tensor, t: float) -> Tensor:
+        """Head and gate, and the residual -> predicted residual of the picture, (1, 48, h, w) float32.
 
         x_t - E[x_t | sketch] moves on a straight path of its own, from its share of noise to the picture
         minus the sketch, so the samplers run on it as they are.
         """
         c_in, c_skip, c_out = scales(t)
-        head, gate = out[:, : cells.COLORS], out[:, cells.COLORS :]
+        head, gate = out
         out = head.float().addcmul_(gate.float(), residual, value=c_in).mul_(c_out)
         return out if c_skip == 0 else out.add_(residual, alpha=c_skip)
 
@@ -162,22 +176,30 @@ class PlainConv:
 
 
 class OneDnnConv(PlainConv):
-    """The same with weights packed once, sum and ReLU inside the convolution, as torch's inductor does."""
+    """The same with sum and ReLU inside the convolution, as torch's inductor does.
+
+    The layout of packed weights that oneDNN wants depends on the size of the input. Weights packed for
+    another size are packed again in every call; so they are kept as packed for the size met last.
+    """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype, *, stride=1, padding=0):
         super().__init__(weight, bias, dtype, stride=stride, padding=padding)
         self.window = ([padding] * 2, [stride] * 2, [1, 1], 1)
-        self.weight = torch._C._nn.mkldnn_reorder_conv2d_weight(self.weight.to_mkldnn(), *self.window, None)
+        self.weight = self.weight.to_mkldnn()
+        self.size, self.packed = None, None
 
     def __call__(
         self, x: Tensor, bias: Tensor | None = None, skip: Tensor | None = None, relu=False
     ) -> Tensor:
+        if x.shape != self.size:
+            reorder = torch._C._nn.mkldnn_reorder_conv2d_weight
+            self.size, self.packed = x.shape, reorder(self.weight, *self.window, list(x.shape))
         bias = self.bias if bias is None else bias
         after = "relu" if relu else "none"
         if skip is None:
-            return torch.ops.mkldnn._convolution_pointwise(x, self.weight, bias, *self.window, after, [], "")
+            return torch.ops.mkldnn._convolution_pointwise(x, self.packed, bias, *self.window, after, [], "")
         return torch.ops.mkldnn._convolution_pointwise.binary(
-            x, skip, self.weight, bias, *self.window, "add", 1.0, after, [], ""
+            x, skip, self.packed, bias, *self.window, "add", 1.0, after, [], ""
         )
 
 
