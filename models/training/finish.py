@@ -91,22 +91,16 @@ def train(
                 losses[f"form_{count}"] = pyramid_loss(made, first, AGREEMENT_LEVELS)
                 losses[f"band_{count}"] = band_loss(made, first)
             else:
-                with torch.no_grad():
-                    form = picture
-                    if keep_forms:
-                        form = torch.lerp(predict(before, z, condition, 1.0, 1.0), picture, condition.alpha)
-                judged = critic_loss(critic(seen_real, paint), critic([x.detach() for x in seen_made], paint))
                 rate = learning_rate(step, steps, CRITIC_RATE, warm_up=1, floor=0.1)
-                descend(critic_optimizer, judged, rate)
-                run.note(judged=judged.item())
-                critic.requires_grad_(False)
+                run.note(judged=critic_turn(critic, critic_optimizer, seen_made, seen_real, paint, rate))
+                form = kept_form(before, picture, condition, z) if keep_forms else picture
+                weight = CRITIC_WEIGHT * min(1, step / WARM_UP)
                 losses |= {
                     "anchor": pyramid_loss(made, form, ANCHOR_LEVELS),
-                    "critic": CRITIC_WEIGHT * min(1, step / WARM_UP) * painter_loss(critic(seen_made, paint)),
+                    "critic": weight * verdict(critic, seen_made, paint),
                     "band": BAND_WEIGHT * band_loss(made, picture),
                     "variety": variety_loss(made, condition),
                 }
-                critic.requires_grad_(True)
         descend(optimizer, sum(losses.values()), learning_rate(step, steps, RATE, floor=0.1))
         follow(average, network, EMA_DECAY, step)
         run.note(**{what: loss.item() for what, loss in losses.items()})
@@ -155,6 +149,29 @@ def student_picture(
             picture = predict(network, x, condition, 1 - done / steps, 1 / steps)
             x = x + (picture - x) / (steps - done)
     return predict(network, x, condition, 1 - index / steps, 1 / steps), first
+
+
+def kept_form(before: PainterNetwork, picture: Tensor, condition: Condition, z: Tensor) -> Tensor:
+    """The real picture under paint; on blank paper what the network painted before from the same noise."""
+    with torch.no_grad():
+        return torch.lerp(predict(before, z, condition, 1.0, 1.0), picture, condition.alpha)
+
+
+def critic_turn(
+    critic: Critic, optimizer: torch.optim.Optimizer, made: list, real: list, paint: Tensor, rate: float
+) -> float:
+    """The critic learns from the features of one batch; returns its loss."""
+    loss = critic_loss(critic(real, paint), critic([x.detach() for x in made], paint))
+    descend(optimizer, loss, rate)
+    return loss.item()
+
+
+def verdict(critic: Critic, made: list, paint: Tensor) -> Tensor:
+    """The painter's loss before a critic that learns nothing from it."""
+    critic.requires_grad_(False)
+    loss = painter_loss(critic(made, paint))
+    critic.requires_grad_(True)
+    return loss
 
 
 def predict(network: PainterNetwork, x: Tensor, condition: Condition, t: float, step: float) -> Tensor:
