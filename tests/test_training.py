@@ -40,7 +40,7 @@ def test_all_stages_run_quick_and_own_pictures_after_them(tmp_path):
         figures["sizes"]["128"]["swd"]
     )
     assert figures["locality"] == 0
-    assert set(figures["straightness"]) == {"painter", "reflow", "teacher"}
+    assert set(figures["straightness"]) == {"painter", "student", "reflow", "teacher"}
     for name in ("teacher/teacher", "reflow/reflow", "distil/student", "finish/painter", "assets/painter"):
         assert (folder / f"{name}.safetensors").stat().st_size > 1_000_000
     assert list((folder / "teacher").glob("grid-*.png"))

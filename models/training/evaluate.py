@@ -129,7 +129,7 @@ def locality(network: PainterNetwork, side_px: int = 512) -> float:
 def report_card(
     paths: dict[str, Path], folder: Path, training: Path, *, count: int, sides_px: tuple[int, ...]
 ) -> dict:
-    """All figures. paths: "painter" and, where kept, "teacher" and "reflow". folder: held-out views.
+    """All figures. paths: "painter"; where kept, "student", "teacher", "reflow". folder: held-out views.
 
     sides_px: sizes at which pictures are set against real ones; the first is that of all other figures.
     """
@@ -147,7 +147,7 @@ def report_card(
         error = metrics.sketch_error(made, held.condition.sketch, held.condition.alpha)
         figures["sketch_error"][f"{strength}"] = error
     figures["straightness"] = {
-        name: straightness(network, held, STUDENT_STEPS if name == "painter" else CHORD_STEPS)
+        name: straightness(network, held, STUDENT_STEPS if name in ("painter", "student") else CHORD_STEPS)
         for name, network in networks.items()
     }
     figures["diversity"] = diversity(painter, held)

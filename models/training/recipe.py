@@ -182,6 +182,7 @@ def weights_of(folder: Path) -> dict[str, Path]:
     finished, student = folder / "finish" / "painter.safetensors", folder / "distil" / "student.safetensors"
     found = {
         "painter": finished if finished.is_file() else student,
+        "student": student,
         "reflow": folder / "reflow" / "reflow.safetensors",
         "teacher": folder / "teacher" / "teacher.safetensors",
     }
