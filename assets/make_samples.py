@@ -79,50 +79,63 @@ class SampleHand:
         self.put(End())
         self.rest()
 
-    def wash(self, top: float, bottom: float, color: str | tuple, size: float = 70) -> None:
+    def wash(self, top: float, bottom: float, color: str | tuple, size: float = 80, *, hardness=0.8) -> None:
         """Fill a band from side to side with a zigzag."""
-        y, x, corners = top + size / 2.4, -10.0, []
-        while y < bottom - size / 3:
-            corners.append((x, y))
-            x = SIDE + 10.0 if x < 0 else -10.0
-            corners.append((x, y + size * 0.12))
-            y += size * 0.52
-        self.stroke(corners, color, size)
+        corners, y, here, there = [], top + size * 0.3, -14.0, SIDE + 14.0
+        while y < bottom - size * 0.25:
+            corners += [(here, y), (there, y + size * 0.1)]
+            here, there = there, here
+            y += size * 0.46
+        self.stroke(corners, color, size, hardness=hardness)
 
-    def ridge(
-        self, left: float, right: float, base: float, height: float, color: str, size: float = 26
-    ) -> None:
-        """A mountain's outline, then its inside with a few broad strokes."""
-        rng = self.rng
-        n = int(rng.integers(5, 8))
-        xs = np.linspace(left, right, n)
-        lift = np.sin(np.linspace(0, math.pi, n)) * rng.uniform(0.55, 1.0, n)
-        ys = base - height * np.clip(lift, 0.0, 1.0)
-        outline = list(zip(xs, ys, strict=True))
+    def mass(self, outline: list, base: float, color: str | tuple, size: float = 22, *, rows=3) -> None:
+        """A mountain or a range: its outline, then its inside in rows of broad strokes down to `base`."""
         self.stroke(outline, color, size)
-        for share in (0.35, 0.7):
-            inner = [(x, y + (base - y) * share) for x, y in outline]
-            self.stroke(inner, color, height * 0.42)
+        broad = max(size, 1.15 * (base - min(y for _, y in outline)) / rows)
+        for share in np.linspace(0.3, 0.95, rows):
+            self.stroke([(x, y + (base - y) * share) for x, y in outline], color, broad)
+
+    def conifer(self, x: float, foot: float, height: float, color: str | tuple = "forest") -> None:
+        """A trunk, and branches in one stroke from side to side, wider towards the foot."""
+        self.stroke([(x, foot), (x + 1, foot - height)], color, max(5, height * 0.07))
+        branches = []
+        for share in (0.18, 0.4, 0.62, 0.85):
+            y, reach = foot - height * (1 - share), height * 0.21 * share + 3
+            branches += [(x - reach, y + 4), (x, y - height * 0.05), (x + reach, y + 4)]
+        self.stroke(branches, color, height * 0.1)
+
+    def cloud(self, x: float, y: float, width: float) -> None:
+        """A flat foot and a round back, soft."""
+        foot = [(x, y), (x + width * 0.5, y - 3), (x + width, y)]
+        back = [(0.25, 0.08), (0.45, 0.15), (0.7, 0.07)]
+        self.stroke(foot, "cloud", width * 0.13, hardness=0.1, opacity=0.85)
+        over = [(x + width * right, y - width * up) for right, up in back]
+        self.stroke(over, "cloud", width * 0.2, hardness=0.1, opacity=0.75)
 
 
 def lake(hand: SampleHand) -> None:
-    hand.wash(-10, 225, "sky", 80)
-    hand.ridge(-30, 260, 285, 190, "rock")
-    hand.ridge(200, 540, 285, 230, "rock")
-    hand.stroke([(95, 130), (125, 112), (160, 140)], "snow", 24)
-    hand.stroke([(330, 105), (370, 70), (420, 110)], "snow", 30)
-    hand.stroke([(350, 130), (385, 105), (410, 135)], "snow", 20)
-    hand.stroke([(-5, 282), (130, 272), (300, 280), (515, 268)], "forest", 34)
-    hand.stroke([(-5, 292), (250, 290), (515, 286)], "forest", 22)
-    hand.wash(292, 520, "water", 74)
-    hand.stroke([(70, 60), (140, 48), (210, 62)], "cloud", 34, hardness=0.3)
-    hand.stroke([(290, 40), (340, 30)], "cloud", 26, hardness=0.3)
+    hand.wash(-20, 262, "sky", 96)
+    far = [(-10, 215), (70, 168), (130, 200), (215, 150), (290, 200), (385, 158), (450, 198), (525, 175)]
+    hand.mass(far, 265, (146, 164, 188), rows=2)
+    near = [(120, 270), (190, 215), (228, 198), (280, 128), (312, 92), (338, 118), (372, 178), (420, 214)]
+    hand.mass([*near, (490, 270)], 280, "rock")
+    hand.stroke([(330, 122), (352, 180), (392, 222), (430, 262)], (88, 82, 88), 40)
+    hand.stroke([(272, 158), (240, 205), (205, 240)], (150, 140, 132), 30)
+    hand.stroke([(288, 122), (311, 96), (334, 122)], "snow", 22, hardness=0.5)
+    hand.stroke([(300, 116), (286, 146), (276, 176), (262, 190)], "snow", 15, hardness=0.5)
+    hand.stroke([(318, 112), (322, 142), (338, 166)], "snow", 14, hardness=0.5)
+    hand.stroke([(-8, 274), (130, 262), (300, 276), (520, 256)], "forest", 36)
+    hand.stroke([(520, 288), (250, 294), (-8, 296)], "forest", 28)
+    hand.wash(296, 530, "water", 84)
+    hand.cloud(40, 84, 150)
+    hand.stroke([(250, 52), (300, 60)], "cloud", 26, hardness=0.3)
     hand.put(Undo())
     hand.rest(0.5, 1.0)
-    hand.stroke([(250, 52), (330, 38), (400, 50)], "cloud", 30, hardness=0.3)
-    hand.stroke([(-5, 500), (90, 470), (170, 505)], "grass", 46)
-    hand.stroke([(20, 500), (26, 440), (30, 400)], "forest", 20)
-    hand.stroke([(60, 505), (64, 460), (66, 430)], "forest", 16)
+    hand.cloud(395, 66, 110)
+    hand.stroke([(-8, 508), (60, 482), (150, 488), (250, 520)], "grass", 70)
+    hand.stroke([(-8, 470), (60, 448), (120, 458), (180, 484)], (122, 150, 62), 28)
+    for x, height in ((26, 150), (70, 100), (118, 72)):
+        hand.conifer(x, 482, height)
     hand.change("mood.haze", (0.3, 0.65), 2.5)
     hand.change("mood.haze", (0.65, 0.2), 2.0)
     hand.change("prompt", "golden sunset")
@@ -135,21 +148,35 @@ def lake(hand: SampleHand) -> None:
 def dusk(hand: SampleHand) -> None:
     hand.change("mood.sun", (0.6, 0.24), 2.0)
     hand.change("mood.warmth", (0.4, 0.95), 1.6)
-    hand.wash(-10, 110, (150, 120, 170), 76)
-    hand.wash(90, 190, (232, 150, 110), 64)
-    hand.wash(170, 250, (246, 196, 120), 56)
-    hand.stroke([(352, 208), (356, 210)], "sun", 46)
-    hand.ridge(-40, 220, 262, 80, "rock", 20)
-    hand.ridge(160, 420, 262, 60, "rock", 20)
-    hand.ridge(340, 560, 262, 110, "rock", 20)
-    hand.stroke([(-10, 270), (200, 262), (520, 268)], "forest", 26)
-    hand.wash(272, 400, "water", 60)
-    hand.stroke([(300, 300), (360, 330), (330, 370)], (250, 200, 140), 20, opacity=0.8)
-    hand.wash(390, 520, "grass", 70)
-    hand.stroke([(60, 430), (66, 350), (70, 300)], "forest", 26)
-    hand.stroke([(105, 440), (108, 380), (110, 345)], "forest", 20)
-    hand.stroke([(440, 450), (446, 370), (448, 320)], "forest", 28)
-    hand.stroke([(40, 90), (150, 70), (260, 95)], (250, 190, 160), 24, hardness=0.2)
+    hand.wash(-20, 120, (120, 116, 166), 90)
+    hand.wash(90, 190, (214, 140, 128), 80, hardness=0.3)
+    hand.wash(165, 262, (248, 190, 120), 70, hardness=0.3)
+    hand.stroke([(340, 196), (343, 197)], "sun", 40)
+    hand.stroke([(30, 92), (110, 80), (200, 90), (260, 84)], (246, 176, 150), 20, hardness=0.2, opacity=0.9)
+    hand.stroke([(330, 66), (420, 56), (520, 66)], (246, 176, 150), 16, hardness=0.2, opacity=0.9)
+    far = [(-10, 214), (80, 186), (150, 214), (230, 200), (300, 224), (390, 206), (460, 182), (525, 204)]
+    hand.mass(far, 266, (128, 100, 124), 18, rows=2)
+    near = [(-10, 232), (60, 226), (150, 248), (240, 256), (330, 250), (420, 238), (525, 222)]
+    hand.mass(near, 276, (70, 60, 76), 16, rows=2)
+    hand.wash(270, 440, (58, 84, 122), 84)
+    for y, left, right in (
+        (284, 318, 368),
+        (302, 306, 380),
+        (326, 314, 372),
+        (352, 300, 384),
+        (382, 316, 368),
+    ):
+        hand.stroke([(left, y), (right, y + 3)], (246, 190, 130), 11, hardness=0.3, opacity=0.7)
+    hand.stroke([(-8, 446), (140, 428), (330, 452), (520, 436)], (70, 84, 48), 44)
+    hand.wash(440, 530, (62, 76, 44), 64)
+    for x, foot, height in (
+        (50, 470, 210),
+        (96, 462, 150),
+        (138, 470, 110),
+        (440, 476, 170),
+        (484, 470, 230),
+    ):
+        hand.conifer(x, foot, height, (34, 48, 40))
     hand.change("mood.clouds", (0.35, 0.8), 2.2)
     hand.change("mood.clouds", (0.8, 0.3), 2.0)
     hand.change("seed", 7)
@@ -162,18 +189,22 @@ def dusk(hand: SampleHand) -> None:
 def dunes(hand: SampleHand) -> None:
     hand.change("mood.dryness", (0.3, 1.0), 1.5)
     hand.change("mood.vegetation", (0.5, 0.05), 1.2)
-    hand.wash(-10, 200, "sky", 84)
-    hand.stroke([(-10, 220), (120, 180), (260, 215), (400, 190), (520, 215)], "rock", 46)
-    hand.wash(215, 330, "sand", 70)
-    hand.stroke([(-10, 300), (170, 250), (360, 310), (520, 270)], (236, 208, 156), 40)
-    hand.stroke([(-10, 360), (200, 330), (420, 390), (520, 350)], "earth", 36)
-    hand.wash(350, 520, "sand", 80)
-    hand.stroke([(60, 420), (210, 370), (330, 430)], (180, 140, 92), 28)
-    hand.stroke([(250, 480), (380, 430), (520, 470)], (240, 212, 162), 34)
-    hand.stroke([(390, 70), (394, 72)], "sun", 40)
-    hand.stroke([(60, 70), (140, 60), (220, 78)], "cloud", 26, hardness=0.3)
+    hand.wash(-20, 205, "sky", 92)
+    far = [(-10, 190), (60, 172), (110, 150), (170, 152), (210, 176), (300, 188), (360, 166), (420, 160)]
+    hand.mass([*far, (525, 186)], 220, (176, 140, 120), 26, rows=2)
+    hand.wash(205, 360, "sand", 80)
+    hand.wash(330, 530, "sand", 90)
+    hand.stroke([(-10, 262), (90, 236), (200, 226), (300, 246), (400, 276), (525, 284)], (238, 208, 158), 24)
+    hand.stroke([(200, 246), (290, 268), (390, 300), (525, 316)], (190, 150, 104), 36, hardness=0.5)
+    hand.stroke([(-10, 400), (120, 352), (250, 330), (360, 352), (525, 420)], (240, 212, 162), 28)
+    hand.stroke([(255, 352), (340, 384), (430, 432), (520, 474)], (178, 136, 90), 56, hardness=0.5)
+    hand.stroke([(300, 420), (380, 470), (450, 515)], (178, 136, 90), 50, hardness=0.5)
+    hand.stroke([(-10, 480), (90, 450), (190, 470), (300, 520)], (232, 200, 150), 34)
+    hand.stroke([(398, 70), (401, 71)], "sun", 36)
+    hand.cloud(60, 74, 150)
     hand.stroke([(0, 500), (90, 480)], "earth", 40)
     hand.stroke([(0, 500), (90, 480)], "sand", 30, erase=True)
+    hand.put(Undo())
     hand.put(Undo())
     hand.rest(0.6, 1.0)
     hand.change("strength", (0.6, 0.9), 1.8)
@@ -184,8 +215,8 @@ def dunes(hand: SampleHand) -> None:
     hand.change("prompt", "night")
     hand.rest(3, 4)
     hand.change("prompt", "")
-    hand.stroke([(440, 330), (446, 290), (450, 260)], "grass", 18)
-    hand.stroke([(470, 336), (474, 300)], "grass", 14)
+    for x, height in ((60, 38), (74, 24), (48, 20)):
+        hand.stroke([(x, 332), (x + 3, 332 - height * 0.6), (x - 2, 332 - height)], "grass", 11)
     hand.change("mood.sun", (0.6, 0.25), 2.0)
     hand.rest(2, 3)
     hand.change("mood.sun", (0.25, 0.9), 2.5)
