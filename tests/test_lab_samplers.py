@@ -1,43 +1,21 @@
-"""Samplers on Gaussian data, whose ODE and SDE have a known answer, and beside diffusers' schedulers."""
+"""Samplers on Gaussian data, whose ODE has a known answer, and beside diffusers' schedulers."""
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 import pytest
 import torch
+from gaussian import KINDS, denoiser, exact, trained_betas
 
 from models.api import ModelError
 from models.lab.path import PATHS, Grid, karras, path_of, sigma_at, uniform
 from models.lab.samplers import SAMPLERS, sampler_of
 
-MEAN, SPREAD = 0.4, 0.5
-KINDS = {"flow": "flow", "linear": "diffusion", "cosine": "diffusion"}
 ODE = [(s, p) for s, e in SAMPLERS.items() for p in PATHS if e.order and KINDS[p] in e.on]
-SDE = [(s, p) for s, e in SAMPLERS.items() for p in PATHS if not e.order and KINDS[p] in e.on]
-
-
-def denoiser(path, calls: list | None = None):
-    """E[x_0 | x_t] of data N(MEAN, SPREAD^2)."""
-
-    def model(x, t, step):
-        if calls is not None:
-            calls.append(t)
-        a, b = path.scale(t)
-        return (b * b * MEAN + SPREAD**2 * a * x) / (a * a * SPREAD**2 + b * b)
-
-    return model
 
 
 def no_noise():
     raise AssertionError("an ODE solver asked for noise")
-
-
-def exact(path, x, t: float = 0.0):
-    (a, b), (a_end, b_end) = path.scale(path.start), path.scale(t)
-    deviation, deviation_end = math.hypot(a * SPREAD, b), math.hypot(a_end * SPREAD, b_end)
-    return a_end * MEAN + deviation_end * (x - a * MEAN) / deviation
 
 
 @pytest.mark.parametrize("name", PATHS)
@@ -86,57 +64,6 @@ def test_whole_runs_reach_the_exact_answer(name, on):
     steps = 400 if sampler.order == 1 else 100
     made = sampler.run(denoiser(path), x, sampler.grid(path, steps), no_noise)
     assert (made - exact(path, x)).abs().max() < 0.02
-
-
-@pytest.mark.parametrize(("name", "on"), SDE)
-def test_stochastic_samplers_give_the_marginal_variance(name, on):
-    path, sampler = path_of(on), SAMPLERS[name]
-    draws = torch.Generator().manual_seed(1)
-    count = 40_000
-    a, b = path.scale(path.start)
-
-    def noise():
-        return torch.randn(count, generator=draws, dtype=torch.float64)
-
-    x = a * (MEAN + SPREAD * noise()) + b * noise()
-    made = sampler.run(denoiser(path), x, sampler.grid(path, 400), noise)
-    assert made.mean().item() == pytest.approx(MEAN, abs=0.012)
-    assert made.std().item() == pytest.approx(SPREAD, rel=0.02)
-
-
-@pytest.mark.parametrize(("name", "on"), SDE)
-def test_stochastic_samplers_have_the_mean_of_the_sde(name, on):
-    """With no noise drawn, what is left is the mean of x given the start, which is known: exact at each step,
-    but for 2S, which comes to it with order 1."""
-    path, sampler = path_of(on), SAMPLERS[name]
-    x = torch.linspace(-2, 2, 9, dtype=torch.float64)
-    start, end = path.time(20), path.time(0.1)
-    (a, b), (a_end, b_end) = path.scale(start), path.scale(end)
-    share = (a / a_end) * ((a_end * SPREAD) ** 2 + b_end**2) / ((a * SPREAD) ** 2 + b**2)
-    mean = a_end * MEAN + share * (x - a * MEAN)
-    errors, counts = [], (64, 128, 256)
-    for steps in counts:
-        grid = Grid(path, tuple(np.linspace(start, end, steps + 1).tolist()))
-        made = sampler.run(denoiser(path), x, grid, lambda: torch.zeros(9, dtype=torch.float64))
-        errors.append((made - mean).abs().max().item())
-    if name != "dpm++2s-a":
-        assert max(errors) < 1e-12
-        return
-    assert errors[0] < 0.01
-    assert 0.75 < -np.polyfit(np.log(counts), np.log(errors), 1)[0] < 1.25, errors
-
-
-@pytest.mark.parametrize("name", [name for name, entry in SAMPLERS.items() if not entry.order])
-def test_stochastic_samplers_do_not_end_where_the_ode_does(name):
-    path, draws = path_of("linear"), torch.Generator().manual_seed(1)
-    x = torch.linspace(-2, 2, 9, dtype=torch.float64)
-
-    def noise():
-        return torch.randn(9, generator=draws, dtype=torch.float64)
-
-    for steps in (50, 400):
-        made = SAMPLERS[name].run(denoiser(path), x, uniform(path, steps), noise)
-        assert (made - exact(path, x)).abs().mean() > 0.2
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -194,12 +121,6 @@ def scheduled(scheduler, steps: int, x: torch.Tensor) -> tuple[torch.Tensor, lis
 FLOW = {"use_flow_sigmas": True, "prediction_type": "flow_prediction", "final_sigmas_type": "zero"}
 
 
-def trained_betas() -> np.ndarray:
-    path = path_of("linear")
-    kept = np.array([path.scale(i / 1000)[0] ** 2 for i in range(1001)])
-    return 1 - kept[1:] / kept[:-1]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("ours", "theirs", "options"),
@@ -253,30 +174,6 @@ def test_solvers_of_a_flow_agree_with_diffusers(ours, theirs, options):
         made = scheduler.step(velocity, moment, made).prev_sample
     grid = Grid(path, tuple(sorted(set(times), reverse=True)))
     assert torch.allclose(SAMPLERS[ours].run(denoiser(path), x, grid, no_noise), made, atol=2e-4)
-
-
-@pytest.mark.slow
-def test_ddpm_has_the_coefficients_of_diffusers():
-    """One step from each timestep: the mean with no noise, the deviation with unit noise."""
-    import diffusers
-
-    theirs = diffusers.DDPMScheduler(trained_betas=trained_betas(), clip_sample=False)
-    theirs.set_timesteps(1000)
-    path = path_of("linear")
-    x = torch.full((1, 1), 1.3, dtype=torch.float64)
-    for index in (999, 500, 20):
-        now, then = (index + 1) / 1000, index / 1000
-        grid = Grid(path, (now, then))
-        a, b = grid.scale(0)
-        epsilon = (x - a * denoiser(path)(x, now, 0)) / b
-        silent = SAMPLERS["ddpm"].run(denoiser(path), x, grid, lambda: torch.zeros(1, 1))
-        loud = SAMPLERS["ddpm"].run(denoiser(path), x, grid, lambda: torch.ones(1, 1))
-        posterior = theirs._get_variance(index).sqrt().item()
-        assert (loud - silent).item() == pytest.approx(posterior, rel=1e-4)
-        generator = torch.Generator().manual_seed(0)
-        made = theirs.step(epsilon, index, x, generator=generator).prev_sample
-        drawn = torch.randn(x.shape, generator=torch.Generator().manual_seed(0), dtype=x.dtype)
-        assert (silent + posterior * drawn).item() == pytest.approx(made.item(), rel=1e-3)
 
 
 def test_what_cannot_be_used_is_told():
