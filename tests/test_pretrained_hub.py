@@ -56,6 +56,7 @@ FILES = {
     "unet/diffusion_pytorch_model.bin": b"a pickle" * 10_000,
     "scheduler/scheduler_config.json": b"{}",
     "safety_checker/model.safetensors": WEIGHTS,
+    "unet_of_before/diffusion_pytorch_model.safetensors": WEIGHTS,
     "whole-model.ckpt": b"another pickle",
 }
 
@@ -206,7 +207,7 @@ def test_pickles_alone_are_refused(hub, fetch):
     for name in [n for n in hub.files if n.endswith(".safetensors")]:
         del hub.files[name]
     assert "the hub has no safetensors of it, and nothing else is loaded" in fetch()
-    assert fetched(hub) == set()
+    assert fetched(hub) == {"model_index.json"}
 
 
 def test_half_precision_is_preferred():
@@ -217,12 +218,24 @@ def test_half_precision_is_preferred():
         "unet/model.fp16.safetensors",
         "unet/model.non_ema.safetensors",
         "vae/model.safetensors",
+        "text/model-1-of-2.safetensors",
+        "text/model.fp16-1-of-2.safetensors",
+        "text/model.safetensors.index.fp16.json",
+        "text/model.safetensors.index.json",
+        "vae_1_0/model.safetensors",
         "x/y/deep.safetensors",
         "sd.safetensors",
     ]
-    assert sorted(wanted_files(names)) == sorted(
-        ["model_index.json", "unet/config.json", "unet/model.fp16.safetensors", "vae/model.safetensors"]
-    )
+    assert set(wanted_files(names, ("unet", "vae", "text"))) == {
+        "model_index.json",
+        "unet/config.json",
+        "unet/model.fp16.safetensors",
+        "vae/model.safetensors",
+        "text/model.fp16-1-of-2.safetensors",
+        "text/model.safetensors.index.fp16.json",
+    }
+    alone = ["config.json", "model.fp16.safetensors", "model.safetensors"]
+    assert wanted_files(alone) == ["config.json", "model.safetensors"]
     assert wanted_files(["config.json", "model.safetensors", "x.bin"]) == ["config.json", "model.safetensors"]
     with pytest.raises(ModelError, match="no safetensors"):
-        wanted_files(["model_index.json", "unet/model.bin"])
+        wanted_files(["model_index.json", "unet/model.bin"], ("unet",))

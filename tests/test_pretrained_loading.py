@@ -89,6 +89,17 @@ def state_of_torch() -> tuple:
     return torch.linspace, torch.get_default_dtype(), vars(torch.nn.init).copy()
 
 
+def test_half_precision_of_some_components_alone(broken):
+    """As Stable Diffusion 3.5 comes: its text encoders in both precisions, one in shards, the rest plain."""
+    encoder = broken / "text_encoder"
+    model = transformers.CLIPTextModel.from_pretrained(encoder)
+    for file in encoder.glob("*.safetensors"):
+        file.unlink()
+    model.half().save_pretrained(encoder, variant="fp16", max_shard_size="10KB")
+    assert len(list(encoder.glob("*.fp16-0*"))) > 1
+    assert build.load(str(broken), CPU).render(Request(painted(), prompt="a lake")).picture.std() > 1
+
+
 def test_a_truncated_file(broken):
     file = weights(broken)
     file.write_bytes(file.read_bytes()[:-100])

@@ -62,13 +62,14 @@ def load_pipeline(folder: Folder, name: str, dtype, progress: Told, quantization
     if quantization is not None:
         extra["quantization_config"] = quantization
         left = QUANTIZED
+    variant = next((folder.variant(part) for part in left if part in folder.components), None)
     extra |= parts_of(folder, name, dtype, progress, left)
     with alone():
         return kind.from_pretrained(
             folder.path,
             dtype=dtype,
             use_safetensors=True,
-            variant=folder.variant(),
+            variant=variant,
             local_files_only=True,
             low_cpu_mem_usage=True,
             **extra,
@@ -95,7 +96,7 @@ def parts_of(folder: Folder, model: str, dtype, progress: Told, left: tuple[str,
                 folder.path / name,
                 dtype=dtype,
                 use_safetensors=True,
-                variant=folder.variant(),
+                variant=folder.variant(name),
                 local_files_only=True,
                 low_cpu_mem_usage=True,
             )

@@ -15,6 +15,7 @@ INDEX = "model_index.json"
 LIBRARIES = ("diffusers", "transformers")
 UNUSED = ("safety_checker", "feature_extractor", "image_encoder")  # none of them paints
 WEIGHTLESS = ("scheduler", "tokenizer")
+HALF = ".fp16"  # in the names of files with weights in half precision, beside a dot or a dash
 MAX_HEADER = 100_000_000  # bytes: more is no header
 BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2}
 
@@ -34,17 +35,24 @@ class Folder:
     def weights(self, component: str) -> list[Path]:
         """The component's safetensors files: those of half precision where there are both."""
         files = sorted((self.path / component).glob("*.safetensors"))
-        half = [file for file in files if ".fp16." in file.name]
+        half = [file for file in files if HALF in file.name]
         return half or files
 
-    def variant(self) -> str | None:
-        """The variant that `diffusers` is to load: fp16 where every component with weights has it."""
-        named = [self.weights(name) for name in self.components if not name.startswith(WEIGHTLESS)]
-        return "fp16" if named and all(".fp16." in file.name for files in named for file in files) else None
+    def variant(self, component: str) -> str | None:
+        """The variant of a component that `diffusers` is to load; of one model some may have it alone."""
+        return "fp16" if any(HALF in file.name for file in self.weights(component)) else None
 
 
 def read_folder(path: Path) -> Folder:
     """What lies in a folder. Raises ModelError for what is no model, not whole, or would run foreign code."""
+    folder = read_index(path)
+    for name in folder.components:
+        check_component(folder, name)
+    return folder
+
+
+def read_index(path: Path) -> Folder:
+    """What a folder says that it holds. Raises ModelError for what is no model, or would run foreign code."""
     index = read_json(path / INDEX)
     pipeline = index.get("_class_name", "")
     if not isinstance(pipeline, str) or pipeline not in PIPELINES:
@@ -56,10 +64,7 @@ def read_folder(path: Path) -> Folder:
         if len(value) != 2 or value[0] not in LIBRARIES:
             raise ModelError(f"{path}: {name} comes with code of its own ({value[0]}), which is not run")
         components[name] = value[1]
-    folder = Folder(path, pipeline, components)
-    for name in components:
-        check_component(folder, name)
-    return folder
+    return Folder(path, pipeline, components)
 
 
 def read_json(path: Path) -> dict:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from models.api import ModelError, Told, untold
-from models.pretrained.folder import INDEX, UNUSED
+from models.pretrained.folder import HALF, INDEX, read_index
 
 TEXT = (".json", ".txt", ".model", ".jinja")
 
 
-def wanted_files(names: list[str]) -> list[str]:
-    """Of a repository's files those that a model is loaded from: texts, and one set of safetensors a folder.
+def wanted_files(names: list[str], components: Collection[str] = ()) -> list[str]:
+    """Of a repository's files those that a model is loaded from: texts, and one set of safetensors a folder
+    of its components.
 
     Where a folder has weights in half precision as well, those. Raises ModelError where there are none.
     """
@@ -21,18 +22,17 @@ def wanted_files(names: list[str]) -> list[str]:
     folders: dict[str, list[str]] = {}
     for name in names:
         parts = name.split("/")
-        if len(parts) == 2 and parts[0] not in UNUSED:
+        if len(parts) == 2 and parts[0] in components:
             folders.setdefault(parts[0], []).append(name)
-        elif len(parts) == 1 and INDEX not in names and name.endswith((".json", ".safetensors")):
-            kept.append(name)  # a single component, such as a tiny autoencoder, or a LoRA
+        elif len(parts) == 1 and INDEX not in names and HALF not in name:
+            # a single component, such as a tiny autoencoder, or a LoRA
+            kept += [name] if name.endswith((".json", ".safetensors")) else []
     for inside in folders.values() if INDEX in names else ():
         weights = [n for n in inside if n.endswith(".safetensors") and "non_ema" not in n]
         weights = [n for n in weights if "openvino" not in n and "flax" not in n]
-        half = [n for n in weights if ".fp16" in n]
+        half = [n for n in weights if HALF in n]
         kept += half or weights
-        kept += [
-            n for n in inside if n.endswith(TEXT) and not (half and ".index.json" in n and "fp16" not in n)
-        ]
+        kept += [n for n in inside if n.endswith(TEXT) and not (half and ".index" in n and HALF not in n)]
     if not any(n.endswith(".safetensors") for n in kept):
         raise ModelError("the hub has no safetensors of it, and nothing else is loaded")
     return kept
@@ -56,7 +56,11 @@ def fetch(repo: str, *, progress: Told = untold) -> Path:
     logging.set_verbosity_error()  # it tells of every try
     info = HfApi().model_info(repo, files_metadata=True)
     sizes = {file.rfilename: file.size or 0 for file in info.siblings}
-    chosen = wanted_files(list(sizes))
+    components: dict[str, str] = {}
+    if INDEX in sizes:
+        index = snapshot_download(repo, allow_patterns=[INDEX], tqdm_class=bars_of(lambda some: None))
+        components = read_index(Path(index)).components
+    chosen = wanted_files(list(sizes), components)
     total = sum(sizes[name] for name in chosen)
     have = sum(sizes[name] for name in chosen if found is not None and (found / name).exists())
     line = f"downloading {repo}, {total / 1e6:.0f} MB"
