@@ -135,7 +135,7 @@ def pretrained_row(name: str, model: catalogue.Model) -> dict:
         "licence": model.licence,
         "steps": list(model.steps[:2]),
         "memory_mb": round(need.total / 1e6),
-        "download_mb": 0 if present else round(need.weights / 1e6),
+        "download_mb": 0 if present else round(1000 * model.download_gb or need.weights / 1e6),
         "weights_mb": round(need.weights / 1e6),
         "present": present,
         "about": model.about,

@@ -17,7 +17,8 @@ class Model:
 
     sampler: empty for the usual one of its family. tiny: hub id of an autoencoder of a few megabytes for the
     same latents, where there is one. billions: parameters of all components, about, as its makers say.
-    lora: hub id of weights laid over it.
+    lora: hub id of weights laid over it. licence: "gated" where the hub wants it accepted first. download_gb:
+    where it is not two bytes a parameter.
     """
 
     hub: str
@@ -31,12 +32,16 @@ class Model:
     tiny: str = ""
     sampler: str = ""
     lora: str = ""
+    download_gb: float = 0.0
 
 
-# Checked against public pages on 2026-11-23: sd-turbo and sdxl-turbo (files of 5.21 GB in float32 and 6.94 GB
-# in half precision), z-image-turbo (8 steps, guidance 0, 6 billion and Qwen3), flux2-klein (4 steps, guidance
-# 1, 4 and 4 billion, Apache-2.0), sana-sprint (guidance 4.5, 2 steps, text encoder 5.23 GB; licence as on
-# replicate.com/nvidia/sana-sprint-1.6b). The others are as their makers' cards gave them. Strengths are ours.
+# Checked on 2026-11-24 against copies of the models' pages on huggingface.co: steps, guidance, licence, gate,
+# and the sizes of the files that are downloaded, in GB: sd-turbo 5.21 in float32, sdxl-turbo 6.94 in half
+# precision, sd3.5-medium 4.94 + 11.2, sd3.5-large-turbo 16.3 + 11.2, flux2-klein 7.75 + 8.05, z-image-turbo
+# 24.6 (float32) + 8.05, sana-sprint 3.2 + 5.23 + 1.25 (float32). Of FLUX.2 there is a tiny autoencoder, which
+# AutoencoderTiny cannot load. The turbo models' pages say sai-nc-community, and for commerce
+# stability.ai/license. Not confirmed: that flux2-klein has no gate. Strengths and usual steps of the
+# many-step models are ours.
 STABILITY, OPEN = "Stability AI Community", "Apache-2.0"
 MODELS: dict[str, Model] = {
     "sd15": Model(
@@ -93,7 +98,7 @@ MODELS: dict[str, Model] = {
         (1, 8, 4),
         1.0,
         0.6,
-        "CreativeML OpenRAIL-M",
+        "OpenRAIL-M, LoRA OpenRAIL++",
         "Stable Diffusion 1.5 with a consistency LoRA",
         1.14,
         TINY_SD,
@@ -106,7 +111,7 @@ MODELS: dict[str, Model] = {
         (1, 50, 20),
         4.5,
         0.7,
-        STABILITY,
+        f"{STABILITY}, gated",
         "rectified flow, many steps",
         8.1,
         TINY_SD3,
@@ -117,7 +122,7 @@ MODELS: dict[str, Model] = {
         (1, 8, 4),
         0.0,
         0.7,
-        STABILITY,
+        f"{STABILITY}, gated",
         "rectified flow, 4 steps",
         13.7,
         TINY_SD3,
@@ -128,7 +133,7 @@ MODELS: dict[str, Model] = {
         (1, 8, 4),
         0.0,
         0.8,
-        OPEN,
+        f"{OPEN}, gated",
         "rectified flow, 1 to 4 steps",
         16.9,
         TINY_FLUX,
@@ -153,6 +158,7 @@ MODELS: dict[str, Model] = {
         "rectified flow, 8 steps",
         10.3,
         TINY_FLUX,
+        download_gb=32.8,
     ),
     "sana-sprint": Model(
         "Efficient-Large-Model/Sana_Sprint_1.6B_1024px_diffusers",
@@ -163,6 +169,7 @@ MODELS: dict[str, Model] = {
         "NVIDIA (NSCL v2), Gemma",
         "consistency-distilled, 1 to 4 steps",
         4.5,
+        download_gb=9.7,
     ),
 }
 # pipeline classes of `diffusers`, as model_index.json names them: family and the pipeline that edits pictures
