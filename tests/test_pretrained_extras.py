@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
+from itertools import product
 
 import diffusers
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from small_models import PROMPT_DIM, painted, save_sd, scatter
+from small_models import painted, save_sd, save_sdxl, scatter
 
 from models.api import ModelError, Request, untold
 from models.pretrained import build, components, control, forecast, surgery
@@ -23,19 +25,39 @@ CPU = {"device": "cpu", "dtype": "float32", "tiny": False, "fuse": True}
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    folder = save_sd(tmp_path_factory.mktemp("models") / "sd")
-    network = diffusers.ControlNetModel(
-        block_out_channels=(16, 32),
-        layers_per_block=1,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        cross_attention_dim=PROMPT_DIM,
-        attention_head_dim=8,
-        norm_num_groups=8,
-        use_linear_projection=True,
-        conditioning_embedding_out_channels=(8, 8, 8, 8),
-    )
+    return with_control(save_sd(tmp_path_factory.mktemp("models") / "sd"))
+
+
+def with_control(folder):
+    """The folder with a ControlNet for its UNet beside it."""
+    unet = diffusers.UNet2DConditionModel.from_pretrained(folder / "unet")
+    hints = {"conditioning_embedding_out_channels": (8, 8, 8, 8)}
+    network = diffusers.ControlNetModel.from_unet(unet, **hints, load_weights_from_unet=False)
     scatter(network, 7).save_pretrained(folder / "controlnet")
     return folder
+
+
+@pytest.fixture(scope="module")
+def led(whole, tmp_path_factory):
+    """A model that a ControlNet leads, and the pipeline of `diffusers` with the same parts; made once."""
+
+    @functools.cache
+    def make(name: str):
+        large = name == "large"
+        folder = with_control(save_sdxl(tmp_path_factory.mktemp("models") / "xl")) if large else whole
+        model = load(folder, control="scribble")
+        parts = {k: v for k, v in model.family.pipe.components.items() if k != "image_encoder"}
+        kind = (
+            "StableDiffusionXLControlNetImg2ImgPipeline"
+            if large
+            else "StableDiffusionControlNetImg2ImgPipeline"
+        )
+        more = {} if large else {"requires_safety_checker": False}
+        pipe = getattr(diffusers, kind)(**parts, controlnet=model.family.control.network, **more)
+        pipe.set_progress_bar_config(disable=True)
+        return model, pipe
+
+    return make
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +97,17 @@ def test_a_lora_and_its_live_scale(whole, adapter):
     assert np.abs(picture(load(whole, lora=(str(adapter),))).astype(int) - strong).max() <= 1
 
 
+def test_several_loras_each_with_its_scale(whole, adapter):
+    """The same adapter twice: half of each is the whole of one."""
+    one, two = load(whole, lora=(str(adapter),)), load(whole, lora=(f"{adapter}:0.5", f"{adapter}:0.5"))
+    assert len(two.loras) == 2
+    assert np.abs(picture(two).astype(int) - picture(one)).max() <= 1
+    two.scale_loras([0.0, 0.5])
+    half = picture(two)
+    one.scale_loras([0.5])
+    assert np.abs(half.astype(int) - picture(one)).max() <= 1
+
+
 def test_a_lora_of_another_family_and_files_that_are_none(whole, tmp_path):
     other = tmp_path / "other.safetensors"
     save_file({"transformer.blocks.0.lora_A.weight": torch.zeros(2, 4)}, other)
@@ -88,40 +121,41 @@ def test_a_lora_of_another_family_and_files_that_are_none(whole, tmp_path):
         load(whole, lora=("nowhere.safetensors:0.5",))
 
 
+PLANS = [("whole", *plan) for plan in product((1, 2, 4, 20), (1.0, 0.55, 0.33))]
+
+
 @torch.no_grad()
-def test_a_controlnet_is_the_pipeline_s(whole, monkeypatch):
-    model = load(whole, control="scribble")
+@pytest.mark.parametrize(("name", "steps", "strength"), [*PLANS, ("large", 1, 0.55), ("large", 4, 1.0)])
+def test_a_controlnet_is_the_pipeline_s(led, monkeypatch, name, steps, strength):
+    model, pipe = led(name)
     seen, decode = [], model.family.coder.decode
-    model.family.coder.decode = lambda latent: seen.append(latent) or decode(latent)
-    led = picture(model, steps=2, strength=0.6)
-    assert (led != picture(load(whole), steps=2, strength=0.6)).any()
-    parts = {k: v for k, v in model.family.pipe.components.items() if k != "image_encoder"}
-    pipe = diffusers.StableDiffusionControlNetImg2ImgPipeline(
-        **parts, controlnet=model.family.control.network, requires_safety_checker=False
-    )
+    monkeypatch.setattr(model.family.coder, "decode", lambda latent: seen.append(latent) or decode(latent))
+    picture(model, steps=steps, strength=strength)
     noise = model.noise(Request(painted(), seed=3), 4, 32, 32)
     monkeypatch.setattr(
         importlib.import_module(type(pipe).__module__), "randn_tensor", lambda *_, **__: noise
     )
     image = torch.from_numpy(painted()[..., :3].copy()).permute(2, 0, 1)[None].float() / 255
-    times = model.family.grid("euler", 2, 0.6, Size(256, 256)).times[:-1]
-    pipe.scheduler.set_timesteps(timesteps=list(times))
+    times = model.family.grid("euler", steps, strength, Size(256, 256)).times[:-1]
     plan = type(pipe.scheduler).set_timesteps
     monkeypatch.setattr(
         type(pipe.scheduler), "set_timesteps", lambda self, *_, **__: plan(self, timesteps=list(times))
     )
-    pipe.set_progress_bar_config(disable=True)
     expected = pipe(
         prompt="a lake",
         image=image,
         control_image=control.ink_lines(torch.from_numpy(painted())),
         strength=1.0,
-        num_inference_steps=2,
+        num_inference_steps=steps,
         guidance_scale=0.0,
         controlnet_conditioning_scale=1.0,
         output_type="latent",
     ).images
     assert (seen[0] - expected).abs().max() < 1e-4 * max(1.0, float(expected.abs().max()))
+
+
+def test_a_controlnet_changes_the_picture(whole, led):
+    assert (picture(led("whole")[0], steps=2) != picture(load(whole), steps=2)).any()
 
 
 def test_memory_that_runs_out_in_a_frame_costs_no_more_than_that_frame(whole, desk):
