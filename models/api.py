@@ -127,6 +127,7 @@ class Request:
     dirty: what changed since the request before.
     epoch: raised by a change of prompt, model, seed or mood.
     strength: 0..1, how far the picture may depart from the strokes.
+    lora_scale: 0..2, how much of their own scales the LoRAs have that were laid over a model.
     mood: one number in 0..1 for each of MOOD_AXES.
     origin: canvas position (x, y) of the paper's top-left pixel, where the anchored noise is read.
     """
@@ -141,6 +142,7 @@ class Request:
     prompt: str = ""
     mood: tuple[float, ...] = DEFAULT_MOOD
     origin: tuple[int, int] = (0, 0)
+    lora_scale: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)

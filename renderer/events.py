@@ -84,6 +84,8 @@ KEYS = (
     Key(pygame.K_F8, 0, "steps.4", "4 steps", "picture"),
     Key(pygame.K_COMMA, 0, "strength.less", "closer to the strokes", "picture"),
     Key(pygame.K_PERIOD, 0, "strength.more", "freer from the strokes", "picture"),
+    Key(pygame.K_COMMA, SHIFT, "lora.less", "less of the LoRA", "picture"),
+    Key(pygame.K_PERIOD, SHIFT, "lora.more", "more of the LoRA", "picture"),
     Key(pygame.K_r, 0, "dice", "throw the dice: another seed", "picture"),
     Key(pygame.K_RETURN, 0, "prompt", "write the prompt", "picture"),
     Key(pygame.K_m, 0, "model", "choose the model", "picture"),
@@ -235,6 +237,8 @@ class Hand:
             self.take(MATERIALS[int(what)].color)
         elif kind == "strength":
             return [Change("strength", look.strength + 0.05 * sign)]
+        elif kind == "lora":
+            return [Change("lora_scale", look.lora_scale + 0.1 * sign)]
         elif kind == "steps":
             return [Change("steps", int(what))]
         elif kind == "mood" and what in ("before", "after"):

@@ -9,6 +9,7 @@ from models.api import DEFAULT_MOOD, MAX_PROMPT_CHARS, MOOD_AXES, ModelError, Re
 from renderer.actions import Change, InputError
 
 MAX_SEED = 2**63 - 1
+KEPT = ("steps", "strength", "seed", "prompt", "lora_scale")  # of a look, by requests, logs and pictures
 
 
 def option(default, text: str, **extra):
@@ -169,6 +170,7 @@ class Look:
     prompt: str = ""
     mood: tuple[float, ...] = DEFAULT_MOOD
     target_fps: float = 0.0
+    lora_scale: float = 1.0
 
     def change(self, name: str, value) -> Look:
         """The look with one setting changed, in its range. Raises InputError for what is none."""
@@ -184,6 +186,8 @@ class Look:
                 return replace(self, steps=min(50, max(1, int(value))))
             if name == "strength":
                 return replace(self, strength=round(min(1.0, max(0.0, float(value))), 3))
+            if name == "lora_scale":
+                return replace(self, lora_scale=round(min(2.0, max(0.0, float(value))), 3))
             if name == "seed":
                 return replace(self, seed=min(MAX_SEED, max(0, int(value))))
             if name == "target_fps":
@@ -213,36 +217,30 @@ class Look:
 
     def changes_to(self, other: Look, models: tuple[str, ...]) -> list[Change]:
         """The changes that make this look the other one; of its model only where it is one of `models`."""
-        names = ["strength", "steps", "seed", "prompt"] + ["model"] * (other.model in models)
+        names = [*KEPT, *["model"] * (other.model in models)]
         made = [Change(n, getattr(other, n)) for n in names if getattr(self, n) != getattr(other, n)]
         moods = zip(MOOD_AXES, self.mood, other.mood, strict=True)
         return made + [Change(f"mood.{axis.name}", to) for axis, level, to in moods if level != to]
 
     def request(self, paper, **fields) -> Request:
         """A request for this look. fields: sequence, epoch, dirty, steps."""
-        made = {"steps": self.steps, "strength": self.strength, "seed": self.seed, "prompt": self.prompt}
+        made = {name: getattr(self, name) for name in KEPT}
         return Request(paper=paper, mood=self.mood, **(made | fields))
 
     def as_dict(self) -> dict:
         moods = {axis.name: value for axis, value in zip(MOOD_AXES, self.mood, strict=True)}
-        return {
-            "steps": self.steps,
-            "strength": self.strength,
-            "seed": self.seed,
-            "prompt": self.prompt,
-            "mood": moods,
-        }
+        return {name: getattr(self, name) for name in KEPT} | {"mood": moods}
 
     @classmethod
     def of(cls, request: Request, model: str) -> Look:
         """The look that a request was made with."""
-        return cls(model, request.steps, request.strength, request.seed, request.prompt, tuple(request.mood))
+        return cls(model, mood=tuple(request.mood), **{name: getattr(request, name) for name in KEPT})
 
     @classmethod
     def from_dict(cls, values: dict, model: str = "painter") -> Look:
         """The look that a log or a picture carries. Raises InputError for what cannot be one."""
         look = cls(model=model)
-        for name in ("steps", "strength", "seed", "prompt"):
+        for name in KEPT:
             if name in values:
                 look = look.change(name, values[name])
         moods = values.get("mood", {})

@@ -211,7 +211,7 @@ def test_every_control_has_a_key():
     }
     wanted |= {
         f"{s}.{way}"
-        for s in ("size", "hardness", "opacity", "tolerance", "strength")
+        for s in ("size", "hardness", "opacity", "tolerance", "strength", "lora")
         for way in ("less", "more")
     }
     wanted |= {

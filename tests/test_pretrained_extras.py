@@ -18,6 +18,8 @@ from models.pretrained import build, components, control, forecast, surgery
 from models.pretrained.catalogue import MODELS, for_folder
 from models.pretrained.family import Size
 from models.pretrained.folder import read_folder
+from renderer.actions import Change
+from renderer.events import Hand
 
 pytestmark = pytest.mark.slow  # importing diffusers takes seconds
 CPU = {"device": "cpu", "dtype": "float32", "tiny": False, "fuse": True}
@@ -95,6 +97,30 @@ def test_a_lora_and_its_live_scale(whole, adapter):
     strong = picture(model)
     assert np.abs(strong.astype(int) - plain).mean() > 0.5
     assert np.abs(picture(load(whole, lora=(str(adapter),))).astype(int) - strong).max() <= 1
+
+
+def test_the_keys_scale_a_lora_while_it_paints(whole, adapter, desk):
+    """Shift and a comma through the loop; another look at the old scale is the old picture."""
+    one = desk(lambda: load(whole, lora=(f"{adapter}:0.8",))).ready()
+    first = shown_at(one, 1)
+    for _ in range(3):
+        one.do(*Hand().do("lora.less", one.app.look))
+        one.tick()
+    less = shown_at(one, 0.7)
+    assert (less.picture != first.picture).any() and less.notes == ("LoRA at 0.7 of its scale",)
+    one.do(Change("lora_scale", 1))
+    assert np.array_equal(shown_at(one, 1).picture, first.picture)
+
+
+def shown_at(one, lora_scale: float):
+    """The frame that stands once the model has its own steps and strength, and the LoRA this scale."""
+
+    def there() -> bool:
+        request = one.app.picture.request
+        return (request.steps, request.strength, request.lora_scale) == (4, 0.7, lora_scale)
+
+    one.until(there)
+    return one.app.picture
 
 
 def test_several_loras_each_with_its_scale(whole, adapter):

@@ -71,12 +71,13 @@ def test_model_seed_prompt_and_mood_begin_an_epoch_and_nothing_else_does():
 
 
 def test_a_look_survives_a_file():
-    look = Look(steps=3, strength=0.123, seed=2**63 - 1, prompt='"é"').change("mood.haze", 0.777)
+    look = Look(steps=3, strength=0.123, seed=2**63 - 1, prompt='"é"', lora_scale=0.7)
+    look = look.change("mood.haze", 0.777)
     assert Look.from_dict(json.loads(json.dumps(look.as_dict()))) == look
 
 
 def test_a_look_survives_a_request():
-    look = Look("painter", 3, 0.3, 7, "fog").change("mood.haze", 0.777)
+    look = Look("painter", 3, 0.3, 7, "fog", lora_scale=0.7).change("mood.haze", 0.777)
     assert Look.of(look.request(PAPER, sequence=4), "painter") == look
 
 

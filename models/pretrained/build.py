@@ -106,9 +106,10 @@ def _load(name: str, options: Options, progress: Told):
             found = sorted(hub.fetch(model.lora, progress=progress).glob("*.safetensors"))
             loras = [(found[0], 1.0), *loras]
         tiny = load_tiny(folder, model, dtype, progress) if options.tiny else None
-    names = lora.lay_over(pipe, loras) if loras else []
+    with alone():
+        names = lora.lay_over(pipe, loras) if loras else []
     made = assemble(name, pipe, model, device, options, tiny)
-    made.loras = names
+    made.loras, made.lora_scales, made.own_loras = names, [scale for _, scale in loras], int(bool(model.lora))
     if options.control:
         beside = Path(name) / CONTROL
         lead(made.family, options.control, beside if beside.is_dir() else None, dtype, progress)

@@ -36,7 +36,9 @@ class Pretrained:
         self.family, self.card, self.sampler = family, card, sampler
         schedule.sampler_of(sampler, family.kind)
         self.prompts = PromptCache(family.encode)
-        self.loras: list[str] = []  # names of the adapters
+        self.loras: list[str] = []  # names of the adapters; those that belong to the model come first
+        self.lora_scales: list[float] = []  # what each was given
+        self.own_loras, self._lora_scale = 0, 1.0
         self._made: tuple | None = None  # what the family is prepared for
         self._noises: dict[tuple, Tensor] = {}
         if graphs and family.device.type == "cuda":
@@ -56,6 +58,7 @@ class Pretrained:
     def _render(self, request: Request, cancelled: Callable[[], bool]) -> Frame:
         height, width = request.paper.shape[:2]
         self._check(request, height, width)
+        self.follow(request.lora_scale)
         family = self.family
         clock = Stopwatch(family.device)
         run, grid, condition = self.prepare(request)
@@ -85,6 +88,8 @@ class Pretrained:
         if graphed is not None and self.card.why_not_faster != graphed.why_eager:
             self.card = replace(self.card, why_not_faster=graphed.why_eager)
         notes = (f"the prompt is too long; left out: {condition.cut}",) if condition.cut else ()
+        if self._lora_scale != 1:
+            notes += (f"LoRA at {self._lora_scale:g} of its scale",)
         return Frame(request, pixels[:-1].reshape(height, width, 3), clock.stage_ms, notes)
 
     def use_graphs(self, **graphs) -> None:
@@ -167,6 +172,12 @@ class Pretrained:
             yield
         finally:
             self.family.graphed = graphed
+
+    def follow(self, lora_scale: float) -> None:
+        """Scale all LoRAs but the model's own, from what they were given."""
+        if lora_scale != self._lora_scale and len(self.loras) > self.own_loras:
+            self._lora_scale, own = lora_scale, self.own_loras
+            self.scale_loras(self.lora_scales[:own] + [lora_scale * s for s in self.lora_scales[own:]])
 
     def scale_loras(self, scales: list[float]) -> None:
         """Give the LoRAs, in their order, other scales from the next frame on."""
