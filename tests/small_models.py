@@ -149,6 +149,22 @@ def save_sdxl(folder: Path) -> Path:
     return folder
 
 
+def save_lora(model: Path, folder: Path) -> Path:
+    """A LoRA on the attention of a saved model's UNet, as its users save them."""
+    from peft import LoraConfig
+    from peft.utils import get_peft_model_state_dict
+
+    unet = diffusers.UNet2DConditionModel.from_pretrained(model / "unet")
+    unet.add_adapter(LoraConfig(r=2, lora_alpha=2, target_modules=["to_q", "to_v"]))
+    generator = torch.Generator().manual_seed(3)
+    for name, weight in unet.named_parameters():
+        if "lora_" in name:
+            weight.data.normal_(generator=generator)
+    weights = get_peft_model_state_dict(unet)
+    diffusers.StableDiffusionPipeline.save_lora_weights(folder, unet_lora_layers=weights)
+    return folder / "pytorch_lora_weights.safetensors"
+
+
 def painted(side: int = 256) -> np.ndarray:
     """An opaque paper (side, side, 4) uint8 with a gradient and a bar."""
     rows = np.linspace(20, 230, side, dtype=np.uint8)

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from small_models import painted, save_sd, save_sdxl, scatter
+from small_models import painted, save_lora, save_sd, save_sdxl, scatter
 
 from models.api import ModelError, Request, untold
-from models.pretrained import build, components, control, forecast, surgery
+from models.pretrained import build, components, control, forecast
 from models.pretrained.catalogue import MODELS, for_folder
 from models.pretrained.family import Size
 from models.pretrained.folder import read_folder
@@ -64,21 +64,7 @@ def led(whole, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def adapter(whole, tmp_path_factory):
-    """A LoRA on the UNet's attention, as its users save them."""
-    from peft import LoraConfig
-    from peft.utils import get_peft_model_state_dict
-
-    unet = build.load(str(whole), build.Options(**CPU)).family.pipe.unet
-    surgery.restore(unet)
-    unet.add_adapter(LoraConfig(r=2, lora_alpha=2, target_modules=["to_q", "to_v"]))
-    generator = torch.Generator().manual_seed(3)
-    for name, weight in unet.named_parameters():
-        if "lora_B" in name:
-            weight.data.normal_(generator=generator)
-    folder = tmp_path_factory.mktemp("lora")
-    weights = get_peft_model_state_dict(unet)
-    diffusers.StableDiffusionPipeline.save_lora_weights(folder, unet_lora_layers=weights)
-    return folder / "pytorch_lora_weights.safetensors"
+    return save_lora(whole, tmp_path_factory.mktemp("lora"))
 
 
 def load(whole, **options):

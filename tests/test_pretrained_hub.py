@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,11 @@ from easel import ROOT
 from huggingface_hub import constants
 from safetensors.numpy import save
 from small_hub import SmallHub, files_of
-from small_models import save_sd, small_tiny
+from small_models import painted, save_lora, save_sd, small_tiny
 
 import main
-from models.api import ModelError
+from models.api import ModelError, Request
+from models.pretrained import build
 from models.pretrained.hub import wanted_files
 from renderer.report import Watch
 
@@ -137,10 +139,9 @@ def test_a_download_that_is_given_up_leaves_nothing_half_done(fetch, tmp_path):
     assert fetch().startswith("path ")
 
 
-@pytest.mark.slow
-def test_a_model_of_the_catalogue_comes_behind_the_painter(hub, tmp_path, monkeypatch, capsys):
-    """The command that an owner of a GPU types, with small weights under the model's own name."""
-    hub.others["stabilityai/sd-turbo"] = files_of(save_sd(tmp_path / "sd"))
+@pytest.fixture
+def here(hub, tmp_path, monkeypatch):
+    """This process asks the hub on the loopback, which has a small tiny autoencoder."""
     small_tiny().save_pretrained(tmp_path / "taesd")
     hub.others["madebyollin/taesd"] = files_of(tmp_path / "taesd")
     there = {
@@ -151,6 +152,28 @@ def test_a_model_of_the_catalogue_comes_behind_the_painter(hub, tmp_path, monkey
     }
     for name, value in there.items():
         monkeypatch.setattr(constants, name, value)
+
+
+@pytest.mark.slow
+def test_lcm_is_stable_diffusion_with_a_lora_of_its_own(hub, here, tmp_path):
+    base = save_sd(tmp_path / "sd")
+    hub.others["stable-diffusion-v1-5/stable-diffusion-v1-5"] = files_of(base)
+    hub.others["latent-consistency/lcm-lora-sdv1-5"] = files_of(save_lora(base, tmp_path / "lora").parent)
+    paper = Request(painted(), steps=4, prompt="a lake")
+    options = {"device": "cpu", "dtype": "float32"}
+    model = build.load("lcm", build.Options(**options))
+    plain = build.load("sd15", build.Options(**options, sampler="lcm"))
+    assert model.sampler == "lcm" and model.card.steps == tuple(range(1, 9)) and plain.card.steps[-1] == 50
+    made = model.render(paper).picture
+    assert (made != plain.render(paper).picture).any()
+    less = replace(paper, lora_scale=0.5)  # which is for LoRAs of one's own
+    assert np.array_equal(model.render(less).picture, made)
+
+
+@pytest.mark.slow
+def test_a_model_of_the_catalogue_comes_behind_the_painter(hub, here, tmp_path, monkeypatch, capsys):
+    """The command that an owner of a GPU types, with small weights under the model's own name."""
+    hub.others["stabilityai/sd-turbo"] = files_of(save_sd(tmp_path / "sd"))
 
     def run(watch, seconds):
         """Until the model has shown a picture; what was shown by which model on the way."""
