@@ -145,6 +145,20 @@ def test_sana_takes_its_own_sampler_alone(models):
 
 
 @pytest.mark.parametrize("name", SAVERS)
+def test_what_a_prompt_too_long_loses_is_said(models, name):
+    """And it is nothing to the picture, while the words before it are something."""
+    model = models(name)
+    made = [
+        model.render(Request(painted(), prompt=prompt))
+        for prompt in ("a " * 700 + "lake", "a " * 700 + "user", "user " + "a " * 699 + "lake", "a lake")
+    ]
+    assert made[0].notes[0].startswith("the prompt is too long; left out: a ") and not made[3].notes
+    assert made[0].notes[0].endswith("a lake") and made[1].notes[0].endswith("a user")
+    assert np.array_equal(made[0].picture, made[1].picture)
+    assert (made[0].picture != made[2].picture).any()
+
+
+@pytest.mark.parametrize("name", SAVERS)
 def test_blank_paper_starts_from_pure_noise(models, name):
     model = models(name)
     blank = np.zeros((256, 256, 4), np.uint8)

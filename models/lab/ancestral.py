@@ -70,7 +70,7 @@ def dpm_sde(model: Model, x: Tensor, grid: Grid, noise: Noise, callback: Callbac
     k-diffusion's `sample_dpmpp_sde`, r = 1/2, eta = 1). Both stages see one Brownian path in sigma, as there.
 
     In 1 / sigma^2, the clock in which the SDE's noise adds up exactly, the distance to its solution would be
-    half as long, the variance's error two to four times as large, and their orders, 1 and 2, the same."""
+    half as long, the variance's error up to four times as large, and their orders, 1 and 2, the same."""
     for i in range(grid.steps):
         t, here = grid.times[i], grid.scale(i)
         sigma, sigma_next = grid.sigma(i), grid.sigma(i + 1)

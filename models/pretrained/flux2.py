@@ -13,7 +13,7 @@ from torch import Tensor
 from models.lab.path import Grid
 from models.pretrained.family import Size
 from models.pretrained.flux import FluxFamily
-from models.pretrained.prompts import Condition
+from models.pretrained.prompts import Condition, cut_message
 from models.pretrained.schedule import flow_grid, shift_of
 
 TOKENS = 512
@@ -30,7 +30,7 @@ class Flux2Family(FluxFamily):
         return self.network.config.in_channels
 
     def encode(self, text: str) -> Condition:
-        return self.of_prompt(text, self._told, "")
+        return self.of_prompt(text, self._told, cut_message(self.pipe.tokenizer, text, TOKENS))
 
     def _told(self, text: str) -> dict[str, Tensor]:
         states, ids = self.pipe.encode_prompt(text, device=self.device, max_sequence_length=TOKENS)

@@ -48,3 +48,13 @@ def cut_words(tokenizer, text: str, most: int) -> str:
     if len(tokens) <= most:
         return ""
     return tokenizer.decode(tokens[most - 1 :], skip_special_tokens=True).strip() or "..."
+
+
+def cut_message(tokenizer, text: str, most: int) -> str:
+    """The same of an encoder that is told the prompt as a message of a chat, of `most` tokens in all."""
+    told = tokenizer.apply_chat_template(
+        [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
+    )
+    before = tokenizer(told.partition(text)[0]).input_ids if text else []
+    lost = tokenizer(text, add_special_tokens=False).input_ids[most - len(before) :]
+    return tokenizer.decode(lost).strip()

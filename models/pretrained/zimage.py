@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from models.lab.path import Grid
 from models.pretrained.family import Size
 from models.pretrained.modulated import Modulated
-from models.pretrained.prompts import Condition
+from models.pretrained.prompts import Condition, cut_message
 from models.pretrained.schedule import flow_grid, shift_of
 
 TOKENS = 512
@@ -33,7 +33,7 @@ class ZImageFamily(Modulated):
         return made[0]
 
     def encode(self, text: str) -> Condition:
-        return self.of_prompt(text, self._told, "")
+        return self.of_prompt(text, self._told, cut_message(self.pipe.tokenizer, text, TOKENS))
 
     def _told(self, text: str) -> dict[str, Tensor]:
         states, _ = self.pipe.encode_prompt(
