@@ -241,7 +241,7 @@ def test_options_that_cannot_be_had(whole, options, message):
 
 
 def test_an_offloaded_model_paints_the_same(whole):
-    """The hooks of accelerate, with the CPU as the device that works: the parts come by them."""
+    """The hooks of accelerate, with the CPU as the device that works: the parts come and leave by them."""
     plain = picture(load(whole, fuse=False))
     folder = read_folder(whole)
     pipe = components.load_pipeline(folder, "sd", torch.float32, untold)
@@ -251,8 +251,14 @@ def test_an_offloaded_model_paints_the_same(whole):
         hook = getattr(pipe, name)._hf_hook
         before = hook.pre_forward
         hook.pre_forward = lambda *a, name=name, before=before, **k: came.append(name) or before(*a, **k)
+    assert pipe.unet._hf_hook.prev_module_hook.model is pipe.text_encoder  # which leaves when the UNet comes
+    unet = next(hook for hook in pipe._all_hooks if hook.model is pipe.unet)
+    leave = unet.offload
+    unet.offload = lambda: came.append("unet leaves") or leave()
     assert np.abs(picture(model).astype(int) - plain).max() <= 1
-    assert came == ["text_encoder", "unet"]
+    model.render(Request(painted(), prompt="lake a"))
+    model.render(Request(painted(), prompt="a lake"))
+    assert came == ["unet leaves", "text_encoder", "unet"] * 2 + ["unet"]
 
 
 def test_quantized_loading_says_what_it_lacks(whole):

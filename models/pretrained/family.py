@@ -129,4 +129,6 @@ class Family:
         )  # a fill: nothing is copied from the host
 
     def of_prompt(self, text: str, encode: Callable[[str], dict[str, Tensor]], cut: str) -> Condition:
+        for hook in getattr(self.pipe, "_all_hooks", ()):
+            hook.offload()  # so that the encoder comes to where the denoiser has lain, not beside it
         return Condition(encode(text), cut, encode("") if self.guided else None)
