@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
-import importlib
+import importlib.metadata
+import sys
 from itertools import product
+from types import ModuleType
 
 import diffusers
 import numpy as np
@@ -210,6 +212,10 @@ def test_the_forecast_counts_what_is_loaded(whole):
     assert need.weights == pytest.approx(sum(sizes), rel=0.01)
     assert need.largest == pytest.approx(max(sizes), rel=0.01)
     assert forecast.of_folder(read_folder(whole), "bfloat16").weights * 2 == need.weights
+    unet = sum(w.numel() for w in model.family.pipe.unet.parameters())
+    for quantize, width in (("8bit", 1), ("4bit", 0.5625)):
+        less = forecast.of_folder(read_folder(whole), "float32", quantize=quantize)
+        assert need.weights - less.weights == pytest.approx(unet * (4 - width), rel=0.01)
     assert forecast.work("float32", 1024, False) == 4 * forecast.work("float32", 512, False)
 
 
@@ -259,6 +265,22 @@ def test_an_offloaded_model_paints_the_same(whole):
     model.render(Request(painted(), prompt="lake a"))
     model.render(Request(painted(), prompt="a lake"))
     assert came == ["unet leaves", "text_encoder", "unet"] * 2 + ["unet"]
+
+
+def test_a_word_makes_the_quantizer_of_diffusers_for_the_denoiser_alone(monkeypatch):
+    """What the GPU's loader is handed; the package itself is asked for nothing."""
+    monkeypatch.setitem(sys.modules, "bitsandbytes", ModuleType("bitsandbytes"))
+    known = importlib.metadata.version
+    monkeypatch.setattr(
+        importlib.metadata, "version", lambda name: "0.48" if name == "bitsandbytes" else known(name)
+    )
+    for word, bits in (("8bit", "load_in_8bit"), ("4bit", "load_in_4bit")):
+        made = components.quantizer(word, torch.bfloat16)
+        for part in components.QUANTIZED:
+            found = made._resolve_quant_config(is_diffusers=True, module_name=part)
+            assert type(found) is diffusers.BitsAndBytesConfig and getattr(found, bits)
+        assert made._resolve_quant_config(is_diffusers=True, module_name="vae") is None
+    assert found.bnb_4bit_compute_dtype == torch.bfloat16 and found.bnb_4bit_quant_type == "nf4"
 
 
 def test_quantized_loading_says_what_it_lacks(whole):

@@ -95,11 +95,13 @@ def _load(name: str, options: Options, progress: Told):
     else:
         model = MODELS.get(name)
         if model is not None and hub.cached(model.hub) is None:  # not downloaded in vain
-            forecast.check(name, forecast.of_catalogue(model, kind), kind, device, offload=options.offload)
+            need = forecast.of_catalogue(model, kind, quantize=options.quantize)
+            forecast.check(name, need, kind, device, offload=options.offload)
         path = hub.fetch(model.hub, progress=progress) if model else Path(name)
         folder = read_folder(path)
         model = model or for_folder(folder.family)
-        need = forecast.of_folder(folder, kind, options.side_px, tiny=options.tiny and bool(model.tiny))
+        tiny = options.tiny and bool(model.tiny)
+        need = forecast.of_folder(folder, kind, options.side_px, tiny=tiny, quantize=options.quantize)
         forecast.check(name, need, kind, device, offload=options.offload)
         pipe = load_pipeline(folder, name, dtype, progress, quantizer(options.quantize, dtype))
         if model.lora:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from models.api import ModelError
 from models.pretrained.catalogue import MODELS, Model
+from models.pretrained.components import QUANTIZED
 from models.pretrained.folder import WEIGHTLESS, Folder, count_parameters
 
 WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
+QUANTIZED_WIDTHS = {"8bit": 1, "4bit": 0.5 + 4 / 64}  # of 64 numbers of four bits there is one scale
 # values that are alive at once for each pixel of the picture; estimates from the widest layers
 FULL_PIXEL, TINY_PIXEL, DENOISER_PIXEL = 3 * 128, 3 * 64, 100
 
@@ -33,13 +35,16 @@ class Need:
         return self.largest + self.work
 
 
-def of_folder(folder: Folder, dtype: str, side_px: int = 512, *, tiny: bool = False) -> Need:
-    """The need of a model as it lies in a folder; only headers are read. tiny: a tiny autoencoder serves."""
-    sizes = [
-        count_parameters(folder.weights(name))[0] * WIDTHS[dtype]
-        for name in folder.components
-        if not name.startswith(WEIGHTLESS)
-    ]
+def of_folder(
+    folder: Folder, dtype: str, side_px: int = 512, *, tiny: bool = False, quantize: str = ""
+) -> Need:
+    """The need of a model as it lies in a folder; only headers are read. tiny: a tiny autoencoder serves.
+    quantize: "8bit" or "4bit" for the denoiser."""
+    sizes = []
+    for name in folder.components:
+        if not name.startswith(WEIGHTLESS):
+            width = QUANTIZED_WIDTHS[quantize] if quantize and name in QUANTIZED else WIDTHS[dtype]
+            sizes.append(round(count_parameters(folder.weights(name))[0] * width))
     return Need(sum(sizes), max(sizes), work(dtype, side_px, tiny))
 
 
@@ -49,9 +54,9 @@ def of_files(files: list[Path], dtype: str, side_px: int = 512) -> Need:
     return Need(weights, weights, work(dtype, side_px, tiny=False))
 
 
-def of_catalogue(model: Model, dtype: str, side_px: int = 512) -> Need:
-    """The same from the numbers that a model's makers give."""
-    weights = round(model.billions * 1e9) * WIDTHS[dtype]
+def of_catalogue(model: Model, dtype: str, side_px: int = 512, quantize: str = "") -> Need:
+    """The same from the numbers that a model's makers give. quantize: as if all of it were."""
+    weights = round(model.billions * 1e9 * (QUANTIZED_WIDTHS[quantize] if quantize else WIDTHS[dtype]))
     return Need(weights, weights, work(dtype, side_px, bool(model.tiny)))
 
 
