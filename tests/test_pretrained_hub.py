@@ -26,6 +26,7 @@ from models.pretrained.hub import wanted_files
 from renderer.report import Watch
 
 REPO = "someone/small"
+SKETCH = next((ROOT / "assets" / "sketches").glob("*.png"))
 CODE = f"""
 import os, sys
 from models.api import Cancelled
@@ -217,6 +218,22 @@ def test_a_refusal_in_one_line(hub, fetch, status, gated, message):
     hub.status, hub.gated = status, gated
     said = fetch()
     assert message in said and "\n" not in said and said.startswith(f"error {REPO}: ")
+
+
+SILENT = f"""
+import socket, sys
+def connect(self, address):
+    sys.exit(f"asked the network: {{address}}")
+socket.socket.connect = socket.socket.connect_ex = connect
+import main
+for words in (["models", "--json"], ["render", {str(SKETCH)!r}, "-o", sys.argv[1], "--size", "256"]):
+    main.app(words, standalone_mode=False)
+"""
+
+
+def test_without_a_pretrained_model_the_network_is_not_asked(run, tmp_path):
+    run("-c", SILENT, str(tmp_path / "out.png"))
+    assert (tmp_path / "out.png").is_file()
 
 
 def test_a_hub_that_cannot_be_reached(fetch):

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import functools
 import importlib
+import json
 from itertools import product
 
+import diffusers
 import numpy as np
 import pytest
 import torch
 from small_models import painted, save_sd, save_sdxl, trained_at
 
+import main
 from models.api import Cancelled, ModelError, Request
-from models.pretrained import build, schedule, surgery
+from models.pretrained import build, rival, schedule, surgery
 from models.pretrained.family import Size
 from models.pretrained.prompts import KEPT
 from models.pretrained.work import gflop_of
@@ -224,6 +227,41 @@ def test_the_work_of_a_frame_is_counted(model):
     assert 0 < two - one < one / 2  # the pictures are large, the network is small
     assert four - two == pytest.approx(2 * (two - one))
     assert model.denoise_gflop(256, 256, 3) == pytest.approx(3 * (two - one))
+
+
+def test_the_race_against_diffusers_is_run_in_turns(folders, monkeypatch, capsys):
+    """On a small model; the real one takes minutes."""
+    monkeypatch.setattr(rival, "SIDE_PX", 256)
+    monkeypatch.setattr("sys.argv", ["rival", "--model", str(folders["sd"]), "--rounds", "2", "--json"])
+    rival.main()
+    found = json.loads(capsys.readouterr().out)
+    names = ("diffusers, as it comes", "diffusers, every switch", "flowbrush")
+    assert found["rounds"] == 2 and all(found[name]["cpu_s"] > 0 for name in names)
+    assert found["flowbrush"]["ratio"] == 1
+
+
+def test_the_rival_s_unet_has_the_size_of_sd_turbo():
+    with torch.device("meta"):
+        unet = diffusers.UNet2DConditionModel(**rival.SD_TURBO)
+    assert sum(weight.numel() for weight in unet.parameters()) == 865_910_724
+
+
+def test_bench_takes_a_pretrained_model(folders, capsys):
+    words = [
+        "bench",
+        "--model",
+        str(folders["sd"]),
+        "--frames",
+        "2",
+        "--steps",
+        "2",
+        "--size",
+        "256",
+        "--json",
+    ]
+    main.app(words, standalone_mode=False)
+    found = json.loads(capsys.readouterr().out)
+    assert found["model_fps"] > 0 and found["stage_ms"]["denoise"] > 0 and found["gflop_per_frame"] > 0
 
 
 @torch.inference_mode()
