@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from models.api import DTYPES, ModelError, Told, untold
+from models.api import DTYPES, ModelError, Told, check_steps, untold
 from renderer.actions import InputError
 from renderer.lab import Compare, Race, Straighten, report_folder
 from renderer.options import WrongUsage, one_line, options_of, report
@@ -41,17 +41,16 @@ def paint(settings: Paint) -> None:
     from renderer.app import App
     from renderer.report import Watch
     from renderer.session import read
-    from renderer.switching import OWN
+    from renderer.switching import asked_of
     from renderer.window import Headless, Window
 
     def load(name: str, told: Told = untold):
-        mine = name == settings.model  # what was asked for beside one model is not for another
-        extras = {"dtype": settings.dtype, **settings.extras()} if mine else {}
+        # what was asked for beside one model is not for another
+        extras = settings.extras() if name == settings.model else {}
         return registry.loader(name, settings.device, progress=told, **extras)
 
     side = side_px(settings.size)
-    steps, strength = registry.usual(settings.model)
-    look = Look(settings.model, steps, strength, target_fps=settings.target_fps).asked(settings)
+    look = Look(settings.model, target_fps=settings.target_fps).asked(settings)
     load(settings.model)  # an unknown name is told before a window opens
     paper = pictures.read_bytes(settings.paper) if settings.paper else None
     session = read(find_log(settings.demo)) if settings.demo is not None else None
@@ -74,7 +73,7 @@ def paint(settings: Paint) -> None:
         reads=prompt.read,
         meanwhile="painter" if registry.is_pretrained(settings.model) else "",
     )
-    painting.asked = {n: getattr(look, n) for n in OWN if getattr(settings, n) is not None}
+    painting.asked = asked_of(settings)
     try:
         weights = registry.weights_hash(settings.model)
         painting.keep_sessions(Shelf(), settings.log_mb * 1e6, weights)
@@ -93,7 +92,7 @@ def paint(settings: Paint) -> None:
         if session is not None:
             painting.play(session)
         watch = Watch(painting)
-        watch.run(settings.seconds)
+        watch.run(settings.seconds, until_failed=settings.headless)
         if settings.save_last:
             pictures.write_png(settings.save_last, window.screen())
         fields = watch.fields()
@@ -118,20 +117,22 @@ def render(settings: Render) -> None:
     from models import registry
     from renderer import pictures
     from renderer.canvas import paper_of
+    from renderer.pacing import finest
 
     data = pictures.read_bytes(settings.sketch)
     about = pictures.read_about(data)
     name = settings.model or str(about.get("model", "painter"))
-    look = Look.from_dict({"steps": 4, **about}, name)
-    look = look.asked(settings)
+    kept = {"dtype": about["dtype"]} if about.get("dtype") in DTYPES else {}
+    load = registry.loader(name, settings.device, progress=Progress(), **kept | settings.extras())
+    card = registry.expected(name)
+    own = {"steps": finest(card.default_steps, card.steps), "strength": card.default_strength}
+    look = Look.from_dict(own | about, name).asked(settings)
+    check_steps(card, look.steps)  # before anything is loaded
     paper = paper_of(data, None if settings.size is None else side_px(settings.size))
     if settings.output.suffix.lower() != ".png":
         raise InputError(f"{settings.output} must end in .png: a PNG keeps the settings inside")
     writable(settings.output)
-    kept = str(about["dtype"]) if about.get("dtype") in DTYPES else None
-    engine = registry.loader(
-        name, settings.device, settings.dtype or kept, progress=Progress(), **settings.extras()
-    )()
+    engine = load()
     frame = engine.render(look.request(paper))
     card = engine.card
     made = {**look.as_dict(), "model": name, "weights": card.weights_hash, "dtype": card.dtype}
@@ -170,9 +171,8 @@ def bench(settings: Bench) -> None:
     from models import registry
 
     side = side_px(settings.size)
-    load = registry.loader(
-        settings.model, settings.device, settings.dtype, progress=Progress(), **settings.extras()
-    )
+    load = registry.loader(settings.model, settings.device, progress=Progress(), **settings.extras())
+    check_steps(registry.expected(settings.model), settings.steps)
     import cv2
 
     from models.bench import measure

@@ -233,3 +233,9 @@ def check_size(height_px: int, width_px: int) -> None:
                 f"size {width_px}x{height_px} will not do: each side must be a multiple of "
                 f"{SIZE_MULTIPLE_PX} from {MIN_SIZE_PX} to {MAX_SIZE_PX}"
             )
+
+
+def check_steps(card: ModelCard, steps: int) -> None:
+    """Raise ModelError unless the model takes so many steps."""
+    if steps not in card.steps:
+        raise ModelError(f"{card.name} takes {card.steps[0]} to {card.steps[-1]} steps, not {steps}")

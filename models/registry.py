@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.api import DTYPES, Img2Img, ModelError, Told, untold
+from models.api import DTYPES, Img2Img, ModelCard, ModelError, Told, untold
 from models.pretrained import build, catalogue
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
@@ -54,12 +54,11 @@ def is_pretrained(name: str) -> bool:
     )
 
 
-def usual(name: str) -> tuple[int, float]:
-    """(steps, strength) that a model is commonly run with."""
+def expected(name: str) -> ModelCard:
+    """What is known of a model before it is loaded: the steps that it takes, and what it is run with."""
     if not is_pretrained(name):
-        return 1, 0.6
-    model = catalogue.MODELS.get(name) or catalogue.for_folder("")
-    return model.steps[2], model.strength
+        return ModelCard(name)
+    return (catalogue.MODELS.get(name) or catalogue.for_folder("")).card(name)
 
 
 def loader(

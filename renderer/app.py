@@ -47,7 +47,7 @@ class App:
         """load: model name and whom to tell -> function that loads it, called on a thread of its own.
         meanwhile: the model that serves until the look's is there. reads: as in Scene."""
         self.window, self.load, self.look, self.meanwhile = window, load, look, meanwhile
-        self.asked = switching.asked_of(look)
+        self.asked: dict = {}  # of what each model has of its own, what was asked for otherwise
         self.canvas = Canvas(*size)
         self._known = self.canvas.pixels.copy()  # the paper as of the last edit
         self.engine, self.meter = Engine(), Meter()

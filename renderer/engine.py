@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import threading
 import time
@@ -118,6 +119,7 @@ class Engine:
         end_s = time.monotonic() + timeout_s
         for thread in threads:
             thread.join(max(0.0, end_s - time.monotonic()))
+        gc.unfreeze()  # what switching.welcome froze; or Triton complains of it when the program ends
         return not any(thread.is_alive() for thread in threads)
 
     def _run(self) -> None:

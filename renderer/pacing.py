@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 REST_S = 0.18  # pen still for this long: time to refine
 REFINED_STEPS = (2, 4)
@@ -29,6 +29,11 @@ def next_refinement(shown_steps: int, drawing_steps: int, now_s: float, last_edi
         return None
     finer = [steps for steps in REFINED_STEPS if steps > max(shown_steps, drawing_steps)]
     return finer[0] if finer else None
+
+
+def finest(drawing_steps: int, taken: Sequence[int]) -> int:
+    """Steps of the finest rendering that a resting picture comes to, of a model that takes these."""
+    return max([drawing_steps, *(steps for steps in REFINED_STEPS if steps in taken)])
 
 
 def smoothed(mean_ms: float | None, newest_ms: float) -> float:

@@ -43,8 +43,8 @@ class Watch:
         self.first_frame_s: float | None = None
         self.rss_first_minute_mb: float | None = None
 
-    def run(self, seconds: float) -> None:
-        """Go on for so long, or without end for 0."""
+    def run(self, seconds: float, until_failed: bool = False) -> None:
+        """Go on for so long, or without end for 0. until_failed: end where there will be no model, too."""
         app, began_s = self.app, time.monotonic()
         self.began_s = began_s
         while app.running and (not seconds or time.monotonic() - began_s < seconds):
@@ -56,6 +56,7 @@ class Watch:
                 self.window_s = process_age_s()
             if self.first_frame_s is None and app.picture is not None:
                 self.first_frame_s = process_age_s()
+            app.running &= not (until_failed and app.engine.state == "failed")
             if self.rss_first_minute_mb is None and time.monotonic() - began_s >= 60:
                 self.rss_first_minute_mb = rss_mb()
         self.seconds = time.monotonic() - began_s

@@ -33,7 +33,7 @@ class Extras:
 
     def extras(self) -> dict:
         """What was asked for, by name; empty for nothing."""
-        names = ("sampler", "lora", "control", "offload", "quantize")
+        names = ("dtype", "sampler", "lora", "control", "offload", "quantize")
         given = {name: getattr(self, name) for name in names if getattr(self, name)}
         return given | {"lora": tuple(self.lora)} if self.lora else given
 
@@ -87,8 +87,15 @@ class Render(Extras):
     output: Path = option(MISSING, "The PNG to write.", flags=("-o", "--output"))
     model: str | None = option(None, "Model by name, or a .safetensors file.")
     size: int | None = option(None, "Side in pixels; by default the sketch's own, if it will do.")
-    steps: int | None = option(None, "Steps of the model; 4 by default.", min=1, max=50)
-    strength: float | None = option(None, "How far to leave the strokes.", min=0, max=1)
+    steps: int | None = option(
+        None,
+        "Steps of the model; by default the window's at rest: 4 for the painter.",
+        min=1,
+        max=50,
+    )
+    strength: float | None = option(
+        None, "How far to leave the strokes; by default the model's own.", min=0, max=1
+    )
     seed: int | None = option(None, "Seed of the noise.", min=0, max=MAX_SEED)
     prompt: str | None = option(None, "What to paint, in words.")
     device: str | None = option(None, "cpu or cuda.")

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from models.api import ModelCard
 from renderer.actions import Change, Event
 from renderer.progress import Progress
-from renderer.settings import Look
 
 if TYPE_CHECKING:
     from renderer.app import App
@@ -18,10 +17,9 @@ if TYPE_CHECKING:
 OWN = ("steps", "strength")  # each model has its own, unless they were asked for
 
 
-def asked_of(look: Look) -> dict:
-    """What a look asks for by name and value, in place of a model's own."""
-    plain = Look()
-    return {name: getattr(look, name) for name in OWN if getattr(look, name) != getattr(plain, name)}
+def asked_of(options) -> dict:
+    """What options ask for by name and value, in place of a model's own: of those, what is not None."""
+    return {name: getattr(options, name) for name in OWN if getattr(options, name) is not None}
 
 
 def load(app: App, name: str) -> None:
@@ -60,11 +58,11 @@ def welcome(app: App) -> None:
     app.scene.card = card
     app.began_anew()
     gc.freeze()  # what the libraries brought is never looked through again: 140 ms of a tick
+    if app.meanwhile or engine.name in ("", app.look.model):
+        adopt(app, card)
     if app.meanwhile:
         app.meanwhile = ""
         load(app, app.look.model)
-    elif engine.name in ("", app.look.model):
-        adopt(app, card)
 
 
 def adopt(app: App, card: ModelCard) -> None:

@@ -16,6 +16,7 @@ from renderer.actions import Begin, Brush, End, Event, Extend
 from renderer.app import App
 from renderer.canvas import Canvas
 from renderer.settings import Look
+from renderer.switching import asked_of
 from renderer.window import Headless
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -84,6 +85,8 @@ class Desk:
         poll = self.window.poll
         self.window.poll = lambda now_s, scene: [*poll(now_s, scene), *self.hand_over()]
         self.app = App(self.window, lambda name, told: load, look or Look(), size=(side, side))
+        if look is not None:
+            self.app.asked = asked_of(look)
 
     def hand_over(self) -> list[Event]:
         events, self.hand = self.hand, []

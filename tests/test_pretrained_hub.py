@@ -174,12 +174,12 @@ def test_lcm_is_stable_diffusion_with_a_lora_of_its_own(hub, here, tmp_path):
 @pytest.mark.slow
 def test_a_model_of_the_catalogue_comes_behind_the_painter(hub, here, tmp_path, monkeypatch, capsys):
     """The command that an owner of a GPU types, with small weights under the model's own name."""
-    hub.others["stabilityai/sd-turbo"] = files_of(save_sd(tmp_path / "sd"))
+    hub.others["stable-diffusion-v1-5/stable-diffusion-v1-5"] = files_of(save_sd(tmp_path / "sd"))
 
-    def run(watch, seconds):
+    def run(watch, seconds, **_):
         """Until the model has shown a picture; what was shown by which model on the way."""
         app, end_s = watch.app, time.monotonic() + 40
-        while time.monotonic() < end_s and not (served and served[-1][1] == "sd-turbo"):
+        while time.monotonic() < end_s and not (served and served[-1][1] == "sd15"):
             app.step()
             if app.picture is not None and app.picture.request.epoch == app._epoch:
                 served.append((app.engine.name, app.scene.card.name))
@@ -188,20 +188,20 @@ def test_a_model_of_the_catalogue_comes_behind_the_painter(hub, here, tmp_path, 
     served = []
     monkeypatch.setattr(Watch, "run", run)
     main.app(
-        ["paint", "--headless", "--json", "--size", "256", "--model", "sd-turbo", "--device", "cpu"],
+        ["paint", "--headless", "--json", "--size", "256", "--model", "sd15", "--device", "cpu"],
         standalone_mode=False,
     )
     out, lines = capsys.readouterr()
     found = json.loads(out)
-    assert (found["model"], found["steps"], found["problem"], found["errors"]) == ("sd-turbo", 1, None, 0)
-    assert served[0] == ("painter", "painter") and served[-1] == ("sd-turbo", "sd-turbo")
+    assert (found["model"], found["steps"], found["problem"], found["errors"]) == ("sd15", 20, None, 0)
+    assert served[0] == ("painter", "painter") and served[-1] == ("sd15", "sd15")
     for line in (
-        "downloading stabilityai/sd-turbo, ",
+        "downloading stable-diffusion-v1-5/stable-diffusion-v1-5, ",
         "MB: 100%",
         "downloading madebyollin/taesd",
-        "loading sd-turbo, unet: ",
-        "loading sd-turbo: 100%",
-        "sd-turbo makes its first picture",
+        "loading sd15, unet: ",
+        "loading sd15: 100%",
+        "sd15 makes its first picture",
     ):
         assert line in lines, lines
 

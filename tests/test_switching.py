@@ -12,7 +12,6 @@ from easel import SlowModel
 from models.api import ModelError
 from renderer.actions import Change, Command
 from renderer.progress import Progress
-from renderer.settings import Look
 
 
 class Other(SlowModel):
@@ -56,8 +55,8 @@ class Other(SlowModel):
 def switched(desk):
     """A desk with a painter that is ready, and other models to switch to."""
 
-    def make(*others: Other, look: Look | None = None):
-        one = desk(SlowModel(), look=look).ready()
+    def make(*others: Other):
+        one = desk(SlowModel()).ready()
         by_name = {other.card.name: other for other in others}
 
         def load(name, told):
@@ -185,7 +184,8 @@ def test_what_the_hand_has_set_goes_along_as_far_as_the_model_takes_it(switched)
 
 
 def test_what_was_asked_for_at_the_start_holds(switched):
-    one = switched(Other("many").let(), look=Look(steps=3))
+    one = switched(Other("many").let())
+    one.app.asked = {"steps": 3}
     come(one, "many")
     assert own(one) == (3, 0.7)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from models.api import ModelCard, ModelError, Told, untold
+from models.api import ModelError, Told, untold
 from models.pretrained import faults, forecast, hub, lora
 from models.pretrained.catalogue import CONTROLS, MODELS, Model, for_folder
 from models.pretrained.components import (
@@ -169,20 +169,14 @@ def assemble(name: str, pipe, model: Model, device: str, options: Options, tiny=
         pipe, Coder(vae, fuse=fuse), model.guidance, whole=whole
     )
     sampler = options.sampler or model.sampler or family.usual_sampler()
-    least, most, _ = model.steps
     path = f"{type(vae).__name__}, {'fused' if is_fused(family.network) else 'as it came'}"
-    card = ModelCard(
-        name=name,
-        family=model.family,
+    card = replace(
+        model.card(name),
         device=device,
         dtype=str(family.dtype).removeprefix("torch."),
         threads=torch.get_num_threads() if device == "cpu" else 1,
         path=path,
         why_not_faster="" if device != "cpu" else "no CUDA device",
-        steps=tuple(range(least, most + 1)),
-        default_strength=model.strength,
-        licence=model.licence,
-        understands_prompt=True,
     )
     # what is offloaded has no place of its own, and quantized products are another library's affair
     return Pretrained(family, card, sampler, graphs=not (options.offload or options.quantize))

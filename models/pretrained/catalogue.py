@@ -1,8 +1,10 @@
-"""The pretrained models, a line each: where they come from and how they are run. Needs nothing but Python."""
+"""The pretrained models, a line each: where they come from and how they are run. Numpy only."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from models.api import ModelCard
 
 TINY_SD, TINY_SDXL = "madebyollin/taesd", "madebyollin/taesdxl"
 TINY_SD3, TINY_FLUX = "madebyollin/taesd3", "madebyollin/taef1"
@@ -33,6 +35,19 @@ class Model:
     sampler: str = ""
     lora: str = ""
     download_gb: float = 0.0
+
+    def card(self, name: str) -> ModelCard:
+        """What it says of itself by this name before it is loaded."""
+        least, most, usual = self.steps
+        return ModelCard(
+            name=name,
+            family=self.family,
+            steps=tuple(range(least, most + 1)),
+            default_steps=usual,
+            default_strength=self.strength,
+            licence=self.licence,
+            understands_prompt=True,
+        )
 
 
 # Checked on 2026-11-24 against copies of the models' pages on huggingface.co: steps, guidance, licence, gate,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from kernels.noise import normal
-from models.api import Cancelled, Frame, ModelCard, ModelError, Request, check_size, never
+from models.api import Cancelled, Frame, ModelCard, ModelError, Request, check_size, check_steps, never
 from models.graphed import GraphedParts
 from models.lab.path import Grid
 from models.painter import Stopwatch
@@ -113,9 +113,7 @@ class Pretrained:
 
     def _check(self, request: Request, height: int, width: int) -> None:
         check_size(height, width)
-        if request.steps not in self.card.steps:
-            least, most = self.card.steps[0], self.card.steps[-1]
-            raise ModelError(f"{self.card.name} takes {least} to {most} steps, not {request.steps}")
+        check_steps(self.card, request.steps)
         if not 0 <= request.strength <= 1:
             raise ModelError(f"strength runs from 0 to 1, not {request.strength}")
 
