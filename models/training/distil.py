@@ -24,13 +24,13 @@ from models.training.teacher import to_tensors
 RATE = 4e-4
 EMA_DECAY = 0.999
 STEP_COUNTS = (1, 2, 4)
-BOOTSTRAP_SHARE = 1 / 8  # of a batch that learns a long step from two short ones (Frans et al. 2024)
+BOOTSTRAP_SHARE = 1 / 4  # of a batch that learns a long step from two short ones (Frans et al. 2024)
 LEVELS = (2.0, 1.5, 1.0, 1.0, 1.0)  # of the pyramid, fine levels first: plain L2 blurs
 
 
-def step_times(count: int) -> tuple[Tensor, Tensor]:
-    """(t, step), (B,) each: a time that a sampler of 1, 2 or 4 steps visits, and the length of its step."""
-    steps = torch.tensor(STEP_COUNTS)[torch.randint(len(STEP_COUNTS), (count,))]
+def step_times(count: int, step_counts: tuple[int, ...] = STEP_COUNTS) -> tuple[Tensor, Tensor]:
+    """(t, step), (B,) each: a time that a sampler of one of `step_counts` visits, and its step's length."""
+    steps = torch.tensor(step_counts)[torch.randint(len(step_counts), (count,))]
     index = (torch.rand(count) * steps).long()
     return 1 - index / steps, 1 / steps
 
@@ -58,6 +58,7 @@ def train(
     for step in run.steps(lambda done: save_grid(folder / f"grid-{done:07d}.png", average, *shown)):
         z, picture, condition = couplings.draw(batch_size)
         t, length = step_times(batch_size)
+        t[:short], length[:short] = step_times(short, STEP_COUNTS[:-1])  # those whose halves are taught too
         x_t = flow.interpolate(picture, z, t)
         target = picture.clone()
         target[:short] = two_steps(
