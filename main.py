@@ -45,9 +45,8 @@ def paint(settings: Paint) -> None:
     from renderer.window import Headless, Window
 
     def load(name: str, told: Told = untold):
-        # what was asked for beside one model is not for another
-        extras = settings.extras() if name == settings.model else {}
-        return registry.loader(name, settings.device, progress=told, **extras)
+        extras = settings.extras() if name == settings.model else {}  # asked for beside that one alone
+        return registry.loader(name, settings.device, progress=told, side_px=side, **extras)
 
     side = side_px(settings.size)
     look = Look(settings.model, target_fps=settings.target_fps).asked(settings)
@@ -122,20 +121,20 @@ def render(settings: Render) -> None:
     data = pictures.read_bytes(settings.sketch)
     about = pictures.read_about(data)
     name = settings.model or str(about.get("model", "painter"))
+    paper = paper_of(data, None if settings.size is None else side_px(settings.size))
     kept = {"dtype": about["dtype"]} if about.get("dtype") in DTYPES else {}
-    load = registry.loader(name, settings.device, progress=Progress(), **kept | settings.extras())
+    extras = {"side_px": max(paper.shape), **kept, **settings.extras()}
+    load = registry.loader(name, settings.device, progress=Progress(), **extras)
     card = registry.expected(name)
     own = {"steps": finest(card.default_steps, card.steps), "strength": card.default_strength}
     look = Look.from_dict(own | about, name).asked(settings)
     check_steps(card, look.steps)  # before anything is loaded
-    paper = paper_of(data, None if settings.size is None else side_px(settings.size))
     if settings.output.suffix.lower() != ".png":
         raise InputError(f"{settings.output} must end in .png: a PNG keeps the settings inside")
     writable(settings.output)
-    engine = load()
-    frame = engine.render(look.request(paper))
-    card = engine.card
-    made = {**look.as_dict(), "model": name, "weights": card.weights_hash, "dtype": card.dtype}
+    model = load()
+    frame = model.render(look.request(paper))
+    made = {**look.as_dict(), "model": name, "weights": model.card.weights_hash, "dtype": model.card.dtype}
     pictures.write_png(settings.output, frame.picture, made)
     for note in frame.notes:
         print(f"flowbrush: {note}", file=sys.stderr)
@@ -171,7 +170,8 @@ def bench(settings: Bench) -> None:
     from models import registry
 
     side = side_px(settings.size)
-    load = registry.loader(settings.model, settings.device, progress=Progress(), **settings.extras())
+    extras = {"side_px": side, **settings.extras()}
+    load = registry.loader(settings.model, settings.device, progress=Progress(), **extras)
     check_steps(registry.expected(settings.model), settings.steps)
     import cv2
 

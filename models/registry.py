@@ -10,6 +10,7 @@ from pathlib import Path
 from models.api import DTYPES, Img2Img, ModelCard, ModelError, Told, untold
 from models.pretrained import build, catalogue
 
+DEVICES = ("cpu", "cuda")
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 
 
@@ -67,17 +68,21 @@ def loader(
     dtype: str | None = None,
     *,
     progress: Told = untold,
+    side_px: int = 512,
     **extras,
 ) -> Callable[[], Img2Img]:
     """A function that loads the model. Raises ModelError at once for what is neither model nor file.
 
-    progress: told what loading a pretrained model is at. extras: sampler, lora, control, offload
-    and quantize of models.pretrained.build.Options; a painter takes none of them.
+    progress: told what loading a pretrained model is at. side_px: of its pictures, to forecast memory.
+    extras: sampler, lora, control, offload and quantize of models.pretrained.build.Options; a painter takes
+    none of them.
     """
     if dtype not in (None, *DTYPES):
         raise ModelError(f"dtype is one of {', '.join(DTYPES)}, not {dtype!r}")
+    if device is not None and device.split(":")[0] not in DEVICES:
+        raise ModelError(f"no device is named {device!r}; choose {' or '.join(DEVICES)}")
     if is_pretrained(name):
-        options = build.Options(device=device, dtype=dtype, **extras)
+        options = build.Options(device=device, dtype=dtype, side_px=side_px, **extras)
         return lambda: build.load(name, options, progress=progress)
     path = weights_file(name)
     if extras:

@@ -15,6 +15,7 @@ from models.pretrained.components import (
     QUANTIZERS,
     SINGLE_KEY,
     alone,
+    load_part,
     load_pipeline,
     load_single,
     load_tiny,
@@ -73,7 +74,7 @@ def load(name: str, options: Options = Options(), *, progress: Told = untold):
     try:
         return _load(name, options, progress)
     except Exception as error:
-        raise faults.explain(error, MODELS[name].hub if name in MODELS else name) from error
+        raise faults.explain(error, name) from error
 
 
 def _load(name: str, options: Options, progress: Told):
@@ -81,25 +82,29 @@ def _load(name: str, options: Options, progress: Told):
 
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # or its import talks of what it could do
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ModelError("device cuda was asked for but torch finds none here; use cpu, or leave it out")
+    if device != "cpu":
+        check_device(torch.device(device))
     dtype = getattr(torch, options.dtype) if options.dtype else usual_dtype(device)
     loras = [lora.parse(text) for text in options.lora]
     check_options(options, device)
     kind = str(dtype).removeprefix("torch.")
     if name not in MODELS and not Path(name).is_dir():
+        check_sampler("unet", options.sampler)
         need = forecast.of_files([Path(name)], kind, options.side_px)
         forecast.check(name, need, kind, device, offload=options.offload)
         pipe, model = load_single(Path(name), dtype, progress)
         tiny = None
     else:
         model = MODELS.get(name)
+        if model is not None:
+            check_sampler(model.family, options.sampler)
         if model is not None and hub.cached(model.hub) is None:  # not downloaded in vain
-            need = forecast.of_catalogue(model, kind, quantize=options.quantize)
+            need = forecast.of_catalogue(model, kind, options.side_px, options.quantize)
             forecast.check(name, need, kind, device, offload=options.offload)
         path = hub.fetch(model.hub, progress=progress) if model else Path(name)
         folder = read_folder(path)
         model = model or for_folder(folder.family)
+        check_sampler(model.family, options.sampler)
         tiny = options.tiny and bool(model.tiny)
         need = forecast.of_folder(folder, kind, options.side_px, tiny=tiny, quantize=options.quantize)
         forecast.check(name, need, kind, device, offload=options.offload)
@@ -118,6 +123,16 @@ def _load(name: str, options: Options, progress: Told):
     return made
 
 
+def check_device(device) -> None:
+    """Raise ModelError for a CUDA device that is not here."""
+    import torch
+
+    if not torch.cuda.is_available():
+        raise ModelError("device cuda was asked for but torch finds none here; use cpu, or leave it out")
+    if (device.index or 0) >= torch.cuda.device_count():
+        raise ModelError(f"there is no {device} here; the last is cuda:{torch.cuda.device_count() - 1}")
+
+
 def check_options(options: Options, device: str) -> None:
     """Raise ModelError for options that cannot be had here."""
     if options.control and options.control not in CONTROLS:
@@ -126,6 +141,19 @@ def check_options(options: Options, device: str) -> None:
         raise ModelError("--offload moves weights off a GPU; on the cpu there is nothing to move")
     if options.quantize not in ("", *QUANTIZERS):
         raise ModelError(f"--quantize takes {', '.join(QUANTIZERS)}, not {options.quantize!r}")
+
+
+def family_of(name: str) -> type:
+    module, kind = FAMILIES[name]
+    return getattr(importlib.import_module(module), kind)
+
+
+def check_sampler(family: str, sampler: str) -> None:
+    """Raise ModelError, before anything is loaded, for a sampler that a family does not know."""
+    from models.pretrained import schedule
+
+    if sampler:
+        schedule.sampler_of(sampler, family_of(family).kind)
 
 
 def lead(family, kind: str, path: Path | None, dtype, progress: Told) -> None:
@@ -137,10 +165,7 @@ def lead(family, kind: str, path: Path | None, dtype, progress: Told) -> None:
     if not hasattr(family, "lead"):
         raise ModelError("--control leads Stable Diffusion 1.5 and XL models only")
     path = path or hub.fetch(CONTROLS[kind][family.large], progress=progress)
-    with alone():
-        network = diffusers.ControlNetModel.from_pretrained(
-            path, dtype=dtype, use_safetensors=True, local_files_only=True
-        )
+    network = load_part(diffusers.ControlNetModel, path, dtype, f"{path}: this ControlNet")
     family.lead(Control(network.to(family.device).eval().requires_grad_(False)))
 
 
@@ -162,12 +187,9 @@ def assemble(name: str, pipe, model: Model, device: str, options: Options, tiny=
         pipe.unet.to(memory_format=torch.channels_last)
     vae = tiny if tiny is not None else pipe.vae
     vae.to(device, memory_format=torch.channels_last)
-    module, kind = FAMILIES[model.family]
     fuse = device != "cpu" if options.fuse is None else options.fuse
     whole = fuse and not (options.offload or options.quantize or options.lora or model.lora)
-    family = getattr(importlib.import_module(module), kind)(
-        pipe, Coder(vae, fuse=fuse), model.guidance, whole=whole
-    )
+    family = family_of(model.family)(pipe, Coder(vae, fuse=fuse), model.guidance, whole=whole)
     sampler = options.sampler or model.sampler or family.usual_sampler()
     path = f"{type(vae).__name__}, {'fused' if is_fused(family.network) else 'as it came'}"
     card = replace(

@@ -11,7 +11,15 @@ from pathlib import Path
 from models.api import ModelError, Told
 from models.pretrained import faults, hub
 from models.pretrained.catalogue import PIPELINES, Model, for_folder
-from models.pretrained.folder import INDEX, UNUSED, WEIGHTLESS, Folder, count_parameters, read_header
+from models.pretrained.folder import (
+    INDEX,
+    UNUSED,
+    WEIGHTLESS,
+    Folder,
+    count_parameters,
+    read_header,
+    read_json,
+)
 
 QUANTIZERS = {
     "8bit": ("bitsandbytes_8bit", {"load_in_8bit": True}),
@@ -56,6 +64,10 @@ def load_pipeline(folder: Folder, name: str, dtype, progress: Told, quantization
     kind = getattr(diffusers, PIPELINES[folder.pipeline][1])
     known = set(kind._get_signature_keys(kind)[0]) | set(kind._get_signature_keys(kind)[1])
     extra = {name: None for name in UNUSED if name in known}
+    named = read_json(folder.path / INDEX)
+    lacking = sorted(set(kind._get_signature_keys(kind)[0]) - {*kind._optional_components, *extra, *named})
+    if lacking:
+        raise ModelError(f"{folder.path}: its {INDEX} names no {', '.join(lacking)}")
     if "requires_safety_checker" in known:
         extra["requires_safety_checker"] = False
     left = ()
@@ -91,15 +103,8 @@ def parts_of(folder: Folder, model: str, dtype, progress: Told, left: tuple[str,
         kind = getattr(diffusers, class_name, None) or getattr(transformers, class_name, None)
         if kind is None:
             raise ModelError(f"{folder.path}: its {name} is a {class_name}, which is not known here")
-        with alone():
-            made[name] = kind.from_pretrained(
-                folder.path / name,
-                dtype=dtype,
-                use_safetensors=True,
-                variant=folder.variant(name),
-                local_files_only=True,
-                low_cpu_mem_usage=True,
-            )
+        told = f"{folder.path}: its {name}"
+        made[name] = load_part(kind, folder.path / name, dtype, told, folder.variant(name))
         done += sizes[name]
     progress(f"loading {model}", done / sum(sizes.values()))
     return made
@@ -114,9 +119,36 @@ def load_tiny(folder: Folder, model: Model, dtype, progress: Told):
         if not model.tiny:
             return None
         path = hub.fetch(model.tiny, progress=progress)
-    with alone():
-        made = AutoencoderTiny.from_pretrained(path, dtype=dtype, use_safetensors=True, local_files_only=True)
+    made = load_part(AutoencoderTiny, path, dtype, f"{path}: this tiny autoencoder")
     return made.eval().requires_grad_(False)
+
+
+def load_part(kind: type, path: Path, dtype, told: str, variant: str | None = None):
+    """One component from its folder. told: what it is. Raises ModelError for one that is damaged, lacks
+    weights, or is another."""
+    for file in path.glob("*.safetensors"):
+        read_header(file)
+    try:
+        with alone():
+            made, info = kind.from_pretrained(
+                path,
+                dtype=dtype,
+                use_safetensors=True,
+                variant=variant,
+                local_files_only=True,
+                low_cpu_mem_usage=True,
+                output_loading_info=True,
+            )
+    except Exception as error:
+        if faults.out_of_memory(error):
+            raise
+        problem = faults.reason(error, told)
+        raise ModelError(f"{told} cannot be loaded as {kind.__name__}: {problem}") from error
+    # weights that are tied to others go by the name of these
+    lacking = sorted(set(info["missing_keys"]) & {name for name, _ in made.named_parameters()})
+    if lacking:
+        raise ModelError(f"{told} lacks {len(lacking)} of its weights, such as {lacking[0]}")
+    return made
 
 
 def load_single(path: Path, dtype, progress: Told):
@@ -147,20 +179,19 @@ def load_single(path: Path, dtype, progress: Told):
 
 @contextmanager
 def alone():
-    """One component at a time in the whole process, with no bars and no advice on the terminal.
+    """One component at a time in the whole process; from then on with no bars and no advice on the terminal.
 
-    While they load, `transformers` and `diffusers` replace functions and the default dtype of torch, and
-    their own verbosity, for all threads; two at once would put back each other's.
+    While they load, `transformers` and `diffusers` replace functions and the default dtype of torch for all
+    threads; two at once would put back each other's. What they log, they raise as well, or a Frame's notes
+    tell it.
     """
+    import logging
+
     import diffusers.utils.logging as logs
     from transformers.utils import logging as more
 
     with LOADING:
-        level = logs.get_verbosity()
         for log in (logs, more):
             log.disable_progress_bar()
-            log.set_verbosity_error()
-        try:
-            yield
-        finally:
-            logs.set_verbosity(level)
+            log.set_verbosity(logging.CRITICAL)
+        yield

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import os
+import textwrap
 
 from models.api import Cancelled, ModelError
 
 HUB = "https://huggingface.co"
 
 
-def explain(error: BaseException, what: str) -> BaseException:
-    """The ModelError to raise for an error met while `what` (a model's name or file) was loaded or run."""
+def explain(error: BaseException, what: str, guess: str = "") -> BaseException:
+    """The ModelError to raise for an error met while `what` (a model's name, file or hub id) was loaded or
+    run. guess: said before an error that nothing is known of."""
     if isinstance(error, ModelError | Cancelled | KeyboardInterrupt | SystemExit):
         return error
-    return ModelError(f"{what}: {reason(error, what)}")
+    return ModelError(f"{what}: {reason(error, what, guess)}")
 
 
-def reason(error: BaseException, what: str) -> str:
-    kinds = {kind.__name__ for kind in type(error).__mro__}
+def reason(error: BaseException, what: str, guess: str = "") -> str:
+    kinds = kinds_of(error)
     text = first_line(error)
     if "GatedRepoError" in kinds:
         return f"its licence is not accepted yet; visit {HUB}/{what}, then run `hf auth login`"
@@ -25,21 +27,55 @@ def reason(error: BaseException, what: str) -> str:
         return "the hub knows no such model, or shows it only to whom `hf auth login` has let in"
     if "EntryNotFoundError" in kinds and "LocalEntryNotFoundError" not in kinds:
         return f"the hub's copy lacks a file: {text}"
+    if (status := answered(error)) is not None:
+        return refusal(status, what)
     if "LocalEntryNotFoundError" in kinds or "OfflineModeIsEnabled" in kinds:
         return f"it is not on this machine, and {unreachable()}"
-    if "HfHubHTTPError" in kinds:
-        return f"the hub refused: {text}"
     if kinds & {"ConnectError", "ConnectTimeout", "ConnectionRefusedError"}:
         return f"it is not on this machine, and {unreachable()}"
     if kinds & {"ReadTimeout", "ConnectionError", "TransportError"}:
         return f"the connection to the hub was lost ({type(error).__name__}); run it again: whole files stay"
     if "SafetensorError" in kinds:
-        return f"a weights file is damaged or cut short ({text}); delete it and download it again"
+        return f"a weights file is damaged or cut short ({text}); download it again"
     if "meta tensor" in text:  # where weights should have come in
         return "some of its weights are missing"
-    if "OutOfMemoryError" in kinds or isinstance(error, MemoryError):
+    if out_of_memory(error):
         return "there was not enough memory; try a smaller size, --dtype bfloat16 or --offload"
-    return text
+    return guess + text
+
+
+def kinds_of(error: BaseException) -> set[str]:
+    """Names of an error's classes, so that none of their libraries need be imported."""
+    return {kind.__name__ for kind in type(error).__mro__}
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """CUDA has an error of its own for it; torch on a CPU says it in words."""
+    kinds = kinds_of(error)
+    return bool(kinds & {"OutOfMemoryError", "MemoryError"}) or "can't allocate memory" in str(error)
+
+
+def answered(error: BaseException | None) -> int | None:
+    """The status with which the hub refused, of an error or of what it came from."""
+    while error is not None:
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        if status is not None:
+            return status
+        error = error.__cause__
+    return None
+
+
+def refusal(status: int, what: str) -> str:
+    if status in (401, 403):
+        return (
+            f"the hub does not let you read it ({status}); log in with `hf auth login`, with a token that "
+            f"may read gated models, and see {HUB}/{what}"
+        )
+    if status == 429:
+        return (
+            "the hub has had too many requests from here; wait some minutes, or log in with `hf auth login`"
+        )
+    return f"the hub answered with error {status}; try again later"
 
 
 def unreachable() -> str:
@@ -50,4 +86,4 @@ def unreachable() -> str:
 
 def first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
+    return textwrap.shorten(lines[0], 200, placeholder=" ...") if lines else type(error).__name__

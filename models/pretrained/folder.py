@@ -15,6 +15,11 @@ INDEX = "model_index.json"
 LIBRARIES = ("diffusers", "transformers")
 UNUSED = ("safety_checker", "feature_extractor", "image_encoder")  # none of them paints
 WEIGHTLESS = ("scheduler", "tokenizer")
+CONFIG = ("config.json",)
+NEEDED = {  # of these files one, in components by the start of their names; CONFIG in all others
+    "scheduler": ("scheduler_config.json",),
+    "tokenizer": ("tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "spiece.model"),
+}
 HALF = ".fp16"  # in the names of files with weights in half precision, beside a dot or a dash
 MAX_HEADER = 100_000_000  # bytes: more is no header
 BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2}
@@ -54,16 +59,18 @@ def read_folder(path: Path) -> Folder:
 def read_index(path: Path) -> Folder:
     """What a folder says that it holds. Raises ModelError for what is no model, or would run foreign code."""
     index = read_json(path / INDEX)
-    pipeline = index.get("_class_name", "")
-    if not isinstance(pipeline, str) or pipeline not in PIPELINES:
-        raise ModelError(f"{path}: a {pipeline!s} cannot be painted with; {', '.join(PIPELINES)} can")
+    pipeline = index.get("_class_name")
+    if not isinstance(pipeline, str):
+        raise ModelError(f"{path}: its {INDEX} names no pipeline")
+    if pipeline not in PIPELINES:
+        raise ModelError(f"{path}: a {pipeline} cannot be painted with; {', '.join(PIPELINES)} can")
     components = {}
     for name, value in index.items():
         if name.startswith("_") or name in UNUSED or not isinstance(value, list) or value == [None, None]:
             continue
         if len(value) != 2 or value[0] not in LIBRARIES:
             raise ModelError(f"{path}: {name} comes with code of its own ({value[0]}), which is not run")
-        components[name] = value[1]
+        components[name] = str(value[1])
     return Folder(path, pipeline, components)
 
 
@@ -84,11 +91,13 @@ def check_component(folder: Folder, name: str) -> None:
     inside = folder.path / name
     if not inside.is_dir():
         raise ModelError(f"{folder.path}: its {name} is missing")
-    for config in inside.glob("*.json"):
-        if "auto_map" in (read_json(config) if config.name == "config.json" else {}):
-            raise ModelError(f"{folder.path}: {name} comes with code of its own, which is not run")
+    needed = next((files for kind, files in NEEDED.items() if name.startswith(kind)), CONFIG)
+    if not any((inside / file).exists() for file in needed):
+        raise ModelError(f"{folder.path}: {name}/{' or '.join(needed)} is missing")
     if name.startswith(WEIGHTLESS):
         return
+    if "auto_map" in read_json(inside / "config.json"):
+        raise ModelError(f"{folder.path}: {name} comes with code of its own, which is not run")
     files = folder.weights(name)
     if not files:
         pickles = [file.name for pattern in ("*.bin", "*.ckpt", "*.pt") for file in inside.glob(pattern)]
@@ -117,10 +126,11 @@ def read_header(path: Path) -> dict[str, dict]:
             header = json.loads(file.read(length))
         end = max((entry["data_offsets"][1] for n, entry in header.items() if n != "__metadata__"), default=0)
     except (OSError, ValueError, struct.error, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{path} is no whole safetensors file: {error}") from error
+        raise ModelError(f"{path} is no whole safetensors file: {error}; download it again") from error
     if 8 + length + end != size:
         lacking = 8 + length + end - size
-        raise ModelError(f"{path} is cut short: {lacking} of {8 + length + end} bytes are missing")
+        whole = f"{lacking} of {8 + length + end} bytes are missing"
+        raise ModelError(f"{path} is cut short: {whole}; download it again")
     return header
 
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from models.api import ModelError, Told, untold
-from models.pretrained.folder import HALF, INDEX, read_index
+from models.pretrained import faults
+from models.pretrained.folder import HALF, INDEX, read_folder, read_header, read_index
 
 TEXT = (".json", ".txt", ".model", ".jinja")
 
@@ -40,10 +41,17 @@ def wanted_files(names: list[str], components: Collection[str] = ()) -> list[str
 
 def fetch(repo: str, *, progress: Told = untold) -> Path:
     """The folder of a hub model on this machine, downloaded where it is not yet; of an interrupted
-    download the files that were whole stay.
+    download the files that were whole stay, and damaged ones come anew.
 
-    Raises what `huggingface_hub` raises; see models.pretrained.faults. HF_HUB_OFFLINE is honoured.
+    Raises ModelError, one line with what to do. HF_HUB_OFFLINE is honoured.
     """
+    try:
+        return _fetch(repo, progress)
+    except Exception as error:
+        raise faults.explain(error, repo) from error
+
+
+def _fetch(repo: str, progress: Told) -> Path:
     from huggingface_hub import HfApi, constants, snapshot_download
     from huggingface_hub.errors import OfflineModeIsEnabled
     from huggingface_hub.utils import logging
@@ -52,6 +60,8 @@ def fetch(repo: str, *, progress: Told = untold) -> Path:
     if found is not None and complete(found):
         return found
     if constants.is_offline_mode():
+        if found is not None:
+            raise ModelError(f"{repo}: {fault(found)}, and {faults.unreachable()}")
         raise OfflineModeIsEnabled(repo)
     logging.set_verbosity_error()  # it tells of every try
     info = HfApi().model_info(repo, files_metadata=True)
@@ -62,9 +72,13 @@ def fetch(repo: str, *, progress: Told = untold) -> Path:
         components = read_index(Path(index)).components
     chosen = wanted_files(list(sizes), components)
     total = sum(sizes[name] for name in chosen)
-    have = sum(sizes[name] for name in chosen if found is not None and (found / name).exists())
+    there = [name for name in chosen if found is not None and (found / name).exists()]
+    damaged = [name for name in there if not whole(found / name, sizes[name])]
+    have = sum(sizes[name] for name in there if name not in damaged)
     line = f"downloading {repo}, {total / 1e6:.0f} MB"
     bars = bars_of(lambda some: progress(line, min(1.0, (have + some) / max(1, total))))
+    if damaged:
+        snapshot_download(repo, allow_patterns=damaged, force_download=True, tqdm_class=bars)
     path = Path(snapshot_download(repo, allow_patterns=chosen, max_workers=4, tqdm_class=bars))
     progress(line, 1.0)
     return path
@@ -112,12 +126,26 @@ def cached(repo: str) -> Path | None:
 
 def complete(path: Path) -> bool:
     """Whether a snapshot holds all that is loaded from it."""
-    from models.pretrained.folder import read_folder
+    return not fault(path)
 
-    if (path / INDEX).exists():
-        try:
+
+def fault(path: Path) -> str:
+    """What is wrong with a snapshot; empty where nothing is."""
+    try:
+        if (path / INDEX).exists():
             read_folder(path)
+            return ""
+        headers = [read_header(file) for file in path.glob("*.safetensors")]
+    except ModelError as error:
+        return str(error)
+    return "" if headers else f"{path} has no weights"
+
+
+def whole(file: Path, size: int) -> bool:
+    """Whether a downloaded file is as long as the hub says, and of weights if it says that it is."""
+    if file.suffix == ".safetensors":
+        try:
+            read_header(file)
         except ModelError:
             return False
-        return True
-    return any(path.glob("*.safetensors"))
+    return file.stat().st_size == size

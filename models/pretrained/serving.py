@@ -39,6 +39,7 @@ class Pretrained:
         self.loras: list[str] = []  # names of the adapters; those that belong to the model come first
         self.lora_scales: list[float] = []  # what each was given
         self.own_loras, self._lora_scale = 0, 1.0
+        self.painted = False  # a frame, ever
         self._made: tuple | None = None  # what the family is prepared for
         self._noises: dict[tuple, Tensor] = {}
         if graphs and family.device.type == "cuda":
@@ -52,8 +53,8 @@ class Pretrained:
         try:
             return self._render(request, cancelled)
         except Exception as error:
-            told = faults.explain(error, self.card.name)
-            raise told from error
+            guess = "" if self.painted else "its components do not seem to go together: "
+            raise faults.explain(error, self.card.name, guess) from error
 
     def _render(self, request: Request, cancelled: Callable[[], bool]) -> Frame:
         height, width = request.paper.shape[:2]
@@ -85,6 +86,7 @@ class Pretrained:
         if not pixels[-1]:
             raise ModelError(f"{self.card.name} gave what is not a number; the last picture stays")
         clock.finish("download")
+        self.painted = True
         if graphed is not None and self.card.why_not_faster != graphed.why_eager:
             self.card = replace(self.card, why_not_faster=graphed.why_eager)
         notes = (f"the prompt is too long; left out: {condition.cut}",) if condition.cut else ()
