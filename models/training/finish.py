@@ -37,9 +37,9 @@ RATE, CRITIC_RATE = 3e-4, 1e-3
 EMA_DECAY = 0.998
 WARM_UP = 300  # steps until the critic has its whole weight
 CRITIC_WEIGHT, FEATURE_WEIGHT, TEXTURE_WEIGHT = 0.4, 3.0, 0.4
-BAND_WEIGHT, GRID_WEIGHT = 4.0, 3.0
+BAND_WEIGHT, GRID_WEIGHT = 8.0, 3.0
 ANCHOR_LEVELS = (0.0, 0.0, 0.02, 0.12, 0.8)  # of the pyramid, fine first: colour is the anchor's business
-AGREEMENT_LEVELS = (8.0, 8.0, 8.0, 8.0, 10.0)
+AGREEMENT_LEVELS, AGREEMENT_BAND = (12.0, 12.0, 12.0, 12.0, 15.0), 3.0
 MOOD_LEVELS = (0.0, 0.0, 0.05, 0.3, 1.0)
 PAPER_SHARE = 0.4  # of the batches have a finished picture as one of their papers
 MOOD_SHARE, MOOD_WEIGHT = 0.2, 2.0  # of the steps
@@ -89,7 +89,7 @@ def train(
             }
             if first is not None:
                 losses[f"form_{count}"] = pyramid_loss(made, first, AGREEMENT_LEVELS)
-                losses[f"band_{count}"] = band_loss(made, first)
+                losses[f"band_{count}"] = AGREEMENT_BAND * band_loss(made, first)
             else:
                 rate = learning_rate(step, steps, CRITIC_RATE, warm_up=1, floor=0.1)
                 run.note(judged=critic_turn(critic, critic_optimizer, seen_made, seen_real, paint, rate))
