@@ -100,7 +100,7 @@ def paint(settings: Paint) -> None:
     if settings.json:
         print(json.dumps(fields))
     failed = settings.headless and fields["problem"]
-    if failed:
+    if failed and failed != painting.engine.error:  # which was told when it happened
         print(f"flowbrush: error: {failed}", file=sys.stderr, flush=True)
     if not ended:  # the worker is inside torch's import or a long frame: the interpreter cannot end under it
         sys.stdout.flush()

@@ -238,8 +238,8 @@ class App:
     def fail(self, failure: Failure) -> None:
         self.meter.errors += 1
         self.messages.say(failure.message)
-        if failure.trace and self.meter.errors == 1:
-            print(failure.trace, file=sys.stderr)
+        if self.meter.errors == 1:
+            print(failure.trace or f"flowbrush: {failure.message}", file=sys.stderr)
 
     def draw(self, now_s: float) -> None:
         scene = self.scene

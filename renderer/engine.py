@@ -152,6 +152,7 @@ class Engine:
         except BaseException as error:  # nothing that happens in a model may end this thread
             self.error = one_line(error)
             self.state = "ready" if self._model is not None else "failed"
+            self.progress.failed(self.error)
             return
         if self._model is not None:
             self._model.close()
@@ -177,6 +178,7 @@ class Engine:
                 return
             if wanted:
                 self.error, self.loading = error, False
+                progress.failed(error)
         if model is not None:
             model.close()
 

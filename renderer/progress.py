@@ -30,6 +30,11 @@ class Progress:
             self._print(out, line != self._printed[0])
             self._printed = mark
 
+    def failed(self, line: str) -> None:
+        """The load came to nothing. A window may have no room for the whole line."""
+        begin, self._open = "\n" if self._open else "", False
+        print(f"{begin}flowbrush: error: {line}", file=self._out or sys.stderr, flush=True)
+
     def _print(self, out: TextIO, new: bool) -> None:
         """A line; on a terminal a percentage is written over the one before."""
         begin = "\n" if self._open and new else "\r" if self._open else ""
@@ -39,4 +44,4 @@ class Progress:
     @property
     def words(self) -> str:
         """The line with its percentage."""
-        return self.line if self.share is None else f"{self.line}: {self.share:.0%}"
+        return self.line if self.share is None else f"{self.line}: {int(100 * self.share + 1e-9)}%"

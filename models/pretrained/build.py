@@ -89,7 +89,7 @@ def _load(name: str, options: Options, progress: Told):
     check_options(options, device)
     kind = str(dtype).removeprefix("torch.")
     if name not in MODELS and not Path(name).is_dir():
-        check_sampler("unet", options.sampler)
+        check_family("unet", options)
         need = forecast.of_files([Path(name)], kind, options.side_px)
         forecast.check(name, need, kind, device, offload=options.offload)
         pipe, model = load_single(Path(name), dtype, progress)
@@ -97,14 +97,14 @@ def _load(name: str, options: Options, progress: Told):
     else:
         model = MODELS.get(name)
         if model is not None:
-            check_sampler(model.family, options.sampler)
+            check_family(model.family, options)
         if model is not None and hub.cached(model.hub) is None:  # not downloaded in vain
             need = forecast.of_catalogue(model, kind, options.side_px, options.quantize)
             forecast.check(name, need, kind, device, offload=options.offload)
         path = hub.fetch(model.hub, progress=progress) if model else Path(name)
         folder = read_folder(path)
         model = model or for_folder(folder.family)
-        check_sampler(model.family, options.sampler)
+        check_family(model.family, options)
         tiny = options.tiny and bool(model.tiny)
         need = forecast.of_folder(folder, kind, options.side_px, tiny=tiny, quantize=options.quantize)
         forecast.check(name, need, kind, device, offload=options.offload)
@@ -148,12 +148,14 @@ def family_of(name: str) -> type:
     return getattr(importlib.import_module(module), kind)
 
 
-def check_sampler(family: str, sampler: str) -> None:
-    """Raise ModelError, before anything is loaded, for a sampler that a family does not know."""
+def check_family(family: str, options: Options) -> None:
+    """Raise ModelError, before anything is loaded, for a sampler or a control that a family does not take."""
     from models.pretrained import schedule
 
-    if sampler:
-        schedule.sampler_of(sampler, family_of(family).kind)
+    if options.sampler:
+        schedule.sampler_of(options.sampler, family_of(family).kind)
+    if options.control and not hasattr(family_of(family), "lead"):
+        raise ModelError("--control leads Stable Diffusion 1.5 and XL models only")
 
 
 def lead(family, kind: str, path: Path | None, dtype, progress: Told) -> None:
@@ -162,8 +164,6 @@ def lead(family, kind: str, path: Path | None, dtype, progress: Told) -> None:
 
     from models.pretrained.control import Control
 
-    if not hasattr(family, "lead"):
-        raise ModelError("--control leads Stable Diffusion 1.5 and XL models only")
     path = path or hub.fetch(CONTROLS[kind][family.large], progress=progress)
     network = load_part(diffusers.ControlNetModel, path, dtype, f"{path}: this ControlNet")
     family.lead(Control(network.to(family.device).eval().requires_grad_(False)))

@@ -37,6 +37,8 @@ def reason(error: BaseException, what: str, guess: str = "") -> str:
         return f"the connection to the hub was lost ({type(error).__name__}); run it again: whole files stay"
     if "SafetensorError" in kinds:
         return f"a weights file is damaged or cut short ({text}); download it again"
+    if "ignore_mismatched_sizes" in str(error):
+        return "its weights have other shapes than its config.json says"
     if "meta tensor" in text:  # where weights should have come in
         return "some of its weights are missing"
     if out_of_memory(error):

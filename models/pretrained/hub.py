@@ -61,7 +61,7 @@ def _fetch(repo: str, progress: Told) -> Path:
         return found
     if constants.is_offline_mode():
         if found is not None:
-            raise ModelError(f"{repo}: {fault(found)}, and {faults.unreachable()}")
+            raise ModelError(f"{repo}: {fault(found)}; {faults.unreachable()}")
         raise OfflineModeIsEnabled(repo)
     logging.set_verbosity_error()  # it tells of every try
     info = HfApi().model_info(repo, files_metadata=True)
