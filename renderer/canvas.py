@@ -10,6 +10,7 @@ import numpy as np
 
 from models.api import NOTHING, ModelError, Rect, check_size
 from renderer.actions import Begin, Clear, Edit, End, Extend, Fill, InputError, Line, Paste, Redo, Undo
+from renderer.aside import Kept, aside
 from renderer.brushes import Stroke
 
 UNDO_DEPTH = 200
@@ -24,15 +25,15 @@ class Patch(NamedTuple):
     """Pixels that an edit replaced: where, and what stood there, compressed where that pays."""
 
     box: Rect
-    data: bytes
+    data: Kept
     packed: bool
 
     @classmethod
     def of(cls, pixels: np.ndarray, box: Rect) -> Patch:
         raw = np.ascontiguousarray(pixels[box.slices]).tobytes()
         if len(raw) < COMPRESS_FROM_BYTES:
-            return cls(box, raw, False)
-        return cls(box, zlib.compress(raw, 1), True)
+            return cls(box, aside(raw), False)
+        return cls(box, aside(zlib.compress(raw, 1)), True)
 
     def restore(self, pixels: np.ndarray) -> None:
         raw = zlib.decompress(self.data) if self.packed else self.data

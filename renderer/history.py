@@ -13,6 +13,7 @@ from queue import SimpleQueue
 import numpy as np
 
 from renderer.actions import EDITS, Event, InputError, Paste, Redo, Undo
+from renderer.aside import Kept, aside
 from renderer.canvas import Canvas
 
 REACH_S = 600.0
@@ -26,34 +27,34 @@ class Mark:
 
     def __init__(self, time_s: float, pixels: np.ndarray):
         self.time_s, self.shape = time_s, pixels.shape
-        self._pixels: np.ndarray | bytes = pixels
-        self._edits: list[Event] | bytes = []
+        self._pixels: np.ndarray | Kept = pixels
+        self._edits: list[Event] | Kept = []
 
     def add(self, event: Event) -> None:
         self._edits.append(event)
 
     def pack_pixels(self) -> None:
-        self._pixels = zlib.compress(self._pixels.tobytes(), 1)
+        self._pixels = aside(zlib.compress(self._pixels.tobytes(), 1))
 
     def pack_edits(self) -> None:
         """No more will follow. As objects those of ten minutes took 20 MB."""
-        self._edits = zlib.compress(pickle.dumps(self._edits, pickle.HIGHEST_PROTOCOL), 1)
+        self._edits = aside(zlib.compress(pickle.dumps(self._edits, pickle.HIGHEST_PROTOCOL), 1))
 
     def pixels(self) -> np.ndarray:
         data = self._pixels
-        if isinstance(data, bytes):
-            return np.frombuffer(zlib.decompress(data), np.uint8).reshape(self.shape)
-        return data
+        if isinstance(data, np.ndarray):
+            return data
+        return np.frombuffer(zlib.decompress(data), np.uint8).reshape(self.shape)
 
     def edits(self) -> list[Event]:
         data = self._edits
-        return pickle.loads(zlib.decompress(data)) if isinstance(data, bytes) else data
+        return data if isinstance(data, list) else pickle.loads(zlib.decompress(data))
 
     @property
     def bytes(self) -> int:
         data = self._pixels
-        pixels = len(data) if isinstance(data, bytes) else data.nbytes
-        return pixels + (len(self._edits) if isinstance(self._edits, bytes) else 0)
+        pixels = data.nbytes if isinstance(data, np.ndarray) else len(data)
+        return pixels + (0 if isinstance(self._edits, list) else len(self._edits))
 
 
 class History:
