@@ -210,9 +210,9 @@ def doctor(json_: Annotated[bool, typer.Option("--json", help="Print one JSON ob
 @options_of(Train)
 def train(settings: Train) -> None:
     """The painter's training stages. Each goes on where it was killed."""
-    from models.training import recipe
+    from models import training
 
-    result = recipe.run(settings.stage, settings.folder, quick=settings.quick, images=settings.images)
+    result = training.run_stage(settings.stage, settings.folder, quick=settings.quick, images=settings.images)
     if result is not None:
         report(result, settings.json)
 

@@ -78,7 +78,8 @@ def canvas_size(session: Session, side: int | None) -> tuple[int, int]:
     try:
         check_size(size[1], size[0])
     except ModelError as error:
-        raise InputError(f"{error}; choose another --size") from error
+        asked = f"--size {side}: {error}" if side else f"{error}; choose another --size"
+        raise InputError(asked) from error
     return size
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from models import training
 from models.api import ModelError
 from models.training import metrics, recipe
 from models.training.data import Views
@@ -162,6 +163,13 @@ def test_sketch_error_is_a_colour_difference():
 def test_nearest_patch_finds_a_copy():
     training = textured(0)
     assert metrics.nearest_patch(training, training) < metrics.nearest_patch(textured(2), training)
+
+
+def test_an_unknown_stage_is_told_without_what_training_needs(monkeypatch):
+    monkeypatch.setitem(sys.modules, "numba", None)  # as where it is not installed
+    monkeypatch.delitem(sys.modules, "models.training.recipe", raising=False)
+    with pytest.raises(ModelError, match="no stage is named 'finnish'; choose data, teacher"):
+        training.run_stage("finnish")
 
 
 @pytest.mark.parametrize("stage", ["data", "evaluate", "finish"])
