@@ -14,14 +14,14 @@ COMMIT = "c0ffee" + "0" * 34
 class SmallHub:
     """files: path -> bytes of the one repository, `repo`. status: what it answers; 200 is to serve.
 
-    cut_after: bytes of the next large file after which the connection breaks, once. asked: (method, path,
-    range) of every request.
+    refuses: part of the paths that another status is for. cut_after: bytes of the next large file after which
+    the connection breaks, once. asked: (method, path, range) of every request.
     """
 
     def __init__(self, repo: str, files: dict[str, bytes]):
         self.repo, self.files = repo, files
         self.others: dict[str, dict[str, bytes]] = {}  # further repositories
-        self.status, self.gated, self.cut_after = 200, False, None
+        self.status, self.gated, self.refuses, self.cut_after = 200, False, "", None
         self.asked: list[tuple[str, str, str | None]] = []
         hub = self
 
@@ -48,9 +48,9 @@ class SmallHub:
     def answer(self, handler: BaseHTTPRequestHandler, *, body: bool) -> None:
         path = handler.path.split("?")[0]
         self.asked.append((handler.command, path, handler.headers.get("Range")))
-        if self.status != 200:
-            names = {401: "GatedRepo" if self.gated else "RepoNotFound", 404: "RepoNotFound"}
-            self.send(handler, self.status, b"{}", {"X-Error-Code": names.get(self.status, "")}, body)
+        if self.status != 200 and self.refuses in path:
+            code = "GatedRepo" if self.gated else "RepoNotFound" if self.status in (401, 404) else ""
+            self.send(handler, self.status, b"{}", {"X-Error-Code": code}, body)
         elif (found := self.find(path)) is not None:
             repo, files = found
             if path.startswith("/api/") and "/tree/" in path:

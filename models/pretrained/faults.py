@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import textwrap
 
 from models.api import Cancelled, ModelError
@@ -81,7 +80,9 @@ def refusal(status: int, what: str) -> str:
 
 
 def unreachable() -> str:
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
+    from huggingface_hub import constants
+
+    if constants.is_offline_mode():
         return "HF_HUB_OFFLINE forbids to download it"
     return "the hub cannot be reached"
 

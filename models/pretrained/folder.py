@@ -15,11 +15,7 @@ INDEX = "model_index.json"
 LIBRARIES = ("diffusers", "transformers")
 UNUSED = ("safety_checker", "feature_extractor", "image_encoder")  # none of them paints
 WEIGHTLESS = ("scheduler", "tokenizer")
-CONFIG = ("config.json",)
-NEEDED = {  # of these files one, in components by the start of their names; CONFIG in all others
-    "scheduler": ("scheduler_config.json",),
-    "tokenizer": ("tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "spiece.model"),
-}
+WORDS = ("tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "spiece.model")  # one of them
 HALF = ".fp16"  # in the names of files with weights in half precision, beside a dot or a dash
 MAX_HEADER = 100_000_000  # bytes: more is no header
 BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2}
@@ -91,12 +87,14 @@ def check_component(folder: Folder, name: str) -> None:
     inside = folder.path / name
     if not inside.is_dir():
         raise ModelError(f"{folder.path}: its {name} is missing")
-    needed = next((files for kind, files in NEEDED.items() if name.startswith(kind)), CONFIG)
-    if not any((inside / file).exists() for file in needed):
-        raise ModelError(f"{folder.path}: {name}/{' or '.join(needed)} is missing")
-    if name.startswith(WEIGHTLESS):
+    if name.startswith("tokenizer"):
+        if not any((inside / file).exists() for file in WORDS):
+            raise ModelError(f"{folder.path}: its {name} is missing: {name}/{' or '.join(WORDS)}")
         return
-    if "auto_map" in read_json(inside / "config.json"):
+    if name.startswith("scheduler"):
+        read_config(folder, name, "scheduler_config.json")
+        return
+    if "auto_map" in read_config(folder, name, "config.json"):
         raise ModelError(f"{folder.path}: {name} comes with code of its own, which is not run")
     files = folder.weights(name)
     if not files:
@@ -110,6 +108,12 @@ def check_component(folder: Folder, name: str) -> None:
             raise ModelError(f"{folder.path}: {name}/{lacking[0]} is missing")
     for file in files:
         read_header(file)
+
+
+def read_config(folder: Folder, name: str, file: str) -> dict:
+    if not (folder.path / name / file).exists():
+        raise ModelError(f"{folder.path}: {name}/{file} is missing")
+    return read_json(folder.path / name / file)
 
 
 def read_header(path: Path) -> dict[str, dict]:

@@ -25,6 +25,7 @@ RATE = 4e-4
 EMA_DECAY = 0.999
 STEP_COUNTS = (1, 2, 4)
 BOOTSTRAP_SHARE = 1 / 4  # of a batch that learns a long step from two short ones (Frans et al. 2024)
+AGREEMENT_SHARE = 1 / 4  # of a batch that begins from the student's own picture of one step, and stays at it
 LEVELS = (2.0, 1.5, 1.0, 1.0, 1.0)  # of the pyramid, fine levels first: plain L2 blurs
 
 
@@ -55,12 +56,14 @@ def train(
         couplings = Couplings.make(flow_network, batch, batches=coupled_batches, steps=HEUN_STEPS)
     shown = to_tensors(batch())
     short = max(1, int(batch_size * BOOTSTRAP_SHARE))
+    own = slice(batch_size - int(batch_size * AGREEMENT_SHARE), batch_size)
     for step in run.steps(lambda done: save_grid(folder / f"grid-{done:07d}.png", average, *shown)):
         z, picture, condition = couplings.draw(batch_size)
         t, length = step_times(batch_size)
         t[:short], length[:short] = step_times(short, STEP_COUNTS[:-1])  # those whose halves are taught too
-        x_t = flow.interpolate(picture, z, t)
         target = picture.clone()
+        target[own] = one_step(average, z[own], condition.rows(own))
+        x_t = flow.interpolate(target, z, t)
         target[:short] = two_steps(
             average, x_t[:short], condition.rows(slice(short)), t[:short], length[:short]
         )
@@ -76,6 +79,14 @@ def train(
         run.note(loss=loss.item())
     save(folder / "student.safetensors", average.state_dict(), average.config.as_dict(), dtype=torch.bfloat16)
     return average
+
+
+@torch.no_grad()
+def one_step(network: PainterNetwork, z: Tensor, condition: Condition) -> Tensor:
+    """The picture that one step makes of the noise, which further steps shall keep."""
+    whole = torch.ones(len(z))
+    with torch.autocast("cpu", torch.bfloat16):
+        return flow.denoise(network, z, condition, whole, whole).float().clamp(-1, 1)
 
 
 @torch.no_grad()

@@ -1,0 +1,373 @@
+"""Bad input to pretrained models, by the commands and through the loop: one line, and what serves stays."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+
+import pytest
+import torch
+import transformers
+from easel import ROOT, Desk
+from huggingface_hub import constants
+from safetensors.torch import load_file, save_file
+from small_hub import SmallHub, files_of
+from small_models import save_lora, save_sd, save_sdxl, small_tiny
+
+from models import registry
+from models.pretrained import forecast
+from renderer.actions import Change, Command, Fill
+from renderer.report import Watch
+
+pytestmark = pytest.mark.slow  # importing diffusers takes seconds
+
+SKETCH = ROOT / "assets" / "sketches" / "lake.png"
+TURBO = "stabilityai/sd-turbo"
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+LONG = "a lake in the long evening light with many many trees"
+OUT_OF_MEMORY = "there was not enough memory; try a smaller size, --dtype bfloat16 or --offload"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return save_sd(tmp_path_factory.mktemp("models") / "sd")
+
+
+@pytest.fixture
+def broken(whole, tmp_path):
+    """A copy that a test may break."""
+    return shutil.copytree(whole, tmp_path / "sd")
+
+
+@pytest.fixture(scope="module")
+def repositories(whole, tmp_path_factory):
+    """What the small hub has: sd-turbo with small weights, and its tiny autoencoder."""
+    tiny = tmp_path_factory.mktemp("tiny")
+    small_tiny().save_pretrained(tiny)
+    return {TURBO: files_of(whole), "madebyollin/taesd": files_of(tiny)}
+
+
+@pytest.fixture
+def hub(repositories, tmp_path, monkeypatch):
+    """This process asks a hub on the loopback, with a cache of its own."""
+    made = SmallHub(TURBO, dict(repositories[TURBO]))
+    made.others = dict(repositories)
+    there = {
+        "ENDPOINT": made.url,
+        "HUGGINGFACE_CO_URL_TEMPLATE": made.url + "/{repo_id}/resolve/{revision}/{filename}",
+        "HF_HUB_CACHE": str(tmp_path / "cache"),
+        "HF_HUB_DISABLE_XET": True,
+    }
+    for name, value in there.items():
+        monkeypatch.setattr(constants, name, value)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def loop(painter):
+    """The real loop with the painter."""
+    one = Desk(lambda: painter).ready()
+    yield one
+    one.app.close()
+
+
+@pytest.fixture
+def told(program, loop, painter, tmp_path):
+    """What is said of a model that will not do: by `render`, and by the loop, where the painter stays."""
+
+    def told(model, *words: str, **extras) -> str:
+        line = rendered(program, tmp_path, model, *words)
+        app, options = loop.app, {"device": "cpu", "dtype": "float32", **extras}
+        app.load = lambda name, told: registry.loader(name, progress=told, **options)
+        loop.do(Change("model", str(model)))
+        loop.until(lambda: app.engine.error)
+        loop.tick(2)
+        assert app.scene.status == line and app.look.model == app.engine.name == "painter"
+        shown = loop.shown
+        loop.do(Fill((len(line) % 256, shown % 256, 90), 5, 5))
+        loop.until(lambda: loop.shown > shown)
+        assert app.scene.card is painter.card and app.meter.errors == app.messages.errors == 0
+        loop.do(Command("back"))
+        loop.tick(2)
+        assert app.scene.status == ""
+        return line
+
+    return told
+
+
+def rendered(program, folder, model, *words) -> str:
+    """The one line of error that `render` says, after what it may tell of loading."""
+    output = folder / "out.png"
+    usual = ("--size", 256, "--device", "cpu", "--dtype", "float32", "--model", model)
+    done = program("render", SKETCH, "-o", output, *usual, *words)
+    *progress, line = done.stderr.splitlines()
+    assert (done.returncode, done.stdout) == (1, "") and not output.exists()
+    assert all(
+        before.startswith(("flowbrush: loading ", "flowbrush: downloading ")) for before in progress
+    ), progress
+    assert line.startswith("flowbrush: error: ")
+    return line.removeprefix("flowbrush: error: ")
+
+
+# The hub
+
+
+def test_a_hub_that_cannot_be_reached(hub, told, monkeypatch):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{taken.getsockname()[1]}")
+        line = told("sd-turbo")
+    assert line == f"{TURBO}: it is not on this machine, and the hub cannot be reached"
+
+
+def test_offline_and_not_cached(hub, told, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    line = told("sd-turbo")
+    assert line == f"{TURBO}: it is not on this machine, and HF_HUB_OFFLINE forbids to download it"
+    assert hub.asked == []
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("refuses", ["", "/resolve/"])
+def test_a_licence_that_is_not_accepted(hub, told, status, refuses):
+    """Without a login, and with one; the page of a gated model is there for all, but not its files."""
+    hub.status, hub.gated, hub.refuses = status, True, refuses
+    line = told("sd-turbo")
+    page = f"https://huggingface.co/{TURBO}"
+    assert line == f"{TURBO}: its licence is not accepted yet; visit {page}, then run `hf auth login`"
+
+
+@pytest.mark.parametrize(
+    ("status", "refuses", "says"),
+    [
+        (
+            401,
+            "/resolve/",
+            "the hub knows no such model, or shows it only to whom `hf auth login` has let in",
+        ),
+        (403, "/resolve/", f"token that may read gated models, and see https://huggingface.co/{TURBO}"),
+        (429, "/api/", "too many requests from here; wait some minutes, or log in with `hf auth login`"),
+        (503, "/api/", "the hub answered with error 503; try again later"),
+    ],
+)
+def test_a_hub_that_refuses(hub, told, status, refuses, says):
+    hub.status, hub.refuses = status, refuses
+    line = told("sd-turbo")
+    assert line.startswith(f"{TURBO}: ") and line.endswith(says)
+
+
+def test_the_window_says_it_and_the_terminal_has_the_whole_line(hub, program, monkeypatch):
+    """`paint` with a model that cannot be had: the painter paints, and the end is an error."""
+
+    def run(watch, *_, **__):
+        app = watch.app
+        while not (app.engine.error and app.picture is not None):
+            app.step()
+        app.tick()
+        statuses.append((app.scene.status, app.look.model))
+        watch.seconds = 1.0
+
+    statuses = []
+    monkeypatch.setattr(Watch, "run", run)
+    hub.status, hub.gated = 403, True
+    done = program("paint", "--headless", "--json", "--size", 256, "--model", "sd-turbo")
+    line = done.stderr.strip().removeprefix("flowbrush: error: ")
+    assert done.returncode == 1 and "\n" not in line and statuses == [(line, "painter")]
+    found = json.loads(done.stdout)
+    assert "its licence is not accepted" in line and found["problem"] == line and found["model"] == "painter"
+
+
+@pytest.mark.parametrize("name", [f"unet/{WEIGHTS}", "scheduler/scheduler_config.json"])
+@pytest.mark.parametrize("size", [-100, 0])
+def test_a_file_that_came_by_half_comes_anew(hub, program, tmp_path, name, size):
+    """Of a download that was killed, or a full disk: the cache is mended, and the model paints."""
+    render = ("render", SKETCH, "-o", tmp_path / "out.png", "--size", 256, "--model", "sd-turbo")
+    assert program(*render).returncode == 0
+    (link,) = (tmp_path / "cache").glob(f"models--stabilityai--sd-turbo/snapshots/*/{name}")
+    whole, file = link.read_bytes(), link.resolve()
+    file.write_bytes(whole[:size] if size else b"")
+    hub.asked.clear()
+    assert program(*render).returncode == 0 and link.read_bytes() == whole
+    assert {path for how, path, _ in hub.asked if how == "GET" and "/resolve/" in path} == {
+        path for how, path, _ in hub.asked if path.endswith(name) and how == "GET"
+    }
+
+
+def test_half_a_file_and_no_hub(hub, told, program, tmp_path, monkeypatch):
+    program("render", SKETCH, "-o", tmp_path / "first.png", "--size", 256, "--model", "sd-turbo")
+    (link,) = (tmp_path / "cache").glob(f"models--stabilityai--sd-turbo/snapshots/*/vae/{WEIGHTS}")
+    link.resolve().write_bytes(link.read_bytes()[:-100])
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    line = told("sd-turbo")
+    assert line.startswith(f"{TURBO}: {link} is cut short: 100 of ")
+    assert line.endswith("; HF_HUB_OFFLINE forbids to download it")
+
+
+# Folders
+
+
+def lose(folder, component: str) -> None:
+    """One weight less in a component."""
+    (file,) = (folder / component).glob("*.safetensors")
+    weights = load_file(file)
+    weights.pop(next(name for name in weights if "q_proj.weight" in name or "conv_in.weight" in name))
+    save_file(weights, file, metadata={"format": "pt"})
+
+
+def config(folder, component: str, **values) -> None:
+    file = folder / component / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+
+def drop(folder, component: str) -> None:
+    """The folder is there, but nothing tells of it."""
+    file = folder / "model_index.json"
+    file.write_text(json.dumps({k: v for k, v in json.loads(file.read_text()).items() if k != component}))
+
+
+def index(folder, old: str, new: str) -> None:
+    file = folder / "model_index.json"
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+
+
+def empty(folder) -> None:
+    for file in folder.iterdir():
+        file.unlink()
+
+
+def cut(folder) -> None:
+    file = folder / "unet" / WEIGHTS
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+BROKEN = {
+    "no vae": (lambda at: shutil.rmtree(at / "vae"), "{at}: its vae is missing"),
+    "no config": (lambda at: (at / "unet/config.json").unlink(), "{at}: unet/config.json is missing"),
+    "no words": (
+        lambda at: empty(at / "tokenizer"),
+        "{at}: its tokenizer is missing: tokenizer/tokenizer.json",
+    ),
+    "no times": (
+        lambda at: (at / "scheduler/scheduler_config.json").unlink(),
+        "{at}: scheduler/scheduler_config",
+    ),
+    "not told of": (lambda at: drop(at, "unet"), "{at}: its model_index.json names no unet"),
+    "unknown": (
+        lambda at: index(at, "UNet2DC", "UNet9C"),
+        "{at}: its unet is a UNet9ConditionModel, which is",
+    ),
+    "another": (
+        lambda at: index(at, "UNet2DConditionModel", "AutoencoderKL"),
+        "{at}: its unet cannot be loaded as AutoencoderKL: ",
+    ),
+    "cut short": (cut, "{at}/unet/diffusion_pytorch_model.safetensors is cut short: 100 of "),
+    "a weight less": (
+        lambda at: lose(at, "unet"),
+        "{at}: its unet lacks 1 of its weights, such as conv_in.weight",
+    ),
+    "a weight less in words": (
+        lambda at: lose(at, "text_encoder"),
+        "{at}: its text_encoder lacks 1 of its weights, such as ",
+    ),
+    "other shapes": (
+        lambda at: config(at, "unet", cross_attention_dim=48),
+        "{at}: its unet cannot be loaded as UNet2DConditionModel: its weights have other shapes",
+    ),
+    "other shapes of words": (
+        lambda at: config(at, "text_encoder", intermediate_size=64),
+        "{at}: its text_encoder cannot be loaded as CLIPTextModel: its weights have other shapes",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_folder_whose_components_are_wrong_or_missing(broken, told, case):
+    spoil, says = BROKEN[case]
+    spoil(broken)
+    assert told(broken).startswith(says.format(at=broken))
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    return save_sdxl(tmp_path_factory.mktemp("xl") / "sdxl")
+
+
+def test_components_that_do_not_belong_together(broken, large, told):
+    """Each is whole; the first picture shows it."""
+    shutil.rmtree(broken / "unet")
+    shutil.copytree(large / "unet", broken / "unet")
+    assert told(broken).startswith(f"{broken}: its components do not seem to go together: ")
+
+
+def test_a_lora_for_another_family(whole, large, told, tmp_path):
+    file = save_lora(whole, tmp_path)
+    line = told(large, "--lora", str(file), lora=(str(file),))
+    assert line == f"{file} is a LoRA for another family of models"
+
+
+# The machine
+
+
+def test_too_little_memory_by_the_forecast(whole, told, monkeypatch):
+    monkeypatch.setattr(forecast, "free_bytes", lambda device: 100_000_000)
+    line = told(whole, side_px=256)
+    assert line.startswith(f"{whole} needs 0.1 GB in float32 (0.0 GB of weights) and cpu has 0.1 GB free")
+    assert line.endswith("; what would fit: --dtype bfloat16 (0.1 GB), painter")
+
+
+def test_the_forecast_knows_the_size_asked_for(whole, program, tmp_path, monkeypatch):
+    monkeypatch.setattr(forecast, "free_bytes", lambda device: 300_000_000)
+    assert " needs 2.0 GB in float32" in rendered(program, tmp_path, whole, "--size", 1024)
+
+
+def test_memory_that_runs_out_while_a_model_loads(whole, told, monkeypatch):
+    make = transformers.CLIPTextModel.__init__
+
+    def too_large(self, *args, **kwargs):
+        make(self, *args, **kwargs)
+        torch.empty(1 << 60, device="cpu")  # torch's own error
+
+    monkeypatch.setattr(transformers.CLIPTextModel, "__init__", too_large)
+    assert told(whole) == f"{whole}: {OUT_OF_MEMORY}"
+
+
+def test_cuda_that_is_not_there(whole, told, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    line = told(whole, "--device", "cuda", device="cuda")
+    assert line == "device cuda was asked for but torch finds none here; use cpu, or leave it out"
+
+
+# What is asked of a model
+
+
+def test_a_prompt_that_is_too_long_paints_and_says_what_was_cut(whole, program, desk, tmp_path):
+    output = tmp_path / "out.png"
+    words = ("--size", 256, "--device", "cpu", "--dtype", "float32", "--prompt", LONG)
+    done = program("render", SKETCH, "-o", output, "--model", whole, *words)
+    line = "the prompt is too long; left out: vening light with many many trees"
+    assert done.returncode == 0 and output.is_file()
+    assert [said for said in done.stderr.splitlines() if "flowbrush: loading" not in said] == [
+        f"flowbrush: {line}"
+    ]
+    one = desk(registry.loader(str(whole), "cpu", "float32")).ready()
+    one.do(Change("prompt", LONG))
+    one.until(lambda: one.app.scene.notes == (line,))
+    one.do(Change("prompt", "a lake"))
+    one.until(lambda: one.app.scene.notes == ())
+
+
+def test_steps_that_a_model_does_not_take_are_refused_before_a_download(hub, refused, tmp_path):
+    for command in (["render", SKETCH, "-o", tmp_path / "o.png"], ["bench"]):
+        line = refused(*command, "--model", "sd-turbo", "--steps", 9)
+        assert line == "flowbrush: error: sd-turbo takes 1 to 4 steps, not 9\n"
+    assert hub.asked == []
+
+
+@pytest.mark.parametrize("words", [["--sampler", "monet"], ["--control", "depth"], ["--device", "tpu"]])
+def test_what_no_model_has_is_refused_before_a_download(hub, refused, tmp_path, words):
+    line = refused("render", SKETCH, "-o", tmp_path / "o.png", "--model", "sd-turbo", *words)
+    assert repr(words[1]) in line and hub.asked == []
