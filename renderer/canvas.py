@@ -10,7 +10,7 @@ import numpy as np
 
 from models.api import NOTHING, ModelError, Rect, check_size
 from renderer.actions import Begin, Clear, Edit, End, Extend, Fill, InputError, Line, Paste, Redo, Undo
-from renderer.aside import Kept, aside
+from renderer.aside import Kept, Pool, aside
 from renderer.brushes import Stroke
 
 UNDO_DEPTH = 200
@@ -30,9 +30,9 @@ class Patch(NamedTuple):
 
     @classmethod
     def of(cls, pixels: np.ndarray, box: Rect) -> Patch:
-        raw = np.ascontiguousarray(pixels[box.slices]).tobytes()
-        if len(raw) < COMPRESS_FROM_BYTES:
-            return cls(box, aside(raw), False)
+        raw = np.ascontiguousarray(pixels[box.slices])
+        if raw.nbytes < COMPRESS_FROM_BYTES:
+            return cls(box, aside(raw.tobytes()), False)
         return cls(box, aside(zlib.compress(raw, 1)), True)
 
     def restore(self, pixels: np.ndarray) -> None:
@@ -46,6 +46,7 @@ class Canvas:
     def __init__(self, width: int, height: int):
         self.width, self.height = width, height
         self.pixels = np.zeros((height, width, 4), np.uint8)
+        self._papers = Pool(self.pixels.shape)
         self._undo: list[Patch] = []
         self._redo: list[Patch] = []
         self._stroke: Stroke | None = None
@@ -67,7 +68,8 @@ class Canvas:
 
     def snapshot(self) -> np.ndarray:
         """A read-only copy that later edits do not reach."""
-        copy = self.pixels.copy()
+        copy = self._papers.take()
+        copy[:] = self.pixels
         copy.flags.writeable = False
         return copy
 
@@ -83,7 +85,7 @@ class Canvas:
         match edit:
             case Begin(brush, point):
                 self.finish()
-                self._before = self.pixels.copy()
+                self._before = self.snapshot()
                 self._stroke = Stroke(brush, np.zeros((self.height, self.width), np.uint8))
                 return self.paint(self._stroke.begin(point))
             case Extend(points):
@@ -97,7 +99,7 @@ class Canvas:
                 return self.finish()
             case Line(brush, start, stop):
                 self.finish()
-                self._before = self.pixels.copy()
+                self._before = self.snapshot()
                 self._stroke = stroke = Stroke(brush, np.zeros((self.height, self.width), np.uint8))
                 box = stroke.begin((*start, 1.0))
                 box = box.union(stroke.segment((*start, 1.0), (*stop, 1.0))).union(stroke.stamp(*stop, 1.0))

@@ -34,7 +34,7 @@ class Mark:
         self._edits.append(event)
 
     def pack_pixels(self) -> None:
-        self._pixels = aside(zlib.compress(self._pixels.tobytes(), 1))
+        self._pixels = aside(zlib.compress(self._pixels, 1))
 
     def pack_edits(self) -> None:
         """No more will follow. As objects those of ten minutes took 20 MB."""
@@ -84,7 +84,7 @@ class History:
         jumps = isinstance(event.action, Undo | Redo | Paste)  # these lean on more than the paper before
         old = event.time_s - self._marks[-1].time_s > MARK_EVERY_S
         if not canvas.drawing and (jumps or old):
-            self._mark(event.time_s, canvas.pixels.copy())
+            self._mark(event.time_s, canvas.snapshot())
             self._forget(event.time_s)
 
     def at(self, time_s: float) -> np.ndarray:
