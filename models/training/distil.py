@@ -25,7 +25,7 @@ RATE = 4e-4
 EMA_DECAY = 0.999
 STEP_COUNTS = (1, 2, 4)
 BOOTSTRAP_SHARE = 1 / 4  # of a batch that learns a long step from two short ones (Frans et al. 2024)
-AGREEMENT_SHARE = 1 / 4  # of a batch that begins from the student's own picture of one step, and stays at it
+AGREEMENT_SHARE = 1 / 2  # of a batch that begins from the student's own picture of one step, and stays at it
 LEVELS = (2.0, 1.5, 1.0, 1.0, 1.0)  # of the pyramid, fine levels first: plain L2 blurs
 
 
