@@ -18,6 +18,7 @@ from models.flow import Condition
 from models.lab import convergence, trace
 from models.lab.contenders import FILES, WHAT, Contender, listed, load_all
 from models.lab.plan import QUICK, REFERENCE, Plan
+from models.precision import fast_dtype
 from models.registry import ASSETS
 
 FILM_STEPS = {"flow": ("flow-euler", 16), "diffusion": ("dpm++2m", 30)}
@@ -56,15 +57,6 @@ def rendered(folder: Path, count: int, side_px: int) -> Path:
     except ImportError as error:
         raise ModelError(f'the lab needs {error.name}: pip install -e ".[lab]"') from error
     return folder
-
-
-def fast_dtype() -> torch.dtype:
-    """bf16 where the processor multiplies it in hardware; by what it is, not by a measurement, so that the
-    same seed gives the same numbers."""
-    hardware = (
-        getattr(torch.cpu, name, bool) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
-    )
-    return torch.bfloat16 if any(found() for found in hardware) else torch.float32
 
 
 def plan_of(quick: bool) -> Plan:

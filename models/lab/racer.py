@@ -17,10 +17,10 @@ from models import cells, flow, pages, registry
 from models.api import Cancelled, Frame, Img2Img, ModelCard, ModelError, Request, check_size, never
 from models.flow import Condition
 from models.lab import contenders
-from models.lab.compare import fast_dtype
 from models.lab.contenders import FILES, Contender
 from models.lab.convergence import evaluations
 from models.lab.samplers import SAMPLERS, sampler_of
+from models.precision import fast_dtype
 from models.pretrained import catalogue
 
 DEFAULT = (

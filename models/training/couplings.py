@@ -14,6 +14,7 @@ from torch import Tensor
 from models import flow
 from models.flow import Condition
 from models.network import PainterNetwork
+from models.precision import autocast
 from models.sampler import heun, uniform_times
 from models.training.teacher import to_tensors
 
@@ -56,7 +57,7 @@ def tangent(network: PainterNetwork, condition: Condition):
 
     def model(x: Tensor, t: float, step: float) -> Tensor:
         times = torch.full((len(x),), t)
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             return flow.denoise(network, x, condition, times, torch.zeros_like(times)).float()
 
     return model

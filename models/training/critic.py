@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from models.precision import autocast
 from models.training.eyes import CHANNELS
 
 WIDTHS = (32, 64, 64, 64)  # of the judges, fine scale first
@@ -22,7 +23,7 @@ class Critic(nn.Module):
 
     def forward(self, seen: list[Tensor], paint: Tensor) -> list[Tensor]:
         """Features and (B, 4, H, W) of the sketch -> one (B, 1, h, w) of logits for each scale, float32."""
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             return [judge(x, paint).float() for judge, x in zip(self.judges, seen, strict=True)]
 
 

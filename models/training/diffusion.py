@@ -15,6 +15,7 @@ from models.lab import diffusion
 from models.lab.contenders import Contender
 from models.lab.path import path_of
 from models.network import NetworkConfig, PainterNetwork
+from models.precision import autocast
 from models.training.teacher import learn
 
 
@@ -37,7 +38,7 @@ def train(
 
     def epsilon_loss(network: PainterNetwork, picture: Tensor, condition: Condition) -> Tensor:
         noised = diffusion.add_noise(diffusion.residual(picture, condition), path)
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             predicted = diffusion.epsilon(network, noised.x_t, condition, noised.t)
         return diffusion.epsilon_loss(predicted, noised.noise).mean()
 

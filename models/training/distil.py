@@ -14,6 +14,7 @@ from models import flow
 from models.checkpoint import save
 from models.flow import Condition
 from models.network import PainterNetwork
+from models.precision import autocast
 from models.training.couplings import Couplings
 from models.training.grids import save_grid
 from models.training.losses import pyramid_loss
@@ -67,7 +68,7 @@ def train(
         target[:short] = two_steps(
             average, x_t[:short], condition.rows(slice(short)), t[:short], length[:short]
         )
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             predicted = flow.denoise(network, x_t, condition, t, length).float()
         loss = pyramid_loss(predicted, target, LEVELS)
         set_rate(optimizer, learning_rate(step, steps, RATE))
@@ -85,7 +86,7 @@ def train(
 def one_step(network: PainterNetwork, z: Tensor, condition: Condition) -> Tensor:
     """The picture that one step makes of the noise, which further steps shall keep."""
     whole = torch.ones(len(z))
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast():
         return flow.denoise(network, z, condition, whole, whole).float().clamp(-1, 1)
 
 
@@ -93,12 +94,12 @@ def one_step(network: PainterNetwork, z: Tensor, condition: Condition) -> Tensor
 def two_steps(network: PainterNetwork, x: Tensor, condition: Condition, t: Tensor, length: Tensor) -> Tensor:
     """The picture at which two half steps point: what one step of the whole length shall predict."""
     half = length / 2
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast():
         first = flow.denoise(network, x, condition, t, half).float()
     slope = flow.velocity(x, first, t)
     middle = x - flow.column(half) * slope
     left = t - half
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast():
         second = flow.denoise(network, middle, condition, left, half).float()
     mean = (slope + flow.velocity(middle, second, left)) / 2
     return (x - flow.column(t) * mean).clamp(-1, 1)

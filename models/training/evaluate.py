@@ -14,6 +14,7 @@ from models import checkpoint, flow
 from models.api import DEFAULT_MOOD, MATERIALS
 from models.flow import Condition
 from models.network import NetworkConfig, PainterNetwork
+from models.precision import autocast
 from models.training import metrics
 from models.training.data import Views
 from models.training.grids import sample, to_pixels
@@ -91,7 +92,7 @@ def straightness(
 
 def predict(network: PainterNetwork, x: Tensor, condition: Condition, t: float, step: float) -> Tensor:
     times = torch.full((len(x),), t)
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast():
         return flow.denoise(network, x, condition, times, torch.full_like(times, step)).float()
 
 

@@ -19,6 +19,7 @@ from models import flow
 from models.checkpoint import save
 from models.flow import Condition
 from models.network import PainterNetwork
+from models.precision import autocast
 from models.training import eyes
 from models.training.critic import Critic, critic_loss, painter_loss
 from models.training.grids import save_grid
@@ -176,7 +177,7 @@ def verdict(critic: Critic, made: list, paint: Tensor) -> Tensor:
 
 def predict(network: PainterNetwork, x: Tensor, condition: Condition, t: float, step: float) -> Tensor:
     times = torch.full((len(x),), t)
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast():
         return flow.denoise(network, x, condition, times, torch.full_like(times, step)).float()
 
 

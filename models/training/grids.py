@@ -12,6 +12,7 @@ from torch import Tensor
 from models import flow
 from models.flow import Condition
 from models.network import PainterNetwork
+from models.precision import autocast
 from models.sampler import euler, uniform_times
 
 COLUMNS = (1, 4, 25)
@@ -23,7 +24,7 @@ def sample(network: PainterNetwork, condition: Condition, noise: Tensor, steps: 
 
     def model(x: Tensor, t: float, step: float) -> Tensor:
         count = len(x)
-        with torch.autocast(x.device.type, torch.bfloat16):
+        with autocast(x.device.type):
             return flow.denoise(
                 network, x, condition, torch.full((count,), t), torch.full((count,), step)
             ).float()

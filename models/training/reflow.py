@@ -14,6 +14,7 @@ from models import flow
 from models.checkpoint import save
 from models.flow import Condition
 from models.network import PainterNetwork
+from models.precision import autocast
 from models.training.couplings import Couplings
 from models.training.grids import save_grid
 from models.training.run import Run, follow, learning_rate, set_rate
@@ -59,7 +60,7 @@ def train(
         condition = Condition(*(torch.cat(pair) for pair in zip(real_condition, condition, strict=True)))
         t = end_heavy_times(len(picture))
         x_t = flow.interpolate(picture, z, t)
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             predicted = flow.denoise(network, x_t, condition, t, t * torch.rand_like(t))
         each = flow.velocity_loss(predicted.float(), picture, t)
         loss = (each / each.detach().clamp_min(1e-3)).mean()  # every sample pulls alike, easy or hard

@@ -16,6 +16,7 @@ from models.flow import Condition
 from models.lab.contenders import Contender
 from models.lab.path import Straight
 from models.network import NetworkConfig, PainterNetwork
+from models.precision import autocast
 from models.training.grids import save_grid
 from models.training.run import Run, follow, learning_rate, set_rate
 
@@ -83,7 +84,7 @@ def velocity_loss(network: PainterNetwork, picture: Tensor, condition: Condition
     z = flow.start(condition, torch.randn_like(picture))
     x_t = flow.interpolate(picture, z, t)
     any_step = t * torch.rand_like(t)  # the teacher learns to give no heed to the step's length
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast():
         predicted = flow.denoise(network, x_t, condition, t, any_step)
     return flow.velocity_loss(predicted.float(), picture, t).mean()
 
