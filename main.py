@@ -48,6 +48,11 @@ def paint(settings: Paint) -> None:
         extras = settings.extras() if name == settings.model else {}  # asked for beside that one alone
         return registry.loader(name, settings.device, progress=told, side_px=side, **extras)
 
+    def camera():
+        from renderer.camera import Camera
+
+        return Camera.of(settings, folder, painting.engine)
+
     side = side_px(settings.size)
     look = Look(settings.model, target_fps=settings.target_fps).asked(settings)
     load(settings.model)  # an unknown name is told before a window opens
@@ -81,9 +86,9 @@ def paint(settings: Paint) -> None:
         if settings.session:
             painting.record_session(settings.session, weights)
         if settings.record or settings.keep_seconds:
-            from renderer.camera import Camera  # PyAV, when the window is there
-
-            painting.keeper.camera = Camera.of(settings, folder, painting.engine)
+            painting.keeper.opens = camera
+        if settings.record:
+            painting.keeper.open()
         if paper is not None:
             import time
 

@@ -59,9 +59,10 @@ def obey(app: App, command: Command, time_s: float) -> None:
         case "save":
             save(app)
         case "record" | "keep":
-            if app.keeper.camera is None:
+            camera = app.keeper.open()
+            if camera is None:
                 raise InputError("nothing can be recorded here")
-            getattr(app.keeper.camera, command.name)()
+            getattr(camera, command.name)()
         case "restore":
             restore(app)
         case name if name.startswith("rewind"):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
-from threading import Thread
+from threading import Lock, Thread
 from typing import TYPE_CHECKING
 
 import cv2
@@ -18,7 +19,7 @@ from renderer.shelf import KeptLog, Shelf
 from renderer.walk import Walk
 from renderer.window import Window
 
-if TYPE_CHECKING:  # PyAV is loaded when the window is there
+if TYPE_CHECKING:  # PyAV takes 0.13 s to load
     from renderer.camera import Camera
 
 OFFER = "the last painting was not closed: Ctrl+R brings its paper back"
@@ -32,6 +33,8 @@ class Keeper:
         self.arrived: deque[Change | Paste] = deque()
         self.history = History(width, height)
         self.camera: Camera | None = None
+        self.opens: Callable[[], Camera] | None = None  # makes the camera when it is first of use, once
+        self._opening = Lock()
         self.shelf: Shelf | None = None
         self.lost: Path | None = None  # the log that a crash left
         self._logs: list[SessionWriter | KeptLog] = []
@@ -56,8 +59,17 @@ class Keeper:
                 self.news.append(log.error)
                 self._logs.remove(log)
 
+    def open(self) -> Camera | None:
+        """The camera, made now if it was not yet; None where nothing is to be recorded."""
+        with self._opening:
+            if self.opens is not None:
+                self.camera, self.opens = self.opens(), None
+        return self.camera
+
     def shown(self, window: Window, scene: Scene, shown_s: float) -> None:
-        """The window was updated."""
+        """The window was updated. Before there is a picture, nothing happens that `keep that` would keep."""
+        if self.opens is not None and scene.picture is not None and not self._opening.locked():
+            Thread(target=self.open, name="camera", daemon=True).start()
         if self.camera is not None:
             self.camera.see(window, scene, shown_s)
             while self.camera.recorder.news:

@@ -12,7 +12,7 @@ from models.api import NOTHING, Rect
 from renderer.layout import Pane
 from renderer.scene import Scene
 
-IVORY = np.array((245, 241, 232), np.float32)  # blank paper
+IVORY = (245, 241, 232)  # blank paper
 SLIVER = np.ones((5, 5), np.uint8)  # thinner than this, it is the bending tip of a stroke, not an eraser
 BAND_PX = 64
 FIBRE, GRAIN = 1.6, 1.4  # how far the paper's texture strays from it, in levels
@@ -126,5 +126,5 @@ def ivory(width: int, height: int) -> np.ndarray:
     random = np.random.default_rng(11)
     fibre = cv2.GaussianBlur(random.standard_normal((height, width), np.float32), (0, 0), 6.0, sigmaY=1.2)
     grain = cv2.GaussianBlur(random.standard_normal((height, width), np.float32), (0, 0), 0.8)
-    rough = fibre * (FIBRE / fibre.std()) + grain * (GRAIN / grain.std())
-    return np.clip(np.rint(IVORY + rough[..., None]), 0, 255).astype(np.uint8)
+    rough = cv2.addWeighted(fibre, FIBRE / fibre.std(), grain, GRAIN / grain.std(), 0)
+    return cv2.merge([cv2.convertScaleAbs(rough, beta=level) for level in IVORY])
