@@ -88,9 +88,9 @@ class App:
                 self.apply(event)
             except (InputError, ModelError) as error:  # a bad event takes no other with it
                 self.messages.say(str(error))
+        switching.welcome(self)
         self.submit(began_s)
         self.collect(began_s)
-        switching.welcome(self)
         self.watch(began_s)
         self.draw(began_s)
         shown_s = self.window.flip()
@@ -171,8 +171,8 @@ class App:
 
     def submit(self, now_s: float) -> None:
         """Ask for a picture if anything changed, or for a finer one if the pen rests; else for nothing."""
-        if self.engine.state != "ready":
-            return
+        if self.engine.state != "ready" or self.engine.card is not self.scene.card:
+            return  # no model, or one that came in this moment: it begins anew, and this would be wasted
         side = self.canvas.width
         if not self._dirty.empty:
             if self._turned:
