@@ -209,4 +209,5 @@ def choose_body(network: PainterNetwork, device: torch.device, dtype: str | None
     gain = bf16_gain() if torch.backends.mkldnn.is_available() else 0.0
     if gain > BF16_GAIN:
         return Body(network, torch.bfloat16), "no CUDA device"
-    return Body(network, torch.float32), f"no CUDA device, and bf16 gains only {gain:.1f}x on this CPU"
+    bf16 = f"bf16 gains only {gain:.1f}x on this CPU" if gain else "this CPU has no bf16"
+    return Body(network, torch.float32), f"no CUDA device, and {bf16}"
