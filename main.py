@@ -156,6 +156,7 @@ def replay(settings: Replay) -> None:
 
     if settings.model is not None:
         registry.loader(settings.model, settings.device)
+        check_steps(registry.expected(settings.model), settings.steps)
     run(settings, tuple(registry.ENTRIES), functools.partial(registry.loader, device=settings.device))
 
 

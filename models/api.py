@@ -235,7 +235,7 @@ def check_size(height_px: int, width_px: int) -> None:
             )
 
 
-def check_steps(card: ModelCard, steps: int) -> None:
-    """Raise ModelError unless the model takes so many steps."""
-    if steps not in card.steps:
+def check_steps(card: ModelCard, steps: int | None) -> None:
+    """Raise ModelError unless the model takes so many steps. None: as many as it likes."""
+    if steps is not None and steps not in card.steps:
         raise ModelError(f"{card.name} takes {card.steps[0]} to {card.steps[-1]} steps, not {steps}")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+from pathlib import Path
 
 from models import registry
 from models.api import ModelError
 
+MEMORY = Path("/proc/meminfo")  # of Linux
 PACKAGES = (
     "torch",
     "triton",
@@ -81,7 +83,14 @@ def version(package: str) -> str | None:
 
 
 def free_memory_mb() -> int | None:
-    """Memory that programs may still take; None where the system does not tell."""
+    """Memory that programs may still take, caches that would make room counted in; None where the system does
+    not tell."""
+    try:
+        lines = MEMORY.read_text(encoding="ascii").splitlines()
+        kb = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+        return kb * 1024 // 1_000_000
+    except (OSError, ValueError, StopIteration):
+        pass
     try:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 1_000_000
     except (AttributeError, OSError, ValueError):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.api import DTYPES, Img2Img, ModelCard, ModelError, Told, untold
-from models.pretrained import build, catalogue
+from models.pretrained import build, catalogue, kin
 
 DEVICES = ("cpu", "cuda")
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
@@ -51,15 +51,18 @@ def weights_file(name: str) -> Path:
 def is_pretrained(name: str) -> bool:
     """Whether a name stands for a model of `diffusers`: of the catalogue, a folder, or a single file."""
     return name not in ENTRIES and (
-        name in catalogue.MODELS or Path(name).is_dir() or build.is_single_file(name)
+        name in catalogue.MODELS or Path(name).is_dir() or kin.is_single_file(name)
     )
 
 
 def expected(name: str) -> ModelCard:
-    """What is known of a model before it is loaded: the steps that it takes, and what it is run with."""
+    """What is known of a model before it is loaded: the steps that it takes, and what it is run with.
+
+    Raises ModelError for a folder that holds no model.
+    """
     if not is_pretrained(name):
         return ModelCard(name)
-    return (catalogue.MODELS.get(name) or catalogue.for_folder("")).card(name)
+    return (catalogue.MODELS.get(name) or kin.of_name(name)).card(name)
 
 
 def loader(
@@ -74,8 +77,8 @@ def loader(
     """A function that loads the model. Raises ModelError at once for what is neither model nor file.
 
     progress: told what loading a pretrained model is at. side_px: of its pictures, to forecast memory.
-    extras: sampler, lora, control, offload and quantize of models.pretrained.build.Options; a painter takes
-    none of them.
+    extras: sampler, guidance, lora, control, offload and quantize of models.pretrained.build.Options; a
+    painter takes none of them.
     """
     if dtype not in (None, *DTYPES):
         raise ModelError(f"dtype is one of {', '.join(DTYPES)}, not {dtype!r}")

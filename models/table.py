@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 
 from models.machine import free_memory_mb
+from models.pretrained import forecast
 from models.registry import describe
 
 WIDE = 160  # characters of a table that no terminal bounds
@@ -13,9 +15,9 @@ WIDE = 160  # characters of a table that no terminal bounds
 
 def show(as_json: bool) -> None:
     """Print family, steps, licence, download, and the need of memory beside what is free."""
-    rows, free = describe(), free_memory_mb()
+    rows, (device, free) = describe(), memory_free()
     if as_json:
-        print(json.dumps({"models": rows, "memory_free_mb": free}))
+        print(json.dumps({"models": rows, "device": device, "memory_free_mb": free}))
         return
     from rich import box
     from rich.console import Console
@@ -31,7 +33,18 @@ def show(as_json: bool) -> None:
         )
     Console(width=None if sys.stdout.isatty() else WIDE).print(table)
     if free is not None:
-        print(f"memory free: {free} MB")
+        print(f"memory free: {free} MB on {device}")
+
+
+def memory_free() -> tuple[str, int | None]:
+    """The device that models would run on, and the MB that are free there. torch is imported only where a
+    driver is."""
+    if shutil.which("nvidia-smi"):
+        import torch
+
+        if torch.cuda.is_available():
+            return "cuda", forecast.free_bytes("cuda") // 1_000_000
+    return "cpu", free_memory_mb()
 
 
 def weights(row: dict) -> str:

@@ -26,6 +26,9 @@ class Extras:
 
     dtype: str | None = option(None, "float32, bfloat16 or float16; by default what the device is fast with.")
     sampler: str = option("", "Sampler of a pretrained model by name; by default the one that suits it.")
+    guidance: float | None = option(
+        None, "Classifier-free guidance of a pretrained model, 0 for none; by default its own.", min=0, max=30
+    )
     lora: list[str] | None = option(None, "A LoRA for a pretrained model: FILE or FILE:scale; several times.")
     control: str = option("", "Lead a Stable Diffusion model by the sketch's lines: scribble.")
     offload: bool = option(False, "Keep on the GPU only the part of a pretrained model that works.")
@@ -35,6 +38,8 @@ class Extras:
         """What was asked for, by name; empty for nothing."""
         names = ("dtype", "sampler", "lora", "control", "offload", "quantize")
         given = {name: getattr(self, name) for name in names if getattr(self, name)}
+        if self.guidance is not None:
+            given["guidance"] = self.guidance
         return given | {"lora": tuple(self.lora)} if self.lora else given
 
 

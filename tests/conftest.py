@@ -17,7 +17,9 @@ os.environ["FLOWBRUSH_DATA"] = tempfile.mkdtemp(prefix="flowbrush-tests-")  # no
 from easel import ROOT, Desk
 from films import circle, log
 
-from renderer.actions import Change
+from renderer.actions import Change, Command, Fill
+
+SKETCH = ROOT / "assets" / "sketches" / "lake.png"
 
 
 @pytest.fixture
@@ -105,3 +107,55 @@ def paper() -> np.ndarray:
     made[120:170] = (38, 72, 44, 255)
     made[190:] = (44, 98, 138, 255)
     return made
+
+
+@pytest.fixture
+def rendered(program, tmp_path):
+    """The one line of error that `render` says of a model, after what it may tell of loading."""
+    output = tmp_path / "out.png"
+    usual = ("--size", 256, "--device", "cpu", "--dtype", "float32")
+
+    def rendered(model, *words) -> str:
+        done = program("render", SKETCH, "-o", output, *usual, "--model", model, *words)
+        *progress, line = done.stderr.splitlines()
+        assert (done.returncode, done.stdout) == (1, "") and not output.exists()
+        telling = ("flowbrush: loading ", "flowbrush: downloading ")
+        assert all(before.startswith(telling) for before in progress), progress
+        assert line.startswith("flowbrush: error: ")
+        return line.removeprefix("flowbrush: error: ")
+
+    return rendered
+
+
+@pytest.fixture
+def loop(painter):
+    """The real loop with the painter."""
+    one = Desk(lambda: painter).ready()
+    yield one
+    one.app.close()
+
+
+@pytest.fixture
+def told(rendered, loop, painter):
+    """What is said of a model that will not do: by `render`, and by the loop, where the painter stays."""
+
+    from models import registry
+
+    def told(model, *words: str, **extras) -> str:
+        line = rendered(model, *words)
+        app, options = loop.app, {"device": "cpu", "dtype": "float32", **extras}
+        app.load = lambda name, told: registry.loader(name, progress=told, **options)
+        loop.do(Change("model", str(model)))
+        loop.until(lambda: app.engine.error)
+        loop.tick(2)
+        assert app.scene.status == line and app.look.model == app.engine.name == "painter"
+        shown = loop.shown
+        loop.do(Fill((len(line) % 256, shown % 256, 90), 5, 5))
+        loop.until(lambda: loop.shown > shown)
+        assert app.scene.card is painter.card and app.meter.errors == app.messages.errors == 0
+        loop.do(Command("back"))
+        loop.tick(2)
+        assert app.scene.status == ""
+        return line
+
+    return told

@@ -163,9 +163,9 @@ def save_sd3(folder: Path) -> Path:
     return folder
 
 
-def save_flux(folder: Path) -> Path:
+def save_flux(folder: Path, **options) -> Path:
     diffusers.FluxPipeline(
-        transformer=scatter(flux_transformer()),
+        transformer=scatter(flux_transformer(**options)),
         scheduler=flow_scheduler(use_dynamic_shifting=True),
         vae=small_vae(
             4, shift_factor=0.1, scaling_factor=0.4, use_quant_conv=False, use_post_quant_conv=False
@@ -248,6 +248,13 @@ SAVERS = {
     "flux2": save_flux2,
     "zimage": save_zimage,
     "sana": save_sana,
+}
+PIPELINES = {
+    "sd3": diffusers.StableDiffusion3Pipeline,
+    "flux": diffusers.FluxPipeline,
+    "flux2": diffusers.Flux2KleinPipeline,
+    "zimage": diffusers.ZImagePipeline,
+    "sana": diffusers.SanaSprintPipeline,
 }
 TRANSFORMERS = {
     "sd3": sd3_transformer,

@@ -149,20 +149,32 @@ def save_sdxl(folder: Path) -> Path:
     return folder
 
 
+def save_control(folder: Path) -> Path:
+    """A ControlNet for a saved model's UNet, beside it."""
+    unet = diffusers.UNet2DConditionModel.from_pretrained(folder / "unet")
+    hints = {"conditioning_embedding_out_channels": (8, 8, 8, 8)}
+    network = diffusers.ControlNetModel.from_unet(unet, **hints, load_weights_from_unet=False)
+    scatter(network, 7).save_pretrained(folder / "controlnet")
+    return folder
+
+
 def save_lora(model: Path, folder: Path) -> Path:
     """A LoRA on the attention of a saved model's UNet, as its users save them."""
+    weights = lora_weights(diffusers.UNet2DConditionModel.from_pretrained(model / "unet"))
+    diffusers.StableDiffusionPipeline.save_lora_weights(folder, unet_lora_layers=weights)
+    return folder / "pytorch_lora_weights.safetensors"
+
+
+def lora_weights(network: nn.Module) -> dict[str, torch.Tensor]:
     from peft import LoraConfig
     from peft.utils import get_peft_model_state_dict
 
-    unet = diffusers.UNet2DConditionModel.from_pretrained(model / "unet")
-    unet.add_adapter(LoraConfig(r=2, lora_alpha=2, target_modules=["to_q", "to_v"]))
+    network.add_adapter(LoraConfig(r=2, lora_alpha=2, target_modules=["to_q", "to_v"]))
     generator = torch.Generator().manual_seed(3)
-    for name, weight in unet.named_parameters():
+    for name, weight in network.named_parameters():
         if "lora_" in name:
             weight.data.normal_(generator=generator)
-    weights = get_peft_model_state_dict(unet)
-    diffusers.StableDiffusionPipeline.save_lora_weights(folder, unet_lora_layers=weights)
-    return folder / "pytorch_lora_weights.safetensors"
+    return get_peft_model_state_dict(network)
 
 
 def painted(side: int = 256) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What lies over or beside a pretrained model: LoRA, ControlNet, memory forecast, offload, quantizers."""
+"""What lies over or beside a pretrained model: LoRA, ControlNet, offload, quantizers."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from small_models import painted, save_lora, save_sd, save_sdxl, scatter
+from small_models import painted, save_control, save_lora, save_sd, save_sdxl
 
 from models.api import ModelError, Request, untold
-from models.pretrained import build, components, control, forecast
-from models.pretrained.catalogue import MODELS, for_folder
+from models.pretrained import build, components, control
+from models.pretrained.catalogue import for_folder
 from models.pretrained.family import Size
 from models.pretrained.folder import read_folder
 from renderer.actions import Change
@@ -29,16 +29,7 @@ CPU = {"device": "cpu", "dtype": "float32", "tiny": False, "fuse": True}
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    return with_control(save_sd(tmp_path_factory.mktemp("models") / "sd"))
-
-
-def with_control(folder):
-    """The folder with a ControlNet for its UNet beside it."""
-    unet = diffusers.UNet2DConditionModel.from_pretrained(folder / "unet")
-    hints = {"conditioning_embedding_out_channels": (8, 8, 8, 8)}
-    network = diffusers.ControlNetModel.from_unet(unet, **hints, load_weights_from_unet=False)
-    scatter(network, 7).save_pretrained(folder / "controlnet")
-    return folder
+    return save_control(save_sd(tmp_path_factory.mktemp("models") / "sd"))
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +39,7 @@ def led(whole, tmp_path_factory):
     @functools.cache
     def make(name: str):
         large = name == "large"
-        folder = with_control(save_sdxl(tmp_path_factory.mktemp("models") / "xl")) if large else whole
+        folder = save_control(save_sdxl(tmp_path_factory.mktemp("models") / "xl")) if large else whole
         model = load(folder, control="scribble")
         parts = {k: v for k, v in model.family.pipe.components.items() if k != "image_encoder"}
         kind = (
@@ -172,65 +163,12 @@ def test_a_controlnet_changes_the_picture(whole, led):
     assert (picture(led("whole")[0], steps=2) != picture(load(whole), steps=2)).any()
 
 
-def test_memory_that_runs_out_in_a_frame_costs_no_more_than_that_frame(whole, desk):
-    """Through the loop: one line, the last picture and the model stay, and painting goes on."""
-    model = load(whole)
-    forward, short = model.family.forward, [False]
-
-    def sometimes(*values, **named):
-        if short[0]:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore.")
-        return forward(*values, **named)
-
-    model.family.forward = sometimes
-    one = desk(lambda: model).ready()
-    good, short[0] = one.app.picture, True
-    one.stroke((20, 20), (60, 60))
-    one.until(lambda: one.app.meter.errors == 1)
-    one.tick(2)
-    (line,) = one.app.scene.messages
-    assert one.app.picture is good and "there was not enough memory" in line and "\n" not in line
-    short[0] = False
-    one.stroke((20, 90), (60, 90))
-    one.until(lambda: one.app.picture is not good)
-    assert one.app.meter.errors == 1 and one.app.canvas.pixels[40, 40, 3]
-
-
 def test_ink_lines():
     paper = np.zeros((8, 8, 4), np.uint8)
     paper[2:6, 2:6] = (200, 0, 0, 255)
     lines = control.ink_lines(torch.from_numpy(paper))
     assert lines.shape == (1, 3, 8, 8) and set(lines.unique().tolist()) == {0.0, 1.0}
     assert lines[0, 0, 4, 2] and lines[0, 0, 4, 6] and not lines[0, 0, 4, 4] and not lines[0, 0, 0].any()
-
-
-def test_the_forecast_counts_what_is_loaded(whole):
-    need = forecast.of_folder(read_folder(whole), "float32")
-    model = load(whole)
-    parts = [p for p in model.family.pipe.components.values() if isinstance(p, torch.nn.Module)]
-    sizes = [sum(w.nbytes for w in part.parameters()) for part in parts]
-    assert need.weights == pytest.approx(sum(sizes), rel=0.01)
-    assert need.largest == pytest.approx(max(sizes), rel=0.01)
-    assert forecast.of_folder(read_folder(whole), "bfloat16").weights * 2 == need.weights
-    unet = sum(w.numel() for w in model.family.pipe.unet.parameters())
-    for quantize, width in (("8bit", 1), ("4bit", 0.5625)):
-        less = forecast.of_folder(read_folder(whole), "float32", quantize=quantize)
-        assert need.weights - less.weights == pytest.approx(unet * (4 - width), rel=0.01)
-    assert forecast.work("float32", 1024, False) == 4 * forecast.work("float32", 512, False)
-
-
-def test_what_is_too_large_is_refused_with_the_figures(whole, monkeypatch):
-    need = forecast.of_folder(read_folder(whole), "float32")
-    monkeypatch.setattr(forecast, "free_bytes", lambda device: need.total - 1)
-    with pytest.raises(
-        ModelError, match=r"needs 0\.5 GB in float32 .* cpu has 0\.5 GB free.*--dtype bfloat16"
-    ):
-        load(whole)
-    monkeypatch.setattr(forecast, "free_bytes", lambda device: 20_000_000_000)
-    sdxl = forecast.of_catalogue(MODELS["flux-schnell"], "bfloat16")
-    with pytest.raises(ModelError, match=r"flux-schnell needs 34\.\d GB.*what would fit: sd3\.5-medium"):
-        forecast.check("flux-schnell", sdxl, "bfloat16", "cpu")
-    forecast.check("sd-turbo", forecast.of_catalogue(MODELS["sd-turbo"], "bfloat16"), "bfloat16", "cpu")
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib
 from contextlib import contextmanager
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from small_flows import SAVERS
-from small_models import painted
+from small_flows import PIPELINES, SAVERS, save_flux
+from small_models import lora_weights, painted
 
 from models.api import ModelError, Request
 from models.pretrained import build, schedule, surgery
@@ -49,7 +50,7 @@ def latent_of(model, **values):
 
 
 @torch.no_grad()
-def theirs(name, model, monkeypatch, steps, strength):
+def theirs(name, model, monkeypatch, steps, strength, guidance=0.0):
     """The pipeline's own latent, in our scale, with our noise; FLUX.2's is given our start."""
     pipe, grid = model.family.pipe, model.family.grid(model.sampler, steps, strength, SIZE)
     request = Request(painted(), steps=steps, strength=strength, seed=3)
@@ -60,15 +61,15 @@ def theirs(name, model, monkeypatch, steps, strength):
         monkeypatch.setattr(module, "randn_tensor", lambda *_, **__: first.pop() if first else fresh())
     image = torch.from_numpy(painted()[..., :3].copy()).permute(2, 0, 1)[None].float() / 255
     sigmas = [strength * k / steps for k in range(steps, 0, -1)]
-    plan = {"image": image, "strength": 1.0, "sigmas": sigmas, "guidance_scale": 0.0}
+    plan = {"image": image, "strength": 1.0, "sigmas": sigmas, "guidance_scale": guidance}
     if name == "flux2":
         plan = {"latents": start, "sigmas": sigmas, "guidance_scale": 1.0}
     elif name == "sana":
-        plan = {"image": image, "strength": 1.0, "guidance_scale": 0.0, "use_resolution_binning": False}
+        plan = {"image": image, "strength": 1.0, "guidance_scale": guidance, "use_resolution_binning": False}
         plan["max_timesteps"] = grid.times[0]
         plan["intermediate_timesteps"] = grid.times[1] if steps == 2 else None
     if name == "flux":
-        plan["max_sequence_length"] = 256
+        plan["max_sequence_length"] = model.family.tokens()
     pipe.set_progress_bar_config(disable=True)
     with as_it_came(model):
         latent = pipe(
@@ -125,6 +126,64 @@ def test_the_pipeline_s_latent_and_pixels(models, monkeypatch, name, steps, stre
     assert np.abs(picture / 255.0 - pixels).max() <= 1.01 / 255
 
 
+@pytest.mark.parametrize(
+    ("name", "guidance", "told"),
+    [("sd3", 4.5, 4.5), ("zimage", 3.0, 2.0), ("sana", 4.5, 4.5), ("dev", 3.5, 3.5)],
+)
+def test_guidance(tmp_path, monkeypatch, name, guidance, told):
+    """By a second call, or as an input of SANA and of FLUX.1 dev; the pipeline of Z-Image counts from 0."""
+    if name == "dev":
+        name, folder = "flux", save_flux(tmp_path / "dev", guidance_embeds=True)
+    else:
+        folder = SAVERS[name](tmp_path / name)
+    options = {"device": "cpu", "dtype": "float32", "fuse": True}
+    made = {}
+    for scale in (guidance, 1.0):
+        model = build.load(str(folder), build.Options(**options, guidance=scale))
+        made[scale], _ = latent_of(model, steps=4, strength=0.55)
+        if scale == guidance:
+            raw = theirs(name, model, monkeypatch, 4, 0.55, told)
+            expected = in_our_scale(name, model, raw)
+    assert (made[guidance] - expected).abs().max() < 1e-4 * max(1.0, float(expected.abs().max()))
+    assert (made[guidance] - made[1.0]).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("name", ["flux", "flux2"])
+def test_guidance_where_there_is_none_is_refused(models, name):
+    home = models(name).card.name
+    with pytest.raises(ModelError, match="was distilled to need no guidance; leave --guidance out"):
+        build.load(home, build.Options(device="cpu", dtype="float32", guidance=4.0))
+
+
+@pytest.mark.parametrize("name", SAVERS)
+def test_a_lora_and_its_live_scale(models, tmp_path, name):
+    """On a transformer of each family, as its users save them."""
+    plain = latent_of(models(name), steps=2)[1].astype(int)
+    home = Path(models(name).card.name)
+    network = type(models(name).family.network).from_pretrained(home / "transformer")
+    PIPELINES[name].save_lora_weights(tmp_path, transformer_lora_layers=lora_weights(network))
+    (file,) = tmp_path.glob("*.safetensors")
+    model = build.load(str(home), build.Options(device="cpu", dtype="float32", fuse=True, lora=(str(file),)))
+    assert np.abs(latent_of(model, steps=2)[1] - plain).mean() > 1
+    model.scale_loras([0.0])
+    assert np.abs(latent_of(model, steps=2)[1] - plain).max() <= 1
+
+
+@pytest.mark.parametrize("steps", [1, 2, 20])
+@pytest.mark.parametrize("strength", [1.0, 0.55, 0.001])
+def test_karras_sigmas_on_a_flow(steps, strength):
+    """Sigma to the 1/7 falls in even steps from the same start, but for that of pure noise, which is 80."""
+    shift = schedule.shift_of({"shift": 3.0}, 0)
+    even, grid = (schedule.flow_grid(name, steps, strength, shift) for name in ("dpm++2m", "dpm++2m-karras"))
+    assert grid.times[0] == even.times[0] and grid.times[-1] == 0 and grid.steps == steps
+    roots = np.array([min(80.0, grid.sigma(i)) for i in range(steps)]) ** (1 / 7)
+    assert (np.diff(grid.times) < 0).all() and np.allclose(
+        np.diff(roots), (roots[-1] - roots[0]) / max(1, steps - 1)
+    )
+    if strength > 0.1 and steps > 1:
+        assert grid.sigma(steps - 1) == pytest.approx(1 / 999)
+
+
 @pytest.mark.parametrize("sampler", schedule.FLOW_SAMPLERS)
 def test_every_sampler_runs_on_a_flow(models, sampler):
     model = models("flux")
@@ -139,7 +198,9 @@ def test_every_sampler_runs_on_a_flow(models, sampler):
 def test_sana_takes_its_own_sampler_alone(models):
     model = models("sana")
     model.sampler = "euler"
-    with pytest.raises(ModelError, match="distilled for one sampler: lcm, not euler"):
+    with pytest.raises(
+        ModelError, match="no sampler for this consistency model is named 'euler'; choose lcm"
+    ):
         latent_of(model, steps=2)
     model.sampler = "lcm"
 

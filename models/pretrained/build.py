@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from models.api import ModelError, Told, untold
-from models.pretrained import faults, forecast, hub, lora
-from models.pretrained.catalogue import CONTROLS, MODELS, Model, for_folder
+from models.pretrained import faults, forecast, hub, kin, lora
+from models.pretrained.catalogue import CONTROLS, MODELS, Model
 from models.pretrained.components import (
     CONTROL,
     QUANTIZERS,
-    SINGLE_KEY,
+    TINY,
     alone,
     load_part,
     load_pipeline,
@@ -21,7 +21,7 @@ from models.pretrained.components import (
     load_tiny,
     quantizer,
 )
-from models.pretrained.folder import INDEX, read_folder, read_header
+from models.pretrained.folder import read_folder
 
 FAMILIES = {
     "unet": ("models.pretrained.unet", "UNetFamily"),
@@ -31,15 +31,16 @@ FAMILIES = {
     "zimage": ("models.pretrained.zimage", "ZImageFamily"),
     "sana": ("models.pretrained.sana", "SanaFamily"),
 }
+MOST_GUIDANCE = 30
 
 
 @dataclass(frozen=True)
 class Options:
     """dtype: by name; None takes what the device is fast with. tiny: the tiny autoencoder where one fits.
     side_px: the picture's, for the forecast. lora: "FILE[:scale]" each. control: "scribble". offload: keep on
-    the device only what works. quantize: "8bit" or "4bit", by the
-    quantizers of `diffusers`. fuse: use our fused passes; None: on CUDA alone, for in plain torch the
-    tiny autoencoder took 1.4 s in them where its own blocks took 0.4.
+    the device only what works. quantize: "8bit" or "4bit", by the quantizers of `diffusers`. guidance: in
+    place of the model's own; 0 or 1 for none. fuse: use our fused passes; None: on CUDA alone, for in plain
+    torch the tiny autoencoder took 1.4 s in them where its own blocks took 0.4.
     """
 
     device: str | None = None
@@ -51,22 +52,8 @@ class Options:
     control: str = ""
     offload: bool = False
     quantize: str = ""
+    guidance: float | None = None
     fuse: bool | None = None
-
-
-def is_folder(name: str) -> bool:
-    return (Path(name) / INDEX).is_file()
-
-
-def is_single_file(name: str) -> bool:
-    """Whether this is a file of a whole Stable Diffusion model, in the layout of its first release."""
-    path = Path(name)
-    if path.suffix != ".safetensors" or not path.is_file():
-        return False
-    try:
-        return SINGLE_KEY in read_header(path)
-    except ModelError:  # what else it may be tells its own error
-        return False
 
 
 def load(name: str, options: Options = Options(), *, progress: Told = untold):
@@ -90,10 +77,10 @@ def _load(name: str, options: Options, progress: Told):
     kind = str(dtype).removeprefix("torch.")
     if name not in MODELS and not Path(name).is_dir():
         check_family("unet", options)
-        need = forecast.of_files([Path(name)], kind, options.side_px)
+        home, model = kin.beside(Path(name)), kin.of_file(Path(name))
+        need = forecast.of_files([Path(name)], kind, options.side_px, tiny=has_tiny(home, model, options))
         forecast.check(name, need, kind, device, offload=options.offload)
-        pipe, model = load_single(Path(name), dtype, progress)
-        tiny = None
+        pipe = load_single(Path(name), dtype, progress)
     else:
         model = MODELS.get(name)
         if model is not None:
@@ -102,25 +89,34 @@ def _load(name: str, options: Options, progress: Told):
             need = forecast.of_catalogue(model, kind, options.side_px, options.quantize)
             forecast.check(name, need, kind, device, offload=options.offload)
         path = hub.fetch(model.hub, progress=progress) if model else Path(name)
-        folder = read_folder(path)
-        model = model or for_folder(folder.family)
+        folder, home = read_folder(path), path
+        model = model or kin.of_folder(folder)
         check_family(model.family, options)
-        tiny = options.tiny and bool(model.tiny)
+        tiny = has_tiny(home, model, options)
         need = forecast.of_folder(folder, kind, options.side_px, tiny=tiny, quantize=options.quantize)
         forecast.check(name, need, kind, device, offload=options.offload)
         pipe = load_pipeline(folder, name, dtype, progress, quantizer(options.quantize, dtype))
         if model.lora:
             found = sorted(hub.fetch(model.lora, progress=progress).glob("*.safetensors"))
             loras = [(found[0], 1.0), *loras]
-        tiny = load_tiny(folder, model, dtype, progress) if options.tiny else None
+    tiny = load_tiny(home, model, dtype, progress) if options.tiny else None
+    if options.guidance is not None:
+        model = replace(model, guidance=options.guidance)
     with alone():
         names = lora.lay_over(pipe, loras) if loras else []
     made = assemble(name, pipe, model, device, options, tiny)
     made.loras, made.lora_scales, made.own_loras = names, [scale for _, scale in loras], int(bool(model.lora))
+    if options.guidance and not made.family.heeds_guidance:
+        raise ModelError(f"{name} was distilled to need no guidance; leave --guidance out")
     if options.control:
         beside = Path(name) / CONTROL
-        lead(made.family, options.control, beside if beside.is_dir() else None, dtype, progress)
+        lead(made.family, options, beside if beside.is_dir() else None, dtype, progress)
     return made
+
+
+def has_tiny(home: Path | None, model: Model, options: Options) -> bool:
+    """Whether a tiny autoencoder will serve: one in the model's folder, or the hub's."""
+    return options.tiny and bool(model.tiny or (home is not None and (home / TINY).is_dir()))
 
 
 def check_device(device) -> None:
@@ -139,6 +135,8 @@ def check_options(options: Options, device: str) -> None:
         raise ModelError(f"--control takes {', '.join(CONTROLS)}, not {options.control!r}")
     if options.offload and device == "cpu":
         raise ModelError("--offload moves weights off a GPU; on the cpu there is nothing to move")
+    if options.guidance is not None and not 0 <= options.guidance <= MOST_GUIDANCE:
+        raise ModelError(f"--guidance runs from 0 to {MOST_GUIDANCE}, not {options.guidance:g}")
     if options.quantize not in ("", *QUANTIZERS):
         raise ModelError(f"--quantize takes {', '.join(QUANTIZERS)}, not {options.quantize!r}")
 
@@ -158,13 +156,16 @@ def check_family(family: str, options: Options) -> None:
         raise ModelError("--control leads Stable Diffusion 1.5 and XL models only")
 
 
-def lead(family, kind: str, path: Path | None, dtype, progress: Told) -> None:
+def lead(family, options: Options, path: Path | None, dtype, progress: Told) -> None:
     """Put a ControlNet before a UNet: from its folder, or the hub's for the UNet's kind."""
     import diffusers
 
     from models.pretrained.control import Control
 
-    path = path or hub.fetch(CONTROLS[kind][family.large], progress=progress)
+    path = path or hub.fetch(CONTROLS[options.control][family.large], progress=progress)
+    kind, device = str(dtype).removeprefix("torch."), str(family.device)
+    need = forecast.of_control(sorted(path.glob("*.safetensors")), kind)
+    forecast.check(f"{path}, the ControlNet,", need, kind, device, offload=options.offload)
     network = load_part(diffusers.ControlNetModel, path, dtype, f"{path}: this ControlNet")
     family.lead(Control(network.to(family.device).eval().requires_grad_(False)))
 

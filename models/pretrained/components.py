@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from models.api import ModelError, Told
-from models.pretrained import faults, hub
-from models.pretrained.catalogue import PIPELINES, Model, for_folder
+from models.pretrained import faults, hub, kin
+from models.pretrained.catalogue import MODELS, PIPELINES, Model
 from models.pretrained.folder import (
     INDEX,
     UNUSED,
@@ -27,10 +27,9 @@ QUANTIZERS = {
 }
 QUANTIZED = ("transformer", "unet")
 TINY, CONTROL = "taesd", "controlnet"  # places of the extras in a folder of one's own
-SINGLE_KEY = "model.diffusion_model.input_blocks.0.0.weight"
-SINGLE_PIPELINES = {
-    4: ("StableDiffusionImg2ImgPipeline", "stable-diffusion-v1-5/stable-diffusion-v1-5"),
-    9: ("StableDiffusionXLImg2ImgPipeline", "stabilityai/stable-diffusion-xl-base-1.0"),
+SINGLE_PIPELINES = {  # whether it is XL -> the pipeline, and the model that configurations come from
+    False: ("StableDiffusionImg2ImgPipeline", MODELS["sd15"].hub),
+    True: ("StableDiffusionXLImg2ImgPipeline", MODELS["sdxl"].hub),
 }
 
 LOADING = threading.Lock()
@@ -110,12 +109,13 @@ def parts_of(folder: Folder, model: str, dtype, progress: Told, left: tuple[str,
     return made
 
 
-def load_tiny(folder: Folder, model: Model, dtype, progress: Told):
-    """The tiny autoencoder: beside the components, or the registry's; None where there is none."""
+def load_tiny(home: Path | None, model: Model, dtype, progress: Told):
+    """The tiny autoencoder: beside the components in the model's folder, or the catalogue's; None where there
+    is none."""
     from diffusers import AutoencoderTiny
 
-    path = folder.path / TINY
-    if not path.is_dir():
+    path = home / TINY if home is not None else None
+    if path is None or not path.is_dir():
         if not model.tiny:
             return None
         path = hub.fetch(model.tiny, progress=progress)
@@ -156,25 +156,22 @@ def load_single(path: Path, dtype, progress: Told):
     import diffusers
 
     header = read_header(path)
-    if SINGLE_KEY not in header:
+    if kin.SINGLE_KEY not in header:
         raise ModelError(f"{path} holds neither the painter nor Stable Diffusion 1.5 or XL")
     blocks = {key.split(".")[3] for key in header if key.startswith("model.diffusion_model.input_blocks.")}
-    large = any(key.startswith("conditioner.") for key in header)
-    pipeline, base = SINGLE_PIPELINES[9 if large else 4]
+    pipeline, base = SINGLE_PIPELINES[kin.is_large(header)]
     if not blocks:
         raise ModelError(f"{path} lacks its UNet")
-    beside = path.with_suffix("")
-    config = str(beside) if (beside / INDEX).is_file() else base
+    config = str(kin.beside(path) or base)
     progress(f"loading {path}")
     try:
         with alone():
-            pipe = getattr(diffusers, pipeline).from_single_file(
+            return getattr(diffusers, pipeline).from_single_file(
                 str(path), config=config, dtype=dtype, use_safetensors=True
             )
     except Exception as error:
         problem = faults.reason(error, base)
         raise ModelError(f"{path}, with the configuration of {config}: {problem}") from error
-    return pipe, for_folder("unet")
 
 
 @contextmanager

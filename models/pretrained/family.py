@@ -73,6 +73,11 @@ class Family:
     def guided(self) -> bool:
         return self.guidance > 1
 
+    @property
+    def heeds_guidance(self) -> bool:
+        """Whether guidance does anything to this model at all."""
+        return True
+
     def ready(self, whole: bool) -> None:
         """Take the weights as they are now: called once, and when adapters have changed them."""
 

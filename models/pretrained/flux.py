@@ -25,7 +25,7 @@ class FluxFamily(Modulated):
         return self.of_prompt(text, self._told, cut_words(self.pipe.tokenizer_2, text, self.tokens()))
 
     def tokens(self) -> int:
-        return 512 if self.network.config.guidance_embeds else TOKENS
+        return 512 if self.heeds_guidance else TOKENS
 
     def _told(self, text: str) -> dict[str, Tensor]:
         states, pooled, ids = self.pipe.encode_prompt(
@@ -36,7 +36,7 @@ class FluxFamily(Modulated):
             "pooled_projections": pooled.to(self.dtype),
             "txt_ids": ids,
         }
-        if self.network.config.guidance_embeds:
+        if self.heeds_guidance:
             told["guidance"] = self.moment(self.guidance)
         return told
 
@@ -45,9 +45,13 @@ class FluxFamily(Modulated):
         """Guidance is an input of the network here, not a second call."""
         return False
 
+    @property
+    def heeds_guidance(self) -> bool:
+        return self.network.config.guidance_embeds
+
     def grid(self, sampler: str, steps: int, strength: float, size: Size) -> Grid:
         tokens = (size.height // self.cell_px) * (size.width // self.cell_px)
-        return flow_grid(steps, strength, shift_of(self.pipe.scheduler.config, tokens))
+        return flow_grid(sampler, steps, strength, shift_of(self.pipe.scheduler.config, tokens))
 
     def embedding(self, moment: Tensor, **told: Tensor) -> Tensor:
         scaled = [moment.to(self.dtype) * 1000]

@@ -32,6 +32,10 @@ class Flux2Family(FluxFamily):
     def encode(self, text: str) -> Condition:
         return self.of_prompt(text, self._told, cut_message(self.pipe.tokenizer, text, TOKENS))
 
+    @property
+    def heeds_guidance(self) -> bool:
+        return False
+
     def _told(self, text: str) -> dict[str, Tensor]:
         states, ids = self.pipe.encode_prompt(text, device=self.device, max_sequence_length=TOKENS)
         return {"encoder_hidden_states": states.to(self.dtype), "txt_ids": ids}
@@ -39,7 +43,7 @@ class Flux2Family(FluxFamily):
     def grid(self, sampler: str, steps: int, strength: float, size: Size) -> Grid:
         tokens = (size.height // self.latent_px) * (size.width // self.latent_px)
         config = {**self.pipe.scheduler.config}
-        return flow_grid(steps, strength, shift_of(config, tokens, exponent(tokens, steps)))
+        return flow_grid(sampler, steps, strength, shift_of(config, tokens, exponent(tokens, steps)))
 
     def embedding(self, moment: Tensor, **told: Tensor) -> Tensor:
         return self.network.time_guidance_embed(moment.to(self.dtype) * 1000, None)

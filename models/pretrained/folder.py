@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -138,7 +139,7 @@ def read_header(path: Path) -> dict[str, dict]:
     return header
 
 
-def count_parameters(files: list[Path]) -> tuple[int, int]:
+def count_parameters(files: Sequence[Path]) -> tuple[int, int]:
     """(numbers, bytes) in these safetensors files, from their headers."""
     numbers = size = 0
     for file in files:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from models.api import ModelError
 from models.pretrained.catalogue import MODELS, Model
 from models.pretrained.components import QUANTIZED
-from models.pretrained.folder import WEIGHTLESS, Folder, count_parameters
+from models.pretrained.folder import WEIGHTLESS, Folder, count_parameters, read_config
 
 WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
 QUANTIZED_WIDTHS = {"8bit": 1, "4bit": 0.5 + 4 / 64}  # of 64 numbers of four bits there is one scale
-# values that are alive at once for each pixel of the picture; estimates from the widest layers
-FULL_PIXEL, TINY_PIXEL, DENOISER_PIXEL = 3 * 128, 3 * 64, 100
+# How many of the widest tensors at full size an autoencoder has alive at once. Decoding 512x512, torch on a
+# CPU took 990 values a pixel where there are 256 channels (1,325 at 256x256), and 257 where there are 64.
+ALIVE = 4
+FULL, TINY = 256, 64  # the most channels at full size of the usual autoencoders
+DENOISER_PIXEL = 100  # values for each pixel of the picture, an estimate from its widest layers
 
 
 @dataclass(frozen=True)
@@ -45,24 +49,38 @@ def of_folder(
         if not name.startswith(WEIGHTLESS):
             width = QUANTIZED_WIDTHS[quantize] if quantize and name in QUANTIZED else WIDTHS[dtype]
             sizes.append(round(count_parameters(folder.weights(name))[0] * width))
-    return Need(sum(sizes), max(sizes), work(dtype, side_px, tiny))
+    channels = TINY if tiny else widest(read_config(folder, "vae", "config.json"))
+    return Need(sum(sizes), max(sizes), work(dtype, side_px, channels))
 
 
-def of_files(files: list[Path], dtype: str, side_px: int = 512) -> Need:
+def of_files(files: Sequence[Path], dtype: str, side_px: int = 512, *, tiny: bool = False) -> Need:
     """The need of a model whose components lie together in these safetensors files."""
     weights = count_parameters(files)[0] * WIDTHS[dtype]
-    return Need(weights, weights, work(dtype, side_px, tiny=False))
+    return Need(weights, weights, work(dtype, side_px, TINY if tiny else FULL))
+
+
+def of_control(files: Sequence[Path], dtype: str) -> Need:
+    """What a ControlNet adds: its work comes before the UNet's, in the same place."""
+    weights = count_parameters(files)[0] * WIDTHS[dtype]
+    return Need(weights, weights, 0)
 
 
 def of_catalogue(model: Model, dtype: str, side_px: int = 512, quantize: str = "") -> Need:
     """The same from the numbers that a model's makers give. quantize: as if all of it were."""
     weights = round(model.billions * 1e9 * (QUANTIZED_WIDTHS[quantize] if quantize else WIDTHS[dtype]))
-    return Need(weights, weights, work(dtype, side_px, bool(model.tiny)))
+    return Need(weights, weights, work(dtype, side_px, TINY if model.tiny else FULL))
 
 
-def work(dtype: str, side_px: int, tiny: bool) -> int:
-    alive = (TINY_PIXEL if tiny else FULL_PIXEL) + DENOISER_PIXEL
-    return side_px * side_px * alive * WIDTHS[dtype]
+def work(dtype: str, side_px: int, channels: int) -> int:
+    """channels: the most that the autoencoder has at full size."""
+    return side_px * side_px * (ALIVE * channels + DENOISER_PIXEL) * WIDTHS[dtype]
+
+
+def widest(config: dict) -> int:
+    """The most channels that an autoencoder has at full size: its last block still gets those of the one
+    before."""
+    channels = config.get("block_out_channels") or config.get("decoder_block_out_channels") or [FULL]
+    return max(channels[:2])
 
 
 def free_bytes(device: str) -> int | None:
@@ -72,14 +90,10 @@ def free_bytes(device: str) -> int | None:
 
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + kept
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-    except (OSError, ValueError, StopIteration):
-        from models.machine import free_memory_mb
+    from models.machine import free_memory_mb
 
-        free = free_memory_mb()
-        return None if free is None else free * 1_000_000
+    free = free_memory_mb()
+    return None if free is None else free * 1_000_000
 
 
 def resident_bytes(device: str) -> int | None:
@@ -109,7 +123,7 @@ def check(name: str, need: Need, dtype: str, device: str, *, offload: bool = Fal
         fits.append(f"--dtype bfloat16 ({gb(wanted / 2)})")
     if device != "cpu" and not offload and need.offloaded <= free:
         fits.append(f"--offload ({gb(need.offloaded)})")
-    smaller = [n for n, m in MODELS.items() if n != name and of_catalogue(m, "bfloat16").total <= free]
+    smaller = [n for n, m in MODELS.items() if n != name and of_catalogue(m, dtype).total <= free]
     fits += sorted(smaller, key=lambda n: -MODELS[n].billions)[:2] or ["painter"]
     resident = resident_bytes(device)
     beside = f" beside {gb(resident)} of this program" if resident else ""
@@ -120,4 +134,4 @@ def check(name: str, need: Need, dtype: str, device: str, *, offload: bool = Fal
 
 
 def gb(size: float) -> str:
-    return f"{size / 1e9:.1f} GB"
+    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.0f} MB"

@@ -8,7 +8,6 @@ import math
 
 from torch import Tensor, nn
 
-from models.api import ModelError
 from models.lab.path import Grid, VariancePreserving
 from models.pretrained import folds
 from models.pretrained.family import Size
@@ -33,7 +32,7 @@ class Circle(VariancePreserving):
 
 
 class SanaFamily(Modulated):
-    kind = "diffusion"
+    kind = "consistency model"
     latent_px = 32
 
     def usual_sampler(self) -> str:
@@ -67,8 +66,6 @@ class SanaFamily(Modulated):
         }
 
     def grid(self, sampler: str, steps: int, strength: float, size: Size) -> Grid:
-        if sampler != "lcm":
-            raise ModelError(f"SANA-Sprint was distilled for one sampler: lcm, not {sampler}")
         strength = max(strength, LEAST_STRENGTH)
         shares = [QUARTER * k / steps for k in range(steps, 0, -1)]
         if steps == 2:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from models.api import ModelError
 from models.lab import ancestral, solvers
-from models.lab.path import KARRAS_RHO, Grid, Straight
+from models.lab.path import KARRAS_MAX, KARRAS_RHO, TIMESTEPS, Grid, Straight, sigma_at
 
 LEAST_STRENGTH = 1e-3  # what strength 0 is taken for: a path needs a length
 END = -1.0  # the time of a discrete diffusion at which nothing of the noise is left
@@ -61,15 +61,27 @@ def karras_grid(path: Discrete, steps: int, strength: float) -> Grid:
     """The same start, and sigma a straight line in sigma^(1/7) from there to the lowest that was trained
     (Karras et al. 2022, eq. 5), then the end."""
     plain = diffusion_grid(path, steps, strength)
-    high, low = (sigma ** (1 / KARRAS_RHO) for sigma in (plain.sigma(0), float(path.sigmas[0])))
-    sigmas = np.linspace(high, low, steps) ** KARRAS_RHO
-    return Grid(path, (plain.times[0], *(path.time(float(s)) for s in sigmas[1:]), END))
+    between = karras_sigmas(plain.sigma(0), float(path.sigmas[0]), steps)
+    return Grid(path, (plain.times[0], *map(path.time, between), END))
 
 
-def flow_grid(steps: int, strength: float, shift: Callable[[float], float]) -> Grid:
-    """Times of a rectified flow: shift(strength k / steps) for k = steps .. 0."""
-    strength = max(strength, LEAST_STRENGTH)
-    return Grid(Straight(), (*(shift(strength * k / steps) for k in range(steps, 0, -1)), 0.0))
+def karras_sigmas(high: float, low: float, steps: int) -> list[float]:
+    """All but the first of `steps` sigmas from high to low."""
+    ends = high ** (1 / KARRAS_RHO), low ** (1 / KARRAS_RHO)
+    return [float(sigma) for sigma in np.linspace(*ends, steps)[1:] ** KARRAS_RHO]
+
+
+def flow_grid(sampler: str, steps: int, strength: float, shift: Callable[[float], float]) -> Grid:
+    """Times of a rectified flow: shift(strength k / steps) for k = steps .. 0. On Karras's grid the same
+    start, whose sigma is taken for KARRAS_MAX where it is beyond, and then as of a diffusion, down to the
+    sigma of the first of TIMESTEPS."""
+    path, strength = Straight(), max(strength, LEAST_STRENGTH)
+    times = [shift(strength * k / steps) for k in range(steps, 0, -1)]
+    if sampler.endswith("karras"):
+        high = min(sigma_at(path, times[0]), KARRAS_MAX)
+        low = min(sigma_at(path, 1 / TIMESTEPS), high / 2)
+        times[1:] = map(path.time, karras_sigmas(high, low, steps))
+    return Grid(path, (*times, 0.0))
 
 
 def shift_of(config: dict, tokens: int, mu: float | None = None) -> Callable[[float], float]:
@@ -118,13 +130,18 @@ FLOW_SAMPLERS: dict[str, Callable] = {
     "flow-euler": solvers.ddim,
     "flow-heun": solvers.path_heun,
     "flow-unipc": solvers.unipc,
-    **{name: run for name, run in SAMPLERS.items() if name not in ("ddpm", "dpm++2m-karras")},
+    **{name: run for name, run in SAMPLERS.items() if name != "ddpm"},
+}
+KINDS: dict[str, dict[str, Callable]] = {
+    "diffusion": SAMPLERS,
+    "flow": FLOW_SAMPLERS,
+    "consistency model": {"lcm": lcm},
 }
 
 
 def sampler_of(name: str, kind: str) -> Callable:
-    """The sampler of this name for a "diffusion" or a "flow". Raises ModelError naming those that fit."""
-    known = FLOW_SAMPLERS if kind == "flow" else SAMPLERS
+    """The sampler of this name for a model of one of KINDS. Raises ModelError naming those that fit."""
+    known = KINDS[kind]
     if name not in known:
         raise ModelError(f"no sampler for this {kind} is named {name!r}; choose {', '.join(known)}")
     return known[name]

@@ -43,7 +43,7 @@ class SD3Family(Modulated):
     def grid(self, sampler: str, steps: int, strength: float, size: Size) -> Grid:
         side = self.latent_px * self.network.config.patch_size
         tokens = (size.height // side) * (size.width // side)
-        return flow_grid(steps, strength, shift_of(self.pipe.scheduler.config, tokens))
+        return flow_grid(sampler, steps, strength, shift_of(self.pipe.scheduler.config, tokens))
 
     def told_time(self, t: float) -> float:
         return t * self.timesteps

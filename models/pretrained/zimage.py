@@ -44,7 +44,7 @@ class ZImageFamily(Modulated):
     def grid(self, sampler: str, steps: int, strength: float, size: Size) -> Grid:
         side = 2 * self.latent_px
         tokens = (size.height // side) * (size.width // side)
-        return flow_grid(steps, strength, shift_of(self.pipe.scheduler.config, tokens))
+        return flow_grid(sampler, steps, strength, shift_of(self.pipe.scheduler.config, tokens))
 
     def told_time(self, t: float) -> float:
         """Its time runs the other way."""
