@@ -42,7 +42,8 @@ def test_all_stages_run_quick_and_own_pictures_after_them(tmp_path):
     )
     assert figures["locality"] == 0
     assert set(figures["straightness"]) == {"painter", "student", "reflow", "teacher"}
-    for name in ("teacher/teacher", "reflow/reflow", "distil/student", "finish/painter", "assets/painter"):
+    stages = ("teacher/teacher", "reflow/reflow", "distil/student", "finish/painter", "calibrate/painter")
+    for name in (*stages, "assets/painter"):
         assert (folder / f"{name}.safetensors").stat().st_size > 1_000_000
     assert list((folder / "teacher").glob("grid-*.png"))
     assert cv2.imread(str(folder / "gallery.png")).shape[1] == 4 * 512

@@ -96,17 +96,20 @@ class Views:
     def __len__(self) -> int:
         return len(self.index)
 
-    def batch(self, rng: np.random.Generator, count: int, crop_px: int) -> tuple[np.ndarray, ...]:
+    def batch(
+        self, rng: np.random.Generator, count: int, crop_px: int, chosen: np.ndarray | None = None
+    ) -> tuple[np.ndarray, ...]:
         """(picture (B,H,W,3) uint8, sketch (B,H,W,4) uint8, mood (B,M) float32, strength (B,) float32).
 
         Random crops, half of them mirrored; the strength is the one that the sketch was made with.
+        chosen: the views' numbers; by default any, some of them more than once.
         """
         picture = np.empty((count, crop_px, crop_px, 3), np.uint8)
         sketch = np.empty((count, crop_px, crop_px, 4), np.uint8)
         mood = np.empty((count, len(MOOD_AXES)), np.float32)
         strength = np.empty(count, np.float32)
         for row in range(count):
-            s, i = self.index[rng.integers(len(self.index))]
+            s, i = self.index[rng.integers(len(self.index)) if chosen is None else chosen[row]]
             j = rng.integers(SKETCHES)
             whole, drawn = self.parts["pictures"][s][i], self.parts["sketches"][s][i, j]
             y, x = rng.integers(0, whole.shape[0] - crop_px + 1, 2)

@@ -13,7 +13,18 @@ import numpy as np
 from models import checkpoint
 from models.api import ModelError
 from models.registry import ASSETS
-from models.training import STAGES, data, diffusion, distil, evaluate, finish, quality, reflow, teacher
+from models.training import (
+    STAGES,
+    calibrate,
+    data,
+    diffusion,
+    distil,
+    evaluate,
+    finish,
+    quality,
+    reflow,
+    teacher,
+)
 from models.training.data import Mixture, Views
 from models.training.scenes import HELD_OUT
 
@@ -39,12 +50,13 @@ class Sizes:
     coupled_batches: int = 96
     finish_steps: int = 20_500
     finish_batch: int = 16
+    calibrate_steps: int = 1_000
     crop_px: int = 128
     evaluate_count: int = 96
     evaluate_px: tuple[int, ...] = (256, 512)
 
 
-QUICK = Sizes(4, 128, 2, 256, 4, 256, 6, 4, 4, 4, 1, 3, 2, 64, 4, (128,))
+QUICK = Sizes(4, 128, 2, 256, 4, 256, 6, 4, 4, 4, 1, 3, 2, 2, 64, 4, (128,))
 
 
 def run(
@@ -153,8 +165,11 @@ def make_student(folder: Path, sizes: Sizes) -> None:
 
 def make_painter(folder: Path, sizes: Sizes) -> None:
     network = evaluate.network_of(folder / "distil" / "student.safetensors")
-    draw = batches(training_views(folder), sizes.finish_batch // 2, sizes.crop_px)
-    finish.train(draw, network, folder / "finish", steps=sizes.finish_steps, batch_size=sizes.finish_batch)
+    views, count = training_views(folder), sizes.finish_batch
+    draw = batches(views, count // 2, sizes.crop_px)
+    finished = finish.train(draw, network, folder / "finish", steps=sizes.finish_steps, batch_size=count)
+    draw = batches(views, count, sizes.crop_px)
+    calibrate.train(draw, finished, folder / "calibrate", steps=sizes.calibrate_steps, batch_size=count)
 
 
 def learn_from(images: Path, folder: Path, sizes: Sizes) -> dict:
@@ -176,9 +191,10 @@ def learn_from(images: Path, folder: Path, sizes: Sizes) -> dict:
 
 def weights_of(folder: Path) -> dict[str, Path]:
     """What is to be measured: the stages of this folder, or what ships where a stage is not there."""
-    finished, student = folder / "finish" / "painter.safetensors", folder / "distil" / "student.safetensors"
+    student = folder / "distil" / "student.safetensors"
+    ends = [folder / stage / "painter.safetensors" for stage in ("calibrate", "finish")]
     found = {
-        "painter": finished if finished.is_file() else student,
+        "painter": next((path for path in ends if path.is_file()), student),
         "student": student,
         "reflow": folder / "reflow" / "reflow.safetensors",
         "teacher": folder / "teacher" / "teacher.safetensors",
