@@ -188,8 +188,9 @@ def test_bench_reports_every_figure(painter_file):
     assert (found["size"], found["steps"], found["frames"]) == (256, 1, 12)
     assert found["gflop_per_frame"] > 0.1
     assert 0 < found["roofline"] < 1.2
+    rounded = 0.05 * (1 + found["roofline"]) + 0.0005 * found["peak_gflops"]  # to 0.1, 0.1 and 0.001
     assert found["achieved_gflops"] == pytest.approx(
-        found["roofline"] * found["peak_gflops"], abs=0.001 * found["peak_gflops"]
+        found["roofline"] * found["peak_gflops"], abs=1.01 * rounded
     )
     assert {"model", "device", "dtype", "model_fps", "stage_ms", "torch", "machine"} <= set(found)
 

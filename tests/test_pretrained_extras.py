@@ -126,11 +126,12 @@ def test_a_lora_of_another_family_and_files_that_are_none(whole, tmp_path):
         load(whole, lora=("nowhere.safetensors:0.5",))
 
 
+LARGE = [("large", *plan) for plan in ((1, 0.55), (2, 0.33), (4, 1.0), (20, 0.55))]
 PLANS = [("whole", *plan) for plan in product((1, 2, 4, 20), (1.0, 0.55, 0.33))]
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(("name", "steps", "strength"), [*PLANS, ("large", 1, 0.55), ("large", 4, 1.0)])
+@pytest.mark.parametrize(("name", "steps", "strength"), [*PLANS, *LARGE])
 def test_a_controlnet_is_the_pipeline_s(led, monkeypatch, name, steps, strength):
     model, pipe = led(name)
     seen, decode = [], model.family.coder.decode
@@ -219,6 +220,24 @@ def test_a_word_makes_the_quantizer_of_diffusers_for_the_denoiser_alone(monkeypa
             assert type(found) is diffusers.BitsAndBytesConfig and getattr(found, bits)
         assert made._resolve_quant_config(is_diffusers=True, module_name="vae") is None
     assert found.bnb_4bit_compute_dtype == torch.bfloat16 and found.bnb_4bit_quant_type == "nf4"
+
+
+def test_beside_a_quantized_denoiser_all_else_comes_to_the_device(whole):
+    """As a quantizer leaves a pipeline: its first weights are integers and lie where it put them."""
+    pipe = components.load_pipeline(read_folder(whole), "sd", torch.bfloat16, untold)
+    shape = pipe.unet.conv_in.weight.shape
+    pipe.unet.conv_in.weight = torch.nn.Parameter(torch.zeros(shape, dtype=torch.uint8), requires_grad=False)
+    device = torch.device("meta")
+    pipe.unet.to = lambda *_, **told: told.get("memory_format") or pytest.fail()
+    options = build.Options(dtype="bfloat16", quantize="4bit", fuse=False)
+    model = build.assemble("sd", pipe, for_folder("unet"), str(device), options)
+    assert {pipe.text_encoder.device, pipe.vae.device} == {device} and model.family.dtype == torch.bfloat16
+    assert pipe.unet.device.type == "cpu" and model.family.prepared is None
+
+
+def test_a_single_file_is_not_quantized(whole, tmp_path):
+    with pytest.raises(ModelError, match="is a single file; --quantize takes models of the hub and folders"):
+        load(tmp_path / "mine.safetensors", quantize="4bit")
 
 
 def test_quantized_loading_says_what_it_lacks(whole):

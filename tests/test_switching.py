@@ -190,6 +190,15 @@ def test_what_was_asked_for_at_the_start_holds(switched):
     assert own(one) == (3, 0.7)
 
 
+def test_steps_asked_for_at_the_start_that_a_model_does_not_take_are_told_of(switched):
+    """In a line, and its nearest are taken; the painter, meanwhile, is as before."""
+    one = switched(Other("few", (1, 2), 1, 0.5).let())
+    one.app.asked = {"steps": 9}
+    come(one, "few")
+    assert own(one) == (2, 0.5) and one.app.meter.errors == 0
+    assert "few takes 1 to 2 steps, not 9: 2 will be taken" in one.app.scene.messages
+
+
 def test_steps_that_the_model_does_not_take_are_brought_into_its_range(desk):
     one = desk(SlowModel()).ready()
     one.do(Change("steps", 30))

@@ -12,6 +12,7 @@ from models.pretrained import faults, forecast, hub, kin, lora
 from models.pretrained.catalogue import CONTROLS, MODELS, Model
 from models.pretrained.components import (
     CONTROL,
+    QUANTIZED,
     QUANTIZERS,
     TINY,
     alone,
@@ -77,6 +78,8 @@ def _load(name: str, options: Options, progress: Told):
     kind = str(dtype).removeprefix("torch.")
     if name not in MODELS and not Path(name).is_dir():
         check_family("unet", options)
+        if options.quantize:
+            raise ModelError(f"{name} is a single file; --quantize takes models of the hub and folders")
         home, model = kin.beside(Path(name)), kin.of_file(Path(name))
         need = forecast.of_files([Path(name)], kind, options.side_px, tiny=has_tiny(home, model, options))
         forecast.check(name, need, kind, device, offload=options.offload)
@@ -109,8 +112,8 @@ def _load(name: str, options: Options, progress: Told):
     if options.guidance and not made.family.heeds_guidance:
         raise ModelError(f"{name} was distilled to need no guidance; leave --guidance out")
     if options.control:
-        beside = Path(name) / CONTROL
-        lead(made.family, options, beside if beside.is_dir() else None, dtype, progress)
+        beside = home / CONTROL if home is not None and (home / CONTROL).is_dir() else None
+        lead(made.family, options, beside, dtype, progress)
     return made
 
 
@@ -182,7 +185,11 @@ def assemble(name: str, pipe, model: Model, device: str, options: Options, tiny=
             part.eval().requires_grad_(False)
     if options.offload:
         pipe.enable_model_cpu_offload(device=device)
-    elif not options.quantize:
+    elif options.quantize:  # what was quantized lies where its quantizer has put it
+        for part_name, part in pipe.components.items():
+            if isinstance(part, torch.nn.Module) and part_name not in QUANTIZED:
+                part.to(device)
+    else:
         pipe.to(device)
     if hasattr(pipe, "unet"):
         pipe.unet.to(memory_format=torch.channels_last)

@@ -38,7 +38,8 @@ class Family:
         """whole: the denoiser is on the device as it is, and its blocks may be fused."""
         self.pipe, self.coder, self.guidance, self.whole = pipe, coder, guidance, whole
         self.network = self.denoiser()
-        self.dtype = next(self.network.parameters()).dtype
+        weights = self.network.parameters()
+        self.dtype = next(w.dtype for w in weights if w.is_floating_point())  # no quantized one's
         self.device = torch.device(pipe._execution_device)
         self.version = 0  # a captured graph of an older one has read what is no longer there
         self.graphed: GraphedParts | None = None
