@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import sys
+import threading
 from itertools import product
 from types import ModuleType
 
@@ -100,6 +101,29 @@ def shown_at(one, lora_scale: float):
 
     one.until(there)
     return one.app.picture
+
+
+def test_the_pen_does_not_wait_for_a_prompt_to_be_encoded(whole, desk, monkeypatch):
+    model, encoded = load(whole), threading.Event()
+    encode = model.family.pipe.encode_prompt
+
+    def slowly(*values, **named):
+        assert encoded.wait(10)
+        return encode(*values, **named)
+
+    one = desk(lambda: model).ready()
+    monkeypatch.setattr(model.family.pipe, "encode_prompt", slowly)
+    one.do(Change("prompt", "a lake"))
+    one.tick()
+    one.stroke((20, 20), (60, 60))
+    one.tick(5)
+    assert one.app.canvas.pixels[40, 40, 3] and one.app.engine.busy and one.app.picture.request.prompt == ""
+    encoded.set()
+    one.until(lambda: one.app.picture.request.prompt == "a lake")
+    before = model.prompts.encoded
+    one.do(Change("prompt", ""))
+    one.until(lambda: one.app.picture.request.prompt == "")
+    assert model.prompts.encoded == before, "it is one of the last"
 
 
 def test_several_loras_each_with_its_scale(whole, adapter):
