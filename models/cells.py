@@ -35,9 +35,12 @@ def means(planes: Tensor) -> Tensor:
     return mean
 
 
-def bordered(mean: Tensor) -> Tensor:
-    """One more cell on every side, equal to its neighbour: what interpolation sees beyond the paper."""
-    return F.pad(mean, (1, 1, 1, 1), mode="replicate").contiguous(memory_format=torch.channels_last)
+def bordered(mean: Tensor, sides: tuple[int, int, int, int] = (1, 1, 1, 1)) -> Tensor:
+    """One more cell on every side, equal to its neighbour: what interpolation sees beyond the paper.
+
+    sides: how many left, right, above and below, where not all of them are the paper's.
+    """
+    return F.pad(mean, sides, mode="replicate").contiguous(memory_format=torch.channels_last)
 
 
 def bilinear() -> Tensor:

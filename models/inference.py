@@ -18,6 +18,7 @@ from models.sampler import euler, uniform_times
 Lap = Callable[[str], None]
 Ends = Callable[[Tensor], tuple[Tensor, Tensor]]
 PROBES = 5
+PACKINGS = 6  # sizes for which a weight is kept as packed
 INPUTS = 7  # residual 3, sketch 3, alpha 1
 
 
@@ -31,7 +32,8 @@ class Body:
     def __init__(self, network: PainterNetwork, dtype: torch.dtype):
         self.dtype = dtype
         self.widths = [width for _, width in network.biased()]
-        fine = network.config.widths[0]
+        self.channels = network.config.widths
+        fine = self.channels[0]
         device = network.stem.weight.device
         fused = device.type == "cpu" and torch.backends.mkldnn.is_available()
         conv = OneDnnConv if fused else PlainConv
@@ -179,28 +181,37 @@ class OneDnnConv(PlainConv):
     """The same with sum and ReLU inside the convolution, as torch's inductor does.
 
     The layout of packed weights that oneDNN wants depends on the size of the input. Weights packed for
-    another size are packed again in every call; so they are kept as packed for the size met last.
+    another size are packed again in every call; so they are kept as packed for the sizes met lately.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype, *, stride=1, padding=0):
         super().__init__(weight, bias, dtype, stride=stride, padding=padding)
         self.window = ([padding] * 2, [stride] * 2, [1, 1], 1)
         self.weight = self.weight.to_mkldnn()
-        self.size, self.packed = None, None
+        self.packed: dict[torch.Size, Tensor] = {}  # the size met last is the last
 
     def __call__(
         self, x: Tensor, bias: Tensor | None = None, skip: Tensor | None = None, relu=False
     ) -> Tensor:
-        if x.shape != self.size:
-            reorder = torch._C._nn.mkldnn_reorder_conv2d_weight
-            self.size, self.packed = x.shape, reorder(self.weight, *self.window, list(x.shape))
+        packed = self.pack(x.shape)
         bias = self.bias if bias is None else bias
         after = "relu" if relu else "none"
         if skip is None:
-            return torch.ops.mkldnn._convolution_pointwise(x, self.packed, bias, *self.window, after, [], "")
+            return torch.ops.mkldnn._convolution_pointwise(x, packed, bias, *self.window, after, [], "")
         return torch.ops.mkldnn._convolution_pointwise.binary(
-            x, skip, self.packed, bias, *self.window, "add", 1.0, after, [], ""
+            x, skip, packed, bias, *self.window, "add", 1.0, after, [], ""
         )
+
+    def pack(self, size: torch.Size) -> Tensor:
+        """The weight as an input of this size wants it. All of the painter's take 5 MB, once a size."""
+        packed = self.packed.pop(size, None)
+        if packed is None:
+            if len(self.packed) == PACKINGS:
+                self.packed.pop(next(iter(self.packed)))
+            reorder = torch._C._nn.mkldnn_reorder_conv2d_weight
+            packed = reorder(self.weight, *self.window, list(size))
+        self.packed[size] = packed
+        return packed
 
 
 @torch.inference_mode()

@@ -20,9 +20,11 @@ from models.checkpoint import load as load_checkpoint
 from models.graphed import GraphedFrames
 from models.inference import Body, bf16_gain
 from models.network import NetworkConfig, PainterNetwork
+from models.regional import Regional
 from models.sampler import uniform_times
 from models.threads import ThreadCount
 
+LEAST_WORK = 0.2  # of a whole frame: smaller parts of one say little about the threads
 BF16_GAIN = 1.3  # bf16 must be this much faster than fp32 to be chosen: a noisy measurement shall not flip it
 
 
@@ -83,7 +85,9 @@ class Painter:
             understands_prompt=True,
         )
         self.threads = ThreadCount(self.card.threads)
-        self.graphed = GraphedFrames(self.body.frame, self.device) if self.device.type == "cuda" else None
+        cuda = self.device.type == "cuda"
+        self.graphed = GraphedFrames(self.body.frame, self.device) if cuda else None
+        self.regional = None if cuda else Regional(self.body)
         self._noise: tuple[tuple, Tensor] | None = None
         self._biases: dict[tuple, Tensor] = {}
 
@@ -108,26 +112,34 @@ class Painter:
         share = torch.tensor([1 - request.strength], dtype=torch.float32, device=self.device)
         times = uniform_times(request.steps)[:-1]
         rows = [self.biases(t, 1 / request.steps, request.strength, mood) for t in times]
-        biases = torch.stack(rows)
         clock.lap("upload")
+
+        def lap(stage: str) -> None:
+            clock.lap(stage)
+            if stage == "start" and "denoise" in clock.stage_ms and cancelled():
+                raise Cancelled
+
+        worked = 1.0
         if self.graphed is not None:
-            pixels = self.graphed.render(planes, noise, share, biases, clock.lap)
+            pixels = self.graphed.render(planes, noise, share, torch.stack(rows), clock.lap)
+            made, finite = pixels[:-1].reshape(3, height, width), pixels[-1]
+        elif self.regional.takes(request.steps, height, width):
+            made, finite = self.regional.frame(planes, noise, request.strength, rows[0], clock.lap)
+            worked = self.regional.share
         else:
-
-            def lap(stage: str) -> None:
-                clock.lap(stage)
-                if stage == "start" and "denoise" in clock.stage_ms and cancelled():
-                    raise Cancelled
-
-            frame = self.body.frame(torch.from_numpy(planes).to(self.device), noise, share, biases, lap)
-            pixels = frame.cpu().numpy()
-        if not pixels[-1]:
+            paper = torch.from_numpy(planes).to(self.device)
+            pixels = self.body.frame(paper, noise, share, torch.stack(rows), lap).cpu().numpy()
+            made, finite = pixels[:-1].reshape(3, height, width), pixels[-1]
+        if not finite:
             raise ModelError("the model gave what is not a number; the last picture stays")
-        picture = cv2.merge(list(pixels[:-1].reshape(3, height, width)))
+        picture = cv2.merge(list(made))
         clock.finish("download")
         if self.graphed is None:
             worked_ms = sum(clock.stage_ms[stage] for stage in ("start", "denoise", "decode"))
-            self.threads.learn(torch.get_num_threads(), worked_ms / (request.steps * height * width))
+            if worked > LEAST_WORK:
+                self.threads.learn(
+                    torch.get_num_threads(), worked_ms / (worked * request.steps * height * width)
+                )
         elif self.card.why_not_faster != self.graphed.why_eager:
             self.card = replace(self.card, why_not_faster=self.graphed.why_eager)
         notes = (f"ignored: {', '.join(ignored[:6])}",) if ignored else ()
@@ -156,7 +168,13 @@ class Painter:
     def gflop(self, height_px: int, width_px: int, steps: int) -> float:
         return steps * self.network.gflop(height_px, width_px)
 
+    def forget(self) -> None:
+        """Go on from no frame: the next one is worked out as a whole."""
+        if self.regional is not None:
+            self.regional.forget()
+
     def close(self) -> None:
+        self.forget()
         self._noise, self._biases = None, {}
 
 

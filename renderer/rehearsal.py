@@ -40,5 +40,9 @@ class Rehearsal:
     def gflop(self, height_px: int, width_px: int, steps: int) -> float:
         return self._model.gflop(height_px, width_px, steps)
 
+    def forget(self) -> None:
+        """Have the next frame worked out as a whole, so that what is counted of it is what was done."""
+        getattr(self._model, "forget", lambda: None)()
+
     def close(self) -> None:
         self._model.close()
