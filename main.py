@@ -127,8 +127,14 @@ def render(settings: Render) -> None:
     about = pictures.read_about(data)
     name = settings.model or str(about.get("model", "painter"))
     paper = paper_of(data, None if settings.size is None else side_px(settings.size))
-    kept = {"dtype": about["dtype"]} if about.get("dtype") in DTYPES else {}
-    extras = {"side_px": max(paper.shape), **kept, **settings.extras()}
+    extras = {"side_px": max(paper.shape), **settings.extras()}
+    if about.get("dtype") in DTYPES and "dtype" not in extras:
+        if registry.has_dtype(about["dtype"], settings.device):
+            extras["dtype"] = about["dtype"]
+        else:
+            print(
+                f"flowbrush: made in {about['dtype']}, which this CPU has not: bytes differ", file=sys.stderr
+            )
     load = registry.loader(name, settings.device, progress=Progress(), **extras)
     card = registry.expected(name)
     own = {"steps": finest(card.default_steps, card.steps), "strength": card.default_strength}

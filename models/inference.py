@@ -13,6 +13,7 @@ from torch import Tensor
 from kernels.conv import conv3x3
 from models import cells, flow
 from models.network import PainterNetwork, enlarge
+from models.precision import has_bf16
 from models.sampler import euler, uniform_times
 
 Lap = Callable[[str], None]
@@ -219,9 +220,9 @@ def bf16_gain() -> float:
     """How many times faster than float32 this CPU runs the network's commonest convolution in bfloat16.
 
     On one thread, interleaved, best of PROBES: what else runs on the machine then hardly shows. 0 where
-    oneDNN refuses bfloat16, as it does on a CPU without AVX-512.
+    there is none.
     """
-    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if not has_bf16("cpu"):
         return 0.0
     sides = []
     for dtype in (torch.bfloat16, torch.float32):

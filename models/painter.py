@@ -20,6 +20,7 @@ from models.checkpoint import load as load_checkpoint
 from models.graphed import GraphedFrames
 from models.inference import Body, bf16_gain
 from models.network import NetworkConfig, PainterNetwork
+from models.precision import has_bf16
 from models.regional import Regional
 from models.sampler import uniform_times
 from models.threads import ThreadCount
@@ -220,6 +221,8 @@ class Stopwatch:
 
 def choose_body(network: PainterNetwork, device: torch.device, dtype: str | None) -> tuple[Body, str]:
     """The faster of bf16 and fp32, measured now; returns it and the reason why no faster one runs."""
+    if dtype == "bfloat16" and not has_bf16(device.type):
+        raise ModelError("this CPU has no bfloat16; leave --dtype out, or take float32")
     if dtype is not None:
         return Body(network, getattr(torch, dtype)), f"{dtype} was asked for"
     if device.type != "cpu":

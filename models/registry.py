@@ -99,6 +99,17 @@ def loader(
     return load
 
 
+def has_dtype(dtype: str, device: str | None) -> bool:
+    """Whether pictures can be made in it on the device; None is cuda where that is there, else cpu."""
+    if dtype != "bfloat16" or (device or "cpu") != "cpu":
+        return True
+    import torch
+
+    from models.precision import has_bf16
+
+    return has_bf16("cuda" if device is None and torch.cuda.is_available() else "cpu")
+
+
 def weights_hash(name: str) -> str:
     """First 16 hex digits of the SHA-256 of the weights file; empty where there is no such file."""
     if is_pretrained(name):

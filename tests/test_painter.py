@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+import main
 from kernels.noise import normal
 from models import cells, checkpoint, flow, pages, painter
 from models.api import DEFAULT_MOOD, MOOD_AXES, ModelError, Request
@@ -18,11 +19,15 @@ from models.flow import Condition
 from models.graphed import GraphedFrames
 from models.inference import Body
 from models.network import NetworkConfig, PainterNetwork
+from models.precision import has_bf16
 from models.sampler import euler, heun, uniform_times
 from models.threads import ThreadCount
+from renderer.pictures import read_about, write_png
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 SIDE = 256
+NO_BF16 = pytest.mark.skipif(not has_bf16("cpu"), reason="this CPU has no bfloat16")
+EVERY_DTYPE = ["float32", pytest.param("bfloat16", marks=NO_BF16)]
 CALLS = ((1, 0), (1, 1), (2, 0), (1, 0))  # steps, seed
 
 
@@ -170,7 +175,7 @@ def test_same_request_same_bytes(shipped, paper):
     assert np.array_equal(first, shipped.render(request).picture)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", EVERY_DTYPE)
 @pytest.mark.parametrize("steps", [1, 4])
 def test_any_number_of_threads_makes_the_same_bytes(paper, dtype, steps):
     """The count follows what else runs on the machine, so a picture must not depend on it."""
@@ -178,11 +183,12 @@ def test_any_number_of_threads_makes_the_same_bytes(paper, dtype, steps):
     pictures = []
     for count in (1, 2, 3):
         model.threads = ThreadCount(count)
+        model.forget()
         pictures.append(model.render(Request(paper, steps=steps)).picture)
     assert (pictures[0] == pictures[1]).all() and (pictures[0] == pictures[2]).all()
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", EVERY_DTYPE)
 def test_nothing_changes_beyond_the_radius(dtype):
     """An edit in the corner leaves every pixel out of reach as it was, bit for bit."""
     model = painter.load(ASSETS / "painter.safetensors", device="cpu", dtype=dtype)
@@ -190,11 +196,31 @@ def test_nothing_changes_beyond_the_radius(dtype):
     before[:250] = (118, 169, 222, 255)
     after = before.copy()
     after[:16, :16] = (200, 30, 30, 255)
-    a, b = (model.render(Request(p, seed=4)).picture for p in (before, after))
+    a = model.render(Request(before, seed=4)).picture
+    model.forget()  # both are worked out as a whole
+    b = model.render(Request(after, seed=4)).picture
     reach = 16 + model.network.receptive_radius_px()
     assert not np.array_equal(a[:reach, :reach], b[:reach, :reach])
     assert np.array_equal(a[reach:], b[reach:])
     assert np.array_equal(a[:, reach:], b[:, reach:])
+
+
+def test_bfloat16_on_a_cpu_without_it_is_refused_in_a_line_and_not_taken_from_a_kept_paper(
+    paper, tmp_path, monkeypatch, capsys
+):
+    """A paper that another machine saved is painted all the same; what was asked for in words is refused."""
+    for place in ("models.painter", "models.precision"):
+        monkeypatch.setattr(f"{place}.has_bf16", lambda device: False)
+    with pytest.raises(ModelError, match="no bfloat16; leave --dtype out"):
+        painter.load(ASSETS / "painter.safetensors", device="cpu", dtype="bfloat16")
+    write_png(tmp_path / "paper.png", paper, {"dtype": "bfloat16", "steps": 1})
+    words = ["flowbrush", "render", str(tmp_path / "paper.png"), "-o", str(tmp_path / "out.png")]
+    monkeypatch.setattr("sys.argv", [*words, "--device", "cpu"])
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert not ended.value.code
+    assert "made in bfloat16, which this CPU has not: bytes differ" in capsys.readouterr().err
+    assert read_about((tmp_path / "out.png").read_bytes())["dtype"] == "float32"
 
 
 def test_crop_with_halo_equals_crop_of_whole(shipped):

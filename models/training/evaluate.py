@@ -121,7 +121,9 @@ def locality(network: PainterNetwork, side_px: int = 512) -> float:
     edited = paper.copy()
     middle, half = side_px // 2, 8
     edited[middle - half : middle + half, middle - half : middle + half] = (*rng.integers(0, 255, 3), 255)
-    before, after = (painter.render(Request(p, seed=3)).picture.astype(int) for p in (paper, edited))
+    before = painter.render(Request(paper, seed=3)).picture.astype(int)
+    painter.forget()  # or what is out of reach would not be worked out at all
+    after = painter.render(Request(edited, seed=3)).picture.astype(int)
     radius = network.receptive_radius_px() + half
     far = np.ones((side_px, side_px), bool)
     far[max(0, middle - radius) : middle + radius, max(0, middle - radius) : middle + radius] = False
