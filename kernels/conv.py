@@ -145,33 +145,3 @@ OP = register(
     plan,
     lambda x, weight, bias, skip, activation, stride: empty(x, weight, stride),
 )
-
-
-class PackedConv3x3:
-    """conv3x3 at stride 1 with fixed weights, on a CPU packed once for oneDNN with sum and ReLU inside.
-
-    weight: (O, C, 3, 3) float32 or bfloat16; bias: (O,); activation: none or relu. Elsewhere than on a CPU,
-    or where oneDNN is missing, it calls conv3x3. No gradient passes through it.
-    """
-
-    def __init__(self, weight: Tensor, bias: Tensor | None = None, activation: str = "none"):
-        if activation not in ("none", "relu"):
-            raise ValueError(f"a packed convolution ends in none or relu, not {activation!r}")
-        self.bias, self.activation = bias, activation
-        self.weight = weight.contiguous(memory_format=torch.channels_last)
-        self.packed = None
-        if weight.device.type == "cpu" and torch.backends.mkldnn.is_available():
-            self.packed = torch._C._nn.mkldnn_reorder_conv2d_weight(self.weight.to_mkldnn(), *WINDOW, None)
-
-    def __call__(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
-        """x: (N, C, H, W) channels-last, of the weights' dtype; skip: (N, O, H, W)."""
-        if self.packed is None or torch.is_grad_enabled():
-            return conv3x3(x, self.weight, self.bias, skip=skip, activation=self.activation)
-        if skip is None:
-            return ONEDNN(x, self.packed, self.bias, *WINDOW, self.activation, [], "")
-        after = None if self.activation == "none" else self.activation
-        return ONEDNN.binary(x, skip, self.packed, self.bias, *WINDOW, "add", 1.0, after, [], "")
-
-
-WINDOW = ([1, 1], [1, 1], [1, 1], 1)  # margins, strides, dilations, groups
-ONEDNN = torch.ops.mkldnn._convolution_pointwise

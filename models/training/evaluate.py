@@ -65,7 +65,7 @@ def pictures_of(network: PainterNetwork, held: HeldOut, steps: int, strength: fl
 
 @torch.no_grad()
 def straightness(
-    network: PainterNetwork, held: HeldOut, steps: int = CHORD_STEPS, count: int = 16
+    network: PainterNetwork, held: HeldOut, steps: int = CHORD_STEPS, count: int = 64
 ) -> dict[str, float]:
     """How bent the paths are, by Euler steps from the start to the picture.
 
@@ -75,20 +75,24 @@ def straightness(
     with at most STUDENT_STEPS it is asked for those, and its first picture for a whole one.
     """
     taught = steps <= STUDENT_STEPS
-    condition, noise = held.condition.rows(slice(count)), held.noise[:count]
-    start = x = flow.start(condition, noise)
-    slopes, one_step = [], predict(network, x, condition, 1.0, float(taught))
-    for index in range(steps):
-        t = 1 - index / steps
-        slope = (x - predict(network, x, condition, t, taught / steps)) / t
-        slopes.append(slope)
-        x = x - slope / steps
-    chord = start - x
-    size = chord.square().sum((1, 2, 3))
-    bend = torch.stack([(slope - chord).square().sum((1, 2, 3)) for slope in slopes]).mean(0) / size
-    arc = torch.stack([slope.square().sum((1, 2, 3)).sqrt() for slope in slopes]).mean(0) / size.sqrt()
-    gap = (one_step - x).square().sum((1, 2, 3)).sqrt() / size.sqrt()
-    return {"bend": bend.mean().item(), "arc": arc.mean().item(), "gap": gap.mean().item()}
+    count, found = min(count, len(held.pictures)), []
+    for begin in range(0, count, CHUNK):
+        rows = slice(begin, min(begin + CHUNK, count))
+        condition, noise = held.condition.rows(rows), held.noise[rows]
+        start = x = flow.start(condition, noise)
+        slopes, one_step = [], predict(network, x, condition, 1.0, float(taught))
+        for index in range(steps):
+            t = 1 - index / steps
+            slope = (x - predict(network, x, condition, t, taught / steps)) / t
+            slopes.append(slope)
+            x = x - slope / steps
+        chord = start - x
+        size = chord.square().sum((1, 2, 3))
+        bend = torch.stack([(slope - chord).square().sum((1, 2, 3)) for slope in slopes]).mean(0) / size
+        arc = torch.stack([slope.square().sum((1, 2, 3)).sqrt() for slope in slopes]).mean(0) / size.sqrt()
+        gap = (one_step - x).square().sum((1, 2, 3)).sqrt() / size.sqrt()
+        found.append(torch.stack((bend, arc, gap)))
+    return dict(zip(("bend", "arc", "gap"), torch.cat(found, 1).mean(1).tolist(), strict=True))
 
 
 def predict(network: PainterNetwork, x: Tensor, condition: Condition, t: float, step: float) -> Tensor:
