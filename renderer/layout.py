@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -60,6 +61,7 @@ class Layout:
         return min(self.panes, key=lambda pane: pane.distance(x, y))
 
 
+@functools.lru_cache(maxsize=16)  # asked for with every tick and every event
 def arrange(
     view: str, window: tuple[int, int], canvas: tuple[int, int], *, hud: bool = True, scale: float = 1.0
 ) -> Layout:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -72,8 +73,7 @@ def notes(scene: Scene, layout: Layout, theme: Theme) -> list[Mark]:
         lines.append(scene.recording)
     y, made = pane.y0 + theme.px(12), []
     for words in dict.fromkeys(line for line in lines if line):
-        words = elided(words, lambda part: theme.body.size(part)[0], pane.width - theme.px(24))
-        wide, high = theme.body.size(words)
+        words, wide, high = fitted(theme, words, pane.width - theme.px(24))
         width = min(pane.width, wide + theme.px(24))
         x = (pane.x0 + pane.x1 - width) // 2
         box = Rect(x, y, x + width, y + high + theme.px(10))
@@ -82,6 +82,13 @@ def notes(scene: Scene, layout: Layout, theme: Theme) -> list[Mark]:
         )
         y = box.y1 + theme.px(6)
     return made
+
+
+@functools.lru_cache(maxsize=32)  # a line stands for hundreds of ticks
+def fitted(theme: Theme, words: str, most_px: int) -> tuple[str, int, int]:
+    """The words as they fit, and their width and height in pixels."""
+    words = elided(words, lambda part: theme.body.size(part)[0], most_px)
+    return words, *theme.body.size(words)
 
 
 def elided(words: str, width_of: Callable[[str], int], most_px: int) -> str:
