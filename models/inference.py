@@ -19,7 +19,7 @@ from models.sampler import euler, uniform_times
 Lap = Callable[[str], None]
 Ends = Callable[[Tensor], tuple[Tensor, Tensor]]
 PROBES = 5
-PACKINGS = 6  # sizes for which a weight is kept as packed
+PACKINGS = 4  # sizes for which a weight is kept as packed
 INPUTS = 7  # residual 3, sketch 3, alpha 1
 
 

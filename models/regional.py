@@ -10,7 +10,6 @@ or over a part; the first frames are worked out both ways, and where a bit diffe
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models import cells
+from models.boxes import Box, Boxes, changed
 from models.flow import CELL_PX
 from models.inference import Body, Lap, no_lap
 from models.network import enlarge
@@ -25,110 +25,6 @@ from models.network import enlarge
 MOST_PX = 1024 * 1024  # activations of larger papers are not kept: they take 140 MB at this size
 WORTH = 0.75  # of the work: an edit that takes more is worked out as a whole
 TRIALS = 3  # frames that are worked out both ways
-
-
-class Box(NamedTuple):
-    """Rows and columns, half open, in cells of one scale."""
-
-    y0: int
-    y1: int
-    x0: int
-    x1: int
-
-    @property
-    def height(self) -> int:
-        return self.y1 - self.y0
-
-    @property
-    def width(self) -> int:
-        return self.x1 - self.x0
-
-    def grown(self, by: int, whole: Box) -> Box:
-        """Larger by so many cells on each side, within the whole."""
-        grown = self.y0 - by, self.y1 + by, self.x0 - by, self.x1 + by
-        return Box(max(0, grown[0]), min(whole.y1, grown[1]), max(0, grown[2]), min(whole.x1, grown[3]))
-
-    def coarser(self, times: int) -> Box:
-        """The same in cells so many times as large, rounded outwards."""
-        return Box(self.y0 // times, -(-self.y1 // times), self.x0 // times, -(-self.x1 // times))
-
-    def finer(self, times: int) -> Box:
-        return Box(*(end * times for end in self))
-
-    def snapped(self, step: int, whole: Box) -> Box:
-        """Its sides rounded up to multiples of `step`, within the whole: each new shape takes oneDNN a
-        millisecond a layer to prepare."""
-        y0, y1 = snap(self.y0, self.y1, step, whole.y1)
-        x0, x1 = snap(self.x0, self.x1, step, whole.x1)
-        return Box(y0, y1, x0, x1)
-
-    def inside(self, near: Box) -> Box:
-        """The same, counted from the corner of a box around it."""
-        return Box(self.y0 - near.y0, self.y1 - near.y0, self.x0 - near.x0, self.x1 - near.x0)
-
-    def of(self, x: Tensor) -> Tensor:
-        """That part of (..., H, W), channels-last and dense."""
-        part = x[..., self.y0 : self.y1, self.x0 : self.x1]
-        return part.contiguous(memory_format=torch.channels_last)
-
-
-def snap(start: int, end: int, step: int, most: int) -> tuple[int, int]:
-    """An interval around [start, end) whose length and start are multiples of `step`, or all of [0, most)."""
-    start = start // step * step
-    end = start + -(-(end - start) // step) * step
-    return (start, end) if end <= most else (max(0, most - (end - start)), most)
-
-
-class Boxes(NamedTuple):
-    """What has to be worked out again at each scale, on the way down and on the way up."""
-
-    fine: Box
-    middle: Box
-    coarse: Box
-    middle_out: Box
-    fine_out: Box
-
-    @classmethod
-    def whole(cls, height: int, width: int) -> Boxes:
-        """height, width: of the paper in pixels."""
-        fine, middle, coarse = (
-            Box(0, height // side, 0, width // side) for side in (CELL_PX, 2 * CELL_PX, 4 * CELL_PX)
-        )
-        return cls(fine, middle, coarse, middle, fine)
-
-    def reached(self, box: Box, body: Body) -> Boxes:
-        """What an edit of the pixels in `box` reaches, of the whole that this is.
-
-        Interpolation of the paint and the chain after the stem reach one cell each; so does every 3x3 window.
-        """
-        fine = box.coarser(CELL_PX).grown(1 + len(body.fine_in), self.fine)
-        middle = fine.coarser(2).grown(1 + len(body.middle_in), self.middle)
-        coarse = middle.coarser(2).grown(1 + len(body.coarse), self.coarse)
-        middle_out = coarse.finer(2).grown(len(body.middle_out), self.middle)
-        fine_out = middle_out.finer(2).grown(len(body.fine_out) + 1, self.fine)
-        steps = (8, 8, 4, 8, 16)
-        reached = (fine, middle, coarse, middle_out, fine_out)
-        return Boxes(*(one.snapped(step, all_) for one, step, all_ in zip(reached, steps, self, strict=True)))
-
-    def work(self, body: Body) -> float:
-        """Multiplications of a frame of these boxes, by the layers' shapes; only ratios mean something."""
-        fine, middle, coarse = body.channels
-        ends = 2 * cells.COLORS * fine * 9
-        of_cell = (
-            len(body.fine_in) * 9 * fine**2 + 4 * cells.COLORS * fine,
-            len(body.middle_in) * 9 * middle**2 + 9 * fine * middle,
-            len(body.coarse) * 9 * coarse**2 + 9 * middle * coarse,
-            len(body.middle_out) * 9 * middle**2 + middle * coarse,
-            len(body.fine_out) * 9 * fine**2 + fine * middle + ends,
-        )
-        return sum(count * box.height * box.width for count, box in zip(of_cell, self, strict=True))
-
-
-def changed(before: np.ndarray, after: np.ndarray) -> Box | None:
-    """The box of pixels outside of which two (4, H, W) papers are equal; None where they are equal."""
-    differs = (before != after).any(0)
-    rows, columns = np.flatnonzero(differs.any(1)), np.flatnonzero(differs.any(0))
-    return Box(int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1) if len(rows) else None
 
 
 class Regional:
@@ -238,7 +134,7 @@ class Regional:
         x = self.chain("middle_out", x, middle_out, whole.middle, bias)
         x = self.climb("from_middle", x, skip_fine, fine_out, whole.fine)
         x = self.chain("fine_out", x, fine_out, whole.fine, bias)
-        near = fine_out.grown(1, whole.fine)
+        near = fine_out.moved(1, whole.fine)
         ends = tuple(fine_out.inside(near).of(end) for end in body.ends(near.of(x)))
         lap("denoise")
         made = body.unpack(ends, fine_out.of(self._kept["residual"]), 1.0)
@@ -270,7 +166,7 @@ class Regional:
 
         down: the source is of the finer scale, and there is no skip.
         """
-        near = box.grown(1, whole)
+        near = box.moved(1, whole)
         part = F.avg_pool2d(near.finer(2).of(source), 2) if down else near.of(source)
         made = conv(part, bias, skip=None if down else part, relu=True)
         return self.keep(name, box.inside(near).of(made), box, whole)
