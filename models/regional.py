@@ -111,6 +111,8 @@ class Regional:
     ) -> bool:
         """Bring all that is kept up to date inside the boxes. Returns whether the picture is finite there."""
         body = self.body
+        if boxes == whole:
+            self._kept.clear()  # the same tensors then find the same places in memory, frame after frame
         fine, middle, coarse, middle_out, fine_out = boxes
 
         around = self.means_around(fine, whole.fine, torch.from_numpy(planes))

@@ -62,8 +62,6 @@ def train(
         z, picture, condition = couplings.draw(batch_size)
         t, length = step_times(batch_size)
         t[:short], length[:short] = step_times(short, STEP_COUNTS[:-1])  # those whose halves are taught too
-        condition = with_short_ways(condition, own)
-        z[own] = flow.start(condition.rows(own), torch.randn_like(z[own]))
         target = picture.clone()
         target[own] = one_step(average, z[own], condition.rows(own))
         x_t = flow.interpolate(target, z, t)
@@ -83,14 +81,6 @@ def train(
         run.note(loss=loss.item())
     save(folder / "student.safetensors", average.state_dict(), average.config.as_dict(), dtype=torch.bfloat16)
     return average
-
-
-def with_short_ways(condition: Condition, rows: slice) -> Condition:
-    """Low strengths more often in these rows: the way from start to picture is short there, and what further
-    steps change of the picture is much beside it."""
-    strength = condition.strength.clone()
-    strength[rows] *= torch.rand(len(strength[rows]))
-    return condition._replace(strength=strength)
 
 
 @torch.no_grad()

@@ -71,11 +71,13 @@ def straightness(
 
     bend: integral of the squared difference of velocity and chord, over the squared chord (Liu et al. 2022).
     arc: length of the path over that of the chord. gap: the one-step picture's distance to the path's end,
-    over the chord. A flow is asked for tangents (step size 0). A student knows the steps that it was taught:
-    with at most STUDENT_STEPS it is asked for those, and its first picture for a whole one.
+    over the chord. Each is an expectation over the sketches divided by another, not a mean of ratios: at a
+    strength of 0.02 the chord is next to nothing, and one such sketch would decide. A flow is asked for
+    tangents (step size 0). A student knows the steps that it was taught: with at most STUDENT_STEPS it is
+    asked for those, and its first picture for a whole one.
     """
     taught = steps <= STUDENT_STEPS
-    count, found = min(count, len(held.pictures)), []
+    count, sums = min(count, len(held.pictures)), torch.zeros(5)
     for begin in range(0, count, CHUNK):
         rows = slice(begin, min(begin + CHUNK, count))
         condition, noise = held.condition.rows(rows), held.noise[rows]
@@ -87,12 +89,21 @@ def straightness(
             slopes.append(slope)
             x = x - slope / steps
         chord = start - x
-        size = chord.square().sum((1, 2, 3))
-        bend = torch.stack([(slope - chord).square().sum((1, 2, 3)) for slope in slopes]).mean(0) / size
-        arc = torch.stack([slope.square().sum((1, 2, 3)).sqrt() for slope in slopes]).mean(0) / size.sqrt()
-        gap = (one_step - x).square().sum((1, 2, 3)).sqrt() / size.sqrt()
-        found.append(torch.stack((bend, arc, gap)))
-    return dict(zip(("bend", "arc", "gap"), torch.cat(found, 1).mean(1).tolist(), strict=True))
+        bent = sum(squared(slope - chord) for slope in slopes) / steps
+        length = sum(squared(slope).sqrt() for slope in slopes) / steps
+        found = bent, squared(chord), length, squared(chord).sqrt(), squared(one_step - x)
+        sums += torch.stack(found).sum(1)
+    bent, chord_squared, length, chord_length, missed = sums.tolist()
+    return {
+        "bend": bent / chord_squared,
+        "arc": length / chord_length,
+        "gap": (missed / chord_squared) ** 0.5,
+    }
+
+
+def squared(pictures: Tensor) -> Tensor:
+    """(N,) squared length of each."""
+    return pictures.square().sum((1, 2, 3))
 
 
 def predict(network: PainterNetwork, x: Tensor, condition: Condition, t: float, step: float) -> Tensor:
