@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -19,7 +20,7 @@ from models.sampler import euler, uniform_times
 Lap = Callable[[str], None]
 Ends = Callable[[Tensor], tuple[Tensor, Tensor]]
 PROBES = 5
-PACKINGS = 4  # sizes for which a weight is kept as packed
+PACKINGS = 64  # sizes for which a weight is kept as packed; those of the painter want two layouts or three
 INPUTS = 7  # residual 3, sketch 3, alpha 1
 
 
@@ -182,14 +183,14 @@ class OneDnnConv(PlainConv):
     """The same with sum and ReLU inside the convolution, as torch's inductor does.
 
     The layout of packed weights that oneDNN wants depends on the size of the input. Weights packed for
-    another size are packed again in every call; so they are kept as packed for the sizes met lately.
+    another size are packed again in every call; so they are kept as packed for each size.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype, *, stride=1, padding=0):
         super().__init__(weight, bias, dtype, stride=stride, padding=padding)
         self.window = ([padding] * 2, [stride] * 2, [1, 1], 1)
         self.weight = self.weight.to_mkldnn()
-        self.packed: dict[torch.Size, Tensor] = {}  # the size met last is the last
+        self.packed: dict[torch.Size, Tensor] = {}
 
     def __call__(
         self, x: Tensor, bias: Tensor | None = None, skip: Tensor | None = None, relu=False
@@ -204,15 +205,22 @@ class OneDnnConv(PlainConv):
         )
 
     def pack(self, size: torch.Size) -> Tensor:
-        """The weight as an input of this size wants it. All of the painter's take 5 MB, once a size."""
-        packed = self.packed.pop(size, None)
+        """The weight as an input of this size wants it; sizes that want the same share it."""
+        packed = self.packed.get(size)
         if packed is None:
-            if len(self.packed) == PACKINGS:
-                self.packed.pop(next(iter(self.packed)))
             reorder = torch._C._nn.mkldnn_reorder_conv2d_weight
             packed = reorder(self.weight, *self.window, list(size))
-        self.packed[size] = packed
+            content = contents(packed)
+            packed = next((one for one in self.packed.values() if contents(one) == content), packed)
+            if len(self.packed) == PACKINGS:
+                self.packed.pop(next(iter(self.packed)))
+            self.packed[size] = packed
         return packed
+
+
+def contents(packed: Tensor) -> bytes:
+    """The bytes of a tensor that is opaque to torch."""
+    return ctypes.string_at(torch.ops.mkldnn.data_ptr(packed), torch.ops.mkldnn._nbytes(packed))
 
 
 @torch.inference_mode()

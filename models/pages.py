@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 import sys
+
+import torch
+from torch import Tensor
 
 # parameters of mallopt, from glibc's malloc.h
 TRIM_THRESHOLD, TOP_PAD, MMAP_MAX, ARENA_MAX = -1, -2, -4, -8
@@ -26,3 +30,12 @@ def keep() -> bool:
     wanted = {ARENA_MAX: 1, MMAP_MAX: 0, TRIM_THRESHOLD: KEPT_BYTES, TOP_PAD: GROWTH_BYTES}
     taken = [mallopt(name, value) for name, value in wanted.items()]
     return all(taken)
+
+
+def apart(like: Tensor) -> Tensor:
+    """An uninitialised tensor of the same shape, dtype and layout in pages of its own, beside the heap.
+
+    What stays between frames would lie among what they take and give back, and split it into gaps.
+    """
+    pages = torch.frombuffer(mmap.mmap(-1, like.numel() * like.element_size()), dtype=like.dtype)
+    return pages.as_strided(like.shape, like.stride())

@@ -128,6 +128,7 @@ class Painter:
             made, finite = self.regional.frame(planes, noise, request.strength, rows[0], clock.lap)
             worked = self.regional.share
         else:
+            self.regional.settle()  # out of the way of what a frame of more steps takes
             paper = torch.from_numpy(planes).to(self.device)
             pixels = self.body.frame(paper, noise, share, torch.stack(rows), lap).cpu().numpy()
             made, finite = pixels[:-1].reshape(3, height, width), pixels[-1]

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models import cells
+from models import cells, pages
 from models.boxes import Box, Boxes, changed
 from models.flow import CELL_PX
 from models.inference import Body, Lap, no_lap
@@ -36,6 +36,7 @@ class Regional:
     def __init__(self, body: Body):
         self.body, self.share = body, 1.0
         self._trials_left, self._trusted = TRIALS, True
+        self._places: dict[str, Tensor] = {}  # where what is kept lies, once parts are worked out
         self.forget()
 
     def forget(self) -> None:
@@ -66,6 +67,8 @@ class Regional:
             finite = self.work_out(boxes, whole, planes, *given, lap)
         else:
             finite = self.try_both(boxes, whole, planes, *given, lap)
+        if self._places:
+            self.settle()  # at once: what else is taken meanwhile would lie behind it
         if finite:
             self._planes, self._given = planes, given
         return self._kept["picture"].numpy(), finite
@@ -112,7 +115,9 @@ class Regional:
         """Bring all that is kept up to date inside the boxes. Returns whether the picture is finite there."""
         body = self.body
         if boxes == whole:
-            self._kept.clear()  # the same tensors then find the same places in memory, frame after frame
+            self._kept.clear()  # before the same is taken again
+        else:
+            self.settle()
         fine, middle, coarse, middle_out, fine_out = boxes
 
         around = self.means_around(fine, whole.fine, torch.from_numpy(planes))
@@ -145,6 +150,17 @@ class Regional:
         self.keep("picture", pixels, fine_out.finer(CELL_PX), whole.fine.finer(CELL_PX))
         lap("decode")
         return finite
+
+    def settle(self) -> None:
+        """Move what a whole frame left in the heap to pages of its own, in which parts of it will change."""
+        for name, value in self._kept.items():
+            place = self._places.get(name)
+            if place is value:
+                continue
+            if place is None or place.shape != value.shape or place.dtype != value.dtype:
+                dense = value if value.dim() == 3 else value.contiguous(memory_format=torch.channels_last)
+                place = self._places[name] = pages.apart(dense)
+            self._kept[name] = place.copy_(value)
 
     @staticmethod
     def means_around(box: Box, whole: Box, planes: Tensor) -> Tensor:
