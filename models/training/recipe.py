@@ -50,7 +50,7 @@ class Sizes:
     coupled_batches: int = 96
     finish_steps: int = 20_500
     finish_batch: int = 16
-    calibrate_steps: int = 1_000
+    calibrate_steps: int = 950
     crop_px: int = 128
     evaluate_count: int = 96
     evaluate_px: tuple[int, ...] = (256, 512)
