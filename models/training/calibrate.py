@@ -49,7 +49,8 @@ def train(
 ) -> PainterNetwork:
     """Calibrate a finished painter; returns the calibrated one and writes painter.safetensors in `folder`.
 
-    The weights before and after are mixed (Wortsman et al. 2022, Robust fine-tuning of zero-shot models). batch: gives `batch_size` views. Pictures of one, two and four steps learn the same target.
+    batch: gives `batch_size` views. Pictures of one, two and four steps learn the same target. In the end the
+    weights before and after are mixed (Wortsman et al. 2022, Robust fine-tuning of zero-shot models).
     """
     before = deepcopy(network).to(memory_format=torch.channels_last).requires_grad_(False)
     network = network.to(memory_format=torch.channels_last).requires_grad_(True)
