@@ -25,7 +25,7 @@ from models.regional import Regional
 from models.sampler import uniform_times
 from models.threads import ThreadCount
 
-LEAST_WORK = 0.2  # of a whole frame: smaller parts of one say little about the threads
+FIXED = 0.2  # of a whole frame's time, at 512 px: what a part of one takes however small it is
 BF16_GAIN = 1.3  # bf16 must be this much faster than fp32 to be chosen: a noisy measurement shall not flip it
 
 
@@ -138,10 +138,9 @@ class Painter:
         clock.finish("download")
         if self.graphed is None:
             worked_ms = sum(clock.stage_ms[stage] for stage in ("start", "denoise", "decode"))
-            if worked > LEAST_WORK:
-                self.threads.learn(
-                    torch.get_num_threads(), worked_ms / (worked * request.steps * height * width)
-                )
+            if worked:
+                work = (FIXED + (1 - FIXED) * worked) * request.steps * height * width
+                self.threads.learn(torch.get_num_threads(), worked_ms / work)
         elif self.card.why_not_faster != self.graphed.why_eager:
             self.card = replace(self.card, why_not_faster=self.graphed.why_eager)
         notes = (f"ignored: {', '.join(ignored[:6])}",) if ignored else ()
