@@ -23,7 +23,7 @@ from models.inference import Body, Lap, no_lap
 from models.network import enlarge
 
 MOST_PX = 1024 * 1024  # activations of larger papers are not kept: they take 140 MB at this size
-WORTH = 0.75  # of the work: an edit that takes more is worked out as a whole
+WORTH = 0.6  # of the work: an edit that takes more is worked out as a whole, which has one shape
 TRIALS = 3  # frames that are worked out both ways
 
 

@@ -13,7 +13,7 @@ from renderer.actions import Begin, Clear, Edit, End, Extend, Fill, InputError, 
 from renderer.aside import Kept, Pool, aside
 from renderer.brushes import Stroke
 
-UNDO_DEPTH = 200
+UNDO_DEPTH = 128
 UNDO_BYTES = 256 << 20
 COMPRESS_FROM_BYTES = 1 << 14
 SEAM_PX = 2  # a fill goes so far under what it meets,

@@ -18,7 +18,7 @@ from renderer.canvas import Canvas
 
 REACH_S = 600.0
 FIRST_S = 0.1  # so long before the first edit one can go back, to the blank paper
-MARK_EVERY_S = 10.0
+MARK_EVERY_S = 20.0
 MOST_BYTES = 96 << 20
 
 
