@@ -32,6 +32,19 @@ def keep() -> bool:
     return all(taken)
 
 
+def trim() -> bool:
+    """Give the system what lies free between what is in use. Returns whether it could be asked.
+
+    The pages come back when they are touched: some ten milliseconds in the next frame.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        return bool(ctypes.CDLL(None).malloc_trim(0))
+    except (OSError, AttributeError):  # another C library
+        return False
+
+
 def apart(like: Tensor) -> Tensor:
     """An uninitialised tensor of the same shape, dtype and layout in pages of its own, beside the heap.
 

@@ -25,6 +25,7 @@ from models.regional import Regional
 from models.sampler import uniform_times
 from models.threads import ThreadCount
 
+TRIM_EVERY_S = 30.0  # at least, while the picture is refined: the pen rests then
 FIXED = 0.2  # of a whole frame's time, at 512 px: what a part of one takes however small it is
 BF16_GAIN = 1.3  # bf16 must be this much faster than fp32 to be chosen: a noisy measurement shall not flip it
 
@@ -89,6 +90,7 @@ class Painter:
         cuda = self.device.type == "cuda"
         self.graphed = GraphedFrames(self.body.frame, self.device) if cuda else None
         self.regional = None if cuda else Regional(self.body)
+        self._trimmed_s = 0.0
         self._noise: tuple[tuple, Tensor] | None = None
         self._biases: dict[tuple, Tensor] = {}
 
@@ -136,6 +138,9 @@ class Painter:
             raise ModelError("the model gave what is not a number; the last picture stays")
         picture = cv2.merge(list(made))
         clock.finish("download")
+        if request.steps > 1 and time.monotonic() - self._trimmed_s > TRIM_EVERY_S:
+            pages.trim()
+            self._trimmed_s = time.monotonic()
         if self.graphed is None:
             worked_ms = sum(clock.stage_ms[stage] for stage in ("start", "denoise", "decode"))
             if worked:

@@ -223,6 +223,17 @@ def test_bfloat16_on_a_cpu_without_it_is_refused_in_a_line_and_not_taken_from_a_
     assert read_about((tmp_path / "out.png").read_bytes())["dtype"] == "float32"
 
 
+def test_free_memory_goes_back_while_a_picture_is_refined_and_seldom(shipped, paper, monkeypatch):
+    asked = []
+    monkeypatch.setattr(pages, "trim", lambda: asked.append(True))
+    monkeypatch.setattr(shipped, "_trimmed_s", -math.inf)
+    shipped.render(Request(paper, seed=20))
+    assert not asked, "not while somebody draws"
+    for seed in (20, 21):
+        shipped.render(Request(paper, seed=seed, steps=2))
+    assert len(asked) == 1
+
+
 def test_crop_with_halo_equals_crop_of_whole(shipped):
     rng = np.random.default_rng(0)
     whole = np.repeat(np.repeat(rng.integers(0, 255, (16, 16, 4), dtype=np.uint8), 32, 0), 32, 1)
