@@ -12,9 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kernels.conv import conv3x3
-from models import cells, flow
+from models import cells, flow, precision
 from models.network import PainterNetwork, enlarge
-from models.precision import has_bf16
 from models.sampler import euler, uniform_times
 
 Lap = Callable[[str], None]
@@ -232,7 +231,7 @@ def bf16_gain() -> float:
     On one thread, interleaved, best of PROBES: what else runs on the machine then hardly shows. 0 where
     there is none.
     """
-    if not has_bf16("cpu"):
+    if not precision.has_bf16("cpu"):
         return 0.0
     sides = []
     for dtype in (torch.bfloat16, torch.float32):

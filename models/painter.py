@@ -13,14 +13,13 @@ import torch
 from torch import Tensor
 
 from kernels.noise import normal
-from models import cells, pages, prompt
+from models import cells, pages, precision, prompt
 from models.api import Cancelled, Frame, ModelCard, ModelError, Request, check_size, never
 from models.checkpoint import content_hash
 from models.checkpoint import load as load_checkpoint
 from models.graphed import GraphedFrames
 from models.inference import Body, bf16_gain
 from models.network import NetworkConfig, PainterNetwork
-from models.precision import has_bf16
 from models.regional import Regional
 from models.sampler import uniform_times
 from models.threads import ThreadCount
@@ -226,7 +225,7 @@ class Stopwatch:
 
 def choose_body(network: PainterNetwork, device: torch.device, dtype: str | None) -> tuple[Body, str]:
     """The faster of bf16 and fp32, measured now; returns it and the reason why no faster one runs."""
-    if dtype == "bfloat16" and not has_bf16(device.type):
+    if dtype == "bfloat16" and not precision.has_bf16(device.type):
         raise ModelError("this CPU has no bfloat16; leave --dtype out, or take float32")
     if dtype is not None:
         return Body(network, getattr(torch, dtype)), f"{dtype} was asked for"

@@ -13,20 +13,19 @@ import torch.nn.functional as F
 
 import main
 from kernels.noise import normal
-from models import cells, checkpoint, flow, pages, painter
+from models import cells, checkpoint, flow, pages, painter, precision
 from models.api import DEFAULT_MOOD, MOOD_AXES, ModelError, Request
 from models.flow import Condition
 from models.graphed import GraphedFrames
 from models.inference import Body
 from models.network import NetworkConfig, PainterNetwork
-from models.precision import has_bf16
 from models.sampler import euler, heun, uniform_times
 from models.threads import ThreadCount
 from renderer.pictures import read_about, write_png
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 SIDE = 256
-NO_BF16 = pytest.mark.skipif(not has_bf16("cpu"), reason="this CPU has no bfloat16")
+NO_BF16 = pytest.mark.skipif(not precision.has_bf16("cpu"), reason="this CPU has no bfloat16")
 EVERY_DTYPE = ["float32", pytest.param("bfloat16", marks=NO_BF16)]
 CALLS = ((1, 0), (1, 1), (2, 0), (1, 0))  # steps, seed
 
@@ -209,8 +208,7 @@ def test_bfloat16_on_a_cpu_without_it_is_refused_in_a_line_and_not_taken_from_a_
     paper, tmp_path, monkeypatch, capsys
 ):
     """A paper that another machine saved is painted all the same; what was asked for in words is refused."""
-    for place in ("models.painter", "models.precision"):
-        monkeypatch.setattr(f"{place}.has_bf16", lambda device: False)
+    monkeypatch.setattr(precision, "has_bf16", lambda device: device != "cpu")
     with pytest.raises(ModelError, match="no bfloat16; leave --dtype out"):
         painter.load(ASSETS / "painter.safetensors", device="cpu", dtype="bfloat16")
     write_png(tmp_path / "paper.png", paper, {"dtype": "bfloat16", "steps": 1})
