@@ -10,14 +10,16 @@ from typing import Annotated
 
 import typer
 
+from assets import ASSETS
 from models.api import DTYPES, ModelError, Told, check_steps, untold
 from renderer.actions import InputError
-from renderer.lab import Compare, Race, Straighten, report_folder
-from renderer.options import WrongUsage, one_line, options_of, report
-from renderer.outputs import check_film, check_new, writable
-from renderer.progress import Progress
-from renderer.settings import Bench, Look, Paint, Render, Replay, Sessions, Train, side_px
-from renderer.shelf import Shelf, find_log
+from renderer.cli.lab_settings import Compare, Race, Straighten, report_folder
+from renderer.cli.options import WrongUsage, one_line, options_of, report
+from renderer.cli.settings import Bench, Paint, Render, Replay, Sessions, Train, side_px
+from renderer.files.outputs import check_film, check_new, writable
+from renderer.look import Look
+from renderer.runtime.load_progress import Progress
+from renderer.stroke_log.store import Shelf, find_log
 
 app = typer.Typer(
     add_completion=False,
@@ -26,7 +28,6 @@ app = typer.Typer(
     help="Paint rough strokes; a one-step rectified flow turns them into a finished picture, live.",
 )
 DEFAULT_DEMO = "lake"
-ASSETS = Path(__file__).resolve().parent / "assets"
 
 
 @app.command()
@@ -35,28 +36,29 @@ def paint(settings: Paint) -> None:
     """Open the window and paint. This is what happens without a command, too."""
     from platformdirs import user_pictures_dir
 
-    from models import prompt, registry
-    from renderer import pictures
+    from models import registry
+    from models.painter import prompt_mood
     from renderer.actions import Event, Paste
     from renderer.app import App
-    from renderer.report import Watch
-    from renderer.session import read
-    from renderer.switching import asked_of
-    from renderer.window import Headless, Window
+    from renderer.cli.report import Watch
+    from renderer.files import png
+    from renderer.model_switcher import asked_of
+    from renderer.stroke_log.log import read
+    from renderer.ui.window import Headless, Window
 
     def load(name: str, told: Told = untold):
         extras = settings.extras() if name == settings.model else {}  # asked for beside that one alone
         return registry.loader(name, settings.device, progress=told, side_px=side, **extras)
 
     def camera():
-        from renderer.camera import Camera
+        from renderer.recording.capture import Camera
 
         return Camera.of(settings, folder, painting.engine)
 
     side = side_px(settings.size)
     look = Look(settings.model, target_fps=settings.target_fps).asked(settings)
     load(settings.model)  # an unknown name is told before a window opens
-    paper = pictures.read_bytes(settings.paper) if settings.paper else None
+    paper = png.read_bytes(settings.paper) if settings.paper else None
     session = read(find_log(settings.demo)) if settings.demo is not None else None
     writable(settings.save_last)
     check_film(settings.record, settings.layout)
@@ -74,7 +76,7 @@ def paint(settings: Paint) -> None:
         size=(side, side),
         save_folder=folder,
         models=tuple(dict.fromkeys([*registry.ENTRIES, settings.model])),
-        reads=prompt.read,
+        reads=prompt_mood.read,
         meanwhile="painter" if registry.is_pretrained(settings.model) else "",
     )
     painting.asked = asked_of(settings)
@@ -98,7 +100,7 @@ def paint(settings: Paint) -> None:
         watch = Watch(painting)
         watch.run(settings.seconds, until_failed=settings.headless)
         if settings.save_last:
-            pictures.write_png(settings.save_last, window.screen())
+            png.write_png(settings.save_last, window.screen())
         fields = watch.fields()
     finally:
         ended = painting.close()
@@ -119,12 +121,12 @@ def paint(settings: Paint) -> None:
 def render(settings: Render) -> None:
     """Make one picture from a sketch; a paper that the window saved brings its own settings."""
     from models import registry
-    from renderer import pictures
-    from renderer.canvas import paper_of
-    from renderer.pacing import finest
+    from renderer.canvas.canvas import paper_of
+    from renderer.files import png
+    from renderer.runtime.pacing import finest
 
-    data = pictures.read_bytes(settings.sketch)
-    about = pictures.read_about(data)
+    data = png.read_bytes(settings.sketch)
+    about = png.read_about(data)
     name = settings.model or str(about.get("model", "painter"))
     paper = paper_of(data, None if settings.size is None else side_px(settings.size))
     extras = {"side_px": max(paper.shape), **settings.extras()}
@@ -146,7 +148,7 @@ def render(settings: Render) -> None:
     model = load()
     frame = model.render(look.request(paper))
     made = {**look.as_dict(), "model": name, "weights": model.card.weights_hash, "dtype": model.card.dtype}
-    pictures.write_png(settings.output, frame.picture, made)
+    png.write_png(settings.output, frame.picture, made)
     for note in frame.notes:
         print(f"flowbrush: {note}", file=sys.stderr)
 
@@ -158,7 +160,7 @@ def replay(settings: Replay) -> None:
     import functools
 
     from models import registry
-    from renderer.parts import run
+    from renderer.offline.segments import run
 
     if settings.model is not None:
         registry.loader(settings.model, settings.device)
@@ -170,7 +172,7 @@ def replay(settings: Replay) -> None:
 @options_of(Sessions)
 def sessions(settings: Sessions) -> None:
     """The stroke logs that were kept; `sessions show LOG` tells what is in one."""
-    from renderer.sessions import tell
+    from renderer.cli.sessions import tell
 
     tell(settings)
 
@@ -187,9 +189,9 @@ def bench(settings: Bench) -> None:
     check_steps(registry.expected(settings.model), settings.steps)
     import cv2
 
-    from models.bench import measure
-    from renderer.canvas import decode, fit
-    from renderer.rehearsal import Rehearsal
+    from models.benchmarks.frame_times import measure
+    from renderer.canvas.canvas import decode, fit
+    from renderer.offline.session_benchmark import Rehearsal
 
     sketch = ASSETS / "sketches" / "lake.png"
     paper = fit(decode(sketch.read_bytes()), side, side)
@@ -205,7 +207,7 @@ def bench(settings: Bench) -> None:
 @app.command()
 def models(json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
     """What can run here: family, licence, size, and what is there already."""
-    from models.table import show
+    from models.model_table import show
 
     show(json_)
 
@@ -213,7 +215,7 @@ def models(json_: Annotated[bool, typer.Option("--json", help="Print one JSON ob
 @app.command()
 def doctor(json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
     """Devices, versions, which path is active, and why not a faster one."""
-    from models.machine import describe
+    from models.device.system_info import describe
 
     report(describe(), json_)
 
@@ -233,9 +235,9 @@ def train(settings: Train) -> None:
 @options_of(Straighten)
 def straighten(settings: Straighten) -> None:
     """Watch flows in the plane straighten: a rectified flow, then reflow once and twice."""
-    from renderer import plane
+    from renderer import straighten_view
 
-    plane.check_output(settings.output)
+    straighten_view.check_output(settings.output)
     writable(settings.output)
     import torch
 
@@ -244,7 +246,7 @@ def straighten(settings: Straighten) -> None:
     torch.set_num_threads(1)  # arrays so small lose time on a second core
     snapshots = flows.straighten(settings.source, settings.target, steps=settings.steps, seed=settings.seed)
     words = f"{settings.source} to {settings.target}"
-    last = plane.watch(snapshots, words, headless=settings.headless, output=settings.output)
+    last = straighten_view.watch(snapshots, words, headless=settings.headless, output=settings.output)
     stages = {shown.name: shown.numbers() | {"seconds": round(shown.seconds, 1)} for shown in last}
     report(stages, settings.json)
 
@@ -269,15 +271,15 @@ def compare(settings: Compare) -> None:
 @options_of(Race)
 def race(settings: Race) -> None:
     """Models side by side, fed by the same strokes: many steps against few, live."""
-    from renderer import starting_line
+    from renderer.race import setup
 
-    session = starting_line.check(settings)
+    session = setup.check(settings)
     from models.lab import racer
 
     found, choices, missing = racer.field(settings.columns, settings.weights, settings.model)
     for line in missing:
         print(f"flowbrush: {line}", file=sys.stderr)
-    figures, ended = starting_line.hold(
+    figures, ended = setup.hold(
         settings,
         lambda spec: racer.loader(spec, settings.weights),
         found,

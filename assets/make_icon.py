@@ -9,7 +9,7 @@ import numpy as np
 
 from models.api import MATERIALS
 from renderer.actions import Begin, Brush, End, Extend
-from renderer.canvas import Canvas
+from renderer.canvas.canvas import Canvas
 
 HERE = Path(__file__).resolve().parent
 SIDE, SMALL = 512, 128

@@ -17,11 +17,11 @@ sys.path.insert(0, str(ASSETS.parent))
 
 from models.api import MATERIALS  # noqa: E402
 from renderer.actions import Begin, Brush, Change, End, Event, Extend, Undo  # noqa: E402
-from renderer.canvas import Canvas  # noqa: E402
-from renderer.codec import rounded  # noqa: E402
-from renderer.pictures import write_png  # noqa: E402
-from renderer.session import Header, SessionWriter  # noqa: E402
-from renderer.settings import Look  # noqa: E402
+from renderer.canvas.canvas import Canvas  # noqa: E402
+from renderer.files.png import write_png  # noqa: E402
+from renderer.look import Look  # noqa: E402
+from renderer.stroke_log.codec import rounded  # noqa: E402
+from renderer.stroke_log.log import Header, SessionWriter  # noqa: E402
 
 SIDE = 512
 HZ = 60

@@ -63,7 +63,7 @@ def interpreted() -> bool:
 
 def why_not_triton(device: torch.device) -> str:
     """One line that says why Triton kernels cannot run on a device; empty where they can."""
-    from kernels.jit import MISSING
+    from kernels.dispatch import MISSING
 
     if MISSING:
         return MISSING
@@ -76,10 +76,10 @@ def why_not_triton(device: torch.device) -> str:
 
 def describe() -> dict[str, str | bool]:
     """What `doctor` reports: choice, installed version, why it does not run, interpreter or native."""
-    from kernels import jit
+    from kernels import dispatch
 
     try:
         version = metadata.version("triton")
     except metadata.PackageNotFoundError:
         version = ""
-    return {"choice": _choice, "triton": version, "missing": jit.MISSING, "interpreted": interpreted()}
+    return {"choice": _choice, "triton": version, "missing": dispatch.MISSING, "interpreted": interpreted()}

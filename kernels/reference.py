@@ -96,7 +96,7 @@ def paper_in(
     dtype: torch.dtype,
     memory_format: torch.memory_format = torch.channels_last,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """(H, W, 4) uint8 and (1, 3, H, W) noise -> start, sketch, alpha: see kernels.paper.paper_in."""
+    """(H, W, 4) uint8 and (1, 3, H, W) noise -> start, sketch, alpha: see kernels.ops.paper.paper_in."""
     work = torch.float64 if dtype == torch.float64 else torch.float32
     height, width = paper.shape[:2]
     planes = torch.empty((1, 4, height, width), dtype=work, device=paper.device)
@@ -207,7 +207,7 @@ def flow_step(x: Tensor, velocity: Tensor, dt: float | Tensor) -> Tensor:
 
 
 def composite_(base: Tensor, patch: Tensor, x0: int, y0: int, feather_px: int) -> Tensor:
-    """base (H, W, C), patch (h, w, C) laid at column x0, row y0: see kernels.composite.composite_."""
+    """base (H, W, C), patch (h, w, C) laid at column x0, row y0: see kernels.ops.composite.composite_."""
     height, width = patch.shape[:2]
     target = base[y0 : y0 + height, x0 : x0 + width]
     work = wide(target)

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from assets import ASSETS
 from models.api import DTYPES, Img2Img, ModelCard, ModelError, Told, untold
-from models.pretrained import build, catalogue, kin
+from models.pretrained import catalogue
+from models.pretrained.loading import loader as build
+from models.pretrained.loading import settings_inference
 
 DEVICES = ("cpu", "cuda")
-ASSETS = Path(__file__).resolve().parent.parent / "assets"
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def weights_file(name: str) -> Path:
 def is_pretrained(name: str) -> bool:
     """Whether a name stands for a model of `diffusers`: of the catalogue, a folder, or a single file."""
     return name not in ENTRIES and (
-        name in catalogue.MODELS or Path(name).is_dir() or kin.is_single_file(name)
+        name in catalogue.MODELS or Path(name).is_dir() or settings_inference.is_single_file(name)
     )
 
 
@@ -62,7 +64,7 @@ def expected(name: str) -> ModelCard:
     """
     if not is_pretrained(name):
         return ModelCard(name)
-    return (catalogue.MODELS.get(name) or kin.of_name(name)).card(name)
+    return (catalogue.MODELS.get(name) or settings_inference.of_name(name)).card(name)
 
 
 def loader(
@@ -77,8 +79,8 @@ def loader(
     """A function that loads the model. Raises ModelError at once for what is neither model nor file.
 
     progress: told what loading a pretrained model is at. side_px: of its pictures, to forecast memory.
-    extras: sampler, guidance, lora, control, offload and quantize of models.pretrained.build.Options; a
-    painter takes none of them.
+    extras: sampler, guidance, lora, control, offload and quantize, as in `loader.Options`; a painter takes
+    none of them.
     """
     if dtype not in (None, *DTYPES):
         raise ModelError(f"dtype is one of {', '.join(DTYPES)}, not {dtype!r}")
@@ -92,7 +94,7 @@ def loader(
         raise ModelError(f"{name} takes no --{next(iter(extras))}; that is for pretrained models")
 
     def load() -> Img2Img:
-        from models import painter
+        from models.painter import painter
 
         return painter.load(path, device=device, dtype=dtype, name=name)
 
@@ -105,7 +107,7 @@ def has_dtype(dtype: str, device: str | None) -> bool:
         return True
     import torch
 
-    from models.precision import has_bf16
+    from models.device.precision import has_bf16
 
     return has_bf16("cuda" if device is None and torch.cuda.is_available() else "cpu")
 
@@ -142,9 +144,9 @@ def describe() -> list[dict]:
 
 def pretrained_row(name: str, model: catalogue.Model) -> dict:
     """The same of a model of the catalogue, with its sizes as its makers give them, in half precision."""
-    from models.pretrained import forecast, hub
+    from models.pretrained.loading import hub, memory_estimate
 
-    need = forecast.of_catalogue(model, "bfloat16")
+    need = memory_estimate.of_catalogue(model, "bfloat16")
     found = hub.cached(model.hub)
     present = found is not None and hub.complete(found)
     return {

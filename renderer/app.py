@@ -12,21 +12,22 @@ import cv2
 import numpy as np
 
 from models.api import NOTHING, Failure, Frame, Img2Img, ModelError, Rect, Request, Told
-from renderer import commands, pacing, rewind, switching
+from renderer import commands, model_switcher, rewind
 from renderer.actions import EDITS, Change, Command, Event, InputError
-from renderer.canvas import Canvas
-from renderer.codec import rounded
-from renderer.demo import Script
-from renderer.engine import Engine
-from renderer.hud import Meter
-from renderer.ink import WetInk
-from renderer.keeper import OFFER, Keeper
-from renderer.messages import Messages
+from renderer.canvas.canvas import Canvas
+from renderer.canvas.wet_ink import WetInk
+from renderer.look import Look
+from renderer.persistence import OFFER, Keeper
+from renderer.runtime import pacing
+from renderer.runtime.engine import Engine
+from renderer.runtime.latency import Meter
+from renderer.runtime.messages import Messages
 from renderer.scene import Reads, Scene, unread
-from renderer.session import Header, Session
-from renderer.settings import Look
-from renderer.shelf import Shelf
-from renderer.window import Window
+from renderer.stroke_log.codec import rounded
+from renderer.stroke_log.demo import Script
+from renderer.stroke_log.log import Header, Session
+from renderer.stroke_log.store import Shelf
+from renderer.ui.window import Window
 
 
 class App:
@@ -88,7 +89,7 @@ class App:
                 self.apply(event)
             except (InputError, ModelError) as error:  # a bad event takes no other with it
                 self.messages.say(str(error))
-        switching.welcome(self)
+        model_switcher.welcome(self)
         self.submit(began_s)
         self.collect(began_s)
         self.watch(began_s)
@@ -100,7 +101,7 @@ class App:
         self.meter.tick_ms.append((time.monotonic() - began_s) * 1e3)
         if not self.started:  # torch is imported by the worker, after the first painted frame
             self.started = True
-            switching.load(self, self.meanwhile or self.look.model)
+            model_switcher.load(self, self.meanwhile or self.look.model)
 
     def events(self, now_s: float) -> list[Event]:
         """What the hand did; a demo plays until the hand does something."""
@@ -149,14 +150,14 @@ class App:
 
     def change(self, action: Change, time_s: float) -> None:
         before, after = self.look, self.look.change(action.name, action.value)
-        if action.name in switching.OWN:
+        if action.name in model_switcher.OWN:
             self.asked[action.name] = getattr(after, action.name)
         if self.scene.card is not None and action.name == "steps":
-            after = replace(after, steps=switching.within(self, after.steps))
+            after = replace(after, steps=model_switcher.within(self, after.steps))
         if after == before:
             return
         if after.model != before.model and self.started:  # an unknown name raises, and the look stays
-            switching.load(self, after.model)
+            model_switcher.load(self, after.model)
         self.look = self.scene.look = after
         if after.target_fps == before.target_fps:
             self._turned |= after.starts_epoch(before)
@@ -287,7 +288,7 @@ class App:
         names = ("strength", "seed", "prompt", "mood")  # what was asked for otherwise holds
         kept = {n: getattr(logged, n) for n in names if getattr(self.look, n) == getattr(plain, n)}
         self.look = self.scene.look = replace(self.look, **kept)
-        self.asked |= {n: value for n, value in kept.items() if n in switching.OWN}
+        self.asked |= {n: value for n, value in kept.items() if n in model_switcher.OWN}
         if session.fault:
             self.messages.say(session.fault)
 

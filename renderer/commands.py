@@ -7,10 +7,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from renderer import pictures, rewind, switching
+from renderer import model_switcher, rewind
 from renderer.actions import Change, Command, Event, InputError, Paste
+from renderer.files import png
+from renderer.look import Look
 from renderer.scene import VIEWS
-from renderer.settings import Look
 
 if TYPE_CHECKING:
     from renderer.app import App
@@ -33,7 +34,7 @@ def obey(app: App, command: Command, time_s: float) -> None:
         case "back":
             if scene.show_help:
                 scene.show_help = False
-            elif switching.give_up(app, time_s):
+            elif model_switcher.give_up(app, time_s):
                 return
             elif scene.full:
                 obey(app, Command("full"), time_s)
@@ -55,7 +56,7 @@ def obey(app: App, command: Command, time_s: float) -> None:
             if color is not None:
                 app.window.hand.take(color)
         case "load":
-            app.apply(Event(Paste(pictures.read_bytes(Path(str(command.value)))), time_s))
+            app.apply(Event(Paste(png.read_bytes(Path(str(command.value)))), time_s))
         case "save":
             save(app)
         case "record" | "keep":
@@ -84,12 +85,12 @@ def save(app: App) -> None:
         if app.canvas.blank:
             raise InputError("there is nothing to save yet")
         paper = stem.with_name(stem.name + "-paper.png")
-        pictures.write_png(paper, app.canvas.snapshot(), app.look.as_dict())
+        png.write_png(paper, app.canvas.snapshot(), app.look.as_dict())
         app.messages.say(f"saved {paper}; there is no picture yet")
         return
     request, card = app.picture.request, app.engine.card
     about = Look.of(request, card.name).as_dict()
     about |= {"model": card.name, "weights": card.weights_hash, "dtype": card.dtype}
-    pictures.write_png(stem.with_suffix(".png"), app.picture.picture, about)
-    pictures.write_png(stem.with_name(stem.name + "-paper.png"), request.paper, about)
+    png.write_png(stem.with_suffix(".png"), app.picture.picture, about)
+    png.write_png(stem.with_name(stem.name + "-paper.png"), request.paper, about)
     app.messages.say(f"saved {stem.with_suffix('.png')}")

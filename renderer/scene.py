@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from models.api import NOTHING, ModelCard, Rect
-from renderer.canvas import Canvas
-from renderer.hud import Meter
-from renderer.ink import WetInk
+from renderer.canvas.canvas import Canvas
+from renderer.canvas.wet_ink import WetInk
+from renderer.look import Look
 from renderer.rewind import Rewind
-from renderer.settings import Look
+from renderer.runtime.latency import Meter
 
 VIEWS = ("side", "ink", "picture")
 Mood, Words = tuple[float, ...], tuple[str, ...]

@@ -75,7 +75,7 @@ def painter_file(tmp_path_factory) -> Path:
     import torch
 
     from models.checkpoint import save
-    from models.network import PainterNetwork
+    from models.painter.network import PainterNetwork
 
     torch.manual_seed(0)
     network = PainterNetwork()
@@ -87,7 +87,7 @@ def painter_file(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def painter(painter_file):
     """The real painter, loaded once."""
-    from models import painter
+    from models.painter import painter
 
     return painter.load(painter_file, device="cpu", dtype="float32")
 

@@ -14,10 +14,10 @@ import numpy as np
 from models.api import Frame, ModelCard, Rect, Request
 from renderer.actions import Begin, Brush, End, Event, Extend
 from renderer.app import App
-from renderer.canvas import Canvas
-from renderer.settings import Look
-from renderer.switching import asked_of
-from renderer.window import Headless
+from renderer.canvas.canvas import Canvas
+from renderer.look import Look
+from renderer.model_switcher import asked_of
+from renderer.ui.window import Headless
 
 ROOT = Path(__file__).resolve().parent.parent
 RED = Brush((200, 30, 30), size_px=24)

@@ -10,9 +10,9 @@ import numpy as np
 from easel import RED, SlowModel
 
 from renderer.actions import Begin, Brush, Change, Clear, End, Event, Extend, Fill, Line, Paste, Redo, Undo
-from renderer.replay import Player, plan
-from renderer.session import Header, SessionWriter
-from renderer.settings import Replay
+from renderer.cli.settings import Replay
+from renderer.offline.replay import Player, plan
+from renderer.stroke_log.log import Header, SessionWriter
 
 SIZE = (96, 64)
 SUFFIXES = ("mkv", "mp4")

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from models.lab.path import path_of
+from models.sampling.paths import path_of
 
 MEAN, SPREAD = 0.4, 0.5
 KINDS = {"flow": "flow", "linear": "diffusion", "cosine": "diffusion"}

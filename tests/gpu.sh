@@ -13,9 +13,9 @@ step() { # NAME COMMAND...: runs it, keeps what it prints
 }
 step tests.txt python -m pytest -m gpu tests
 step ops.txt python -m pytest tests/interpreted
-step kernels.json python -m kernels.bench --json
-step targets.json python -m kernels.targets --json
-step frames.json python -m models.frames --json
+step kernels.json python -m kernels.tools.bench --json
+step targets.json python -m kernels.tools.compile_targets --json
+step frames.json python -m models.benchmarks.frame_cost --json
 step doctor.json python main.py doctor --json
 step painter.json python main.py bench --json
 exit $failed

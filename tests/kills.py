@@ -33,12 +33,12 @@ def paint(film: Path, folder: Path) -> None:
     from easel import ROOT, SlowModel
 
     from renderer.app import App
-    from renderer.camera import Camera
-    from renderer.recorder import Recorder
-    from renderer.session import read
-    from renderer.settings import Look
-    from renderer.shelf import Shelf
-    from renderer.window import Headless
+    from renderer.look import Look
+    from renderer.recording.capture import Camera
+    from renderer.recording.recorder import Recorder
+    from renderer.stroke_log.log import read
+    from renderer.stroke_log.store import Shelf
+    from renderer.ui.window import Headless
 
     model = SlowModel(0.02)
     app = App(Headless(), lambda name, told: model, Look(), size=(256, 256))
@@ -98,10 +98,10 @@ def kill_one(after_s: float, suffix: str, folder: Path) -> dict:
 def look_at(film: Path, folder: Path, lived_s: float, events: int) -> dict:
     import av
 
-    from renderer.codec import rounded
-    from renderer.demo import scaled
-    from renderer.session import read
-    from renderer.shelf import SAMPLES, Shelf
+    from renderer.stroke_log.codec import rounded
+    from renderer.stroke_log.demo import scaled
+    from renderer.stroke_log.log import read
+    from renderer.stroke_log.store import SAMPLES, Shelf
 
     with av.open(str(film)) as file:
         times_s = [frame.time for frame in file.decode(video=0)]

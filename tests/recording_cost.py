@@ -42,13 +42,13 @@ def main(rounds: int, seconds: float, folder: Path, ways: tuple[str, ...] = WAYS
     from models import registry
     from renderer.actions import Clear, Event
     from renderer.app import App
-    from renderer.camera import Camera
-    from renderer.keeper import Keeper
-    from renderer.recorder import Recorder
-    from renderer.session import read
-    from renderer.settings import Look
-    from renderer.shelf import SAMPLES, Shelf
-    from renderer.window import Headless
+    from renderer.look import Look
+    from renderer.persistence import Keeper
+    from renderer.recording.capture import Camera
+    from renderer.recording.recorder import Recorder
+    from renderer.stroke_log.log import read
+    from renderer.stroke_log.store import SAMPLES, Shelf
+    from renderer.ui.window import Headless
 
     app = App(Headless(), lambda name, told: registry.loader(name), Look(), size=(512, 512))
     session = read(SAMPLES / "lake.jsonl")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from kernels.launches import tensors
+from kernels.tools.launch_counter import tensors
 
 FORBIDDEN = {"_local_scalar_dense", "lift_fresh", "nonzero", "masked_select", "unique_dim"}
 
@@ -39,7 +39,7 @@ class Tape(TorchDispatchMode):
 
 
 def tape(function: Callable[..., Tensor], inputs: dict[str, Tensor]) -> tuple[Callable[[], None], Tensor]:
-    """In the place of models.graphs.capture_cuda."""
+    """In the place of models.device.cuda_graphs.capture_cuda."""
     with torch.inference_mode():
         function(**inputs)  # tables that a model makes once are made
         with Tape() as made:

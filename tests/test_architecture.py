@@ -1,4 +1,4 @@
-"""The walls of the house: who imports whom, what the README's tree says, what two windows have in common."""
+"""Import rules, the architecture page, and the methods that both windows share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 import pytest
 from easel import ROOT
 
-from renderer.window import Headless, Window
+from renderer.ui.window import Headless, Window
 
 PACKAGES = ("renderer", "models", "kernels")
 FILES = sorted(
@@ -70,10 +70,10 @@ def test_no_import_crosses_a_wall(path):
     [
         ("import models, models.api", {"torch", "pygame", "cv2", "renderer", "kernels"}),
         ("import models.registry", {"torch", "pygame", "cv2", "renderer", "kernels"}),
-        ("import renderer.app, renderer.report, renderer.window", {"torch", "kernels", "diffusers"}),
+        ("import renderer.app, renderer.cli.report, renderer.ui.window", {"torch", "kernels", "diffusers"}),
         ("import main", {"torch", "kernels", "diffusers", "pygame"}),
         ("import kernels", {"pygame", "models", "renderer", "triton", "diffusers"}),
-        ("import models.painter", {"pygame", "renderer", "diffusers", "transformers"}),
+        ("import models.painter.painter", {"pygame", "renderer", "diffusers", "transformers"}),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -112,8 +112,8 @@ import sys, time
 from models import registry
 from renderer.actions import Begin, Brush, End, Event
 from renderer.app import App
-from renderer.settings import Look
-from renderer.window import Headless
+from renderer.look import Look
+from renderer.ui.window import Headless
 script = [Event(Begin(Brush(), (50, 50, 0.8)), 0.0), Event(End(), 0.0)]
 app = App(Headless(script=script), lambda name, told: lambda: 1 / 0, Look(), size=(256, 256))
 registry.loader("painter")
@@ -136,7 +136,7 @@ def test_kernels_stands_beside_transformers_and_diffusers():
         "import transformers, diffusers\n"
         "from diffusers import AutoencoderTiny, UNet2DConditionModel\n"
         "from transformers import CLIPTextModel\n"
-        "import kernels.noise\n"
+        "import kernels.ops.noise\n"
         "print(kernels.__file__)"
     )
     assert str(ROOT / "kernels") in fresh(code)
@@ -155,20 +155,7 @@ def test_window_and_headless_have_the_same_methods():
     assert {"poll", "draw", "flip", "screen", "close"} <= set(methods(Window))
 
 
-# The README's tree
-
-
-def readme_tree() -> set[str]:
-    """Paths that the README's tree names: two spaces of indent a level, then a name, two spaces and words."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    block = re.search(r"## The tree\n+```\n(.*?)```", text, re.S).group(1)
-    found, parents = set(), []
-    for line in block.splitlines():
-        depth = (len(line) - len(line.lstrip())) // 2
-        name = line.split()[0].rstrip("/")
-        parents = [*parents[:depth], name]
-        found.add("/".join(parents))
-    return found
+# docs/architecture.md
 
 
 def tracked() -> list[str]:
@@ -182,11 +169,9 @@ def tracked() -> list[str]:
         return [name for name in files if not any(word in name for word in leftovers)]
 
 
-def test_the_readme_tree_is_the_real_tree():
-    """Nothing in it that is not there; every module and test, and all that stands at the top, is in it."""
-    named, files = readme_tree(), tracked()
-    folders = {parent.as_posix() for name in files for parent in PurePosixPath(name).parents}
-    assert sorted(named - folders - set(files)) == [], "in the README's tree, but not there"
-    modules = {name for name in files if name.endswith(".py") and not name.endswith("__init__.py")}
-    top = {name.split("/")[0] for name in files if not name.startswith((".", "README"))}
-    assert sorted((modules | top) - named) == [], "there, but not in the README's tree"
+def test_the_architecture_page_names_every_folder():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = {name.rstrip("/") for name in re.findall(r"^\| `([\w/]+/)` \|", text, re.M)}
+    parents = {parent.as_posix() for name in tracked() for parent in PurePosixPath(name).parents}
+    folders = {name for name in parents if name != "." and not name.startswith(".")}
+    assert named == folders

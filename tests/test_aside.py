@@ -8,8 +8,8 @@ import zlib
 import numpy as np
 import pytest
 
-from renderer.aside import Pool, aside
-from renderer.canvas import Canvas
+from renderer.canvas.buffer_pool import Pool, aside
+from renderer.canvas.canvas import Canvas
 
 
 def address(array: np.ndarray) -> int:

@@ -10,8 +10,8 @@ import pytest
 from easel import SHARP, stroke
 
 from renderer.actions import Begin, Brush, Extend, Line, Undo
-from renderer.brushes import SPACING, Stroke
-from renderer.canvas import Canvas
+from renderer.canvas.brushes import SPACING, Stroke
+from renderer.canvas.canvas import Canvas
 
 SIDE = 96
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from models.flow import Condition
+from models.painter.flow import Condition
 from models.training import calibrate
-from models.training.metrics import laplacian_pyramid
+from models.training.evaluation.metrics import laplacian_pyramid
 
 
 def condition(alpha: float, color: float = 0.0) -> Condition:

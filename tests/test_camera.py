@@ -15,10 +15,10 @@ from easel import ROOT, SlowModel
 from films import SIZE, decoded, shade
 
 from renderer.actions import Command, Fill
-from renderer.camera import Camera, slower
-from renderer.encoder import Encoder, planar
-from renderer.recorder import Recorder
-from renderer.ring import Ring
+from renderer.recording.capture import Camera, slower
+from renderer.recording.encoder import Encoder, planar
+from renderer.recording.packet_ring import Ring
+from renderer.recording.recorder import Recorder
 
 # The camera in the loop
 
@@ -100,7 +100,7 @@ def test_fewer_pictures_are_taken_while_the_encoder_does_not_keep_up(desk, tmp_p
     assert camera.slowest >= 4 and camera.hz <= 7.5
     assert dropped[-1] == dropped[len(dropped) // 2] <= 8
     monkeypatch.setattr(Encoder, "encode", quick)
-    monkeypatch.setattr("renderer.camera.FAST_AFTER_S", 0.4)
+    monkeypatch.setattr("renderer.recording.capture.FAST_AFTER_S", 0.4)
     began_s = time.monotonic()
     while camera.slow > 1:
         assert time.monotonic() < began_s + 15

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.api import NOTHING
-from renderer import canvas as canvas_module
 from renderer.actions import Begin, Brush, Clear, End, Extend, Fill, InputError, Paste, Redo, Undo
-from renderer.canvas import Canvas
+from renderer.canvas import canvas as canvas_module
+from renderer.canvas.canvas import Canvas
 
 SIDE = 96
 

@@ -9,7 +9,7 @@ from easel import SlowModel
 from models.api import ModelError
 from renderer import commands
 from renderer.actions import Command, InputError
-from renderer.overlay import elided
+from renderer.ui.overlay import elided
 
 
 def no_model():

@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 import torch
 
-from kernels.noise import normal
+from kernels.ops.noise import normal
 from models import checkpoint
 from models.api import ModelError, Request
-from models.flow import Condition
 from models.lab import compare, convergence, racer, report, trace
-from models.lab.contenders import Contender, load, load_all
-from models.lab.path import path_of
 from models.lab.plan import QUICK, Plan
-from models.network import NetworkConfig, PainterNetwork
+from models.painter.contenders import Contender, load, load_all
+from models.painter.flow import Condition
+from models.painter.network import NetworkConfig, PainterNetwork
+from models.sampling.paths import path_of
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = NetworkConfig(widths=(8, 8, 16), blocks=(0, 0, 1, 0, 0), embedding=16)
@@ -136,7 +136,7 @@ def test_speeds_are_relative_to_the_diffusion():
 
 
 def test_every_number_repeats_and_reaches_the_report(folder, tmp_path, monkeypatch):
-    from models.lab import contenders
+    from models.painter import contenders
 
     monkeypatch.setattr(contenders, "ASSETS", tmp_path)  # nothing stands in for the one that is missing
     runs = [compare.compare(TINY, folder=folder, seed=3) for _ in range(2)]
@@ -182,7 +182,7 @@ def test_what_diverged_is_null_in_json():
 
 
 def test_nobody_to_compare(monkeypatch, tmp_path):
-    from models.lab import contenders
+    from models.painter import contenders
 
     monkeypatch.setattr(contenders, "ASSETS", tmp_path)
     with pytest.raises(ModelError, match="no contender has weights here"):

@@ -8,10 +8,10 @@ import pytest
 pytest.importorskip("numba")
 
 from models.api import MATERIALS, MOOD_AXES, ModelError
-from models.training.data import Views, shard_path, write
-from models.training.landscape import render
-from models.training.scenes import HELD_OUT, scene
-from models.training.sketcher import sketch
+from models.training.data.dataset import Views, shard_path, write
+from models.training.data.landscape import render
+from models.training.data.scenes import HELD_OUT, scene
+from models.training.data.sketcher import sketch
 
 SIZE_PX = 64
 

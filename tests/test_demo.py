@@ -5,8 +5,8 @@ from __future__ import annotations
 from easel import RED, SlowModel
 
 from renderer.actions import Begin, End, Event, Fill
-from renderer.session import Header, SessionWriter, read
-from renderer.settings import Look
+from renderer.look import Look
+from renderer.stroke_log.log import Header, SessionWriter, read
 
 
 def played(tmp_path, *actions, settings=None):
@@ -36,7 +36,7 @@ def test_any_input_takes_the_brush_from_a_demo(desk, tmp_path):
 
 
 def test_a_demo_begins_again_on_a_clear_paper(desk, tmp_path, monkeypatch):
-    from renderer import demo
+    from renderer.stroke_log import demo
 
     monkeypatch.setattr(demo, "PAUSE_S", 0.1)
     one = desk(SlowModel())

@@ -11,7 +11,7 @@ import pytest
 from easel import SlowModel
 
 from models.api import Cancelled, Failure, Frame, ModelError, Rect, Request
-from renderer.engine import WORKER_NICENESS, Engine
+from renderer.runtime.engine import WORKER_NICENESS, Engine
 
 PAPER = np.zeros((256, 256, 4), np.uint8)
 DIRTY = Rect(0, 0, 9, 9)

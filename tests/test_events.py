@@ -7,10 +7,10 @@ import pytest
 
 from models.api import MATERIALS, MOOD_AXES
 from renderer.actions import Begin, Change, Clear, Command, End, Extend, Fill, Line, Redo, Undo
-from renderer.canvas import Canvas
-from renderer.events import KEYS, LARGEST_PX, NAMES, SMALLEST_PX, TOOLS, Hand, find, label
-from renderer.layout import arrange
-from renderer.settings import Look
+from renderer.canvas.canvas import Canvas
+from renderer.look import Look
+from renderer.ui.input import KEYS, LARGEST_PX, NAMES, SMALLEST_PX, TOOLS, Hand, find, label
+from renderer.ui.layout import arrange
 
 LAYOUT = arrange("side", (1280, 720), (512, 512))
 PAPER = LAYOUT.panes[0].box

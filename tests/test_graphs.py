@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.graphs import FrameGraphs, HostBuffers
-from models.painter import Stopwatch
+from models.device.cuda_graphs import FrameGraphs, HostBuffers
+from models.painter.painter import Stopwatch
 
 
 def stand_in(function, inputs):

@@ -13,7 +13,7 @@ import pytest
 from easel import ROOT, SlowModel
 
 from renderer.actions import Begin, Brush, Command, Extend
-from renderer.window import Headless, Window
+from renderer.ui.window import Headless, Window
 
 
 def test_the_twins_have_the_same_methods():

@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from kernels import bench, reference
-from kernels.cases import CASES
+from kernels import reference
+from kernels.testing.cases import CASES
+from kernels.tools import bench
 
 ROOT = Path(__file__).parents[1]
 
 
 def test_report_as_json():
-    command = [sys.executable, "-m", "kernels.bench", "--op", "picture_out", "--json"]
+    command = [sys.executable, "-m", "kernels.tools.bench", "--op", "picture_out", "--json"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     report = json.loads(done.stdout)
     assert [row["op"] for row in report["rows"]] == ["picture_out"] * len(CASES["picture_out"].served)

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 import kernels
-from kernels import glu, groupnorm, noise, paper
-from kernels.cases import CASES, call, copied
-from kernels.inputs import maker
+from kernels.ops import glu, groupnorm, noise, paper
+from kernels.testing.cases import CASES, call, copied
+from kernels.testing.inputs import maker
 
 ROOT = Path(__file__).parents[1]
 
@@ -58,13 +58,13 @@ import os, torch
 os.environ["TRITON_INTERPRET"] = "1"
 sys.modules["triton"] = None
 import kernels
-from kernels.cases import CASES, call
-from kernels.inputs import maker
+from kernels.testing.cases import CASES, call
+from kernels.testing.inputs import maker
 for case in CASES.values():
     shape = tuple(min(side, 64) for side in case.served[0][0])
     out = call(case.reference, case.inputs(maker(), shape, torch.float32))
     assert all(part.float().isfinite().all() for part in out), case.name
-from kernels.groupnorm import group_norm_silu
+from kernels.ops.groupnorm import group_norm_silu
 x = torch.randn(1, 8, 4, 4, requires_grad=True)
 group_norm_silu(x, 2, torch.ones(8), torch.zeros(8)).sum().backward()
 assert x.grad is not None
@@ -78,7 +78,7 @@ except RuntimeError as error:
 
 def test_import_is_cheap_and_keeps_its_walls():
     listed = "print(*sorted({name.split('.')[0] for name in sys.modules}))"
-    alone, all_ops = run(f"import kernels; {listed}\nimport kernels.cases; {listed}").splitlines()
+    alone, all_ops = run(f"import kernels; {listed}\nimport kernels.testing.cases; {listed}").splitlines()
     assert not {"triton", "pygame", "models", "renderer", "diffusers"} & set(alone.split())
     loaded = set(all_ops.split())
     assert not {"pygame", "models", "renderer", "diffusers"} & loaded

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from kernels import noise, reference
+from kernels import reference
+from kernels.ops import noise
 
 # counter, key and result of Philox4x32-10 as published with Random123 (kat_vectors)
 KNOWN = (

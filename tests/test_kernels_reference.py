@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from kernels import (
+from kernels.ops import (
     composite,
     conv,
     flowstep,
@@ -18,7 +18,7 @@ from kernels import (
     picture,
     rotary,
 )
-from models import flow
+from models.painter import flow
 
 
 def close(a, b, tolerance=1e-5):

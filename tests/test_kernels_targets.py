@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from kernels import targets
-from kernels.cases import CASES
-from kernels.jit import Launch
+from kernels.dispatch import Launch
+from kernels.testing.cases import CASES
+from kernels.tools import compile_targets
 
 ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.slow
 def test_every_kernel_on_every_generation(tmp_path):
-    command = [sys.executable, "-m", "kernels.targets", "--json"]
-    environment = {**targets.os.environ, "TRITON_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-m", "kernels.tools.compile_targets", "--json"]
+    environment = {**compile_targets.os.environ, "TRITON_CACHE_DIR": str(tmp_path)}
     environment.pop("TRITON_INTERPRET", None)
     pytest.importorskip("triton")
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1200)
@@ -31,7 +31,7 @@ def test_every_kernel_on_every_generation(tmp_path):
 
 
 def test_jobs_are_the_launches_of_the_ops():
-    jobs = targets.jobs()
+    jobs = compile_targets.jobs()
     assert len(jobs) == len(set(jobs))
     served = {(job.op, job.number) for job in jobs}
     assert served >= {(op, 0) for op in CASES} | {("group_norm_silu", 1)}
@@ -42,7 +42,7 @@ def test_integers_are_specialised_as_triton_does():
         pass
 
     launch = Launch(kernel, (1,), (torch.empty(1, device="meta"), 1, 32, 7, 1 << 40, 0.5), {"BLOCK": 8})
-    signature, constants, attributes = targets.specialised(launch)
+    signature, constants, attributes = compile_targets.specialised(launch)
     assert signature == {
         "x": "*fp32",
         "one": "constexpr",
@@ -70,11 +70,11 @@ def test_widest_loads(sass, bits, monkeypatch):
     """Two codes of 64 bytes as one: the first has a load of 32 bits."""
     lines = [f"/*{64 + 16 * at:04x}*/  @!P0 {line}" for at, line in enumerate(sass.split(" ; "))]
     text = "\n".join(["/*0030*/  LDG.E R1, [R2]", *lines])
-    monkeypatch.setattr(targets, "inspected", lambda *_: text)
-    assert targets.widest_loads([bytes(64)] * 2, 90) == [32, bits]
+    monkeypatch.setattr(compile_targets, "inspected", lambda *_: text)
+    assert compile_targets.widest_loads([bytes(64)] * 2, 90) == [32, bits]
 
 
 def test_spills_are_seen(monkeypatch):
     line = " Function conv:\n  REG:255 STACK:16 SHARED:512 LOCAL:8 CONSTANT[0]:400 TEXTURE:0"
-    monkeypatch.setattr(targets, "inspected", lambda *_: line)
-    assert targets.resources(b"") == (255, 24)
+    monkeypatch.setattr(compile_targets, "inspected", lambda *_: line)
+    assert compile_targets.resources(b"") == (255, 24)

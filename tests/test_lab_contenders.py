@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from models import checkpoint, flow
+from models import checkpoint
 from models.api import ModelError
-from models.flow import Condition
-from models.lab import contenders, diffusion
-from models.lab.path import path_of
-from models.network import NetworkConfig, PainterNetwork
-from models.sampler import euler, heun, uniform_times
+from models.painter import contenders, diffusion, flow
+from models.painter.flow import Condition
+from models.painter.network import NetworkConfig, PainterNetwork
+from models.sampling.flow_samplers import euler, heun, uniform_times
+from models.sampling.paths import path_of
 from models.training import diffusion as training
-from models.training import quality
-from models.training.evaluate import HeldOut
+from models.training.evaluation import learning_curve
+from models.training.evaluation.evaluate import HeldOut
 from models.training.teacher import to_tensors
 
 SMALL = NetworkConfig(widths=(8, 8, 16), blocks=(0, 0, 1, 0, 0), embedding=16)
@@ -87,7 +87,7 @@ def test_flows_end_where_the_plain_samplers_do(name, plain):
 
 @pytest.mark.parametrize("kind", ["flow", "linear", "cosine"])
 def test_every_sampler_runs_and_repeats_itself(kind):
-    from models.lab.samplers import SAMPLERS
+    from models.sampling.samplers import SAMPLERS
 
     condition, one = condition_of(1), contender(kind)
     noise = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -126,14 +126,14 @@ def test_the_loss_falls_on_a_batch_it_sees_again(tmp_path):
     untrained = contenders.Contender("x", small_network(), path_of("cosine"))
     picture, condition = to_tensors(batch())
     held = HeldOut(picture, condition, torch.randn(picture.shape))
-    assert quality.denoising_error(one, held) < 0.7 * quality.denoising_error(untrained, held)
+    assert learning_curve.denoising_error(one, held) < 0.7 * learning_curve.denoising_error(untrained, held)
 
 
 def test_denoising_error_of_one_who_knows_is_zero_for_any_path():
     picture, condition = torch.rand(2, 3, 32, 32), condition_of(2)
     held = HeldOut(picture, condition, torch.randn(picture.shape))
     knows = contenders.Contender("d", lambda x, c, t, step: held.noise, path_of("linear"))
-    assert quality.denoising_error(knows, held) < 1e-6
+    assert learning_curve.denoising_error(knows, held) < 1e-6
 
 
 def test_what_is_missing_is_named(tmp_path):

@@ -8,8 +8,8 @@ import torch
 from gaussian import KINDS, denoiser, exact, trained_betas
 
 from models.api import ModelError
-from models.lab.path import PATHS, Grid, karras, path_of, sigma_at, uniform
-from models.lab.samplers import SAMPLERS, sampler_of
+from models.sampling.paths import PATHS, Grid, karras, path_of, sigma_at, uniform
+from models.sampling.samplers import SAMPLERS, sampler_of
 
 ODE = [(s, p) for s, e in SAMPLERS.items() for p in PATHS if e.order and KINDS[p] in e.on]
 

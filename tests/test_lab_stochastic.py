@@ -13,8 +13,8 @@ import pytest
 import torch
 from gaussian import KINDS, MEAN, SPREAD, denoiser, exact, trained_betas
 
-from models.lab.path import PATHS, Grid, path_of, uniform
-from models.lab.samplers import SAMPLERS
+from models.sampling.paths import PATHS, Grid, path_of, uniform
+from models.sampling.samplers import SAMPLERS
 
 SDE = [(s, p) for s, e in SAMPLERS.items() for p in PATHS if not e.order and KINDS[p] in e.on]
 

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from models.api import NOTHING, Rect
 from renderer.actions import Begin, Brush, End, Extend
-from renderer.canvas import Canvas
-from renderer.hud import Meter
-from renderer.ink import WetInk
-from renderer.layout import Pane, arrange
+from renderer.canvas.canvas import Canvas
+from renderer.canvas.wet_ink import WetInk
+from renderer.look import Look
+from renderer.runtime.latency import Meter
 from renderer.scene import VIEWS, Scene
-from renderer.settings import Look
-from renderer.view import View, ivory, over
+from renderer.ui.layout import Pane, arrange
+from renderer.ui.panes import View, ivory, over
 
 
 def scene(side: int = 64) -> Scene:

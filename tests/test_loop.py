@@ -13,7 +13,7 @@ from easel import RED, SlowModel, differs
 
 from models.api import ModelError, Rect
 from renderer.actions import Begin, Brush, Change, Clear, End, Extend, Fill, Undo
-from renderer.window import Headless, Window
+from renderer.ui.window import Headless, Window
 
 # The pen never waits
 

@@ -9,8 +9,8 @@ import pygame
 from easel import SlowModel
 
 from models.api import ModelError
-from renderer import messages
 from renderer.actions import Change, Command, Fill, Paste
+from renderer.runtime import messages
 
 
 def test_a_load_error_is_shown_and_the_paper_stays(desk):

@@ -8,7 +8,7 @@ import numpy as np
 from easel import RED, SlowModel
 
 from renderer.actions import Begin, End, Extend, Fill
-from renderer.settings import Look
+from renderer.look import Look
 
 # Latency is measured from the input event
 

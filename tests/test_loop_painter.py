@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from easel import Desk, differs
 
-from models import prompt
 from models.api import Rect
+from models.painter import prompt_mood
 from renderer import app as app_module
 from renderer.actions import Begin, Brush, Change, End, Event, Fill
-from renderer.settings import Look
-from renderer.sliders import worded
-from renderer.window import Headless, Window
+from renderer.look import Look
+from renderer.ui.controls.sliders import worded
+from renderer.ui.window import Headless, Window
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_strength_is_continuous(desk, painter):
 
 def test_a_crop_of_time_paints_the_same_again(desk, painter, tmp_path):
     """What the log holds, replayed on another paper, is the same paper and the same picture to the bit."""
-    from renderer.session import read
+    from renderer.stroke_log.log import read
 
     one = desk(lambda: painter)
     path = tmp_path / "log.jsonl"
@@ -95,7 +95,7 @@ def test_a_crop_of_time_paints_the_same_again(desk, painter, tmp_path):
 
 def test_sliders_show_what_the_words_of_the_prompt_do(desk, painter):
     one = desk(lambda: painter, look=Look(prompt="foggy noon with dragons")).ready()
-    one.app.scene.reads = prompt.read
+    one.app.scene.reads = prompt_mood.read
     said = worded(one.app.scene)
     assert said == {"mood.haze": 1.0, "mood.sun": 1.0, "mood.warmth": 0.3}
     before = one.window.screen()

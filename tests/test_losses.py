@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models.flow import Condition
-from models.training import eyes
+from models.painter.flow import Condition
+from models.training import feature_network
 from models.training.critic import Critic, critic_loss
 from models.training.losses import (
     band_loss,
@@ -81,10 +81,10 @@ def test_band_loss_knows_the_strength_of_detail_at_each_level():
 
 
 def test_eyes_tell_forms_apart_at_every_scale():
-    look = eyes.load()
+    look = feature_network.load()
     real, other, noise = look(clouds(0)), look(clouds(1)), look(torch.randn(4, 3, 96, 96).mul(0.3))
     assert [tuple(x.shape) for x in real] == [
-        (4, width, 96 >> scale, 96 >> scale) for scale, width in enumerate(eyes.CHANNELS, start=1)
+        (4, width, 96 >> scale, 96 >> scale) for scale, width in enumerate(feature_network.CHANNELS, start=1)
     ]
     for a, b, c in zip(real, other, noise, strict=True):
         spread = [x.std((0, 2, 3)) for x in (a, b, c)]
@@ -97,7 +97,7 @@ def test_eyes_tell_forms_apart_at_every_scale():
 
 def test_feature_loss_asks_for_form_wherever_it_lies():
     torch.manual_seed(0)
-    look, paint = eyes.load(), torch.zeros(4, 4, 96, 96)
+    look, paint = feature_network.load(), torch.zeros(4, 4, 96, 96)
     real = look(clouds(0))
     moved = feature_loss(look(clouds(0).roll(16, -1)), real, paint)
     same, flat = feature_loss(look(clouds(1)), real, paint), feature_loss(look(0 * clouds(0)), real, paint)
@@ -126,7 +126,7 @@ def test_variety_loss_is_of_what_two_noises_share():
 
 def test_critic_learns_which_is_real():
     torch.manual_seed(0)
-    look, critic, paint = eyes.load(), Critic(), torch.zeros(4, 4, 96, 96)
+    look, critic, paint = feature_network.load(), Critic(), torch.zeros(4, 4, 96, 96)
     optimizer = torch.optim.Adam(critic.parameters(), 1e-3)
     for step in range(12):
         loss = critic_loss(critic(look(clouds(step)), paint), critic(look(clouds(step) * 0.3), paint))

@@ -6,7 +6,7 @@ import time
 import numpy as np
 
 from models.api import NOTHING, Rect, Request
-from renderer.mailbox import Mailbox
+from renderer.runtime.mailbox import Mailbox
 
 PAPER = np.zeros((8, 8, 4), np.uint8)
 

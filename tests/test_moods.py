@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from models import prompt
 from models.api import DEFAULT_MOOD, MOOD_AXES, Request
+from models.painter import prompt_mood
 
 
 def test_prompt_changes_the_picture_and_names_what_it_ignored(painter, paper):
@@ -32,12 +32,12 @@ def test_prompt_changes_the_picture_and_names_what_it_ignored(painter, paper):
 )
 def test_words_set_their_axis(words, axis, rises):
     at = [a.name for a in MOOD_AXES].index(axis)
-    value = prompt.read(words, DEFAULT_MOOD)[0][at]
+    value = prompt_mood.read(words, DEFAULT_MOOD)[0][at]
     assert (value > DEFAULT_MOOD[at]) == rises and value != DEFAULT_MOOD[at]
 
 
 def test_moods_compose():
-    mood, ignored = prompt.read("foggy winter sunset", DEFAULT_MOOD)
+    mood, ignored = prompt_mood.read("foggy winter sunset", DEFAULT_MOOD)
     values = dict(zip([a.name for a in MOOD_AXES], mood, strict=True))
     assert values["haze"] > 0.9 and values["snow"] > 0.9 and values["warmth"] > 0.9 and not ignored
 

@@ -15,8 +15,8 @@ from renderer.actions import (
     InputError,
     Paste,
 )
-from renderer.session import Header, SessionWriter, read
-from renderer.walk import Walk
+from renderer.stroke_log.log import Header, SessionWriter, read
+from renderer.stroke_log.playback import Walk
 
 COUNT = 10_000
 WEIGHED = 500  # of them: to count bytes takes three times as long

@@ -2,8 +2,8 @@
 
 import pytest
 
-from renderer import pacing
-from renderer.pacing import choose_effort, learnt, next_refinement, next_tick_s, smoothed
+from renderer.runtime import pacing
+from renderer.runtime.pacing import choose_effort, learnt, next_refinement, next_tick_s, smoothed
 
 HZ = 50.0  # an interval of 20 ms
 

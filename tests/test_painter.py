@@ -12,16 +12,18 @@ import torch
 import torch.nn.functional as F
 
 import main
-from kernels.noise import normal
-from models import cells, checkpoint, flow, pages, painter, precision
+from kernels.ops.noise import normal
+from models import checkpoint
 from models.api import DEFAULT_MOOD, MOOD_AXES, ModelError, Request
-from models.flow import Condition
-from models.graphed import GraphedFrames
-from models.inference import Body
-from models.network import NetworkConfig, PainterNetwork
-from models.sampler import euler, heun, uniform_times
-from models.threads import ThreadCount
-from renderer.pictures import read_about, write_png
+from models.device import allocator, precision
+from models.device.graph_frames import GraphedFrames
+from models.device.threads import ThreadCount
+from models.painter import flow, painter, patches
+from models.painter.flow import Condition
+from models.painter.network import NetworkConfig, PainterNetwork
+from models.painter.packed import Body
+from models.sampling.flow_samplers import euler, heun, uniform_times
+from renderer.files.png import read_about, write_png
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 SIDE = 256
@@ -105,7 +107,7 @@ def test_packed_body_equals_network(t):
     times, step = torch.tensor([t]), torch.tensor([0.25])
     expected = flow.denoise(network, x, condition, times, step)
     biases = [b[0] for b in network.biases(times, step, condition.strength, condition.mood)]
-    residual = cells.of_pixels(x - condition.sketch * (1 - t * float(condition.strength)))
+    residual = patches.of_pixels(x - condition.sketch * (1 - t * float(condition.strength)))
     body = Body(network, torch.float32)
     paint, _ = body.read(planes, torch.ones(1))
     made = body.unpack(body(body.pack(residual, t), paint, biases), residual, t)
@@ -223,7 +225,7 @@ def test_bfloat16_on_a_cpu_without_it_is_refused_in_a_line_and_not_taken_from_a_
 
 def test_free_memory_goes_back_while_a_picture_is_refined_and_seldom(shipped, paper, monkeypatch):
     asked = []
-    monkeypatch.setattr(pages, "trim", lambda: asked.append(True))
+    monkeypatch.setattr(allocator, "trim", lambda: asked.append(True))
     monkeypatch.setattr(shipped, "_trimmed_s", -math.inf)
     shipped.render(Request(paper, seed=20))
     assert not asked, "not while somebody draws"
@@ -253,7 +255,7 @@ def test_any_multiple_of_32(shipped, size):
 def test_time_and_memory_follow_the_area():
     """A large canvas takes no new pages from the system once the first frame is through."""
     resource = pytest.importorskip("resource")
-    if not pages.keep():
+    if not allocator.keep():
         pytest.skip("this C library's malloc cannot be asked")
     model = painter.load(ASSETS / "painter.safetensors", device="cpu")
     request = Request(np.full((1024, 1024, 4), 200, np.uint8))

@@ -8,9 +8,9 @@ import pytest
 from easel import SlowModel
 from films import decoded, frames_of, planned, silent
 
-from renderer import parts
 from renderer.actions import InputError
-from renderer.parts import PART_FRAMES, folder_of, produce
+from renderer.offline import segments
+from renderer.offline.segments import PART_FRAMES, folder_of, produce
 
 
 def test_a_stopped_replay_goes_on_where_it_was(tmp_path, strokes):
@@ -71,7 +71,7 @@ def test_a_disk_that_fills_is_one_line(tmp_path, strokes, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(parts.Film, "add", full)
+    monkeypatch.setattr(segments.Film, "add", full)
     with pytest.raises(InputError, match="No space left"):
         produce(planned(strokes, tmp_path / "o.mkv"), silent)
 

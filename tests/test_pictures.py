@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from renderer.actions import InputError
-from renderer.pictures import SIGNATURE, chunk, read_about, read_bytes, write_png
+from renderer.files.png import SIGNATURE, chunk, read_about, read_bytes, write_png
 
 ABOUT = {"seed": 2**63 - 1, "prompt": 'fog "over" é 山', "mood": {"haze": 0.125}, "strength": 0.1}
 

@@ -17,12 +17,13 @@ from safetensors.torch import save_file
 from small_models import painted, save_control, save_lora, save_sd, save_sdxl
 
 from models.api import ModelError, Request, untold
-from models.pretrained import build, components, control
+from models.pretrained import controlnet
 from models.pretrained.catalogue import for_folder
-from models.pretrained.family import Size
-from models.pretrained.folder import read_folder
+from models.pretrained.families.base import Size
+from models.pretrained.loading import components, loader
+from models.pretrained.loading.folder import read_folder
 from renderer.actions import Change
-from renderer.events import Hand
+from renderer.ui.input import Hand
 
 pytestmark = pytest.mark.slow  # importing diffusers takes seconds
 CPU = {"device": "cpu", "dtype": "float32", "tiny": False, "fuse": True}
@@ -62,7 +63,7 @@ def adapter(whole, tmp_path_factory):
 
 
 def load(whole, **options):
-    return build.load(str(whole), build.Options(**(CPU | options)))
+    return loader.load(str(whole), loader.Options(**(CPU | options)))
 
 
 def picture(model, **values):
@@ -174,7 +175,7 @@ def test_a_controlnet_is_the_pipeline_s(led, monkeypatch, name, steps, strength)
     expected = pipe(
         prompt="a lake",
         image=image,
-        control_image=control.ink_lines(torch.from_numpy(painted())),
+        control_image=controlnet.ink_lines(torch.from_numpy(painted())),
         strength=1.0,
         num_inference_steps=steps,
         guidance_scale=0.0,
@@ -191,7 +192,7 @@ def test_a_controlnet_changes_the_picture(whole, led):
 def test_ink_lines():
     paper = np.zeros((8, 8, 4), np.uint8)
     paper[2:6, 2:6] = (200, 0, 0, 255)
-    lines = control.ink_lines(torch.from_numpy(paper))
+    lines = controlnet.ink_lines(torch.from_numpy(paper))
     assert lines.shape == (1, 3, 8, 8) and set(lines.unique().tolist()) == {0.0, 1.0}
     assert lines[0, 0, 4, 2] and lines[0, 0, 4, 6] and not lines[0, 0, 4, 4] and not lines[0, 0, 0].any()
 
@@ -214,7 +215,7 @@ def test_an_offloaded_model_paints_the_same(whole):
     plain = picture(load(whole, fuse=False))
     folder = read_folder(whole)
     pipe = components.load_pipeline(folder, "sd", torch.float32, untold)
-    model = build.assemble("sd", pipe, for_folder("unet"), "cpu", build.Options(**CPU, offload=True))
+    model = loader.assemble("sd", pipe, for_folder("unet"), "cpu", loader.Options(**CPU, offload=True))
     came = []
     for name in ("unet", "text_encoder"):
         hook = getattr(pipe, name)._hf_hook
@@ -253,8 +254,8 @@ def test_beside_a_quantized_denoiser_all_else_comes_to_the_device(whole):
     pipe.unet.conv_in.weight = torch.nn.Parameter(torch.zeros(shape, dtype=torch.uint8), requires_grad=False)
     device = torch.device("meta")
     pipe.unet.to = lambda *_, **told: told.get("memory_format") or pytest.fail()
-    options = build.Options(dtype="bfloat16", quantize="4bit", fuse=False)
-    model = build.assemble("sd", pipe, for_folder("unet"), str(device), options)
+    options = loader.Options(dtype="bfloat16", quantize="4bit", fuse=False)
+    model = loader.assemble("sd", pipe, for_folder("unet"), str(device), options)
     assert {pipe.text_encoder.device, pipe.vae.device} == {device} and model.family.dtype == torch.bfloat16
     assert pipe.unet.device.type == "cpu" and model.family.prepared is None
 

@@ -14,9 +14,9 @@ from small_hub import SmallHub, files_of
 from small_models import save_lora, save_sd, save_sdxl, small_tiny
 
 from models import registry
-from models.pretrained import forecast
+from models.pretrained.loading import memory_estimate
 from renderer.actions import Change
-from renderer.report import Watch
+from renderer.cli.report import Watch
 
 pytestmark = pytest.mark.slow  # importing diffusers takes seconds
 
@@ -164,14 +164,14 @@ def test_a_lora_for_another_family(whole, told, tmp_path):
 
 
 def test_too_little_memory_by_the_forecast(whole, told, monkeypatch):
-    monkeypatch.setattr(forecast, "free_bytes", lambda device: 20_000_000)
+    monkeypatch.setattr(memory_estimate, "free_bytes", lambda device: 20_000_000)
     line = told(whole, side_px=256)
     assert line.startswith(f"{whole} needs 36 MB in float32 (1 MB of weights) and cpu has 20 MB free")
     assert line.endswith("; what would fit: --dtype bfloat16 (18 MB), painter")
 
 
 def test_the_forecast_knows_the_size_asked_for(whole, rendered, monkeypatch):
-    monkeypatch.setattr(forecast, "free_bytes", lambda device: 300_000_000)
+    monkeypatch.setattr(memory_estimate, "free_bytes", lambda device: 300_000_000)
     assert " needs 0.6 GB in float32" in rendered(whole, "--size", 1024)
 
 

@@ -14,9 +14,11 @@ from small_flows import PIPELINES, SAVERS, save_flux
 from small_models import lora_weights, painted
 
 from models.api import ModelError, Request
-from models.pretrained import build, schedule, surgery
-from models.pretrained.coder import Coder, fold
-from models.pretrained.family import Size
+from models.pretrained import schedule
+from models.pretrained.autoencoder import Coder, fold
+from models.pretrained.families.base import Size
+from models.pretrained.fusion import patching
+from models.pretrained.loading import loader
 
 pytestmark = pytest.mark.slow  # importing diffusers takes seconds
 SIZE = Size(256, 256)
@@ -31,7 +33,9 @@ def models(tmp_path_factory):
     def load(name: str):
         if name not in made:
             SAVERS[name](home / name)
-            made[name] = build.load(str(home / name), build.Options(device="cpu", dtype="float32", fuse=True))
+            made[name] = loader.load(
+                str(home / name), loader.Options(device="cpu", dtype="float32", fuse=True)
+            )
         return made[name]
 
     return load
@@ -87,7 +91,7 @@ def theirs(name, model, monkeypatch, steps, strength, guidance=0.0):
 def as_it_came(model):
     """Inside, no pass of ours is in the network or in the autoencoder."""
     for part in (model.family.network, model.family.coder.vae):
-        surgery.restore(part)
+        patching.restore(part)
     yield
     model.family.ready(True)
     model.family.coder = Coder(model.family.coder.vae)
@@ -139,7 +143,7 @@ def test_guidance(tmp_path, monkeypatch, name, guidance, told):
     options = {"device": "cpu", "dtype": "float32", "fuse": True}
     made = {}
     for scale in (guidance, 1.0):
-        model = build.load(str(folder), build.Options(**options, guidance=scale))
+        model = loader.load(str(folder), loader.Options(**options, guidance=scale))
         made[scale], _ = latent_of(model, steps=4, strength=0.55)
         if scale == guidance:
             raw = theirs(name, model, monkeypatch, 4, 0.55, told)
@@ -152,7 +156,7 @@ def test_guidance(tmp_path, monkeypatch, name, guidance, told):
 def test_guidance_where_there_is_none_is_refused(models, name):
     home = models(name).card.name
     with pytest.raises(ModelError, match="was distilled to need no guidance; leave --guidance out"):
-        build.load(home, build.Options(device="cpu", dtype="float32", guidance=4.0))
+        loader.load(home, loader.Options(device="cpu", dtype="float32", guidance=4.0))
 
 
 @pytest.mark.parametrize("name", SAVERS)
@@ -163,7 +167,9 @@ def test_a_lora_and_its_live_scale(models, tmp_path, name):
     network = type(models(name).family.network).from_pretrained(home / "transformer")
     PIPELINES[name].save_lora_weights(tmp_path, transformer_lora_layers=lora_weights(network))
     (file,) = tmp_path.glob("*.safetensors")
-    model = build.load(str(home), build.Options(device="cpu", dtype="float32", fuse=True, lora=(str(file),)))
+    model = loader.load(
+        str(home), loader.Options(device="cpu", dtype="float32", fuse=True, lora=(str(file),))
+    )
     assert np.abs(latent_of(model, steps=2)[1] - plain).mean() > 1
     model.scale_loras([0.0])
     assert np.abs(latent_of(model, steps=2)[1] - plain).max() <= 1
@@ -233,7 +239,7 @@ def test_blank_paper_starts_from_pure_noise(models, name):
 def test_the_shift_of_flux2_is_that_of_diffusers(tokens):
     from diffusers.pipelines.flux2.pipeline_flux2_klein import compute_empirical_mu
 
-    from models.pretrained.flux2 import exponent
+    from models.pretrained.families.flux2 import exponent
 
     for steps in (1, 4, 50):
         assert exponent(tokens, steps) == pytest.approx(compute_empirical_mu(tokens, steps))

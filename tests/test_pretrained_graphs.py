@@ -12,11 +12,11 @@ from small_models import painted, save_sd, save_sdxl
 from taped import tape
 
 from models.api import ModelError, Request
-from models.pretrained import build
-from models.pretrained.prompts import PromptCache
+from models.pretrained.loading import loader
+from models.pretrained.prompt_cache import PromptCache
 
 pytestmark = pytest.mark.slow  # importing diffusers takes seconds
-FUSED = build.Options(device="cpu", dtype="float32", fuse=True)
+FUSED = loader.Options(device="cpu", dtype="float32", fuse=True)
 FAMILIES = {"sd": partial(save_sd, tiny=True), "sdxl": save_sdxl, **SAVERS}
 # one thing after another is changed: nothing of it may be frozen into a graph
 CALLS = [
@@ -53,7 +53,7 @@ def load(tmp_path_factory):
     def make(name: str):
         if name not in saved:
             saved[name] = FAMILIES[name](home / name)
-        return build.load(str(saved[name]), FUSED)
+        return loader.load(str(saved[name]), FUSED)
 
     return make
 
@@ -88,7 +88,7 @@ PRODUCTS = {"sd3": 4 + 5 + 1, "flux": 4 + 4 + 1, "flux2": 2 + 4 + 1, "zimage": 2
 @pytest.mark.parametrize("name", SAVERS)
 def test_frames_ask_no_layer_of_time_and_prompt(load, name):
     model, request = load(name), Request(painted(), **CALLS[2])
-    plain = build.load(model.card.name, build.Options(device="cpu", dtype="float32", fuse=False))
+    plain = loader.load(model.card.name, loader.Options(device="cpu", dtype="float32", fuse=False))
     assert (denoised(model, request) - denoised(plain, request)).abs().max() < 1e-4
     wanted = model.render(request).picture
     asked = layers_asked(model, Request(painted(), **CALLS[1]))
@@ -218,7 +218,7 @@ def test_captured_in_a_thread_beside_the_frames(load):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("name", FAMILIES)
 def test_real_graphs_of_every_family(tmp_path, name):
-    model = build.load(str(FAMILIES[name](tmp_path / name)), build.Options(device="cuda", dtype="float32"))
+    model = loader.load(str(FAMILIES[name](tmp_path / name)), loader.Options(device="cuda", dtype="float32"))
     with model.eagerly():
         wanted = pictures(model)
     model.use_graphs(spawn=lambda work: work())

@@ -21,9 +21,9 @@ from small_models import painted, save_lora, save_sd, small_tiny
 
 import main
 from models.api import ModelError, Request
-from models.pretrained import build
-from models.pretrained.hub import wanted_files
-from renderer.report import Watch
+from models.pretrained.loading import loader
+from models.pretrained.loading.hub import wanted_files
+from renderer.cli.report import Watch
 
 REPO = "someone/small"
 SKETCH = next((ROOT / "assets" / "sketches").glob("*.png"))
@@ -162,8 +162,8 @@ def test_lcm_is_stable_diffusion_with_a_lora_of_its_own(hub, here, tmp_path):
     hub.others["latent-consistency/lcm-lora-sdv1-5"] = files_of(save_lora(base, tmp_path / "lora").parent)
     paper = Request(painted(), steps=4, prompt="a lake")
     options = {"device": "cpu", "dtype": "float32"}
-    model = build.load("lcm", build.Options(**options))
-    plain = build.load("sd15", build.Options(**options, sampler="lcm"))
+    model = loader.load("lcm", loader.Options(**options))
+    plain = loader.load("sd15", loader.Options(**options, sampler="lcm"))
     assert model.sampler == "lcm" and model.card.steps == tuple(range(1, 9)) and plain.card.steps[-1] == 50
     made = model.render(paper).picture
     assert (made != plain.render(paper).picture).any()

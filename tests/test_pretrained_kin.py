@@ -18,7 +18,7 @@ from small_single import save_single
 
 from models import registry
 from models.api import ModelError, Request
-from models.pretrained import build, kin
+from models.pretrained.loading import loader, settings_inference
 
 pytestmark = pytest.mark.slow  # importing diffusers takes seconds
 CPU = {"device": "cpu", "dtype": "float32"}
@@ -63,14 +63,18 @@ def run_as(model) -> tuple[int, float, float]:
 )
 def test_a_folder_of_stable_diffusion_is_run_as_its_scheduler_says(folders, tmp_path, name, told, runs):
     folder = schedule(shutil.copytree(folders[name], tmp_path / "mine"), **told)
-    model = kin.of_name(str(folder))
+    model = settings_inference.of_name(str(folder))
     assert run_as(model) == runs and model.steps[:2] == (1, 50) and model.hub == ""
 
 
 def test_flux_is_run_as_its_transformer_says(tmp_path):
-    assert run_as(kin.of_name(str(save_flux(tmp_path / "schnell")))) == FEW
-    assert run_as(kin.of_name(str(save_flux(tmp_path / "dev", guidance_embeds=True)))) == (20, 3.5, 0.7)
-    assert run_as(kin.of_name(str(save_sana(tmp_path / "sana")))) == FEW
+    assert run_as(settings_inference.of_name(str(save_flux(tmp_path / "schnell")))) == FEW
+    assert run_as(settings_inference.of_name(str(save_flux(tmp_path / "dev", guidance_embeds=True)))) == (
+        20,
+        3.5,
+        0.7,
+    )
+    assert run_as(settings_inference.of_name(str(save_sana(tmp_path / "sana")))) == FEW
 
 
 def test_what_is_expected_of_a_model_is_what_comes(folders):
@@ -83,7 +87,7 @@ def test_what_is_expected_of_a_model_is_what_comes(folders):
 
 def test_a_file_has_the_tiny_autoencoder_of_the_folder_beside_it(folders):
     file = str(folders["sd-file"])
-    tiny, full = (build.load(file, build.Options(**CPU, tiny=tiny)) for tiny in (True, False))
+    tiny, full = (loader.load(file, loader.Options(**CPU, tiny=tiny)) for tiny in (True, False))
     assert tiny.card.path.startswith("AutoencoderTiny") and full.card.path.startswith("AutoencoderKL,")
 
 
@@ -99,7 +103,7 @@ def test_a_file_alone_has_configuration_and_tiny_autoencoder_of_the_hub(folders,
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     file = shutil.copy(folders["sd-file"], tmp_path / "mine.safetensors")
     try:
-        model = build.load(str(file), build.Options(**CPU))
+        model = loader.load(str(file), loader.Options(**CPU))
         weights = [path for how, path, _ in hub.asked if how == "GET" and path.endswith(".safetensors")]
     finally:
         hub.close()
@@ -119,7 +123,7 @@ def test_guidance_can_be_asked_for(folders, program, refused, tmp_path):
     assert np.array_equal(*pictures[:2]) and (pictures[1] != pictures[2]).any()
     assert "painter takes no --guidance" in refused(*render, "--guidance", 2)
     with pytest.raises(ModelError, match="--guidance runs from 0 to 30, not -1"):
-        build.load(str(folders["sd"]), build.Options(**CPU, guidance=-1))
+        loader.load(str(folders["sd"]), loader.Options(**CPU, guidance=-1))
 
 
 def test_a_folder_that_is_none_is_told_before_anything_is_loaded(tmp_path, refused):

@@ -21,8 +21,9 @@ from small_single import save_single
 
 from models import registry
 from models.api import ModelError, Request
-from models.pretrained import build, faults, folder, forecast, kin
+from models.pretrained import error_messages
 from models.pretrained.catalogue import MODELS, PIPELINES
+from models.pretrained.loading import folder, loader, memory_estimate, settings_inference
 
 pytestmark = pytest.mark.slow  # importing diffusers takes seconds
 
@@ -40,7 +41,7 @@ def broken(whole, tmp_path):
 
 def refusal(path) -> str:
     with pytest.raises(ModelError) as caught:
-        build.load(str(path), build.Options(device="cpu", dtype="float32", fuse=True))
+        loader.load(str(path), loader.Options(device="cpu", dtype="float32", fuse=True))
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -72,8 +73,8 @@ def test_two_loads_at_once_leave_torch_as_it_was(whole, monkeypatch):
     monkeypatch.setattr(transformers.CLIPTextModel, "__init__", slowly)
     before = state_of_torch()
     made = []
-    options = build.Options(device="cpu", dtype="bfloat16")
-    threads = [threading.Thread(target=lambda: made.append(build.load(str(whole), options))) for _ in "ab"]
+    options = loader.Options(device="cpu", dtype="bfloat16")
+    threads = [threading.Thread(target=lambda: made.append(loader.load(str(whole), options))) for _ in "ab"]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -97,7 +98,7 @@ def test_half_precision_of_some_components_alone(broken):
         file.unlink()
     model.half().save_pretrained(encoder, variant="fp16", max_shard_size="10KB")
     assert len(list(encoder.glob("*.fp16-0*"))) > 1
-    assert build.load(str(broken), CPU).render(Request(painted(), prompt="a lake")).picture.std() > 1
+    assert loader.load(str(broken), CPU).render(Request(painted(), prompt="a lake")).picture.std() > 1
 
 
 def test_a_truncated_file(broken):
@@ -159,16 +160,16 @@ def test_cuda_that_is_not_there(whole, monkeypatch):
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ModelError, match="cuda was asked for but torch finds none here"):
-        build.load(str(whole), build.Options(device="cuda"))
+        loader.load(str(whole), loader.Options(device="cuda"))
 
 
 def test_headers_are_read_without_the_weights(whole):
     numbers, size = folder.count_parameters([weights(whole)])
     assert size == 4 * numbers
-    assert numbers == sum(p.numel() for p in build.load(str(whole), CPU).family.network.parameters())
+    assert numbers == sum(p.numel() for p in loader.load(str(whole), CPU).family.network.parameters())
 
 
-CPU = build.Options(device="cpu", dtype="float32", fuse=True)
+CPU = loader.Options(device="cpu", dtype="float32", fuse=True)
 
 
 @pytest.mark.parametrize("content", [b"", b"abc", struct.pack("<Q", 1 << 60) + b"{}", b"\0" * 9])
@@ -180,11 +181,11 @@ def test_what_is_no_safetensors_file(tmp_path, content):
 
 
 def test_errors_are_told_in_a_line():
-    assert "not enough memory" in str(faults.explain(MemoryError(), "sdxl"))
-    told = faults.explain(RuntimeError("first\nsecond"), "sdxl")
+    assert "not enough memory" in str(error_messages.explain(MemoryError(), "sdxl"))
+    told = error_messages.explain(RuntimeError("first\nsecond"), "sdxl")
     assert str(told) == "sdxl: first" and isinstance(told, ModelError)
     same = ModelError("as it is")
-    assert faults.explain(same, "sdxl") is same
+    assert error_messages.explain(same, "sdxl") is same
 
 
 def test_a_folder_is_a_name_to_the_registry(whole):
@@ -200,7 +201,7 @@ def test_a_single_file_of_stable_diffusion_is_known_by_its_header(tmp_path, monk
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     file = tmp_path / "mine.safetensors"
-    save_file({kin.SINGLE_KEY: torch.zeros(320, 4, 3, 3)}, file)
+    save_file({settings_inference.SINGLE_KEY: torch.zeros(320, 4, 3, 3)}, file)
     assert registry.is_pretrained(str(file))
     told = refusal(file)
     assert (
@@ -232,7 +233,7 @@ def test_a_single_file_paints_what_the_folder_of_its_weights_does(singles, monke
     request = Request(painted(), steps=2, strength=0.6, seed=3, prompt="a lake")
     pictures = []
     for path in (singles[name], singles[name].with_suffix(".safetensors")):
-        model = build.load(str(path), build.Options(device="cpu", dtype="float32", tiny=False))
+        model = loader.load(str(path), loader.Options(device="cpu", dtype="float32", tiny=False))
         for part in model.family.pipe.components.values():
             for weight in part.parameters() if isinstance(part, torch.nn.Module) else ():
                 weight.data = weight.data.clone()
@@ -249,7 +250,7 @@ def test_a_single_file_that_lacks_weights(singles, tmp_path):
 
 
 def test_a_single_file_that_is_too_large(singles, monkeypatch):
-    monkeypatch.setattr(forecast, "free_bytes", lambda device: 100_000_000)
+    monkeypatch.setattr(memory_estimate, "free_bytes", lambda device: 100_000_000)
     told = refusal(singles["sd15"].with_suffix(".safetensors"))
     assert "needs 1.2 GB in float32" in told and "cpu has 0.1 GB free beside " in told
     assert told.endswith("what would fit: painter")

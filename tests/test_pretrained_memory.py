@@ -10,11 +10,13 @@ import pytest
 import torch
 from small_models import save_control, save_sd
 
-from models import machine, table
+from models import model_table
 from models.api import ModelError
-from models.pretrained import build, forecast, rival
+from models.benchmarks import diffusers_comparison
+from models.device import system_info
 from models.pretrained.catalogue import MODELS
-from models.pretrained.folder import read_folder
+from models.pretrained.loading import loader, memory_estimate
+from models.pretrained.loading.folder import read_folder
 from renderer.actions import Change
 
 pytestmark = pytest.mark.slow  # importing diffusers takes seconds
@@ -27,41 +29,41 @@ def whole(tmp_path_factory):
 
 
 def load(whole, **options):
-    return build.load(str(whole), build.Options(**(CPU | options)))
+    return loader.load(str(whole), loader.Options(**(CPU | options)))
 
 
 def test_the_forecast_counts_what_is_loaded(whole):
-    need = forecast.of_folder(read_folder(whole), "float32")
+    need = memory_estimate.of_folder(read_folder(whole), "float32")
     model = load(whole)
     parts = [p for p in model.family.pipe.components.values() if isinstance(p, torch.nn.Module)]
     sizes = [sum(w.nbytes for w in part.parameters()) for part in parts]
     assert need.weights == pytest.approx(sum(sizes), rel=0.01)
     assert need.largest == pytest.approx(max(sizes), rel=0.01)
-    assert forecast.of_folder(read_folder(whole), "bfloat16").weights * 2 == need.weights
+    assert memory_estimate.of_folder(read_folder(whole), "bfloat16").weights * 2 == need.weights
     unet = sum(w.numel() for w in model.family.pipe.unet.parameters())
     for quantize, width in (("8bit", 1), ("4bit", 0.5625)):
-        less = forecast.of_folder(read_folder(whole), "float32", quantize=quantize)
+        less = memory_estimate.of_folder(read_folder(whole), "float32", quantize=quantize)
         assert need.weights - less.weights == pytest.approx(unet * (4 - width), rel=0.01)
-    assert forecast.work("float32", 1024, 64) == 4 * forecast.work("float32", 512, 64)
+    assert memory_estimate.work("float32", 1024, 64) == 4 * memory_estimate.work("float32", 512, 64)
 
 
 def test_the_forecast_of_work_knows_the_autoencoder(whole, tmp_path):
     """Four tensors of its widest block at full size, by its configuration; or of a tiny one."""
     folder = read_folder(shutil.copytree(whole, tmp_path / "sd"))
-    small = forecast.of_folder(folder, "float32").work
+    small = memory_estimate.of_folder(folder, "float32").work
     config = folder.path / "vae" / "config.json"
     told = json.loads(config.read_text())
     config.write_text(json.dumps(told | {"block_out_channels": [128, 256, 512, 512]}))
-    assert forecast.of_folder(folder, "float32").work - small == 512 * 512 * 4 * (256 - 8) * 4
-    tiny = forecast.of_folder(folder, "float32", tiny=True).work
+    assert memory_estimate.of_folder(folder, "float32").work - small == 512 * 512 * 4 * (256 - 8) * 4
+    tiny = memory_estimate.of_folder(folder, "float32", tiny=True).work
     assert tiny - small == 512 * 512 * 4 * (64 - 8) * 4
 
 
 def test_the_forecast_holds_for_a_real_autoencoder():
     """At most what was forecast is alive at once in torch; libraries' own buffers are told of in forecast."""
-    vae = diffusers.AutoencoderKL(**rival.VAE).eval().requires_grad_(False)
+    vae = diffusers.AutoencoderKL(**diffusers_comparison.VAE).eval().requires_grad_(False)
     alive = most_alive(lambda: vae.decode(torch.zeros(1, 4, 16, 16)), side_px=128)
-    assert 256 < alive < forecast.ALIVE * forecast.widest(vae.config)
+    assert 256 < alive < memory_estimate.ALIVE * memory_estimate.widest(vae.config)
 
 
 def most_alive(function, side_px: int) -> float:
@@ -77,67 +79,69 @@ def most_alive(function, side_px: int) -> float:
 
 
 def test_what_is_too_large_is_refused_with_the_figures(whole, monkeypatch):
-    need = forecast.of_folder(read_folder(whole), "float32")
-    monkeypatch.setattr(forecast, "free_bytes", lambda device: need.total - 1)
+    need = memory_estimate.of_folder(read_folder(whole), "float32")
+    monkeypatch.setattr(memory_estimate, "free_bytes", lambda device: need.total - 1)
     with pytest.raises(
         ModelError, match=r"needs 0\.1 GB in float32 .* cpu has 0\.1 GB free.*--dtype bfloat16"
     ):
         load(whole)
-    monkeypatch.setattr(forecast, "free_bytes", lambda device: 20_000_000_000)
-    sdxl = forecast.of_catalogue(MODELS["flux-schnell"], "bfloat16")
+    monkeypatch.setattr(memory_estimate, "free_bytes", lambda device: 20_000_000_000)
+    sdxl = memory_estimate.of_catalogue(MODELS["flux-schnell"], "bfloat16")
     with pytest.raises(ModelError, match=r"flux-schnell needs 34\.\d GB.*what would fit: sd3\.5-medium"):
-        forecast.check("flux-schnell", sdxl, "bfloat16", "cpu")
-    forecast.check("sd-turbo", forecast.of_catalogue(MODELS["sd-turbo"], "bfloat16"), "bfloat16", "cpu")
+        memory_estimate.check("flux-schnell", sdxl, "bfloat16", "cpu")
+    memory_estimate.check(
+        "sd-turbo", memory_estimate.of_catalogue(MODELS["sd-turbo"], "bfloat16"), "bfloat16", "cpu"
+    )
 
 
 def test_a_controlnet_that_does_not_fit_beside_the_model_is_refused(whole, monkeypatch):
     """What is free is asked again when the model lies there."""
     free = iter([10_000_000_000, 100_000])
-    monkeypatch.setattr(forecast, "free_bytes", lambda device: next(free))
+    monkeypatch.setattr(memory_estimate, "free_bytes", lambda device: next(free))
     with pytest.raises(ModelError, match=r"controlnet, the ControlNet, needs \d MB in float32 .* 0 MB free"):
         load(whole, control="scribble")
 
 
 def test_smaller_models_that_would_fit_fit_in_the_dtype_asked_for(monkeypatch):
     """SD-Turbo takes 2.6 GB in half precision and twice as much in float32."""
-    monkeypatch.setattr(forecast, "free_bytes", lambda device: 4_000_000_000)
+    monkeypatch.setattr(memory_estimate, "free_bytes", lambda device: 4_000_000_000)
     for dtype, fits in (("bfloat16", "sd-turbo"), ("float32", "painter")):
-        need = forecast.of_catalogue(MODELS["sdxl"], dtype)
+        need = memory_estimate.of_catalogue(MODELS["sdxl"], dtype)
         with pytest.raises(ModelError) as error:
-            forecast.check("sdxl", need, dtype, "cpu")
+            memory_estimate.check("sdxl", need, dtype, "cpu")
         assert str(error.value).split("what would fit: ")[1].startswith(fits)
 
 
 def test_on_a_gpu_offloading_is_a_way_to_fit(monkeypatch):
     """With the figures of one: the largest part fits, the whole does not."""
-    monkeypatch.setattr(forecast, "free_bytes", lambda device: 8_000_000_000)
-    monkeypatch.setattr(forecast, "resident_bytes", lambda device: 2_000_000_000)
-    need = forecast.Need(10_000_000_000, 6_000_000_000, 1_000_000_000)
+    monkeypatch.setattr(memory_estimate, "free_bytes", lambda device: 8_000_000_000)
+    monkeypatch.setattr(memory_estimate, "resident_bytes", lambda device: 2_000_000_000)
+    need = memory_estimate.Need(10_000_000_000, 6_000_000_000, 1_000_000_000)
     with pytest.raises(
         ModelError,
         match=r"needs 11\.0 GB in bfloat16 \(10\.0 GB of weights\) and cuda has 8\.0 GB free beside "
         r"2\.0 GB of this program; what would fit: --offload \(7\.0 GB\), ",
     ):
-        forecast.check("mine", need, "bfloat16", "cuda")
-    forecast.check("mine", need, "bfloat16", "cuda", offload=True)
+        memory_estimate.check("mine", need, "bfloat16", "cuda")
+    memory_estimate.check("mine", need, "bfloat16", "cuda", offload=True)
 
 
 def test_what_is_free_counts_caches_that_make_room(monkeypatch, tmp_path):
     told = tmp_path / "meminfo"
     told.write_text("MemTotal: 16000000 kB\nMemFree: 1000000 kB\nMemAvailable: 8000000 kB\n")
-    monkeypatch.setattr(machine, "MEMORY", told)
-    assert machine.free_memory_mb() == 8192 and forecast.free_bytes("cpu") == 8_192_000_000
+    monkeypatch.setattr(system_info, "MEMORY", told)
+    assert system_info.free_memory_mb() == 8192 and memory_estimate.free_bytes("cpu") == 8_192_000_000
 
 
 def test_models_are_held_against_the_memory_of_the_device_they_run_on(monkeypatch, capsys):
     """Stand-ins for a driver and a GPU of 16 GB."""
-    monkeypatch.setattr(table.shutil, "which", lambda name: "/usr/bin/" + name)
+    monkeypatch.setattr(model_table.shutil, "which", lambda name: "/usr/bin/" + name)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(forecast, "free_bytes", lambda device: {"cuda": 16_000_000_000}[device])
-    table.show(as_json=True)
+    monkeypatch.setattr(memory_estimate, "free_bytes", lambda device: {"cuda": 16_000_000_000}[device])
+    model_table.show(as_json=True)
     found = json.loads(capsys.readouterr().out)
     assert (found["device"], found["memory_free_mb"]) == ("cuda", 16_000)
-    table.show(as_json=False)
+    model_table.show(as_json=False)
     lines = capsys.readouterr().out.splitlines()
     beyond = {line.split()[0] for line in lines if "too much here" in line}
     assert beyond == {row["name"] for row in found["models"] if row["memory_mb"] > 16_000}

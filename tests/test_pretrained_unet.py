@@ -15,10 +15,13 @@ from small_models import painted, save_sd, save_sdxl, trained_at
 
 import main
 from models.api import Cancelled, ModelError, Request
-from models.pretrained import build, rival, schedule, surgery
-from models.pretrained.family import Size
-from models.pretrained.prompts import KEPT
-from models.pretrained.work import gflop_of
+from models.benchmarks import diffusers_comparison
+from models.pretrained import schedule
+from models.pretrained.families.base import Size
+from models.pretrained.flop_counter import gflop_of
+from models.pretrained.fusion import patching
+from models.pretrained.loading import loader
+from models.pretrained.prompt_cache import KEPT
 
 pytestmark = pytest.mark.slow  # importing diffusers takes seconds
 SIZE = Size(256, 256)
@@ -27,7 +30,7 @@ NOISY = [
     for name in ("euler_ancestral_discrete", "ddpm", "dpmsolver_multistep", "lcm")
 ]
 PLANS = list(product((1, 2, 4, 20), (1.0, 0.55, 0.33)))
-CPU = build.Options(device="cpu", dtype="float32", fuse=True, tiny=False)
+CPU = loader.Options(device="cpu", dtype="float32", fuse=True, tiny=False)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +46,7 @@ def folders(tmp_path_factory):
 @pytest.fixture(scope="module")
 def loaded(folders):
     """Each model with its full autoencoder, loaded once."""
-    return functools.cache(lambda name: build.load(str(folders[name]), CPU))
+    return functools.cache(lambda name: loader.load(str(folders[name]), CPU))
 
 
 def render(model, **values):
@@ -67,7 +70,7 @@ def theirs(model, monkeypatch, *, steps, strength, scheduler=None, guidance=0.0)
         plan = {"strength": strength, "num_inference_steps": round(steps / strength)}
     image = torch.from_numpy(painted()[..., :3].copy()).permute(2, 0, 1)[None].float() / 255
     pipe.set_progress_bar_config(disable=True)
-    surgery.restore(pipe.unet)  # the pipeline shall run the blocks as they come
+    patching.restore(pipe.unet)  # the pipeline shall run the blocks as they come
     latent = pipe(prompt="a lake", image=image, guidance_scale=guidance, output_type="latent", **plan).images
     pipe.scheduler = usual
     model.family.ready(True)
@@ -108,7 +111,7 @@ def test_the_pipeline_s_latent_and_pixels(loaded, monkeypatch, name, steps, stre
 
 @pytest.mark.parametrize("name", ["sd", "sdxl"])
 def test_guidance(folders, monkeypatch, name):
-    model = build.load(str(folders[name]), CPU)
+    model = loader.load(str(folders[name]), CPU)
     model.family.guidance = 5.0
     model.family.ready(True)
     latent, _ = latent_of(model, steps=4, strength=0.7)
@@ -149,10 +152,10 @@ def test_karras_sigmas_are_those_of_diffusers(steps):
 
 
 def test_the_tiny_autoencoder_in_both(folders, monkeypatch):
-    model = build.load(str(folders["sd"]), build.Options(device="cpu", dtype="float32", fuse=True))
+    model = loader.load(str(folders["sd"]), loader.Options(device="cpu", dtype="float32", fuse=True))
     assert model.card.path == "AutoencoderTiny, fused"
     latent, picture = latent_of(model, steps=2, strength=0.55)
-    surgery.restore(model.family.coder.vae)
+    patching.restore(model.family.coder.vae)
     model.family.pipe.vae = model.family.coder.vae
     expected = theirs(model, monkeypatch, steps=2, strength=0.55)
     assert (latent - expected).abs().max() < 1e-4 * max(1.0, float(expected.abs().max()))
@@ -162,7 +165,7 @@ def test_the_tiny_autoencoder_in_both(folders, monkeypatch):
 
 @pytest.fixture
 def model(folders):
-    return build.load(str(folders["sd"]), build.Options(device="cpu", dtype="float32", fuse=True))
+    return loader.load(str(folders["sd"]), loader.Options(device="cpu", dtype="float32", fuse=True))
 
 
 def test_strength_and_seed_are_continuous_and_live(model):
@@ -231,9 +234,9 @@ def test_the_work_of_a_frame_is_counted(model):
 
 def test_the_race_against_diffusers_is_run_in_turns(folders, monkeypatch, capsys):
     """On a small model; the real one takes minutes."""
-    monkeypatch.setattr(rival, "SIDE_PX", 256)
+    monkeypatch.setattr(diffusers_comparison, "SIDE_PX", 256)
     monkeypatch.setattr("sys.argv", ["rival", "--model", str(folders["sd"]), "--rounds", "2", "--json"])
-    rival.main()
+    diffusers_comparison.main()
     found = json.loads(capsys.readouterr().out)
     names = ("diffusers, as it comes", "diffusers, every switch", "flowbrush")
     assert found["rounds"] == 2 and all(found[name]["cpu_s"] > 0 for name in names)
@@ -242,7 +245,7 @@ def test_the_race_against_diffusers_is_run_in_turns(folders, monkeypatch, capsys
 
 def test_the_rival_s_unet_has_the_size_of_sd_turbo():
     with torch.device("meta"):
-        unet = diffusers.UNet2DConditionModel(**rival.SD_TURBO)
+        unet = diffusers.UNet2DConditionModel(**diffusers_comparison.SD_TURBO)
     assert sum(weight.numel() for weight in unet.parameters()) == 865_910_724
 
 

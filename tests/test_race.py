@@ -17,10 +17,10 @@ import pytest
 
 from models.api import Frame, ModelCard, ModelError
 from models.lab import racer
-from renderer.race import Race, stepped
-from renderer.screen import Screen
-from renderer.settings import Look
-from renderer.track import tiles, words_of
+from renderer.look import Look
+from renderer.race.race import Race, stepped
+from renderer.race.view import tiles, words_of
+from renderer.ui.simple_window import Screen
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -10,9 +10,9 @@ import torch
 
 from models.api import Frame, ModelCard, ModelError, Request
 from models.lab import racer
-from models.lab.contenders import Contender
-from models.lab.path import path_of
-from models.network import NetworkConfig, PainterNetwork
+from models.painter.contenders import Contender
+from models.painter.network import NetworkConfig, PainterNetwork
+from models.sampling.paths import path_of
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = NetworkConfig(widths=(8, 8, 16), blocks=(0, 0, 1, 0, 0), embedding=16)

@@ -11,10 +11,10 @@ import pytest
 from films import SIZE, SUFFIXES, decoded, shade
 
 from renderer.actions import InputError
-from renderer.encoder import Encoder, planar
-from renderer.film import Film
-from renderer.outputs import check_film
-from renderer.recorder import QUEUE, Recorder
+from renderer.files.outputs import check_film
+from renderer.recording.container import Film
+from renderer.recording.encoder import Encoder, planar
+from renderer.recording.recorder import QUEUE, Recorder
 
 
 def filmed(path, times_s, levels, **settings) -> Recorder:

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models import boxes, painter
+from assets import ASSETS
 from models.api import ModelError, Request
-from models.boxes import Box, Boxes, changed
-from models.regional import Regional
-from models.registry import ASSETS
+from models.painter import painter, regions
+from models.painter.incremental import Regional
+from models.painter.regions import Box, Boxes, changed
 
 WEIGHTS = ASSETS / "painter.safetensors"
 SIDES = st.sampled_from([256, 288, 384])
@@ -143,9 +143,9 @@ def test_an_edit_reaches_as_far_as_the_network_and_boxes_have_few_shapes(partial
     radius, body = partial.network.receptive_radius_px(), partial.body
     for start in range(0, 1000, 8):
         reached = whole.reached(Box(start, start + 24, 500, 524), body)
-        top, bottom = (boxes.CELL_PX * end for end in (reached.fine_out.y0, reached.fine_out.y1))
+        top, bottom = (regions.CELL_PX * end for end in (reached.fine_out.y0, reached.fine_out.y1))
         assert top <= max(0, start - 60) and bottom >= min(1024, start + 84)
-        assert bottom - top <= 24 + 2 * radius + 16 * boxes.COARSE_STEP
+        assert bottom - top <= 24 + 2 * radius + 16 * regions.COARSE_STEP
         assert reached.work(body) < 0.15 * whole.work(body)
         shapes.add(tuple((box.height, box.width) for box in reached))
     assert len(shapes) <= 2  # at the border and elsewhere

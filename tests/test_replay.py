@@ -9,11 +9,11 @@ from easel import SlowModel
 from films import circle, digest, frames_of, log, planned
 
 from renderer.actions import Begin, Brush, Change, Fill
-from renderer.canvas import Canvas
-from renderer.demo import scaled
-from renderer.replay import Player
-from renderer.session import read
-from renderer.walk import Walk
+from renderer.canvas.canvas import Canvas
+from renderer.offline.replay import Player
+from renderer.stroke_log.demo import scaled
+from renderer.stroke_log.log import read
+from renderer.stroke_log.playback import Walk
 
 
 def test_replayed_frames_are_the_bytes_that_the_window_showed(desk, painter, tmp_path):

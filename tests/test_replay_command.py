@@ -16,10 +16,10 @@ from films import decoded, log, planned, silent
 from models import registry
 from models.api import Request
 from renderer.actions import Change, End, Fill, InputError
-from renderer.parts import PART_FRAMES, check_output, produce
-from renderer.rehearsal import Rehearsal
-from renderer.replay import plan
-from renderer.settings import Replay
+from renderer.cli.settings import Replay
+from renderer.offline.replay import plan
+from renderer.offline.segments import PART_FRAMES, check_output, produce
+from renderer.offline.session_benchmark import Rehearsal
 
 
 def test_a_log_cannot_choose_a_file_as_model(tmp_path, strokes):

@@ -9,8 +9,6 @@ import pygame
 import pytest
 from easel import RED, SlowModel
 
-from renderer import history as history_module
-from renderer import timeline
 from renderer.actions import (
     Begin,
     Brush,
@@ -25,10 +23,12 @@ from renderer.actions import (
     Redo,
     Undo,
 )
-from renderer.canvas import Canvas
-from renderer.history import History
-from renderer.session import read
-from renderer.window import Window
+from renderer.canvas import snapshots as history_module
+from renderer.canvas.canvas import Canvas
+from renderer.canvas.snapshots import History
+from renderer.stroke_log.log import read
+from renderer.ui import timeline
+from renderer.ui.window import Window
 
 
 def any_action(chance: random.Random, drawing: bool):

@@ -17,7 +17,6 @@ from films import ERASER, EVERY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from renderer import session
 from renderer.actions import (
     EDITS,
     Begin,
@@ -30,9 +29,10 @@ from renderer.actions import (
     Redo,
     Undo,
 )
-from renderer.canvas import Canvas
-from renderer.codec import packed, rounded, unpacked
-from renderer.session import FORMAT, Header, SessionWriter, read
+from renderer.canvas.canvas import Canvas
+from renderer.stroke_log import log as session
+from renderer.stroke_log.codec import packed, rounded, unpacked
+from renderer.stroke_log.log import FORMAT, Header, SessionWriter, read
 
 HEADER = Header(512, 384, "painter", "0123456789abcdef", {"seed": 3, "mood": {"haze": 0.5}})
 

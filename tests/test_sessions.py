@@ -10,8 +10,8 @@ import pytest
 from easel import RED, ROOT
 
 from renderer.actions import Begin, Change, End, Event, Extend, Fill, InputError
-from renderer.session import Header, SessionWriter
-from renderer.sessions import summaries, summary, write_sheet
+from renderer.cli.sessions import summaries, summary, write_sheet
+from renderer.stroke_log.log import Header, SessionWriter
 
 ACTIONS = [
     Fill((118, 169, 222), 5, 5),

@@ -9,7 +9,8 @@ import pytest
 
 from models.api import DEFAULT_MOOD, MAX_PROMPT_CHARS, MOOD_AXES
 from renderer.actions import InputError
-from renderer.settings import Look, side_px
+from renderer.cli.settings import side_px
+from renderer.look import Look
 
 PAPER = np.zeros((256, 256, 4), np.uint8)
 

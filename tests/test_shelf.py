@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from easel import ROOT, SlowModel
 
-from renderer import session as session_module
 from renderer.actions import Change, Command, Event, Fill
-from renderer.keeper import OFFER
-from renderer.session import Header, SessionWriter, read
-from renderer.settings import Look
-from renderer.shelf import Shelf, name_of
+from renderer.look import Look
+from renderer.persistence import OFFER
+from renderer.stroke_log import log as session_module
+from renderer.stroke_log.log import Header, SessionWriter, read
+from renderer.stroke_log.store import Shelf, name_of
 
 HEADER = Header(256, 256)
 
@@ -157,7 +157,7 @@ def test_a_restored_painting_is_restored_again_from_its_own_log(desk, tmp_path):
     one.stroke((50, 50), (90, 120))
     one.tick(2)
     newest = read(shelf.logs()[-1])
-    from renderer.walk import Walk
+    from renderer.stroke_log.playback import Walk
 
     walk = Walk(newest)
     walk.to(99)
@@ -213,7 +213,7 @@ def test_a_killed_program_offers_its_paper_to_the_next_one(tmp_path):
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["errors"] == 0
     assert shelf.left() == [] and len(shelf.logs()) == 2
-    from renderer.walk import Walk
+    from renderer.stroke_log.playback import Walk
 
     papers = []
     for path in shelf.logs():

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from models import frames
-from models.pretrained import folds, savings, surgery
-from models.pretrained.prepared import PreparedUNet
+from models.benchmarks import frame_cost, fusion_savings
+from models.pretrained.fusion import patching, precompute
+from models.pretrained.fusion.prepared_unet import PreparedUNet
 
 pytestmark = pytest.mark.slow  # importing diffusers takes seconds
 
@@ -52,11 +52,11 @@ def test_fused_unet_is_the_unet(options):
     unet, (x, prompt) = small_unet(**options), inputs(2)
     before = unet(x, torch.tensor(500), prompt).sample
     keys = set(unet.state_dict())
-    report = surgery.operate(unet)
+    report = patching.operate(unet)
     assert report.fused["ResnetBlock2D"] == 8 and report.fused["Transformer2DModel"] == 4 and not report.left
     assert (unet(x, torch.tensor(500), prompt).sample - before).abs().max() < 1e-4
     assert set(unet.state_dict()) == keys
-    surgery.restore(unet)
+    patching.restore(unet)
     assert torch.equal(unet(x, torch.tensor(500), prompt).sample, before)
     assert not any("fused" in vars(module) or "forward" in vars(module) for module in unet.modules())
 
@@ -66,7 +66,7 @@ def test_fused_tiny_autoencoder_is_the_autoencoder():
     coder, picture = small_coder(), torch.rand(1, 3, 64, 48) * 2 - 1
     latent = coder.encode(picture).latents
     out = coder.decode(latent).sample
-    assert surgery.operate(coder).fused == {"EncoderTiny": 1, "DecoderTiny": 1}
+    assert patching.operate(coder).fused == {"EncoderTiny": 1, "DecoderTiny": 1}
     assert (coder.encode(picture).latents - latent).abs().max() < 1e-4
     assert (coder.decode(latent).sample - out).abs().max() < 1e-4
 
@@ -84,7 +84,7 @@ def test_fused_full_autoencoder_is_the_autoencoder():
     picture = torch.rand(1, 3, 24, 16) * 2 - 1
     latent = coder.encode(picture).latent_dist.mode()
     out = coder.decode(latent).sample
-    report = surgery.operate(coder)
+    report = patching.operate(coder)
     assert report.fused == {"ResnetBlock2D": 2 * 1 + 2 + 2 * 2 + 2, "Upsample2D": 1} and not report.left
     assert (coder.encode(picture).latent_dist.mode() - latent).abs().max() < 1e-4
     assert (coder.decode(latent).sample - out).abs().max() < 1e-4
@@ -116,7 +116,7 @@ def test_fused_deep_autoencoder_is_the_autoencoder(upsampling):
     pictures = [torch.rand(1, 3, *size) * 2 - 1 for size in ((24, 16), (4, 2))]
     latents = [coder.encode(picture).latent for picture in pictures]
     outs = [coder.decode(latent).sample for latent in latents]
-    report = surgery.operate(coder)
+    report = patching.operate(coder)
     assert report.fused["DCUpBlock2d"] == (upsampling == "interpolate")
     assert report.fused.total() - report.fused["DCUpBlock2d"] == 2 * 1 + 2 * 4 + 1
     for picture, latent, out in zip(pictures, latents, outs, strict=True):
@@ -186,7 +186,7 @@ def test_blocks_set_up_otherwise_keep_their_own_pass():
     unet = small_unet(resnet_time_scale_shift="scale_shift")
     x, prompt = inputs()
     before = unet(x, torch.tensor(3), prompt).sample
-    report = surgery.operate(unet)
+    report = patching.operate(unet)
     assert report.left == {"ResnetBlock2D: its time embedding is scale_shift": 8}
     assert (unet(x, torch.tensor(3), prompt).sample - before).abs().max() < 1e-4
     with pytest.raises(ValueError, match="time embedding is scale_shift"):
@@ -196,12 +196,12 @@ def test_blocks_set_up_otherwise_keep_their_own_pass():
 @torch.no_grad()
 def test_weights_that_change_are_read_anew():
     unet, (x, prompt) = small_unet(), inputs()
-    surgery.operate(unet)
+    patching.operate(unet)
     for weight in unet.parameters():
         weight.mul_(1.05)
-    surgery.operate(unet)
+    patching.operate(unet)
     fused = unet(x, torch.tensor(3), prompt).sample
-    surgery.restore(unet)
+    patching.restore(unet)
     assert (unet(x, torch.tensor(3), prompt).sample - fused).abs().max() < 1e-4
 
 
@@ -209,44 +209,46 @@ def test_weights_that_change_are_read_anew():
 def test_upsampling_as_four_phases(layout):
     x, conv = torch.randn(2, 5, 7, 6).contiguous(memory_format=layout), nn.Conv2d(5, 4, 3, padding=1)
     with torch.no_grad():
-        out = folds.upsampled_conv(x, folds.phase_weight(conv.weight), conv.bias.repeat(4))
+        out = precompute.upsampled_conv(x, precompute.phase_weight(conv.weight), conv.bias.repeat(4))
         expected = conv(F.interpolate(x, scale_factor=2, mode="nearest"))
     torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-5)
     assert out.is_contiguous(memory_format=torch.channels_last)
-    saving = folds.saved_phases(conv.weight, 64, 64)
+    saving = precompute.saved_phases(conv.weight, 64, 64)
     assert saving.flops == pytest.approx(5 / 9 * 2 * conv.weight.numel() * 4 * 64 * 64, rel=0.03)
 
 
 def test_what_the_folds_of_sd_turbo_save():
     """32 products and 51 MB of weights for the prompt, 66 launches for the time."""
     with torch.device("meta"):
-        unet = diffusers.UNet2DConditionModel(**frames.SD_TURBO).half().eval().requires_grad_(False)
+        unet = diffusers.UNet2DConditionModel(**frame_cost.SD_TURBO).half().eval().requires_grad_(False)
         prepared = PreparedUNet(unet, torch.empty(1, dtype=torch.int64))
         prompt = torch.empty(1, 77, 1024, dtype=torch.float16)
         prepared.prompt(prompt)
     pairs = [block.attn2 for model in prepared.transformers for block in model.transformer_blocks]
-    text = sum((folds.saved_keys_values(pair, prompt) for pair in pairs), folds.Saving())
-    time = sum((folds.saved_time_bias(resnet) for resnet in prepared.resnets), folds.Saving())
+    text = sum((precompute.saved_keys_values(pair, prompt) for pair in pairs), precompute.Saving())
+    time = sum((precompute.saved_time_bias(resnet) for resnet in prepared.resnets), precompute.Saving())
     assert (text.launches, time.launches) == (32, 66)
     assert text.bytes == pytest.approx(51e6, rel=0.01)
-    packed = folds.Saving(launches=2 * len(pairs))
+    packed = precompute.Saving(launches=2 * len(pairs))
     assert prepared.saving == text + time + packed
 
 
 def test_phases_save_the_deep_autoencoder_products():
     """Five upsamplings lose 5/9 of their products; nothing else is computed less or more."""
-    found = savings.deep_coder()
+    found = fusion_savings.deep_coder()
     plain, fused = (sum(one.flops for one in found[kind]) for kind in ("plain", "fused"))
     widths = (128, 256, 512, 512, 1024, 1024)
     layers = zip(widths[1:], widths, (256, 128, 64, 32, 16), strict=False)
-    saved = [folds.saved_phases(torch.empty(o, i, 3, 3, device="meta"), side, side) for i, o, side in layers]
-    assert plain - fused == sum(saved, folds.Saving()).flops > 0
+    saved = [
+        precompute.saved_phases(torch.empty(o, i, 3, 3, device="meta"), side, side) for i, o, side in layers
+    ]
+    assert plain - fused == sum(saved, precompute.Saving()).flops > 0
     assert len(found["fused"]) < 0.6 * len(found["plain"])
 
 
 def test_half_the_launches():
     """The whole frame of SD-Turbo, paper to bytes, dispatches at most half of what `diffusers` does."""
-    theirs, ours = frames.sd_turbo_plain(), frames.sd_turbo_fused()
+    theirs, ours = frame_cost.sd_turbo_plain(), frame_cost.sd_turbo_fused()
     assert len(ours) <= len(theirs) / 2, (len(ours), len(theirs))
     assert sum(one.flops for one in theirs) == pytest.approx(1067e9, rel=0.005)  # 804 + 122 + 141 GFLOP
     assert sum(one.flops for one in ours) < sum(one.flops for one in theirs)

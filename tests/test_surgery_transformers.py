@@ -7,7 +7,8 @@ import small_flows
 import torch
 from torch import nn
 
-from models.pretrained import fused_flux, savings, surgery
+from models.benchmarks import fusion_savings
+from models.pretrained.fusion import flux, patching
 
 pytestmark = pytest.mark.slow  # importing diffusers takes seconds
 
@@ -95,13 +96,13 @@ def family(name: str, **options) -> tuple[nn.Module, dict]:
 def test_fused_transformer_is_the_transformer(name, options):
     model, inputs = family(name, **options)
     before, keys = output(model, inputs), set(model.state_dict())
-    report = surgery.operate(model)
+    report = patching.operate(model)
     assert report.fused == FUSED[name] and not report.left
     after = output(model, inputs)
     assert before.abs().max() > 0.1
     assert (after - before).abs().max() < 1e-4
     assert set(model.state_dict()) == keys
-    surgery.restore(model)
+    patching.restore(model)
     assert (output(model, inputs) - before).abs().max() < 1e-5
 
 
@@ -115,10 +116,10 @@ PRODUCTS = {
 }
 
 
-@pytest.mark.parametrize("name", savings.REAL)
+@pytest.mark.parametrize("name", fusion_savings.REAL)
 def test_what_the_folds_of_real_transformers_save(name):
     """The products of the folds are those that are missing from the evaluation, and no others."""
-    found = savings.counted(name, plain=False)
+    found = fusion_savings.counted(name, plain=False)
     products = {kind: Counter(one for one in ops if one.flops) for kind, ops in found.items()}
     missing = products["fused"] - products["folded"]
     linear = [one for one in missing.elements() if one.name != "attention"]
@@ -131,6 +132,6 @@ def test_adapters_are_left_alone():
     model, _ = family("flux2")
     block = model.transformer_blocks[0]
     block.attn.to_q = nn.Sequential(block.attn.to_q)
-    report = surgery.operate(model)
+    report = patching.operate(model)
     assert report.left == {"Flux2TransformerBlock: its products carry adapters: merge them": 1}
-    assert fused_flux.run_flux2 not in [getattr(block.forward, "__func__", None)]
+    assert flux.run_flux2 not in [getattr(block.forward, "__func__", None)]

@@ -11,7 +11,7 @@ from easel import SlowModel
 
 from models.api import ModelError
 from renderer.actions import Change, Command
-from renderer.progress import Progress
+from renderer.runtime.load_progress import Progress
 
 
 class Other(SlowModel):

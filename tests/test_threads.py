@@ -1,6 +1,6 @@
 """The number of threads, on invented frame times."""
 
-from models.threads import FIRST_WAIT, LAST_WAIT, TRIAL, WARM_UP, ThreadCount
+from models.device.threads import FIRST_WAIT, LAST_WAIT, TRIAL, WARM_UP, ThreadCount
 
 QUIET = {4: 8.0, 2: 12.0, 1: 20.0}
 BUSY = {4: 150.0, 2: 110.0, 1: 21.0}

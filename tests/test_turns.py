@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from models.api import Cancelled, Frame, Request
-from renderer.columns import Column
-from renderer.turns import TakingTurns, Turns
+from renderer.race.columns import Column
+from renderer.race.fair_lock import TakingTurns, Turns
 
 
 class Clock:

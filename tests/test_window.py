@@ -14,7 +14,7 @@ import pytest
 from easel import ROOT, Desk, SlowModel
 
 from models.api import MATERIALS
-from renderer.window import Window
+from renderer.ui.window import Window
 
 TOOLS = ("Xvfb", "xdotool")
 MISSING = [tool for tool in TOOLS if shutil.which(tool) is None]
@@ -198,7 +198,7 @@ def test_the_window_can_be_resized(real):
 @pytest.mark.skipif(sys.platform != "linux", reason="Mesa is Linux's")
 def test_triton_can_be_imported_behind_an_open_window(screen):
     code = (
-        "from renderer.window import Window; Window((640, 480), 1.0).flip(); "
+        "from renderer.ui.window import Window; Window((640, 480), 1.0).flip(); "
         "assert 'LLVM' not in open('/proc/self/maps').read()"
     )
     env = {**os.environ, "SDL_VIDEODRIVER": "x11", "DISPLAY": screen}

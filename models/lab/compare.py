@@ -13,13 +13,13 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
+from assets import ASSETS
 from models.api import ModelError
-from models.flow import Condition
+from models.device.precision import fast_dtype
 from models.lab import convergence, trace
-from models.lab.contenders import FILES, WHAT, Contender, listed, load_all
 from models.lab.plan import QUICK, REFERENCE, Plan
-from models.precision import fast_dtype
-from models.registry import ASSETS
+from models.painter.contenders import FILES, WHAT, Contender, listed, load_all
+from models.painter.flow import Condition
 
 FILM_STEPS = {"flow": ("flow-euler", 16), "diffusion": ("dpm++2m", 30)}
 TERMINAL = {
@@ -33,13 +33,15 @@ class Sketches:
     """Views that no contender was trained on: pictures (N, 3, H, W), conditions, noise; one seed."""
 
     def __init__(self, folder: Path | None, plan: Plan, seed: int):
-        from models.training import data
-        from models.training.evaluate import HeldOut
+        from models.training.data import dataset
+        from models.training.evaluation.evaluate import HeldOut
 
         count = max(plan.pictures, plan.converging)
         kept = folder / "held-out" if folder else None
         if kept is None or not list(kept.glob("shard-*.npz")):
-            kept = rendered(data.default_folder().parent / f"lab-{plan.side_px}-{count}", count, plan.side_px)
+            kept = rendered(
+                dataset.default_folder().parent / f"lab-{plan.side_px}-{count}", count, plan.side_px
+            )
         held = HeldOut.load(kept, count, plan.side_px, seed=seed)
         self.pictures, self.condition, self.noise = held.pictures, held.condition, held.noise
 
@@ -50,10 +52,10 @@ class Sketches:
 def rendered(folder: Path, count: int, side_px: int) -> Path:
     """Views made now, for those who have not trained anything. Raises ModelError without numba."""
     try:
-        from models.training import data
-        from models.training.scenes import HELD_OUT
+        from models.training.data import dataset
+        from models.training.data.scenes import HELD_OUT
 
-        data.write(folder, views=count, seed=HELD_OUT, size_px=side_px, workers=2)
+        dataset.write(folder, views=count, seed=HELD_OUT, size_px=side_px, workers=2)
     except ImportError as error:
         raise ModelError(f'the lab needs {error.name}: pip install -e ".[lab]"') from error
     return folder
@@ -103,7 +105,7 @@ def table(
 
     Interleaved: every row makes its picture of one sketch before the next sketch is begun.
     """
-    from models.training import metrics
+    from models.training.evaluation import metrics
 
     fast = {one.name: one.cast(dtype) for one in contenders}
     jobs = [(one.name, sampler, steps) for one in contenders for sampler, steps in plan.rows(one)]

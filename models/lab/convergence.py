@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models import flow
-from models.flow import Condition
-from models.lab.contenders import Contender
-from models.lab.samplers import SAMPLERS
+from models.painter import flow
+from models.painter.contenders import Contender
+from models.painter.flow import Condition
+from models.sampling.samplers import SAMPLERS
 
 ABOVE_FLOOR = 4.0  # an error counts in a fit from so many times that of the converged solution itself
 NEAR = 0.04  # RMS distance on pictures in [-1, 1] for which `steps_to` are told

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from models.lab.contenders import Contender
+from models.painter.contenders import Contender
 
 REFERENCE = ("diffusion", "dpm++2m", 30)  # the row that speeds are told relative to
 

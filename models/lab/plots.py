@@ -6,8 +6,8 @@ from pathlib import Path
 
 from models.api import ModelError
 from models.lab.convergence import ABOVE_FLOOR, FIT_POINTS
-from models.lab.samplers import SAMPLERS
-from models.training.grids import to_pixels
+from models.sampling.samplers import SAMPLERS
+from models.training.evaluation.grids import to_pixels
 
 try:
     import matplotlib

@@ -12,16 +12,17 @@ import cv2
 import torch
 from torch import Tensor
 
-from kernels.noise import normal
-from models import cells, flow, pages, registry
+from kernels.ops.noise import normal
+from models import registry
 from models.api import Cancelled, Frame, Img2Img, ModelCard, ModelError, Request, check_size, never
-from models.flow import Condition
-from models.lab import contenders
-from models.lab.contenders import FILES, Contender
+from models.device import allocator
+from models.device.precision import fast_dtype
 from models.lab.convergence import evaluations
-from models.lab.samplers import SAMPLERS, sampler_of
-from models.precision import fast_dtype
+from models.painter import contenders, flow, patches
+from models.painter.contenders import FILES, Contender
+from models.painter.flow import Condition
 from models.pretrained import catalogue
+from models.sampling.samplers import SAMPLERS, sampler_of
 
 DEFAULT = (
     "diffusion:ddim:50",
@@ -203,7 +204,7 @@ class Racer:
     """Every contender on the same footing: plain torch, the processor's fast type, one picture at a time."""
 
     def __init__(self, contender: Contender, sampler: str, steps: int, dtype: torch.dtype | None = None):
-        pages.keep()
+        allocator.keep()
         entry = sampler_of(sampler, contender.kind, steps)
         self.network, self.sampler, self.steps = contender.network, sampler, steps
         self.contender = contender.cast(dtype or fast_dtype())
@@ -264,6 +265,6 @@ class Racer:
 
 def condition_of(request: Request) -> Condition:
     """The paper, softened, with the request's strength and mood; a batch of one."""
-    paint = flow.spread(cells.means(torch.from_numpy(cells.split(request.paper))))
+    paint = flow.spread(patches.means(torch.from_numpy(patches.split(request.paper))))
     strength, mood = torch.tensor([request.strength]), torch.tensor([request.mood])
     return Condition(paint[:, :3], paint[:, 3:], strength.float(), mood.float())

@@ -7,8 +7,8 @@ import math
 from pathlib import Path
 
 from models.lab.convergence import NEAR
-from models.lab.path import karras
-from models.lab.samplers import SAMPLERS
+from models.sampling.paths import karras
+from models.sampling.samplers import SAMPLERS
 
 
 def without_pictures(figures: dict) -> dict:

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.flow import Condition
-from models.lab.contenders import Contender
-from models.lab.path import uniform
-from models.lab.solvers import ddim
+from models.painter.contenders import Contender
+from models.painter.flow import Condition
+from models.sampling.paths import uniform
+from models.sampling.solvers import ddim
 
 TRACE_STEPS = 64
 COMPONENTS = 3

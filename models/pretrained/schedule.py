@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from models.api import ModelError
-from models.lab import ancestral, solvers
-from models.lab.path import KARRAS_MAX, KARRAS_RHO, TIMESTEPS, Grid, Straight, sigma_at
+from models.sampling import solvers, stochastic
+from models.sampling.paths import KARRAS_MAX, KARRAS_RHO, TIMESTEPS, Grid, Straight, sigma_at
 
 LEAST_STRENGTH = 1e-3  # what strength 0 is taken for: a path needs a length
 END = -1.0  # the time of a discrete diffusion at which nothing of the noise is left
@@ -114,14 +114,14 @@ def lcm(model, x: Tensor, grid: Grid, noise: Callable[[], Tensor], callback=solv
 
 # DDIM and Euler's method in sigma are one formula (Song et al. 2021, eq. 13), and so are DDPM and Euler a.
 SAMPLERS: dict[str, Callable] = {
-    "ddpm": ancestral.ancestral,
+    "ddpm": stochastic.ancestral,
     "ddim": solvers.ddim,
     "euler": solvers.ddim,
-    "euler-a": ancestral.ancestral,
+    "euler-a": stochastic.ancestral,
     "dpm++2m": solvers.dpm_2m,
     "dpm++2m-karras": solvers.dpm_2m,
-    "dpm++2s-a": ancestral.dpm_2s_ancestral,
-    "dpm++sde": ancestral.dpm_sde,
+    "dpm++2s-a": stochastic.dpm_2s_ancestral,
+    "dpm++sde": stochastic.dpm_sde,
     "unipc": solvers.unipc,
     "heun": solvers.heun,
     "lcm": lcm,

@@ -18,14 +18,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models import flow
 from models.checkpoint import save
-from models.flow import Condition
-from models.network import PainterNetwork
+from models.painter import flow
+from models.painter.flow import Condition
+from models.painter.network import PainterNetwork
+from models.training.evaluation.grids import save_grid
+from models.training.evaluation.metrics import laplacian_pyramid
 from models.training.finish import EMA_DECAY, STEP_SHARES, descend, predict, student_picture
-from models.training.grids import save_grid
 from models.training.losses import band_loss, pyramid_loss
-from models.training.metrics import laplacian_pyramid
 from models.training.run import Run, follow, learning_rate
 from models.training.teacher import to_tensors
 

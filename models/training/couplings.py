@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from models import flow
-from models.flow import Condition
-from models.network import PainterNetwork
-from models.precision import autocast
-from models.sampler import heun, uniform_times
+from models.device.precision import autocast
+from models.painter import flow
+from models.painter.flow import Condition
+from models.painter.network import PainterNetwork
+from models.sampling.flow_samplers import heun, uniform_times
 from models.training.teacher import to_tensors
 
 

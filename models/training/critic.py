@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from models.precision import autocast
-from models.training.eyes import CHANNELS
+from models.device.precision import autocast
+from models.training.feature_network import CHANNELS
 
 WIDTHS = (32, 64, 64, 64)  # of the judges, fine scale first
 PAINT = 4  # channels of the sketch: colour and alpha

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from models.checkpoint import save
-from models.flow import Condition
-from models.lab import diffusion
-from models.lab.contenders import Contender
-from models.lab.path import path_of
-from models.network import NetworkConfig, PainterNetwork
-from models.precision import autocast
+from models.device.precision import autocast
+from models.painter import diffusion
+from models.painter.contenders import Contender
+from models.painter.flow import Condition
+from models.painter.network import NetworkConfig, PainterNetwork
+from models.sampling.paths import path_of
 from models.training.teacher import learn
 
 

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models import flow
 from models.checkpoint import save
-from models.flow import Condition
-from models.network import PainterNetwork
-from models.precision import autocast
+from models.device.precision import autocast
+from models.painter import flow
+from models.painter.flow import Condition
+from models.painter.network import PainterNetwork
 from models.training.couplings import Couplings
-from models.training.grids import save_grid
+from models.training.evaluation.grids import save_grid
 from models.training.losses import pyramid_loss
 from models.training.reflow import HEUN_STEPS
 from models.training.run import Run, follow, learning_rate, set_rate

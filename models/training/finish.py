@@ -15,14 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models import flow
 from models.checkpoint import save
-from models.flow import Condition
-from models.network import PainterNetwork
-from models.precision import autocast
-from models.training import eyes
+from models.device.precision import autocast
+from models.painter import flow
+from models.painter.flow import Condition
+from models.painter.network import PainterNetwork
+from models.training import feature_network
 from models.training.critic import Critic, critic_loss, painter_loss
-from models.training.grids import save_grid
+from models.training.evaluation.grids import save_grid
 from models.training.losses import (
     band_loss,
     feature_loss,
@@ -66,7 +66,7 @@ def train(
     """
     before = deepcopy(network).to(memory_format=torch.channels_last).requires_grad_(False)
     network = network.to(memory_format=torch.channels_last).requires_grad_(True)
-    average, look, critic = deepcopy(network).requires_grad_(False), eyes.load(), Critic()
+    average, look, critic = deepcopy(network).requires_grad_(False), feature_network.load(), Critic()
     optimizer = torch.optim.Adam(network.parameters(), RATE, betas=(0.5, 0.99), fused=True)
     critic_optimizer = torch.optim.Adam(critic.parameters(), CRITIC_RATE, betas=(0.0, 0.99), fused=True)
     parts = {"network": network, "average": average, "optimizer": optimizer}

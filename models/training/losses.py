@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.flow import Condition
-from models.network import PATCH_PX
+from models.painter.flow import Condition
+from models.painter.network import PATCH_PX
 
 TEXTURE_LEVELS = 4  # of the Laplacian pyramid, finest first
 WINDOW_PX = 64  # textures are compared inside windows of this side

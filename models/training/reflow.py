@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models import flow
 from models.checkpoint import save
-from models.flow import Condition
-from models.network import PainterNetwork
-from models.precision import autocast
+from models.device.precision import autocast
+from models.painter import flow
+from models.painter.flow import Condition
+from models.painter.network import PainterNetwork
 from models.training.couplings import Couplings
-from models.training.grids import save_grid
+from models.training.evaluation.grids import save_grid
 from models.training.run import Run, follow, learning_rate, set_rate
 from models.training.teacher import to_tensors
 

@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models import flow
 from models.checkpoint import save
-from models.flow import Condition
-from models.lab.contenders import Contender
-from models.lab.path import Straight
-from models.network import NetworkConfig, PainterNetwork
-from models.precision import autocast
-from models.training.grids import save_grid
+from models.device.precision import autocast
+from models.painter import flow
+from models.painter.contenders import Contender
+from models.painter.flow import Condition
+from models.painter.network import NetworkConfig, PainterNetwork
+from models.sampling.paths import Straight
+from models.training.evaluation.grids import save_grid
 from models.training.run import Run, follow, learning_rate, set_rate
 
 PEAK_RATE = 1e-3

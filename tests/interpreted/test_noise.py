@@ -5,7 +5,8 @@ import torch
 import triton
 import triton.language as tl
 
-from kernels import noise, reference
+from kernels import reference
+from kernels.ops import noise
 
 SEEDS = (0, 1, -1, 2**63 - 1, 2**63, 0x0123456789ABCDEF, 2**32)
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from kernels.cases import BOUNDS, CASES, call, copied, error
-from kernels.inputs import maker
+from kernels.testing.cases import BOUNDS, CASES, call, copied, error
+from kernels.testing.inputs import maker
 
 ROWS = [(name, shape, options) for name, case in CASES.items() for shape, options in case.ragged]
 

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from kernels import (
+from kernels import reference
+from kernels.ops import (
     composite,
     conv,
     flowstep,
@@ -15,11 +16,10 @@ from kernels import (
     noise,
     paper,
     picture,
-    reference,
     rotary,
 )
-from kernels.cases import CASES
-from kernels.inputs import maker
+from kernels.testing.cases import CASES
+from kernels.testing.inputs import maker
 
 
 @pytest.fixture

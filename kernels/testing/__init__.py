@@ -1,0 +1,1 @@
+"""What the tests and benchmarks of the ops share: inputs, cases, shapes and float64 results."""

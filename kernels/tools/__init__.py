@@ -1,0 +1,1 @@
+"""Measuring tools: ahead-of-time compilation, launch counts and a benchmark of the ops."""

@@ -1,0 +1,247 @@
+"""Compile every kernel ahead of time for every current GPU generation, with no GPU: `python -m
+kernels.tools.compile_targets`.
+
+What is compiled is what the ops' own launchers would launch for the served shapes of `cases`: the same
+specialisation of integers (1 is a constant, multiples of 16 are known to be) on 16-byte aligned tensors.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import re
+import struct
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from itertools import accumulate, chain, pairwise
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+if __name__ == "__main__":
+    os.environ.setdefault("TRITON_INTERPRET", "0")  # load triton where no GPU is, too
+
+from kernels.dispatch import MISSING, Launch
+from kernels.testing.cases import CASES
+from kernels.testing.inputs import maker
+
+# bytes of shared memory that one program may use (CUDA C++ Programming Guide, compute capabilities)
+SHARED_LIMIT = {80: 163 << 10, 86: 99 << 10, 89: 99 << 10, 90: 227 << 10, 100: 227 << 10, 120: 99 << 10}
+TYPES = {
+    torch.float32: "*fp32",
+    torch.float16: "*fp16",
+    torch.bfloat16: "*bf16",
+    torch.uint8: "*u8",
+    torch.int32: "*i32",
+    torch.int64: "*i64",
+}
+
+
+@dataclass(frozen=True)
+class Report:
+    """One kernel compiled for one compute capability. Sizes in bytes; `load_bits`: its widest global load."""
+
+    op: str
+    kernel: str
+    shape: tuple[int, ...]
+    dtype: str
+    capability: int
+    registers: int
+    spilled: int
+    shared: int
+    load_bits: int
+    ptx: int
+    cubin: int
+    troubles: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A launch to compile: the op's served row `row`, launch number `number` of its plan."""
+
+    op: str
+    row: int
+    number: int
+
+    def launch(self) -> Launch:
+        case = CASES[self.op]
+        shape, dtype, options = case.served[self.row]
+        return case.module.plan(*case.inputs(maker("meta"), shape, dtype, **options))[0][self.number]
+
+
+def jobs() -> list[Job]:
+    """Every launch of the served shapes, those that compile to the same code once."""
+    seen = {}
+    for op, case in CASES.items():
+        for row, (shape, dtype, options) in enumerate(case.served):
+            plan = case.module.plan(*case.inputs(maker("meta"), shape, dtype, **options))[0]
+            for number, launch in enumerate(plan):
+                key = launch.kernel.__name__, repr(specialised(launch)), repr(launch.options)
+                seen.setdefault(key, Job(op, row, number))
+    return list(seen.values())
+
+
+def specialised(launch: Launch) -> tuple[dict, dict, dict]:
+    """(signature, constants, attributes) of a launch, as triton's own launcher would specialise it."""
+    signature, constants, attributes = {}, {}, {}
+    names = list(inspect.signature(getattr(launch.kernel, "fn", launch.kernel)).parameters)
+    for place, value in enumerate(launch.args):
+        name = names[place]
+        if isinstance(value, Tensor):
+            signature[name] = TYPES[value.dtype]
+        elif isinstance(value, float):
+            signature[name] = "fp32"
+            continue
+        elif value == 1:
+            signature[name], constants[name] = "constexpr", 1
+            continue
+        else:
+            signature[name] = "i32" if abs(value) < 1 << 31 else "i64"
+            if value % 16:
+                continue
+        attributes[(place,)] = [["tt.divisibility", 16]]
+    for name, value in launch.constants.items():
+        signature[name], constants[name] = "constexpr", value
+    return signature, constants, attributes
+
+
+def compile_job(job: Job, capability: int) -> tuple[Report, bytes]:
+    """Compile one launch for one generation and read what came out, loads not yet; returns its code too."""
+    import triton
+    from triton.backends.compiler import GPUTarget
+
+    launch, case = job.launch(), CASES[job.op]
+    shape, dtype, _ = case.served[job.row]
+    signature, constants, attributes = specialised(launch)
+    source = triton.compiler.ASTSource(launch.kernel, signature, constants, attributes)
+    target = GPUTarget("cuda", capability, 32)
+    try:
+        binary = triton.compile(source, target=target, options=launch.options)
+    except Exception as error:  # whatever the compiler throws is what the table is for
+        trouble = f"does not compile: {str(error).strip().splitlines()[-1]}"
+        return report(job, launch, shape, dtype, capability, (0,) * 6, (trouble,)), b""
+    registers, spilled = resources(binary.asm["cubin"])
+    shared = binary.metadata.shared
+    troubles = []
+    if spilled:
+        troubles.append(f"spills {spilled} bytes")
+    if shared > SHARED_LIMIT[capability]:
+        troubles.append(f"needs {shared} bytes of shared memory, there are {SHARED_LIMIT[capability]}")
+    sizes = len(binary.asm["ptx"]), len(binary.asm["cubin"])
+    made = report(job, launch, shape, dtype, capability, (registers, spilled, shared, 0, *sizes), troubles)
+    return made, code_of(binary.asm["cubin"])
+
+
+def report(job, launch, shape, dtype, capability, figures: tuple, troubles: list) -> Report:
+    name = str(dtype).removeprefix("torch.")
+    return Report(job.op, launch.kernel.__name__, shape, name, capability, *figures, tuple(troubles))
+
+
+def with_load(made: Report, bits: int) -> Report:
+    """The report with its widest load, and the trouble of a bandwidth-bound kernel where that is narrow."""
+    case, size = CASES[made.op], getattr(torch, made.dtype).itemsize
+    needed = min(128, 1 << (8 * size * case.row_values(made.shape)).bit_length() - 1)
+    narrow = case.bandwidth and made.cubin and bits < needed
+    trouble = (f"its widest load has {bits} bits",) if narrow else ()
+    return replace(made, load_bits=bits, troubles=made.troubles + trouble)
+
+
+def resources(cubin: bytes) -> tuple[int, int]:
+    """(registers, bytes spilled to the stack or to local memory) of the one kernel in a cubin."""
+    text = inspected("cuobjdump", cubin, "--dump-resource-usage")
+    found = {key: int(value) for key, value in re.findall(r"(REG|STACK|LOCAL):(\d+)", text)}
+    return found["REG"], found["STACK"] + found["LOCAL"]
+
+
+def code_of(cubin: bytes) -> bytes:
+    """The instructions of the one kernel in a cubin, which is an ELF file of 64 bits."""
+    (table,) = struct.unpack_from("<Q", cubin, 40)
+    size, count, names = struct.unpack_from("<HHH", cubin, 58)
+    sections = [struct.unpack_from("<IIQQQQ", cubin, table + index * size) for index in range(count)]
+    for name, _, _, _, place, length in sections:
+        if cubin.startswith(b".text.", sections[names][4] + name):
+            return cubin[place : place + length]
+    raise ValueError("this cubin holds no kernel")
+
+
+def widest_loads(codes: list[bytes], capability: int) -> list[int]:
+    """Bits of the widest load from global memory (LDG, or LDGSTS straight to shared memory) in each code.
+
+    All are disassembled as one: nvdisasm takes a third of a second to start.
+    """
+    ends = list(accumulate(map(len, codes), initial=0))
+    text = inspected("nvdisasm", b"".join(codes), "-b", f"SM{capability}")
+    loads = [
+        (int(place, 16), int(next(iter(re.findall(r"\.(64|128|256)\b", load)), 32)))
+        for place, load in re.findall(r"/\*([0-9a-f]+)\*/.*?\b(LDG(?:STS)?\b\S*)", text)
+    ]
+    return [
+        max((bits for place, bits in loads if begin <= place < end), default=0)
+        for begin, end in pairwise(ends)
+    ]
+
+
+def inspected(tool: str, binary: bytes, *options: str) -> str:
+    """What a tool of the triton wheel prints about a cubin, or about bare code."""
+    from triton import backends
+
+    path = Path(backends.__file__).parent / "nvidia" / "bin" / tool
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "kernel.cubin"
+        file.write_bytes(binary)
+        return subprocess.run([path, *options, file], capture_output=True, text=True, check=True).stdout
+
+
+def compile_all(tell: Callable[[int, int], None]) -> list[Report]:
+    """A report for every job and capability; compiles on all cores. tell: how many are done, of how many."""
+    pairs = [(job, capability) for job in jobs() for capability in SHARED_LIMIT]
+    made = []
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+        for one in pool.map(compile_job, *zip(*pairs, strict=True), chunksize=2):
+            made.append(one)
+            tell(len(made), len(pairs))
+        groups = [made[start :: len(SHARED_LIMIT)] for start in range(len(SHARED_LIMIT))]
+        codes = [[code for _, code in group] for group in groups]
+        bits = zip(*pool.map(widest_loads, codes, SHARED_LIMIT), strict=True)
+    return [with_load(one, width) for (one, _), width in zip(made, chain.from_iterable(bits), strict=True)]
+
+
+def main() -> int:
+    """Print the table, or with --json one object; the exit code is 1 where any kernel has a trouble."""
+    if MISSING or os.environ.get("TRITON_INTERPRET") == "1":
+        reason = MISSING or "TRITON_INTERPRET is set: kernels are interpreted, not compiled"
+        print(f"flowbrush: error: {reason}", file=sys.stderr)
+        return 1
+
+    def tell(done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            end = "\n" if done == total else ""
+            print(f"\r{done} of {total} compiled", end=end, file=sys.stderr, flush=True)
+
+    reports = compile_all(tell)
+    if "--json" in sys.argv[1:]:
+        print(json.dumps({"kernels": [asdict(one) for one in reports]}))
+    else:
+        print(
+            f"{'kernel':18} {'shape':22} {'dtype':9} {'cc':>4} {'reg':>4} {'spill':>5} {'shared':>7} ", end=""
+        )
+        print(f"{'load':>4} {'PTX':>7} {'cubin':>7}")
+        for r in reports:
+            shape = "x".join(map(str, r.shape))
+            print(
+                f"{r.kernel.removesuffix('_kernel'):18} {shape:22} {r.dtype:9} {r.capability / 10:4} ", end=""
+            )
+            print(f"{r.registers:4} {r.spilled:5} {r.shared:7} {r.load_bits:4} {r.ptx:7} {r.cubin:7}", end="")
+            print("  " + "; ".join(r.troubles) if r.troubles else "")
+    return int(any(one.troubles for one in reports))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

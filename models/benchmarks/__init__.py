@@ -1,0 +1,1 @@
+"""Measuring tools: frame times, counted cost of a frame, comparison with the pipelines of diffusers."""

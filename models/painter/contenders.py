@@ -1,0 +1,202 @@
+"""Contenders: a network with the path it was trained on, made to look alike to every sampler.
+
+A flow's start is no pure noise: z = c + s e with c = sketch (1 - strength) and s the noise's share of each
+pixel. In x_t - t c it is a Gaussian path of data x and noise s e, so the samplers' formulas hold as they are;
+only fresh noise must be drawn as s e too. A diffusion starts from pure noise everywhere and has the sketch
+as a condition alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from pathlib import Path as File
+
+import torch
+from torch import Tensor, nn
+
+from assets import ASSETS
+from models import checkpoint
+from models.api import ModelError
+from models.painter import diffusion, flow
+from models.painter.flow import Condition
+from models.painter.network import NetworkConfig, PainterNetwork
+from models.sampling.flow_samplers import Model
+from models.sampling.paths import Path, path_of
+from models.sampling.samplers import sampler_of
+from models.sampling.solvers import Callback, never
+
+FILES = {  # contender: (its weights in assets/, where its stage of training leaves them)
+    "diffusion-linear": ("diffusion-linear.safetensors", "diffusion-linear/diffusion-linear.safetensors"),
+    "diffusion-cosine": ("diffusion-cosine.safetensors", "diffusion-cosine/diffusion-cosine.safetensors"),
+    "teacher": ("teacher.safetensors", "teacher/teacher.safetensors"),
+    "reflow": ("reflow.safetensors", "reflow/reflow.safetensors"),
+    "painter": ("painter.safetensors", "finish/painter.safetensors"),
+}
+WHAT = {
+    "diffusion-linear": "epsilon diffusion, linear schedule",
+    "diffusion-cosine": "epsilon diffusion, cosine schedule",
+    "teacher": "rectified flow",
+    "reflow": "rectified flow, straightened",
+    "painter": "distilled flow, the painter",
+}
+
+
+@dataclass(frozen=True)
+class Contender:
+    """network: a PainterNetwork, or anything called like one. kind: "flow" or "diffusion"."""
+
+    name: str
+    network: Callable[..., Tensor]
+    path: Path
+
+    @property
+    def kind(self) -> str:
+        return "flow" if self.path.name == "flow" else "diffusion"
+
+    def start(self, condition: Condition, noise: Tensor) -> Tensor:
+        """Where a sampler begins: (B, 3, H, W) on the contender's path at path.start."""
+        if self.kind == "diffusion":
+            return noise
+        return flow.noise_share(condition) * noise
+
+    def model(self, condition: Condition) -> Model:
+        """(x, t, step) -> the predicted data, in the coordinates in which samplers work."""
+        if self.kind == "diffusion":
+            return lambda x, t, step: diffusion.denoise(self.network, x, condition, t, self.path)
+        shift = condition.sketch * flow.column(1 - condition.strength)
+
+        def model(x: Tensor, t: float, step: float) -> Tensor:
+            count = len(x)
+            times, steps = torch.full((count,), t), torch.full((count,), step)
+            return flow.denoise(self.network, x + t * shift, condition, times, steps)
+
+        return model
+
+    def picture(self, data: Tensor, condition: Condition) -> Tensor:
+        """What a sampler ended on -> pictures in [-1, 1], not clamped."""
+        return diffusion.picture(data, condition) if self.kind == "diffusion" else data
+
+    def noise_of(self, condition: Condition, seed: int) -> Callable[[], Tensor]:
+        """A source of fresh noise for the stochastic samplers; the same seed, the same noise."""
+        generator = torch.Generator().manual_seed(seed)
+        share = flow.noise_share(condition) if self.kind == "flow" else 1.0
+
+        def draw() -> Tensor:
+            return share * torch.randn(condition.sketch.shape, generator=generator)
+
+        return draw
+
+    @torch.no_grad()
+    def sample(
+        self,
+        sampler: str,
+        steps: int,
+        condition: Condition,
+        noise: Tensor,
+        *,
+        seed: int = 0,
+        callback: Callback = never,
+    ) -> Tensor:
+        """Pictures (B, 3, H, W). Raises ModelError for a sampler or number of steps that will not do."""
+        chosen = sampler_of(sampler, self.kind, steps)
+        grid = chosen.grid(self.path, steps)
+        draw = self.noise_of(condition, seed)
+        data = chosen.run(self.model(condition), self.start(condition, noise), grid, draw, callback)
+        return self.picture(data, condition)
+
+    def cast(self, dtype: torch.dtype) -> Contender:
+        """The same contender with its convolutions in `dtype`."""
+        return replace(self, network=Cast(self.network, dtype))
+
+
+class Cast:
+    """A PainterNetwork with convolutions in `dtype`; conditions, samplers and pictures stay in float32."""
+
+    def __init__(self, network: PainterNetwork, dtype: torch.dtype):
+        self.body = deepcopy(network).to(memory_format=torch.channels_last)
+        self.dtype = dtype
+        for module in self.body.modules():
+            if isinstance(module, nn.Conv2d):
+                module.to(dtype)
+
+    def __call__(self, residual: Tensor, condition: Condition, t: Tensor, step: Tensor) -> Tensor:
+        biases = self.body.biases(t, step, condition.strength, condition.mood)
+        if len(t) == 1:
+            biases = [
+                bias[0] for bias in biases
+            ]  # taken by the convolution itself, without a pass of its own
+        x = torch.cat((residual, condition.sketch, condition.alpha), 1)
+        out = self.body.body(x.to(self.dtype), biases)
+        return out.contiguous().float()  # in the layout of x: sums of two layouts take as long as the network
+
+
+def listed(words: str) -> list[str]:
+    """What stands between the commas. Raises ModelError where there is nothing."""
+    parts = [part.strip() for part in words.split(",")]
+    if not all(parts):
+        raise ModelError(f"{words!r} names nothing at one place; write names with one comma between")
+    return parts
+
+
+def load(name: str, folder: File | None = None) -> Contender:
+    """A contender by name, its weights from `folder` (of `train`) or assets/, or a .safetensors file.
+
+    Raises ModelError that says what is missing.
+    """
+    weights, config = checkpoint.load(find(name, folder))
+    schedule = config.pop("diffusion", "flow")
+    try:
+        network = PainterNetwork(NetworkConfig.from_dict(config))
+        network.load_state_dict({key: value.float() for key, value in weights.items()})
+    except (RuntimeError, TypeError) as error:
+        raise ModelError(f"the weights of {name} do not fit: {str(error).splitlines()[0]}") from error
+    network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    return Contender(File(name).stem if name.endswith(".safetensors") else name, network, path_of(schedule))
+
+
+def find(name: str, folder: File | None = None) -> File:
+    """The file of a contender's weights. Raises ModelError for an unknown name and for missing weights."""
+    if folder is not None and not folder.is_dir():
+        raise ModelError(f"{folder} is no folder: name one that `train` has written")
+    if name.endswith(".safetensors"):
+        return File(name)
+    if name not in FILES:
+        raise ModelError(f"no contender is named {name!r}; choose {', '.join(FILES)}, or a .safetensors file")
+    shipped, trained = FILES[name]
+    places = [folder / trained] if folder else []
+    for path in (*places, ASSETS / shipped):
+        if path.is_file():
+            return path
+    stage = "diffusion" if name.startswith("diffusion") else name
+    raise ModelError(f"no weights of {name} are here; `python main.py train {stage}` makes them")
+
+
+def kind_of(name: str, folder: File | None = None) -> str:
+    """ "flow" or "diffusion". Raises ModelError like `find`, and for a file that holds no weights."""
+    if name.endswith(".safetensors"):
+        return "diffusion" if "diffusion" in checkpoint.load(find(name, folder))[1] else "flow"
+    find(name, folder)
+    return "diffusion" if name.startswith("diffusion") else "flow"
+
+
+def load_all(names: list[str], folder: File | None = None) -> tuple[list[Contender], list[str]]:
+    """(contenders whose weights are here, one line for each that is missing). Unknown names raise.
+
+    Each is named once: of two files with one name, the second takes its folder's before it.
+    """
+    found: dict[str, Contender] = {}
+    missing = []
+    for name in dict.fromkeys(names):
+        if name in FILES:
+            try:
+                find(name, folder)
+            except ModelError as error:
+                missing.append(str(error))
+                continue
+        one = load(name, folder)
+        if one.name in found:
+            one = replace(one, name=f"{File(name).resolve().parent.name}-{one.name}")
+        found[one.name] = one
+    return list(found.values()), missing

@@ -1,0 +1,184 @@
+"""The painter's network: a small U-Net of 3x3 convolutions at 1/4, 1/8 and 1/16 scale, local by construction.
+
+Nothing but convolutions mixes positions, and nothing normalises over space, so that a stroke cannot change
+a pixel beyond the receptive radius. Time, step size, strength and mood enter as one bias for each
+convolution: at a fixed condition they cost nothing a frame. Every activation is a ReLU after the sum of a
+convolution and its skip, the chain that oneDNN, cuDNN and a Triton kernel can fuse into one pass.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.api import MOOD_AXES
+from models.painter.flow import Condition
+
+PATCH_PX = 4
+TIME_WAVES = 8
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """widths: channels at 1/4, 1/8 and 1/16 scale. blocks: 3x3 residual convolutions, encoder to decoder."""
+
+    widths: tuple[int, int, int] = (48, 96, 160)
+    blocks: tuple[int, int, int, int, int] = (1, 1, 3, 1, 1)
+    embedding: int = 128
+    moods: int = len(MOOD_AXES)
+
+    def as_dict(self) -> dict:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict) -> NetworkConfig:
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+class PainterNetwork(nn.Module):
+    """(residual, condition, t, step) -> (B, 3, H, W), float. H and W are multiples of 16."""
+
+    def __init__(self, config: NetworkConfig | None = None):
+        super().__init__()
+        self.config = config = config or NetworkConfig()
+        fine, middle, coarse = config.widths
+        patch = PATCH_PX**2
+        b = config.blocks
+        self.embed = Embedding(config)
+        self.stem = nn.Conv2d(7 * patch, fine, 1)
+        self.fine_in = chain(fine, b[0])
+        self.to_middle = conv3(fine, middle)
+        self.middle_in = chain(middle, b[1])
+        self.to_coarse = conv3(middle, coarse)
+        self.coarse = chain(coarse, b[2])
+        self.from_coarse = nn.Conv2d(coarse, middle, 1)
+        self.middle_out = chain(middle, b[3])
+        self.from_middle = nn.Conv2d(middle, fine, 1)
+        self.fine_out = chain(fine, b[4])
+        self.head = conv3(fine, 3 * patch)
+        self.gate = nn.Conv2d(fine, 3 * patch, 1)  # how much of each pixel's own residual stays
+        self.bias_of = nn.Linear(config.embedding, sum(width for _, width in self.biased()))
+        self.reset()
+
+    def biased(self) -> list[tuple[nn.Conv2d, int]]:
+        """The convolutions that take a bias from the condition, in order, with their widths."""
+        layers = [self.stem, *self.fine_in, self.to_middle, *self.middle_in, self.to_coarse, *self.coarse]
+        layers += [*self.middle_out, *self.fine_out]
+        return [(layer, layer.out_channels) for layer in layers]
+
+    def reset(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight)
+                nn.init.zeros_(module.bias)
+        for layers in (self.fine_in, self.middle_in, self.coarse, self.middle_out, self.fine_out):
+            for layer in layers:
+                layer.weight.data.mul_(0.4)  # keeps the variance of a chain of skips near one
+        self.head.weight.data.mul_(0.1)
+        icnr(self.head.weight.data)
+        nn.init.zeros_(self.gate.weight)
+        nn.init.normal_(self.bias_of.weight, std=0.02)
+        nn.init.zeros_(self.bias_of.bias)
+
+    def biases(self, t: Tensor, step: Tensor, strength: Tensor, mood: Tensor) -> list[Tensor]:
+        """One (B, channels) bias for each of `biased()`: its own plus what the condition adds."""
+        widths = [width for _, width in self.biased()]
+        shifts = self.bias_of(self.embed(t, step, strength, mood)).split(widths, dim=1)
+        return [layer.bias + shift for (layer, _), shift in zip(self.biased(), shifts, strict=True)]
+
+    def forward(self, residual: Tensor, condition: Condition, t: Tensor, step: Tensor) -> Tensor:
+        x = torch.cat((residual, condition.sketch, condition.alpha), 1)
+        return self.body(x, self.biases(t, step, condition.strength, condition.mood))
+
+    def body(self, x: Tensor, biases: list[Tensor]) -> Tensor:
+        """The convolutions: (B, 7, H, W) of noisy residual, sketch and alpha -> (B, 3, H, W)."""
+        bias = iter(biases)
+        residual = x[:, :3]
+        x = F.pixel_unshuffle(x, PATCH_PX).contiguous(memory_format=torch.channels_last)
+        fine = self.run_chain(self.fine_in, biased_relu(self.stem, x, next(bias)), bias)
+        middle = biased_relu(self.to_middle, F.avg_pool2d(fine, 2), next(bias))
+        middle = self.run_chain(self.middle_in, middle, bias)
+        coarse = biased_relu(self.to_coarse, F.avg_pool2d(middle, 2), next(bias))
+        coarse = self.run_chain(self.coarse, coarse, bias)
+        middle = (middle + enlarge(self.from_coarse(coarse))).relu()
+        middle = self.run_chain(self.middle_out, middle, bias)
+        fine = (fine + enlarge(self.from_middle(middle))).relu()
+        fine = self.run_chain(self.fine_out, fine, bias)
+        gate = F.pixel_shuffle(self.gate(fine), PATCH_PX)
+        return F.pixel_shuffle(self.head(fine), PATCH_PX) + gate * residual
+
+    def run_chain(self, layers: nn.ModuleList, x: Tensor, bias) -> Tensor:
+        for layer in layers:
+            x = biased_relu(layer, x, next(bias), skip=x)
+        return x
+
+    def receptive_radius_px(self) -> int:
+        """Upper bound of how far a change of input reaches in the output, from the layers alone."""
+        b = self.config.blocks
+        fine, middle, coarse = b[0] + b[4] + 1, 1 + b[1] + b[3], 1 + b[2]
+        # a cell of 16 px blurs what falls in it: pooling and enlarging add less than one coarse cell, and the
+        # softened sketch reaches two fine cells further than the paper
+        return (fine + 2 * middle + 4 * coarse + 4 + 2) * PATCH_PX
+
+    def gflop(self, height_px: int, width_px: int) -> float:
+        """Counted multiply-adds, times two, of one evaluation, in 1e9; convolutions only."""
+        scale = {**{id(m): 16 for m in (self.to_coarse, *self.coarse, self.from_coarse)}}
+        scale.update(
+            {id(m): 8 for m in (self.to_middle, *self.middle_in, *self.middle_out, self.from_middle)}
+        )
+        macs = 0
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                side = scale.get(id(module), PATCH_PX)
+                macs += module.weight.numel() * (height_px // side) * (width_px // side)
+        return 2 * macs / 1e9
+
+
+class Embedding(nn.Module):
+    """Time, step size, strength and mood -> one vector of `config.embedding`."""
+
+    def __init__(self, config: NetworkConfig):
+        super().__init__()
+        waves = torch.exp(torch.linspace(0, math.log(32), TIME_WAVES, dtype=torch.float32)) * math.pi
+        self.register_buffer("waves", waves, persistent=False)
+        self.first = nn.Linear(3 * 2 * TIME_WAVES + config.moods, config.embedding)
+        self.second = nn.Linear(config.embedding, config.embedding)
+
+    def forward(self, t: Tensor, step: Tensor, strength: Tensor, mood: Tensor) -> Tensor:
+        angles = torch.stack((t, step, strength), 1)[:, :, None] * self.waves / 2
+        waves = torch.cat((angles.sin(), angles.cos()), 2).flatten(1)
+        return F.silu(self.second(F.silu(self.first(torch.cat((waves, mood * 2 - 1), 1)))))
+
+
+def conv3(inputs: int, outputs: int) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, 3, padding=1)
+
+
+def chain(width: int, count: int) -> nn.ModuleList:
+    return nn.ModuleList(conv3(width, width) for _ in range(count))
+
+
+def biased_relu(layer: nn.Conv2d, x: Tensor, bias: Tensor, skip: Tensor | None = None) -> Tensor:
+    """relu(conv(x) + bias + skip); bias (B, C), or (C,) where the batch shares one."""
+    if bias.dim() == 1:
+        y = F.conv2d(x, layer.weight, bias.to(x.dtype), padding=layer.padding)
+    else:
+        y = F.conv2d(x, layer.weight, None, padding=layer.padding)
+        y = y + bias[:, :, None, None].to(y.dtype)
+    return (y if skip is None else y + skip).relu()
+
+
+def enlarge(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2, mode="nearest")
+
+
+def icnr(weight: Tensor) -> None:
+    """Give all sub-pixels of one output colour the same start (Aitken et al. 2017), against checkerboards."""
+    per_color = PATCH_PX**2
+    for color in range(weight.shape[0] // per_color):
+        rows = slice(color * per_color, (color + 1) * per_color)
+        weight[rows] = weight[rows.start].clone()

@@ -1,0 +1,239 @@
+"""The embedded painter behind the Img2Img protocol: paper in, picture out, on the CPU or CUDA."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import torch
+from torch import Tensor
+
+from kernels.ops.noise import normal
+from models.api import Cancelled, Frame, ModelCard, ModelError, Request, check_size, never
+from models.checkpoint import content_hash
+from models.checkpoint import load as load_checkpoint
+from models.device import allocator, precision
+from models.device.graph_frames import GraphedFrames
+from models.device.threads import ThreadCount
+from models.painter import patches, prompt_mood
+from models.painter.incremental import Regional
+from models.painter.network import NetworkConfig, PainterNetwork
+from models.painter.packed import Body, bf16_gain
+from models.sampling.flow_samplers import uniform_times
+
+TRIM_EVERY_S = 30.0  # at least, while the picture is refined: the pen rests then
+FIXED = 0.2  # of a whole frame's time, at 512 px: what a part of one takes however small it is
+BF16_GAIN = 1.3  # bf16 must be this much faster than fp32 to be chosen: a noisy measurement shall not flip it
+
+
+def load(
+    path: Path, *, device: str | None = None, dtype: str | None = None, name: str = "painter"
+) -> Painter:
+    """Load a checkpoint. device: None takes CUDA if it is there. dtype: None measures which is faster.
+
+    Raises ModelError for weights that are missing, cut short or of another shape, and for an absent device.
+    """
+    weights, config = load_checkpoint(path)
+    try:
+        network = PainterNetwork(NetworkConfig.from_dict(config)).float()
+        network.load_state_dict({key: value.float() for key, value in weights.items()}, strict=True)
+    except (RuntimeError, TypeError, KeyError) as error:
+        raise ModelError(
+            f"{path} does not fit the painter's network: {str(error).splitlines()[0]}"
+        ) from error
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device.split(":")[0] not in ("cpu", "cuda"):
+        raise ModelError(f"no device is named {device!r}; choose cpu or cuda")
+    if device == "cpu":
+        allocator.keep()
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ModelError(
+            "device cuda was asked for but torch finds none here; leave --device out, or use cpu"
+        )
+    return Painter(network.eval().requires_grad_(False), name, content_hash(path), device, dtype)
+
+
+class Painter:
+    """A painter's network ready to serve. Makes the same bytes for the same Request, always."""
+
+    def __init__(
+        self,
+        network: PainterNetwork,
+        name: str,
+        weights_hash: str = "",
+        device: str = "cpu",
+        dtype: str | None = None,
+    ):
+        self.network = network.to(device)
+        self.device = torch.device(device)
+        self.body, reason = choose_body(self.network, self.device, dtype)
+        self.card = ModelCard(
+            name=name,
+            family="painter",
+            device=device,
+            dtype=str(self.body.dtype).removeprefix("torch."),
+            threads=torch.get_num_threads() if device == "cpu" else 1,
+            path=self.body.path,
+            why_not_faster=reason,
+            default_strength=0.6,
+            licence="Apache-2.0",
+            weights_hash=weights_hash,
+            understands_mood=True,
+            understands_prompt=True,
+        )
+        self.threads = ThreadCount(self.card.threads)
+        cuda = self.device.type == "cuda"
+        self.graphed = GraphedFrames(self.body.frame, self.device) if cuda else None
+        self.regional = None if cuda else Regional(self.body)
+        self._trimmed_s = 0.0
+        self._noise: tuple[tuple, Tensor] | None = None
+        self._biases: dict[tuple, Tensor] = {}
+
+    @torch.inference_mode()
+    def render(self, request: Request, *, cancelled: Callable[[], bool] = never) -> Frame:
+        """One picture. Raises ModelError for a size, a number of steps or a strength that will not do.
+
+        Raises Cancelled where `cancelled` says so between two steps.
+        """
+        height, width = request.paper.shape[:2]
+        check_size(height, width)
+        if request.steps not in self.card.steps:
+            raise ModelError(f"the painter takes 1 to 4 steps, not {request.steps}")
+        if not 0 <= request.strength <= 1:
+            raise ModelError(f"strength runs from 0 to 1, not {request.strength}")
+        mood, ignored = prompt_mood.read(request.prompt, request.mood)
+        if self.device.type == "cpu":
+            torch.set_num_threads(self.threads.next())
+        clock = Stopwatch(self.device)
+        planes = patches.split(request.paper)
+        noise = self.noise(request.seed, height, width, request.origin)
+        share = torch.tensor([1 - request.strength], dtype=torch.float32, device=self.device)
+        times = uniform_times(request.steps)[:-1]
+        rows = [self.biases(t, 1 / request.steps, request.strength, mood) for t in times]
+        clock.lap("upload")
+
+        def lap(stage: str) -> None:
+            clock.lap(stage)
+            if stage == "start" and "denoise" in clock.stage_ms and cancelled():
+                raise Cancelled
+
+        worked = 1.0
+        if self.graphed is not None:
+            pixels = self.graphed.render(planes, noise, share, torch.stack(rows), clock.lap)
+            made, finite = pixels[:-1].reshape(3, height, width), pixels[-1]
+        elif self.regional.takes(request.steps, height, width):
+            made, finite = self.regional.frame(planes, noise, request.strength, rows[0], clock.lap)
+            worked = self.regional.share
+        else:
+            self.regional.settle()  # out of the way of what a frame of more steps takes
+            paper = torch.from_numpy(planes).to(self.device)
+            pixels = self.body.frame(paper, noise, share, torch.stack(rows), lap).cpu().numpy()
+            made, finite = pixels[:-1].reshape(3, height, width), pixels[-1]
+        if not finite:
+            raise ModelError("the model gave what is not a number; the last picture stays")
+        picture = cv2.merge(list(made))
+        clock.finish("download")
+        if request.steps > 1 and time.monotonic() - self._trimmed_s > TRIM_EVERY_S:
+            allocator.trim()
+            self._trimmed_s = time.monotonic()
+        if self.graphed is None:
+            worked_ms = sum(clock.stage_ms[stage] for stage in ("start", "denoise", "decode"))
+            if worked:
+                work = (FIXED + (1 - FIXED) * worked) * request.steps * height * width
+                self.threads.learn(torch.get_num_threads(), worked_ms / work)
+        elif self.card.why_not_faster != self.graphed.why_eager:
+            self.card = replace(self.card, why_not_faster=self.graphed.why_eager)
+        notes = (f"ignored: {', '.join(ignored[:6])}",) if ignored else ()
+        return Frame(request, picture, clock.stage_ms, notes)
+
+    def noise(self, seed: int, height: int, width: int, origin: tuple[int, int]) -> Tensor:
+        """(1, 48, h, w) anchored noise in cells, kept until seed, size or origin changes."""
+        key = (seed, height, width, origin)
+        if self._noise is None or self._noise[0] != key:
+            x0, y0 = origin
+            values = normal(seed, height=height, width=width, channels=3, y0=y0, x0=x0, device=self.device)
+            self._noise = key, patches.of_pixels(values[None])
+        return self._noise[1]
+
+    def biases(self, t: float, step: float, strength: float, mood: tuple[float, ...]) -> Tensor:
+        """The condition as a bias for every convolution, one after the other; kept for those met lately."""
+        key = (t, step, strength, mood)
+        if key not in self._biases:
+            if len(self._biases) >= 64:
+                self._biases.clear()
+            given = ([t], [step], [strength], [mood])
+            values = [torch.tensor(v, dtype=torch.float32, device=self.device) for v in given]
+            self._biases[key] = torch.cat(self.network.biases(*values), 1)[0].to(self.body.dtype)
+        return self._biases[key]
+
+    def gflop(self, height_px: int, width_px: int, steps: int) -> float:
+        return steps * self.network.gflop(height_px, width_px)
+
+    def forget(self) -> None:
+        """Go on from no frame: the next one is worked out as a whole."""
+        if self.regional is not None:
+            self.regional.forget()
+
+    def close(self) -> None:
+        self.forget()
+        self._noise, self._biases = None, {}
+
+
+class Stopwatch:
+    """Milliseconds by stage: on CUDA by the device's own clock, for a launch is over before its work.
+
+    Laps are marks in the device's stream, which nothing waits for; `finish` reads them once the frame's one
+    wait, for the picture on the host, is over. clock: of the host, in seconds. mark: makes an event of CUDA.
+    """
+
+    def __init__(self, device: torch.device, *, clock=time.perf_counter, mark=torch.cuda.Event):
+        self.stage_ms: dict[str, float] = {}
+        self._cuda, self._clock, self._mark = device.type == "cuda", clock, mark
+        self._begin = self._last = clock()
+        self._marks = [("", self._marked())] if self._cuda else []
+
+    def lap(self, stage: str) -> None:
+        """The end of a stage, or of another part of it."""
+        before, now = self._last, self._clock()
+        self.stage_ms.setdefault(stage, 0.0)
+        if self._cuda:
+            self._marks.append((stage, self._marked()))
+        else:
+            self.stage_ms[stage] += (now - before) * 1e3
+        self._last = now
+
+    def finish(self, stage: str) -> None:
+        """The end of the last stage, behind the wait for the device: what the marks left of the time."""
+        if not self._cuda:
+            return self.lap(stage)
+        spent = 0.0
+        for (_, before), (name, after) in pairwise(self._marks):
+            ms = before.elapsed_time(after)
+            self.stage_ms[name] += ms
+            spent += ms
+        self.stage_ms[stage] = max(0.0, (self._clock() - self._begin) * 1e3 - spent)
+
+    def _marked(self) -> torch.cuda.Event:
+        event = self._mark(enable_timing=True)
+        event.record()
+        return event
+
+
+def choose_body(network: PainterNetwork, device: torch.device, dtype: str | None) -> tuple[Body, str]:
+    """The faster of bf16 and fp32, measured now; returns it and the reason why no faster one runs."""
+    if dtype == "bfloat16" and not precision.has_bf16(device.type):
+        raise ModelError("this CPU has no bfloat16; leave --dtype out, or take float32")
+    if dtype is not None:
+        return Body(network, getattr(torch, dtype)), f"{dtype} was asked for"
+    if device.type != "cpu":
+        return Body(network, torch.bfloat16), ""
+    gain = bf16_gain() if torch.backends.mkldnn.is_available() else 0.0
+    if gain > BF16_GAIN:
+        return Body(network, torch.bfloat16), "no CUDA device"
+    bf16 = f"bf16 gains only {gain:.1f}x on this CPU" if gain else "this CPU has no bf16"
+    return Body(network, torch.float32), f"no CUDA device, and {bf16}"

@@ -1,0 +1,129 @@
+"""Which cells of each scale an edit of the paper reaches, in boxes of few shapes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.painter import patches
+from models.painter.flow import CELL_PX
+from models.painter.packed import Body
+
+COARSE_STEP = 8  # coarse cells, 128 px: sides of boxes are multiples of it
+
+
+class Box(NamedTuple):
+    """Rows and columns, half open, in cells of one scale."""
+
+    y0: int
+    y1: int
+    x0: int
+    x1: int
+
+    @property
+    def height(self) -> int:
+        return self.y1 - self.y0
+
+    @property
+    def width(self) -> int:
+        return self.x1 - self.x0
+
+    def grown(self, by: int, whole: Box) -> Box:
+        """Larger by so many cells on each side, within the whole."""
+        grown = self.y0 - by, self.y1 + by, self.x0 - by, self.x1 + by
+        return Box(max(0, grown[0]), min(whole.y1, grown[1]), max(0, grown[2]), min(whole.x1, grown[3]))
+
+    def coarser(self, times: int) -> Box:
+        """The same in cells so many times as large, rounded outwards."""
+        return Box(self.y0 // times, -(-self.y1 // times), self.x0 // times, -(-self.x1 // times))
+
+    def finer(self, times: int) -> Box:
+        return Box(*(end * times for end in self))
+
+    def snapped(self, step: int, whole: Box) -> Box:
+        """Its sides rounded up to multiples of `step`, within the whole: each new shape takes oneDNN a
+        millisecond a layer to prepare, and memory for good."""
+        y0, y1 = snap(self.y0, self.y1, step, whole.y1)
+        x0, x1 = snap(self.x0, self.x1, step, whole.x1)
+        return Box(y0, y1, x0, x1)
+
+    def moved(self, by: int, whole: Box) -> Box:
+        """Larger by so many cells on each side, moved into the whole: as large at a border as elsewhere."""
+        grown = Box(self.y0 - by, self.y1 + by, self.x0 - by, self.x1 + by)
+        return grown.snapped(1, whole)
+
+    def inside(self, near: Box) -> Box:
+        """The same, counted from the corner of a box around it."""
+        return Box(self.y0 - near.y0, self.y1 - near.y0, self.x0 - near.x0, self.x1 - near.x0)
+
+    def of(self, x: Tensor) -> Tensor:
+        """That part of (..., H, W), channels-last and dense."""
+        part = x[..., self.y0 : self.y1, self.x0 : self.x1]
+        return part.contiguous(memory_format=torch.channels_last)
+
+
+def even(number: int) -> int:
+    """Cells to add at a scale whose boxes have to be whole at the coarser one."""
+    return number + number % 2
+
+
+def snap(start: int, end: int, step: int, most: int) -> tuple[int, int]:
+    """[start, end) made longer to a multiple of `step` and moved into [0, most); all of that if need be."""
+    length = min(most, -(-(end - start) // step) * step)
+    start = max(0, min(start, most - length))
+    return start, start + length
+
+
+class Boxes(NamedTuple):
+    """What has to be worked out again at each scale, on the way down and on the way up."""
+
+    fine: Box
+    middle: Box
+    coarse: Box
+    middle_out: Box
+    fine_out: Box
+
+    @classmethod
+    def whole(cls, height: int, width: int) -> Boxes:
+        """height, width: of the paper in pixels."""
+        fine, middle, coarse = (
+            Box(0, height // side, 0, width // side) for side in (CELL_PX, 2 * CELL_PX, 4 * CELL_PX)
+        )
+        return cls(fine, middle, coarse, middle, fine)
+
+    def reached(self, box: Box, body: Body) -> Boxes:
+        """What an edit of the pixels in `box` reaches, of the whole that this is.
+
+        Interpolation of the paint reaches one cell, and so does every window of 3x3. On the way up all boxes
+        follow from the coarse one, so that they have as few shapes as that has.
+        """
+        fine = box.coarser(CELL_PX).grown(1 + len(body.fine_in), self.fine)
+        middle = fine.coarser(2).grown(1 + len(body.middle_in), self.middle)
+        coarse = middle.coarser(2).grown(1 + len(body.coarse), self.coarse).snapped(COARSE_STEP, self.coarse)
+        middle_out = coarse.finer(2).moved(even(len(body.middle_out)), self.middle)
+        fine_out = middle_out.finer(2).moved(even(len(body.fine_out) + 1), self.fine)
+        fine, middle = fine.snapped(4 * COARSE_STEP, self.fine), middle.snapped(2 * COARSE_STEP, self.middle)
+        return Boxes(fine, middle, coarse, middle_out, fine_out)
+
+    def work(self, body: Body) -> float:
+        """Multiplications of a frame of these boxes, by the layers' shapes; only ratios mean something."""
+        fine, middle, coarse = body.channels
+        ends = 2 * patches.COLORS * fine * 9
+        of_cell = (
+            len(body.fine_in) * 9 * fine**2 + 4 * patches.COLORS * fine,
+            len(body.middle_in) * 9 * middle**2 + 9 * fine * middle,
+            len(body.coarse) * 9 * coarse**2 + 9 * middle * coarse,
+            len(body.middle_out) * 9 * middle**2 + middle * coarse,
+            len(body.fine_out) * 9 * fine**2 + fine * middle + ends,
+        )
+        return sum(count * box.height * box.width for count, box in zip(of_cell, self, strict=True))
+
+
+def changed(before: np.ndarray, after: np.ndarray) -> Box | None:
+    """The box of pixels outside of which two (4, H, W) papers are equal; None where they are equal."""
+    differs = (before != after).any(0)
+    rows, columns = np.flatnonzero(differs.any(1)), np.flatnonzero(differs.any(0))
+    return Box(int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1) if len(rows) else None

@@ -1,0 +1,1 @@
+"""Pretrained models of diffusers, served frame by frame."""

@@ -1,0 +1,1 @@
+"""Model families, one file each: how a picture becomes a latent, and how a step is predicted."""

@@ -1,0 +1,65 @@
+"""What a fused pass demands of a block, and what such passes share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import torch
+from torch import Tensor, nn
+
+from kernels.ops.groupnorm import group_norm_silu
+from kernels.ops.norm_modulate import norm_modulate
+from models.pretrained.fusion import precompute
+
+
+class Unfit(Exception):
+    """Why a block keeps its own forward pass."""
+
+
+def demand(holds: bool, reason: str) -> None:
+    if not holds:
+        raise Unfit(reason)
+
+
+def tokens(x: Tensor) -> Tensor:
+    """(N, C, H, W) channels-last -> (N, H W, C), a view."""
+    return x.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1).flatten(1, 2)
+
+
+def norm_of(x: Tensor, norm: nn.GroupNorm, *, silu: bool = True) -> Tensor:
+    return group_norm_silu(x, norm.num_groups, norm.weight, norm.bias, norm.eps, silu)
+
+
+def gain_of(norm: nn.Module) -> Tensor:
+    """(1, D) float32: the weights of an RMSNorm less one, for `rms`; float32, for those near zero."""
+    demand(
+        type(norm).__name__ == "RMSNorm" and norm.weight is not None, "its norm is no RMSNorm with weights"
+    )
+    return norm.weight.float()[None] - 1
+
+
+def rms(x: Tensor, gain: Tensor, eps: float, shift: Tensor | None = None) -> Tensor:
+    """x (B, T, D) by its root mean square, times 1 + gain, plus shift: (1, D) each."""
+    rows = len(x)
+    shift = None if shift is None else shift.expand(rows, -1)
+    return norm_modulate(x, gain.expand(rows, -1), shift, norm="rms", eps=eps)
+
+
+def phases_of(conv: nn.Conv2d) -> SimpleNamespace:
+    bias = None if conv.bias is None else conv.bias.repeat(4)
+    return SimpleNamespace(phases=precompute.phase_weight(conv.weight), bias=bias, keeps=False, adds=False)
+
+
+def served(block: nn.Module) -> bool:
+    """Whether the frame that runs was given a row of modulations."""
+    row = getattr(block.fused, "row", None)
+    return row is not None and row.values is not None
+
+
+def modulations_of(block: nn.Module, make: Callable, embedding: Tensor | None) -> tuple[Tensor, ...]:
+    """A block's modulations: from the row that the frame was given, or else made of the embedding."""
+    if not served(block):
+        return make(block, embedding)
+    row = block.fused.row
+    return tuple(row.values[place].view(dtype).view(shape) for place, dtype, shape in block.fused.places)

@@ -1,0 +1,99 @@
+"""A UNet prepared for one prompt and fixed timesteps: what depends on those alone is made once.
+
+Strength, seed and latents stay inputs, and so does a step's row of biases. Keys and values lie in tensors
+that keep their place when the prompt changes, so a captured graph need not be captured again; it must be when
+weights change, or when `moves` has.
+"""
+
+from __future__ import annotations
+
+import threading
+
+import torch
+from torch import Tensor, nn
+
+from models.pretrained.fusion import patching, precompute
+from models.pretrained.fusion.checks import norm_of
+from models.pretrained.fusion.precompute import Saving
+
+
+class Row(threading.local):
+    """The biases of the step that runs, one for each thread: a graph is captured beside what is served."""
+
+    biases: Tensor | None = None
+
+
+class PreparedUNet:
+    """UNet2DConditionModel under fused passes, at the timesteps it will be asked for.
+
+    timesteps: (steps,) as its scheduler gives them. Raises ValueError where a block could not be fused.
+    """
+
+    def __init__(self, unet: nn.Module, timesteps: Tensor):
+        report = patching.operate(unet)
+        if report.left:
+            raise ValueError("cannot prepare this UNet: " + "; ".join(report.left))
+        self.unet, self.timesteps = unet, timesteps
+        self.row, self.rows = Row(), []  # rows: one tensor for each timestep
+        self.moves = 0  # how often keys and values got new places
+        self.resnets = self._of_type("ResnetBlock2D")
+        self.transformers = self._of_type("Transformer2DModel")
+        self.saving = Saving()
+
+    def _of_type(self, name: str) -> list[nn.Module]:
+        return [module for module in self.unet.modules() if type(module).__name__ == name]
+
+    @torch.no_grad()
+    def prompt(self, embedding: Tensor, added: dict[str, Tensor] | None = None) -> None:
+        """Take a prompt: (1, T, C) from the text encoder, and what SDXL adds (text_embeds, time_ids).
+
+        Makes keys and values of every cross-attention and the time biases of every residual block.
+        """
+        unet = self.unet
+        self.saving = Saving()
+        states = unet.process_encoder_hidden_states(encoder_hidden_states=embedding, added_cond_kwargs=added)
+        for model in self.transformers:
+            pairs = [precompute.prompt_keys_values(block.attn2, states) for block in model.transformer_blocks]
+            self.moves += precompute.keep(model.fused, "prompts", pairs)
+            for block in model.transformer_blocks:
+                self.saving += precompute.saved_keys_values(block.attn2, states) + precompute.SAVED_PACKED
+        embeddings = [self._time_embedding(t, embedding, added) for t in self.timesteps]
+        self.rows = [
+            torch.cat([precompute.time_bias(resnet, embedding) for resnet in self.resnets])
+            for embedding in embeddings
+        ]
+        begin = 0
+        for resnet in self.resnets:
+            end = begin + resnet.conv1.out_channels
+            resnet.fused.row, resnet.fused.place, begin = self.row, slice(begin, end), end
+            self.saving += precompute.saved_time_bias(resnet)
+
+    def _time_embedding(self, t: Tensor, embedding: Tensor, added: dict[str, Tensor] | None) -> Tensor:
+        unet = self.unet
+        # only the dtype of the sample is asked for here
+        wave = unet.get_time_embed(sample=embedding[:1], timestep=t)
+        emb = unet.time_embedding(wave)
+        more = unet.get_aug_embed(emb=emb, encoder_hidden_states=embedding, added_cond_kwargs=added)
+        emb = emb if more is None else emb + more
+        return emb if unet.time_embed_act is None else unet.time_embed_act(emb)
+
+    def __call__(self, sample: Tensor, biases: Tensor) -> Tensor:
+        """The UNet's output for (1, C, H, W) at the step of these biases, one of `rows`. H and W: multiples
+        of its overall scale."""
+        unet, self.row.biases = self.unet, biases
+        if any(side % 2**unet.num_upsamplers for side in sample.shape[2:]):
+            raise ValueError(
+                f"a latent of {tuple(sample.shape[2:])} does not divide by {2**unet.num_upsamplers}"
+            )
+        x = unet.conv_in(sample)
+        kept = [x]
+        for block in unet.down_blocks:
+            x, skips = block(hidden_states=x, temb=None)
+            kept += skips
+        if unet.mid_block is not None:
+            x = unet.mid_block(x, None)
+        for block in unet.up_blocks:
+            count = len(block.resnets)
+            x = block(hidden_states=x, temb=None, res_hidden_states_tuple=tuple(kept[-count:]))
+            del kept[-count:]
+        return unet.conv_out(norm_of(x, unet.conv_norm_out))

@@ -1,0 +1,80 @@
+"""Fused passes for the tiny autoencoders (TAESD): one convolution after another."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+from torch import Tensor, nn
+
+from kernels.ops.conv import conv3x3
+from models.pretrained.fusion import precompute
+from models.pretrained.fusion.checks import demand, phases_of
+
+
+def prepare_tiny(coder: nn.Module) -> list[SimpleNamespace]:
+    """The convolutions of an encoder or decoder, each with what follows it."""
+    steps, layers = [], list(coder.layers)
+    for number, layer in enumerate(layers):
+        after = layers[number + 1] if number + 1 < len(layers) else None
+        before = layers[number - 1] if number else None
+        if type(layer).__name__ == "AutoencoderTinyBlock":
+            relus = [layer.conv[1], layer.conv[3], layer.fuse]
+            demand(all(isinstance(act, nn.ReLU) for act in relus), "its activation is not ReLU")
+            demand(isinstance(layer.skip, nn.Identity), "a block changes its width")
+            steps += [step_of(conv, "relu") for conv in layer.conv[::2]]
+            steps[-3].keeps, steps[-1].adds = True, True
+        elif isinstance(layer, nn.Upsample):
+            plain = layer.mode == "nearest" and layer.scale_factor == 2 and isinstance(after, nn.Conv2d)
+            demand(plain, "its upsampling is not nearest by two")
+            steps.append(phases_of(after))
+        elif isinstance(layer, nn.Conv2d) and not isinstance(before, nn.Upsample):
+            steps.append(step_of(layer, "relu" if isinstance(after, nn.ReLU) else "none"))
+        else:
+            demand(isinstance(layer, nn.ReLU | nn.Conv2d), f"it holds a {type(layer).__name__}")
+    return steps
+
+
+def step_of(conv: nn.Conv2d, activation: str) -> SimpleNamespace:
+    kept = {"keeps": False, "adds": False, "phases": None}  # its input as the skip; that skip; an upsampling
+    return SimpleNamespace(
+        weight=conv.weight, bias=conv.bias, activation=activation, stride=conv.stride[0], **kept
+    )
+
+
+def prepare_encoder(coder: nn.Module) -> SimpleNamespace:
+    """Half of (x + 1) / 2, the range it was trained on, goes into the weights that read it."""
+    steps = prepare_tiny(coder)
+    steps[0].weight = steps[0].weight / 2
+    return SimpleNamespace(steps=steps)
+
+
+def prepare_decoder(coder: nn.Module) -> SimpleNamespace:
+    """The 3 of 3 tanh(x / 3) goes into the first weights, 2 y - 1 into the last."""
+    steps = prepare_tiny(coder)
+    steps[0].weight = steps[0].weight * 3
+    last = steps[-1]
+    demand(
+        last.phases is None and last.activation == "none" and last.bias is not None, "its end is no product"
+    )
+    last.weight, last.bias = last.weight * 2, last.bias * 2 - 1
+    return SimpleNamespace(steps=steps)
+
+
+def run_steps(x: Tensor, steps: list[SimpleNamespace]) -> Tensor:
+    skip = None
+    for step in steps:
+        if step.phases is not None:
+            x = precompute.upsampled_conv(x, step.phases, step.bias)
+            continue
+        skip = x if step.keeps else skip
+        added = skip if step.adds else None
+        x = conv3x3(x, step.weight, step.bias, skip=added, activation=step.activation, stride=step.stride)
+    return x
+
+
+def run_encoder(coder: nn.Module, x: Tensor) -> Tensor:
+    return run_steps(x + 1, coder.fused.steps)
+
+
+def run_decoder(coder: nn.Module, x: Tensor) -> Tensor:
+    return run_steps((x / 3).tanh_(), coder.fused.steps)

@@ -1,0 +1,228 @@
+"""From a name, a folder or a file to a model that paints. Torch and `diffusers` are imported here, lazily."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from models.api import ModelError, Told, untold
+from models.pretrained import error_messages, lora
+from models.pretrained.catalogue import CONTROLS, MODELS, Model
+from models.pretrained.loading import hub, memory_estimate, settings_inference
+from models.pretrained.loading.components import (
+    CONTROL,
+    QUANTIZED,
+    QUANTIZERS,
+    TINY,
+    alone,
+    load_part,
+    load_pipeline,
+    load_single,
+    load_tiny,
+    quantizer,
+)
+from models.pretrained.loading.folder import read_folder
+
+FAMILIES = {
+    "unet": ("models.pretrained.families.stable_diffusion", "UNetFamily"),
+    "sd3": ("models.pretrained.families.sd3", "SD3Family"),
+    "flux": ("models.pretrained.families.flux", "FluxFamily"),
+    "flux2": ("models.pretrained.families.flux2", "Flux2Family"),
+    "zimage": ("models.pretrained.families.zimage", "ZImageFamily"),
+    "sana": ("models.pretrained.families.sana", "SanaFamily"),
+}
+MOST_GUIDANCE = 30
+
+
+@dataclass(frozen=True)
+class Options:
+    """dtype: by name; None takes what the device is fast with. tiny: the tiny autoencoder where one fits.
+    side_px: the picture's, for the forecast. lora: "FILE[:scale]" each. control: "scribble". offload: keep on
+    the device only what works. quantize: "8bit" or "4bit", by the quantizers of `diffusers`. guidance: in
+    place of the model's own; 0 or 1 for none. fuse: use our fused passes; None: on CUDA alone, for in plain
+    torch the tiny autoencoder took 1.4 s in them where its own blocks took 0.4.
+    """
+
+    device: str | None = None
+    dtype: str | None = None
+    sampler: str = ""
+    tiny: bool = True
+    side_px: int = 512
+    lora: tuple[str, ...] = ()
+    control: str = ""
+    offload: bool = False
+    quantize: str = ""
+    guidance: float | None = None
+    fuse: bool | None = None
+
+
+def load(name: str, options: Options = Options(), *, progress: Told = untold):
+    """Load a `pretrained_model.Pretrained`. Raises ModelError with one line."""
+    try:
+        return _load(name, options, progress)
+    except Exception as error:
+        raise error_messages.explain(error, name) from error
+
+
+def _load(name: str, options: Options, progress: Told):
+    import torch
+
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # or its import talks of what it could do
+    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if device != "cpu":
+        check_device(torch.device(device))
+    dtype = getattr(torch, options.dtype) if options.dtype else usual_dtype(device)
+    loras = [lora.parse(text) for text in options.lora]
+    check_options(options, device)
+    kind = str(dtype).removeprefix("torch.")
+    if name not in MODELS and not Path(name).is_dir():
+        check_family("unet", options)
+        if options.quantize:
+            raise ModelError(f"{name} is a single file; --quantize takes models of the hub and folders")
+        home, model = settings_inference.beside(Path(name)), settings_inference.of_file(Path(name))
+        need = memory_estimate.of_files(
+            [Path(name)], kind, options.side_px, tiny=has_tiny(home, model, options)
+        )
+        memory_estimate.check(name, need, kind, device, offload=options.offload)
+        pipe = load_single(Path(name), dtype, progress)
+    else:
+        model = MODELS.get(name)
+        if model is not None:
+            check_family(model.family, options)
+        if model is not None and hub.cached(model.hub) is None:  # not downloaded in vain
+            need = memory_estimate.of_catalogue(model, kind, options.side_px, options.quantize)
+            memory_estimate.check(name, need, kind, device, offload=options.offload)
+        path = hub.fetch(model.hub, progress=progress) if model else Path(name)
+        folder, home = read_folder(path), path
+        model = model or settings_inference.of_folder(folder)
+        check_family(model.family, options)
+        tiny = has_tiny(home, model, options)
+        need = memory_estimate.of_folder(folder, kind, options.side_px, tiny=tiny, quantize=options.quantize)
+        memory_estimate.check(name, need, kind, device, offload=options.offload)
+        pipe = load_pipeline(folder, name, dtype, progress, quantizer(options.quantize, dtype))
+        if model.lora:
+            found = sorted(hub.fetch(model.lora, progress=progress).glob("*.safetensors"))
+            loras = [(found[0], 1.0), *loras]
+    tiny = load_tiny(home, model, dtype, progress) if options.tiny else None
+    if options.guidance is not None:
+        model = replace(model, guidance=options.guidance)
+    with alone():
+        names = lora.lay_over(pipe, loras) if loras else []
+    made = assemble(name, pipe, model, device, options, tiny)
+    made.loras, made.lora_scales, made.own_loras = names, [scale for _, scale in loras], int(bool(model.lora))
+    if options.guidance and not made.family.heeds_guidance:
+        raise ModelError(f"{name} was distilled to need no guidance; leave --guidance out")
+    if options.control:
+        beside = home / CONTROL if home is not None and (home / CONTROL).is_dir() else None
+        lead(made.family, options, beside, dtype, progress)
+    return made
+
+
+def has_tiny(home: Path | None, model: Model, options: Options) -> bool:
+    """Whether a tiny autoencoder will serve: one in the model's folder, or the hub's."""
+    return options.tiny and bool(model.tiny or (home is not None and (home / TINY).is_dir()))
+
+
+def check_device(device) -> None:
+    """Raise ModelError for a CUDA device that is not here."""
+    import torch
+
+    if not torch.cuda.is_available():
+        raise ModelError("device cuda was asked for but torch finds none here; use cpu, or leave it out")
+    if (device.index or 0) >= torch.cuda.device_count():
+        raise ModelError(f"there is no {device} here; the last is cuda:{torch.cuda.device_count() - 1}")
+
+
+def check_options(options: Options, device: str) -> None:
+    """Raise ModelError for options that cannot be had here."""
+    if options.control and options.control not in CONTROLS:
+        raise ModelError(f"--control takes {', '.join(CONTROLS)}, not {options.control!r}")
+    if options.offload and device == "cpu":
+        raise ModelError("--offload moves weights off a GPU; on the cpu there is nothing to move")
+    if options.guidance is not None and not 0 <= options.guidance <= MOST_GUIDANCE:
+        raise ModelError(f"--guidance runs from 0 to {MOST_GUIDANCE}, not {options.guidance:g}")
+    if options.quantize not in ("", *QUANTIZERS):
+        raise ModelError(f"--quantize takes {', '.join(QUANTIZERS)}, not {options.quantize!r}")
+
+
+def family_of(name: str) -> type:
+    module, kind = FAMILIES[name]
+    return getattr(importlib.import_module(module), kind)
+
+
+def check_family(family: str, options: Options) -> None:
+    """Raise ModelError, before anything is loaded, for a sampler or a control that a family does not take."""
+    from models.pretrained import schedule
+
+    if options.sampler:
+        schedule.sampler_of(options.sampler, family_of(family).kind)
+    if options.control and not hasattr(family_of(family), "lead"):
+        raise ModelError("--control leads Stable Diffusion 1.5 and XL models only")
+
+
+def lead(family, options: Options, path: Path | None, dtype, progress: Told) -> None:
+    """Put a ControlNet before a UNet: from its folder, or the hub's for the UNet's kind."""
+    import diffusers
+
+    from models.pretrained.controlnet import Control
+
+    path = path or hub.fetch(CONTROLS[options.control][family.large], progress=progress)
+    kind, device = str(dtype).removeprefix("torch."), str(family.device)
+    need = memory_estimate.of_control(sorted(path.glob("*.safetensors")), kind)
+    memory_estimate.check(f"{path}, the ControlNet,", need, kind, device, offload=options.offload)
+    network = load_part(diffusers.ControlNetModel, path, dtype, f"{path}: this ControlNet")
+    family.lead(Control(network.to(family.device).eval().requires_grad_(False)))
+
+
+def assemble(name: str, pipe, model: Model, device: str, options: Options, tiny=None):
+    """The model from its parts, on its device."""
+    import torch
+
+    from models.pretrained.autoencoder import Coder
+    from models.pretrained.pretrained_model import Pretrained
+
+    for part in pipe.components.values():
+        if isinstance(part, torch.nn.Module):
+            part.eval().requires_grad_(False)
+    if options.offload:
+        pipe.enable_model_cpu_offload(device=device)
+    elif options.quantize:  # what was quantized lies where its quantizer has put it
+        for part_name, part in pipe.components.items():
+            if isinstance(part, torch.nn.Module) and part_name not in QUANTIZED:
+                part.to(device)
+    else:
+        pipe.to(device)
+    if hasattr(pipe, "unet"):
+        pipe.unet.to(memory_format=torch.channels_last)
+    vae = tiny if tiny is not None else pipe.vae
+    vae.to(device, memory_format=torch.channels_last)
+    fuse = device != "cpu" if options.fuse is None else options.fuse
+    whole = fuse and not (options.offload or options.quantize or options.lora or model.lora)
+    family = family_of(model.family)(pipe, Coder(vae, fuse=fuse), model.guidance, whole=whole)
+    sampler = options.sampler or model.sampler or family.usual_sampler()
+    path = f"{type(vae).__name__}, {'fused' if is_fused(family.network) else 'as it came'}"
+    card = replace(
+        model.card(name),
+        device=device,
+        dtype=str(family.dtype).removeprefix("torch."),
+        threads=torch.get_num_threads() if device == "cpu" else 1,
+        path=path,
+        why_not_faster="" if device != "cpu" else "no CUDA device",
+    )
+    # what is offloaded has no place of its own, and quantized products are another library's affair
+    return Pretrained(family, card, sampler, graphs=not (options.offload or options.quantize))
+
+
+def is_fused(network) -> bool:
+    return any("fused" in vars(module) for module in network.modules())
+
+
+def usual_dtype(device: str):
+    """bfloat16 where it is fast: on CUDA, and on a CPU that multiplies in it."""
+    import torch
+
+    from models.painter.packed import bf16_gain
+
+    return torch.bfloat16 if device != "cpu" or bf16_gain() > 1.3 else torch.float32

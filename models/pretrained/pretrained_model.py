@@ -1,0 +1,195 @@
+"""A pretrained model behind the Img2Img protocol: the frame's own path, the same for every family."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from kernels.ops.noise import normal
+from models.api import Cancelled, Frame, ModelCard, ModelError, Request, check_size, check_steps, never
+from models.device.graph_frames import GraphedParts
+from models.painter.painter import Stopwatch
+from models.pretrained import error_messages, lora, schedule
+from models.pretrained.families.base import Family, Size
+from models.pretrained.flop_counter import count
+from models.pretrained.prompt_cache import Condition, PromptCache
+from models.sampling.paths import Grid
+
+FRESH = (
+    0x9E3779B97F4A7C15  # from one fresh noise of a stochastic sampler to the next: 2^64 over the golden mean
+)
+NOISES_KEPT = 16
+
+
+class Pretrained:
+    """One request at a time: encode sketch, mix with anchored noise, sample, decode.
+
+    sampler: by name; may be changed between requests.
+    """
+
+    def __init__(self, family: Family, card: ModelCard, sampler: str, *, graphs: bool = True):
+        """graphs: whether parts of a frame may become CUDA graphs; weights must keep their places."""
+        self.family, self.card, self.sampler = family, card, sampler
+        schedule.sampler_of(sampler, family.kind)
+        self.prompts = PromptCache(family.encode)
+        self.loras: list[str] = []  # names of the adapters; those that belong to the model come first
+        self.lora_scales: list[float] = []  # what each was given
+        self.own_loras, self._lora_scale = 0, 1.0
+        self.painted = False  # a frame, ever
+        self._made: tuple | None = None  # what the family is prepared for
+        self._noises: dict[tuple, Tensor] = {}
+        if graphs and family.device.type == "cuda":
+            self.use_graphs()
+        self._gflop: dict[tuple[int, int], tuple[float, float]] = {}
+
+    @torch.inference_mode()
+    def render(self, request: Request, *, cancelled: Callable[[], bool] = never) -> Frame:
+        """One picture. Raises ModelError for a size, a number of steps or a strength that will not do, and
+        Cancelled where `cancelled` says so between two steps."""
+        try:
+            return self._render(request, cancelled)
+        except Exception as error:
+            guess = "" if self.painted else "its components do not seem to go together: "
+            raise error_messages.explain(error, self.card.name, guess) from error
+
+    def _render(self, request: Request, cancelled: Callable[[], bool]) -> Frame:
+        height, width = request.paper.shape[:2]
+        self._check(request, height, width)
+        self.follow(request.lora_scale)
+        family = self.family
+        clock = Stopwatch(family.device)
+        run, grid, condition = self.prepare(request)
+        clock.lap("prompt")
+        graphed = family.graphed
+        if graphed is None:
+            paper = torch.from_numpy(request.paper.copy()).to(family.device)  # a snapshot is read-only
+        else:
+            paper = graphed.ends.upload(request.paper)
+        clock.lap("upload")
+        start = self.start(paper, request, grid)
+        clock.lap("start")
+
+        def model(x: Tensor, t: float, step: float) -> Tensor:
+            if x is not start and cancelled():
+                raise Cancelled
+            return family.predict(x, t, grid, condition)
+
+        latent = run(model, start, grid, self.fresh_noise(start, request))
+        clock.lap("denoise")
+        made = family.run("decoded", latent=latent)
+        clock.lap("decode")
+        pixels = made.cpu().numpy() if graphed is None else graphed.ends.download(made)
+        if not pixels[-1]:
+            raise ModelError(f"{self.card.name} gave what is not a number; the last picture stays")
+        clock.finish("download")
+        self.painted = True
+        if graphed is not None and self.card.why_not_faster != graphed.why_eager:
+            self.card = replace(self.card, why_not_faster=graphed.why_eager)
+        notes = (f"the prompt is too long; left out: {condition.cut}",) if condition.cut else ()
+        if self._lora_scale != 1:
+            notes += (f"LoRA at {self._lora_scale:g} of its scale",)
+        return Frame(request, pixels[:-1].reshape(height, width, 3), clock.stage_ms, notes)
+
+    def use_graphs(self, **graphs) -> None:
+        """graphs: capture and spawn of FrameGraphs, where others than CUDA's and a thread are wanted."""
+        family = self.family
+        parts = {name: getattr(family, name) for name in ("encoded", "forward", "decoded")}
+        family.graphed = GraphedParts(parts, family.device, **graphs)
+
+    @torch.inference_mode()
+    def prepare(self, request: Request) -> tuple[Callable, Grid, Condition]:
+        """What the request's frame needs of prompt, size and times; made anew where one has changed."""
+        family, size = self.family, Size(*request.paper.shape[:2])
+        run = schedule.sampler_of(self.sampler, family.kind)
+        grid = family.grid(self.sampler, request.steps, request.strength, size)
+        condition = self.prompts(request.prompt)
+        key = (condition, self.sampler, grid.times, size)
+        if self._made != key:
+            family.prepare(condition, schedule.times_asked(run, grid), size)
+            self._made = key
+        return run, grid, condition
+
+    def _check(self, request: Request, height: int, width: int) -> None:
+        check_size(height, width)
+        check_steps(self.card, request.steps)
+        if not 0 <= request.strength <= 1:
+            raise ModelError(f"strength runs from 0 to 1, not {request.strength}")
+
+    def start(self, paper: Tensor, request: Request, grid: Grid) -> Tensor:
+        """(1, C, h, w) float32: where the edit of this paper begins."""
+        self.family.see(paper)
+        made = self.family.run("encoded", paper=paper)
+        latent, share = made[:, :-1], made[:, -1:]
+        return self.family.start(latent, self.noise(request, *latent.shape[1:]), share, grid)
+
+    def noise(self, request: Request, channels: int, height: int, width: int, drawn: int = 0) -> Tensor:
+        """(1, channels, height, width) anchored noise, number `drawn` of a frame; the last are kept."""
+        key = (request.seed + drawn * FRESH, channels, height, width, request.origin)
+        if key not in self._noises:
+            while len(self._noises) >= NOISES_KEPT:
+                self._noises.pop(next(iter(self._noises)))
+            self._noises[key] = self._normal(key[0], request, channels, height, width)
+        return self._noises[key]
+
+    def fresh_noise(self, like: Tensor, request: Request) -> Callable[[], Tensor]:
+        """What a stochastic sampler draws: anchored too, another with each call, the same in each frame."""
+        drawn = 0
+
+        def draw() -> Tensor:
+            nonlocal drawn
+            drawn += 1
+            return self.noise(request, *like.shape[1:], drawn)
+
+        return draw
+
+    def _normal(self, seed: int, request: Request, channels: int, height: int, width: int) -> Tensor:
+        x0, y0 = (place // self.family.latent_px for place in request.origin)
+        size = {"height": height, "width": width, "channels": channels}
+        return normal(seed, **size, y0=y0, x0=x0, device=self.family.device)[None]
+
+    def gflop(self, height_px: int, width_px: int, steps: int) -> float:
+        """Counted work of one frame; counted by running two, once a size."""
+        return self._counted(height_px, width_px)[0] + self.denoise_gflop(height_px, width_px, steps)
+
+    def denoise_gflop(self, height_px: int, width_px: int, steps: int) -> float:
+        """The share of it that the `denoise` stage does."""
+        return self._counted(height_px, width_px)[1] * steps
+
+    def _counted(self, *size: int) -> tuple[float, float]:
+        if size not in self._gflop:
+            with self.eagerly():  # a replayed graph dispatches nothing that could be counted
+                self._gflop[size] = count(self, *size)
+        return self._gflop[size]
+
+    @contextmanager
+    def eagerly(self):
+        graphed, self.family.graphed = self.family.graphed, None
+        try:
+            yield
+        finally:
+            self.family.graphed = graphed
+
+    def follow(self, lora_scale: float) -> None:
+        """Scale all LoRAs but the model's own, from what they were given."""
+        if lora_scale != self._lora_scale and len(self.loras) > self.own_loras:
+            self._lora_scale, own = lora_scale, self.own_loras
+            self.scale_loras(self.lora_scales[:own] + [lora_scale * s for s in self.lora_scales[own:]])
+
+    def scale_loras(self, scales: list[float]) -> None:
+        """Give the LoRAs, in their order, other scales from the next frame on."""
+        lora.scale(self.family.pipe, self.loras, scales)
+        self.prompts, self._made = PromptCache(self.family.encode), None
+        self.forget_graphs()
+
+    def close(self) -> None:
+        self._noises, self._made = {}, None
+        self.prompts = PromptCache(self.family.encode)
+        self.forget_graphs()
+
+    def forget_graphs(self) -> None:
+        if self.family.graphed is not None:
+            self.family.graphed.invalidate()

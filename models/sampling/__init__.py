@@ -1,0 +1,1 @@
+"""Samplers, schedules and noise paths, shared by painter, pretrained models and lab."""

@@ -1,0 +1,1 @@
+"""Training data: procedural landscapes, sketches of them, and images from a folder."""

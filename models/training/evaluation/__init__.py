@@ -1,0 +1,1 @@
+"""Evaluation of trained weights: metrics, sample grids and the report."""

@@ -1,0 +1,51 @@
+"""Wet ink: fresh strokes drawn over the model's picture until the frame that contains them arrives."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from models.api import NOTHING, Rect
+from renderer.canvas.canvas import extent
+
+DRY_MS = 120.0
+
+
+class WetInk:
+    """wet: (H, W) uint8, how much of the paper shows over the picture. Edits wet it, frames dry it."""
+
+    def __init__(self, width: int, height: int):
+        self.wet = np.zeros((height, width), np.uint8)
+        self._stamp = np.zeros((height, width), np.int32)  # request that will show this pixel
+        self._seen = -1  # newest request that was shown
+        self.box = NOTHING  # all that is not dry
+
+    def touch(self, box: Rect, before: np.ndarray, after: np.ndarray, sequence: int) -> None:
+        """The paper changed inside `box`: what differs is wet until the frame of `sequence` is there.
+
+        before, after: (h, w, 4) uint8 pixels of the box; a pixel's bytes are compared at once.
+        """
+        if box.empty:
+            return
+        differs = (before.view(np.uint32) != after.view(np.uint32))[..., 0]
+        self.wet[box.slices][differs] = 255
+        self._stamp[box.slices][differs] = sequence
+        self.box = self.box.union(box)
+
+    def shown(self, sequence: int) -> None:
+        """A frame that contains all edits up to `sequence` is on the screen."""
+        self._seen = max(self._seen, sequence)
+
+    def dry(self, elapsed_ms: float) -> Rect:
+        """Fade what a frame shows already; returns the pixels that changed."""
+        if self.box.empty:
+            return NOTHING
+        box = self.box
+        wet = self.wet[box.slices]
+        fades = cv2.min(wet, cv2.inRange(self._stamp[box.slices], 0, self._seen))
+        changed = extent(fades, box)
+        if not changed.empty:
+            drop = min(255, max(1, round(255 * elapsed_ms / DRY_MS)))
+            wet[:] = cv2.subtract(wet, cv2.min(fades, drop))
+            self.box = extent(wet, box)
+        return changed

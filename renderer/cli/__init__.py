@@ -1,0 +1,1 @@
+"""Options, validation and reports of the commands."""

@@ -1,0 +1,73 @@
+"""What the commands of the flow lab can be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from platformdirs import user_pictures_path
+
+from renderer.cli.settings import option
+from renderer.files.outputs import writable
+from renderer.look import MAX_SEED
+
+
+@dataclass(frozen=True)
+class Straighten:
+    """What `straighten` can be told."""
+
+    source: str = option("moons", "Where paths start: normal, moons, rings, gaussians, spiral or checkers.")
+    target: str = option("rings", "Where they end: the same choice.")
+    steps: int = option(1800, "Training steps of each of the three stages.", min=1, max=100_000)
+    seed: int = option(0, "Seed of everything.", min=0, max=MAX_SEED)
+    output: Path | None = option(
+        None, "Write the last picture (.png), or all (.mp4, .mkv).", flags=("-o", "--output")
+    )
+    headless: bool = option(False, "Without a display.")
+    json: bool = option(False, "At the end, print one JSON object with the figures of each stage.")
+
+
+@dataclass(frozen=True)
+class Compare:
+    """What `compare` can be told."""
+
+    contenders: str | None = option(
+        None, "Names or .safetensors files, with commas between; by default all whose weights are here."
+    )
+    weights: Path | None = option(None, "A folder of `train`: its weights and held-out views are used first.")
+    output: Path | None = option(
+        None, "The folder for report, plots and figures.json.", flags=("-o", "--output")
+    )
+    quick: bool = option(False, "Small and in under three minutes.")
+    seed: int = option(0, "Seed of the noise.", min=0, max=MAX_SEED)
+    json: bool = option(False, "Print one JSON object with every number; with -o the report is written too.")
+
+
+@dataclass(frozen=True)
+class Race:
+    """What `race` can be told."""
+
+    columns: str | None = option(
+        None, "Two to six columns with commas between, each model:sampler:steps; by default many against few."
+    )
+    model: str = option("", "A pretrained model: without --columns, the race is one of its family.")
+    weights: Path | None = option(None, "A folder of `train`: its weights are used first.")
+    size: int = option(256, "Side of the paper in pixels: a multiple of 32 from 256 to 2048.")
+    strength: float = option(0.6, "How far the pictures may leave the strokes.", min=0, max=1)
+    seed: int = option(0, "Seed of the noise.", min=0, max=MAX_SEED)
+    demo: str | None = option(None, "Paint by itself from a session: a name in assets/sessions, or a file.")
+    record: Path | None = option(None, "Film the race into this file, .mkv or .mp4.")
+    headless: bool = option(False, "Without a display, the demo painting.")
+    seconds: float = option(0.0, "End after so many seconds; 0: never.", min=0)
+    json: bool = option(False, "At the end, print one JSON object with every number that was shown.")
+    save_last: Path | None = option(None, "At the end, write the last window contents to this PNG.")
+
+
+def report_folder(settings: Compare) -> Path | None:
+    """Where the report goes; None where only JSON is wanted. Raises InputError if it cannot be written."""
+    folder = settings.output
+    if folder is None and not settings.json:
+        folder = user_pictures_path() / "Flowbrush" / "compare"
+    if folder is not None:
+        writable(folder / "report.md")
+    return folder

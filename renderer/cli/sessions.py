@@ -1,0 +1,135 @@
+"""What the kept stroke logs hold: one line each, one in full, and a sheet with the paper of every one."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from renderer.actions import Begin, Extend, Fill, InputError, Line
+from renderer.cli.options import report
+from renderer.cli.settings import Sessions
+from renderer.files.outputs import writable
+from renderer.files.png import write_png
+from renderer.stroke_log.log import Session, read
+from renderer.stroke_log.playback import Walk
+from renderer.stroke_log.store import Shelf, find_log, name_of
+from renderer.ui.panes import ivory, over
+
+THUMB, LABEL, GAP, COLUMNS = 256, 36, 12, 4  # pixels
+DESK, WORDS = (29, 31, 37), (234, 233, 228)
+WIDE = 160  # characters of a table that no terminal bounds
+
+
+def summary(path: Path) -> dict:
+    """The fields of `sessions show --json`. Raises InputError for what is no stroke log."""
+    session = read(path)
+    actions = [event.action for event in session.events]
+    header = session.header
+    return {
+        "name": name_of(path),
+        "file": str(path),
+        "bytes": path.stat().st_size,
+        "saved": time.strftime("%Y-%m-%d %H:%M", time.localtime(path.stat().st_mtime)),
+        "open": path.name.endswith(".open"),
+        "seconds": round(session.seconds, 3),
+        "strokes": sum(isinstance(action, Begin | Line | Fill) for action in actions),
+        "points": sum(len(action.points) for action in actions if isinstance(action, Extend)),
+        "events": len(actions),
+        "width": header.width,
+        "height": header.height,
+        "model": header.model,
+        "weights": header.weights,
+        "settings": header.settings,
+        "fault": session.fault or None,
+    }
+
+
+def summaries(paths: Iterable[Path]) -> list[dict]:
+    """The same of every log; of a file that is none, its name and the fault."""
+    rows = []
+    for path in paths:
+        try:
+            rows.append(summary(path))
+        except InputError as error:
+            rows.append({"name": name_of(path), "file": str(path), "fault": str(error)})
+    return rows
+
+
+def tell(settings: Sessions) -> None:
+    """The list, one log, or the sheet, as it was asked for. Raises InputError."""
+    writable(settings.sheet)
+    if settings.show not in (None, "show"):
+        raise InputError(f"sessions knows `show LOG`, not {settings.show!r}")
+    if settings.show and settings.log is None:
+        raise InputError("name the log: sessions show LOG")
+    folder = Shelf().folder
+    paths = [find_log(settings.log)] if settings.log else Shelf().logs()[::-1]
+    if settings.show:
+        report(summary(paths[0]), settings.json)
+    elif settings.json:
+        print(json.dumps({"folder": str(folder), "sessions": summaries(paths)}))
+    else:
+        print_table(summaries(paths))
+        print(f"in {folder}")
+    if settings.sheet is not None:
+        write_sheet(paths, settings.sheet)
+
+
+def print_table(rows: list[dict]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Column, Table
+
+    names = ("saved", "length", "strokes", "size", "model", "KB", "")
+    columns = [Column("log", no_wrap=True), *(Column(name, overflow="fold") for name in names)]
+    table = Table(*columns, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for row in rows:
+        if "seconds" not in row:
+            table.add_row(escape(row["name"]), *[""] * 6, "not a stroke log")
+            continue
+        minutes, seconds = divmod(round(row["seconds"]), 60)
+        note = "cut short" if row["fault"] else "open" if row["open"] else ""
+        size = f"{row['width']}x{row['height']}"
+        figures = (row["saved"], f"{minutes}:{seconds:02}", str(row["strokes"]), size)
+        table.add_row(
+            escape(row["name"]), *figures, escape(Path(row["model"]).name), f"{row['bytes'] / 1e3:.1f}", note
+        )
+    Console(width=None if sys.stdout.isatty() else WIDE).print(table)
+
+
+def write_sheet(paths: Iterable[Path], output: Path) -> int:
+    """A picture with the last paper of every log. Returns how many; raises InputError where there is none."""
+    cards = []
+    for path in paths:
+        try:
+            cards.append(card(name_of(path), read(path)))
+        except InputError:  # it is listed with its fault
+            continue
+    if not cards:
+        raise InputError("there is no stroke log to show")
+    cards += [np.full_like(cards[0], DESK)] * (-len(cards) % min(COLUMNS, len(cards)))
+    wide = min(COLUMNS, len(cards))
+    rows = [np.concatenate(cards[at : at + wide], 1) for at in range(0, len(cards), wide)]
+    write_png(output, np.concatenate(rows))
+    return len(cards)
+
+
+def card(name: str, session: Session) -> np.ndarray:
+    """(THUMB + LABEL + GAP, THUMB + GAP, 3) uint8: the last paper, and under it name and length."""
+    longer = max(session.header.width, session.header.height)
+    size = [max(1, round(side * THUMB / longer)) for side in (session.header.width, session.header.height)]
+    walk = Walk(session, tuple(size))
+    walk.to(float("inf"))
+    made = np.full((THUMB + LABEL + GAP, THUMB + GAP, 3), DESK, np.uint8)
+    made[: size[1], : size[0]] = over(ivory(*size), walk.canvas.pixels)
+    words = f"{name}  {session.seconds:.0f} s"
+    place, face = (2, THUMB + 22), cv2.FONT_HERSHEY_SIMPLEX
+    cv2.putText(made, words, place, face, 0.42, WORDS, 1, cv2.LINE_AA)
+    return made

@@ -1,0 +1,111 @@
+"""The settings that a picture is made with, besides the paper: model, steps, strength, seed, prompt, mood."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from models.api import DEFAULT_MOOD, MAX_PROMPT_CHARS, MOOD_AXES, Request
+from renderer.actions import Change, InputError
+
+MAX_SEED = 2**63 - 1
+KEPT = ("steps", "strength", "seed", "prompt", "lora_scale")  # fields that requests, logs and pictures carry
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the picture is made with, besides the paper. Changed by panel, keys and replayed logs alike."""
+
+    model: str = "painter"
+    steps: int = 1
+    strength: float = 0.6
+    seed: int = 0
+    prompt: str = ""
+    mood: tuple[float, ...] = DEFAULT_MOOD
+    target_fps: float = 0.0
+    lora_scale: float = 1.0
+
+    def change(self, name: str, value) -> Look:
+        """The look with one setting changed, in its range. Raises InputError for what is none."""
+        axes = [axis.name for axis in MOOD_AXES]
+        try:
+            if name.startswith("mood.") and name[5:] in axes:
+                at = axes.index(name[5:])
+                level = round(min(1.0, max(0.0, float(value))), 3)
+                return replace(self, mood=(*self.mood[:at], level, *self.mood[at + 1 :]))
+            if name == "prompt":
+                return replace(self, prompt=checked_prompt(str(value)))
+            if name == "steps":
+                return replace(self, steps=min(50, max(1, int(value))))
+            if name == "strength":
+                return replace(self, strength=round(min(1.0, max(0.0, float(value))), 3))
+            if name == "lora_scale":
+                return replace(self, lora_scale=round(min(2.0, max(0.0, float(value))), 3))
+            if name == "seed":
+                return replace(self, seed=min(MAX_SEED, max(0, int(value))))
+            if name == "target_fps":
+                return replace(self, target_fps=max(0.0, float(value)))
+            if name == "model":
+                return replace(self, model=str(value))
+        except (TypeError, ValueError, OverflowError) as error:
+            raise InputError(f"{name} cannot be {value!r}") from error
+        raise InputError(f"there is no setting named {name!r}")
+
+    def asked(self, options) -> Look:
+        """The look with what the command line asked for: of its fields, those that are not None."""
+        look = self
+        for name in ("steps", "strength", "seed", "prompt"):
+            if getattr(options, name) is not None:
+                look = look.change(name, getattr(options, name))
+        return look
+
+    def starts_epoch(self, other: Look) -> bool:
+        """Whether pictures made with the other look are refused once this one holds."""
+        return (self.model, self.seed, self.prompt, self.mood) != (
+            other.model,
+            other.seed,
+            other.prompt,
+            other.mood,
+        )
+
+    def changes_to(self, other: Look, models: tuple[str, ...]) -> list[Change]:
+        """The changes that make this look the other one; of its model only where it is one of `models`."""
+        names = [*KEPT, *["model"] * (other.model in models)]
+        made = [Change(n, getattr(other, n)) for n in names if getattr(self, n) != getattr(other, n)]
+        moods = zip(MOOD_AXES, self.mood, other.mood, strict=True)
+        return made + [Change(f"mood.{axis.name}", to) for axis, level, to in moods if level != to]
+
+    def request(self, paper, **fields) -> Request:
+        """A request for this look. fields: sequence, epoch, dirty, steps."""
+        made = {name: getattr(self, name) for name in KEPT}
+        return Request(paper=paper, mood=self.mood, **(made | fields))
+
+    def as_dict(self) -> dict:
+        moods = {axis.name: value for axis, value in zip(MOOD_AXES, self.mood, strict=True)}
+        return {name: getattr(self, name) for name in KEPT} | {"mood": moods}
+
+    @classmethod
+    def of(cls, request: Request, model: str) -> Look:
+        """The look that a request was made with."""
+        return cls(model, mood=tuple(request.mood), **{name: getattr(request, name) for name in KEPT})
+
+    @classmethod
+    def from_dict(cls, values: dict, model: str = "painter") -> Look:
+        """The look that a log or a picture carries. Raises InputError for what cannot be one."""
+        look = cls(model=model)
+        for name in KEPT:
+            if name in values:
+                look = look.change(name, values[name])
+        moods = values.get("mood", {})
+        if not isinstance(moods, dict):
+            raise InputError("mood must be given by the names of its axes")
+        for name, value in moods.items():
+            look = look.change(f"mood.{name}", value)
+        return look
+
+
+def checked_prompt(text: str) -> str:
+    """One line of at most MAX_PROMPT_CHARS. Raises InputError for a longer one."""
+    text = " ".join(text.split())
+    if len(text) > MAX_PROMPT_CHARS:
+        raise InputError(f"the prompt has {len(text)} characters; at most {MAX_PROMPT_CHARS} will do")
+    return text

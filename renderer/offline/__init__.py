@@ -1,0 +1,1 @@
+"""Rendering stroke logs again without a window."""

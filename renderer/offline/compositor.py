@@ -1,0 +1,41 @@
+"""Paper and picture put together as a film shows them, without the loop."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from renderer.canvas.canvas import Canvas
+from renderer.canvas.wet_ink import WetInk
+from renderer.look import Look
+from renderer.runtime.latency import Meter
+from renderer.scene import Scene
+from renderer.ui.panes import ivory, over
+from renderer.ui.window import Headless
+
+
+class Stage:
+    """One layout of one paper size."""
+
+    def __init__(self, layout: str, canvas: Canvas, look: Look):
+        """layout: one of outputs.LAYOUTS."""
+        self.layout, self._canvas = layout, canvas
+        self._blank = ivory(canvas.width, canvas.height)
+        self._window: Headless | None = None
+        if layout == "window":
+            self._window = Headless()
+            ink = WetInk(canvas.width, canvas.height)
+            self._scene = Scene(canvas, ink, look, Meter(), models=(look.model,), show_hud=False)
+
+    def compose(self, picture: np.ndarray, look: Look) -> np.ndarray:
+        """(H, W, 3) uint8 of the layout, for the canvas as it is and the model's picture of it."""
+        if self._window is not None:
+            scene = self._scene
+            scene.look, scene.picture, scene.picture_new = look, picture, True
+            scene.changed = self._canvas.whole
+            self._window.draw(scene, 0.0)
+            return self._window.screen()
+        if self.layout == "picture":
+            return picture
+        paper = over(self._blank, self._canvas.pixels)
+        return paper if self.layout == "paper" else cv2.hconcat([paper, picture])

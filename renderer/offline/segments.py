@@ -1,0 +1,235 @@
+"""A long replay in parts on the disk: made by several processes, resumed after a stop, joined in the end."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+
+from renderer.actions import InputError
+from renderer.cli.settings import Replay
+from renderer.files.outputs import FILMS, check_layout, check_plain, writable
+from renderer.files.png import write_png
+from renderer.offline.replay import Plan, Player, plan
+from renderer.recording.animation import ANIMATIONS, write_animation
+from renderer.recording.container import Film
+from renderer.recording.encoder import FINE, Encoder, even, planar
+from renderer.stroke_log.store import find_log
+
+PART_FRAMES = 60
+_player: Player | None = None  # of a worker process
+
+
+def run(settings: Replay, models: tuple[str, ...], load) -> None:
+    """The command: plan, bar and output. models and load: as in Plan. Raises InputError."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    check_layout(settings.layout)
+    check_output(settings.output)
+    made, session = plan(replace(settings, log=find_log(str(settings.log))), models, load)
+    if session.fault:
+        print(f"flowbrush: {session.fault}", file=sys.stderr)
+    with Progress(console=Console(stderr=True)) as progress:
+        task = progress.add_task("frames", total=made.frames)
+        produce(made, lambda count: progress.advance(task, count))
+
+
+def check_output(path: Path) -> None:
+    """Raise InputError for an output that no replay can have."""
+    suffix = path.suffix.lower()
+    if suffix in (*FILMS, *ANIMATIONS):
+        writable(path)
+    elif suffix:
+        raise InputError(f"{path} must end in {', '.join((*FILMS, *ANIMATIONS))}, or name a folder")
+    elif path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise InputError(f"{path} is there already; name a new folder for the pictures")
+
+
+def produce(plan: Plan, done: Callable[[int], None]) -> None:
+    """Write the plan's output. done: told how many frames are ready, also of those made before a stop.
+
+    Raises InputError where it cannot be written.
+    """
+    check_output(plan.settings.output)
+    folder = folder_of(plan)
+    try:
+        prepare(folder, plan)
+        missing = []
+        for first in range(0, plan.frames, PART_FRAMES):
+            if complete(plan, first):
+                done(end_of(plan, first) - first)
+            else:
+                missing.append(first)
+        for first in make(plan, missing, done):
+            if plan.settings.workers > 1:
+                done(end_of(plan, first) - first)
+        join(plan, folder)
+    except OSError as error:
+        raise InputError(f"{plan.settings.output} cannot be written: {error.strerror}") from error
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def folder_of(plan: Plan) -> Path:
+    output = plan.settings.output
+    return output.with_name(output.name + ".parts")
+
+
+def prepare(folder: Path, plan: Plan) -> None:
+    """An empty folder, or the one with the parts of this very plan."""
+    note, ours = folder / "plan.json", {"flowbrush": plan.fingerprint()}
+    if folder.exists():
+        check_parts(folder, note)
+        if json.loads(note.read_text(encoding="utf-8")) == ours:
+            return
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    note.write_text(json.dumps(ours), encoding="utf-8")
+
+
+def check_parts(folder: Path, note: Path) -> None:
+    """Raise InputError for a folder of this name that no replay has made: nothing in it is touched."""
+    try:
+        ours = "flowbrush" in json.loads(note.read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        ours = False
+    if not ours:
+        raise InputError(f"{folder} is in the way; move it, or name another output")
+
+
+def end_of(plan: Plan, first: int) -> int:
+    return min(plan.frames, first + PART_FRAMES)
+
+
+def make(plan: Plan, missing: list[int], done: Callable[[int], None]) -> Iterator[int]:
+    """Make these parts, here or in other processes; yields each as it is ready."""
+    if plan.settings.workers <= 1:
+        player = Player(plan)
+        for first in missing:
+            write_part(player, first, done)
+            yield first
+        return
+    fresh = multiprocessing.get_context("spawn")  # neither torch nor SDL survives a fork
+    with ProcessPoolExecutor(plan.settings.workers, fresh, begin_worker, (plan,)) as pool:
+        try:
+            for first in pool.map(work, missing):
+                yield first
+        except BrokenProcessPool as error:
+            raise InputError("a worker ended; the same command goes on where it stopped") from error
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def begin_worker(plan: Plan) -> None:
+    global _player
+    _player = Player(plan)
+
+
+def work(first: int) -> int:
+    write_part(_player, first, lambda count: None)
+    return first
+
+
+def is_film(plan: Plan) -> bool:
+    return plan.settings.output.suffix.lower() in FILMS
+
+
+def part_file(plan: Plan, first: int) -> Path:
+    return folder_of(plan) / f"part-{first:06}.mkv"
+
+
+def frame_file(plan: Plan, frame: int) -> Path:
+    return folder_of(plan) / f"frame-{frame:06}.png"
+
+
+def complete(plan: Plan, first: int) -> bool:
+    if is_film(plan):
+        return part_file(plan, first).exists()
+    return all(frame_file(plan, frame).exists() for frame in range(first, end_of(plan, first)))
+
+
+def write_part(player: Player, first: int, done: Callable[[int], None]) -> None:
+    plan, end = player.plan, end_of(player.plan, first)
+    if not is_film(plan):
+        for frame, picture in enumerate(player.frames(first, end), first):
+            write_png(frame_file(plan, frame), picture)
+            done(1)
+        return
+    encoder = film = None
+    path = part_file(plan, first)
+    for frame, picture in enumerate(player.frames(first, end), first):
+        picture = even(picture)
+        if encoder is None:
+            encoder = Encoder((picture.shape[1], picture.shape[0]), FINE)
+            film = Film(path.with_name("." + path.name), encoder.stream)
+        for packet in encoder.encode(planar(np.ascontiguousarray(picture)), ms_of(plan, frame)):
+            film.add(packet)
+        done(1)
+    for packet in encoder.flush():
+        film.add(packet)
+    film.finish()
+    os.replace(film.path, path)
+
+
+def ms_of(plan: Plan, frame: int) -> int:
+    return round(frame * 1000 / plan.settings.fps)
+
+
+def join(plan: Plan, folder: Path) -> None:
+    """The output from its parts, by way of a temporary file."""
+    output = plan.settings.output
+    if not output.suffix:
+        if output.exists():
+            output.rmdir()
+        (folder / "plan.json").unlink()
+        os.replace(folder, output)
+        return
+    check_plain(output)
+    temporary = folder / f"whole{output.suffix.lower()}"
+    if is_film(plan):
+        join_films([part_file(plan, first) for first in range(0, plan.frames, PART_FRAMES)], temporary, plan)
+    else:
+        write_animation(temporary, Pictures(plan), plan.settings.fps)
+    os.replace(temporary, output)
+
+
+class Pictures(Sequence):
+    """The frames as they lie on the disk, (H, W, 3) uint8 RGB."""
+
+    def __init__(self, plan: Plan):
+        self._plan = plan
+
+    def __len__(self) -> int:
+        return self._plan.frames
+
+    def __getitem__(self, frame: int) -> np.ndarray:
+        if not 0 <= frame < len(self):
+            raise IndexError(frame)
+        return cv2.cvtColor(cv2.imread(str(frame_file(self._plan, frame))), cv2.COLOR_BGR2RGB)
+
+
+def join_films(parts: list[Path], output: Path, plan: Plan) -> None:
+    """Copy the packets of all parts; every part begins with a key frame, and none reorders."""
+    film, frame = None, 0
+    for path in parts:
+        with av.open(str(path)) as part:
+            stream = part.streams.video[0]
+            if film is None:
+                film = Film(output, stream)
+            for packet in part.demux(stream):
+                if packet.size:
+                    film.copy(bytes(packet), ms_of(plan, frame), packet.is_keyframe)
+                    frame += 1
+    film.finish()

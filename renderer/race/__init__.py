@@ -1,0 +1,1 @@
+"""The race: models side by side, fed by the same strokes."""

@@ -1,0 +1,85 @@
+"""The columns of a race: each a model on a thread of its own, its newest picture, and its figures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from models.api import Failure, Img2Img, Request
+from renderer.race.fair_lock import TakingTurns, Turns
+from renderer.runtime.engine import Engine
+from renderer.runtime.latency import Meter, percentiles
+
+MOST_COLUMNS = 6
+
+
+class Column:
+    """spec: how it was asked for. picture: the newest, (H, W, 3) uint8. new: it was not drawn yet."""
+
+    def __init__(self, spec: str, load: Callable[[], Img2Img], turns: Turns):
+        self.spec, self.engine, self.meter = spec, Engine(), Meter()
+        self.picture: np.ndarray | None = None
+        self.new = True
+        self.problem = ""
+        self._shown = -1
+        self._met_s = 0.0  # when it was first given a paper
+        self.engine.load(lambda: TakingTurns(load(), turns, self))
+
+    @property
+    def ready(self) -> bool:
+        return self.engine.state == "ready"
+
+    @property
+    def label(self) -> str:
+        return self.engine.card.name if self.engine.card else self.spec
+
+    def submit(self, request: Request, time_s: float) -> None:
+        """Ask for a picture of what was painted at `time_s`; only the newest request is kept.
+
+        Whoever came after that stroke lags behind its own coming alone.
+        """
+        if self.ready:
+            self._met_s = self._met_s or time.monotonic()
+            self.meter.input(max(time_s, self._met_s), request.sequence)
+            self.engine.submit(request)
+
+    def collect(self, now_s: float) -> None:
+        self.problem = self.engine.error
+        while (result := self.engine.poll()) is not None:
+            if isinstance(result, Failure):
+                self.problem = result.message
+                continue
+            self.picture, self.new = result.picture, True
+            self._shown = result.request.sequence
+            self.meter.frame(now_s, result.stage_ms)
+
+    def flipped(self, shown_s: float) -> None:
+        self.meter.flip(shown_s, self._shown)
+
+    def own_ms(self) -> float | None:
+        """Median time for which a picture held the machine; None before the first."""
+        return self.meter.stage_medians().get("own")
+
+    def figures(self, now_s: float, seconds: float) -> dict:
+        """What the column shows, and the same over the whole run: fields of `race --json`."""
+        own = self.own_ms()
+        card = self.engine.card
+        return {
+            "column": self.spec,
+            "label": self.label,
+            "path": card.path if card else None,
+            "threads": card.threads if card else None,
+            "own_ms": own,
+            "own_fps": round(1e3 / own, 2) if own else None,
+            "frames": self.meter.model_frames,
+            "race_fps": round(self.meter.model_fps(now_s), 2),
+            "race_fps_mean": round(self.meter.model_frames / seconds, 3) if seconds else None,
+            "pen_to_picture_ms": percentiles(self.meter.latency_ms),
+            "recent_pen_to_picture_ms": percentiles(list(self.meter.recent_ms)[-8:])["p50"],
+            "problem": self.problem or None,
+        }
+
+    def close(self) -> bool:
+        return self.engine.close()

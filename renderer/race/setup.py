@@ -1,0 +1,58 @@
+"""What stands before and after a race: checks, window, film; then the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from models.api import Img2Img
+from renderer.cli.lab_settings import Race as Settings
+from renderer.cli.settings import side_px
+from renderer.files.outputs import check_film, writable
+from renderer.files.png import write_png
+from renderer.look import Look
+from renderer.race.race import Race
+from renderer.recording.recorder import Recorder
+from renderer.stroke_log.demo import Script
+from renderer.stroke_log.log import Session, read
+from renderer.stroke_log.store import find_log
+from renderer.ui.simple_window import Screen
+
+DEMO = "lake"  # what is painted where there is no hand
+
+
+def check(settings: Settings) -> Session | None:
+    """Raise InputError for what cannot be; returns the session that is to be painted, if one is."""
+    side_px(settings.size)
+    check_film(settings.record, "window")
+    writable(settings.save_last)
+    demo = settings.demo or (DEMO if settings.headless else None)
+    return read(find_log(demo)) if demo else None
+
+
+def hold(
+    settings: Settings,
+    load: Callable[[str], Callable[[], Img2Img]],
+    specs: list[str],
+    choices: list[str],
+    session: Session | None,
+    message: str = "",
+) -> tuple[dict, bool]:
+    """Run the race; returns its figures, and whether all workers ended in time. message: shown at first."""
+    side = side_px(settings.size)
+    recorder = Recorder(ring_s=0) if settings.record else None
+    look = Look(strength=settings.strength, seed=settings.seed)
+    script = Script(session, (side, side)) if session else None
+    screen = Screen("Flowbrush: race", headless=settings.headless, resizable=True)
+    race = Race(
+        screen, load, specs, choices, look, (side, side), script=script, recorder=recorder, message=message
+    )
+    try:
+        if recorder is not None:
+            recorder.start(settings.record)
+        race.run(settings.seconds)
+        if settings.save_last:
+            write_png(settings.save_last, screen.pixels())
+        figures = race.figures()
+    finally:
+        ended = race.close()
+    return figures, ended

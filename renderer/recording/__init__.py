@@ -1,0 +1,1 @@
+"""Video recording: capture, encoder, container and the last seconds in memory."""

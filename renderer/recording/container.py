@@ -1,0 +1,63 @@
+"""A video file that plays up to its last half second whenever the program is killed."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import av
+
+from renderer.actions import InputError
+from renderer.recording.encoder import MILLISECOND, Packet
+
+OUT_EVERY_MS = 50  # longest time that pictures wait in memory for the next one
+CONTAINERS = {
+    ".mkv": ("matroska", {"cluster_time_limit": str(OUT_EVERY_MS)}),
+    ".mp4": (
+        "mp4",
+        {"movflags": "empty_moov+default_base_moof+frag_keyframe", "frag_duration": str(OUT_EVERY_MS * 1000)},
+    ),
+}
+
+
+class Film:
+    """Matroska in small clusters, or MP4 in small fragments; both need no end to be played."""
+
+    def __init__(self, path: Path, like: av.VideoStream):
+        """like: where the packets come from. Raises InputError where the file cannot be written."""
+        self.path = path
+        kind, options = CONTAINERS[path.suffix.lower()]
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = av.open(str(path), "w", format=kind, options={**options, "flush_packets": "1"})
+            self._stream = self._file.add_stream_from_template(like)
+            self._stream.time_base = MILLISECOND
+        except OSError as error:
+            raise InputError(f"{path} cannot be written: {error.strerror}") from error
+        self._begin_ms: int | None = None
+        self.ms = 0  # time of the newest picture, from the first one
+
+    def add(self, packet: Packet) -> None:
+        """Write one picture; what comes before the first key frame is left out. Raises OSError."""
+        if self._begin_ms is None:
+            if not packet.key:
+                return
+            self._begin_ms = packet.ms
+        self.copy(packet.data, packet.ms - self._begin_ms, packet.key)
+
+    def copy(self, data: bytes, ms: int, key: bool) -> None:
+        """Write one encoded picture that is shown `ms` after the film's begin. Raises OSError."""
+        self.ms = ms
+        out = av.Packet(data)
+        out.pts = out.dts = ms
+        out.time_base, out.is_keyframe, out.stream = MILLISECOND, key, self._stream
+        self._file.mux(out)
+
+    def finish(self) -> None:
+        """Write the index. Raises OSError."""
+        self._file.close()
+
+    def close(self) -> None:
+        """The same; a full disk leaves the file without its index, and it plays all the same. Idempotent."""
+        with contextlib.suppress(OSError):
+            self.finish()

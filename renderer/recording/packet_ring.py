@@ -1,0 +1,53 @@
+"""The last seconds as encoded packets, in bounded memory: what is saved when somebody says `keep that`."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from renderer.recording.encoder import Packet
+
+
+class Ring:
+    """Packets of the last `seconds`, from a key frame on, in at most `most_bytes`."""
+
+    def __init__(self, seconds: float, most_bytes: int = 64 << 20):
+        self._span_ms, self._most_bytes = round(seconds * 1000), most_bytes
+        self._packets: deque[Packet] = deque()
+        self.bytes = 0
+
+    def add(self, packet: Packet) -> None:
+        self._packets.append(packet)
+        self.bytes += len(packet.data)
+        while self._next_key() and (self.bytes > self._most_bytes or self._spare(packet.ms)):
+            self._drop()
+        while self.bytes > self._most_bytes and self._packets:  # one group larger than all that is allowed
+            self._drop()
+
+    def packets(self) -> list[Packet]:
+        """What was kept, from a key frame on. Times before the span move to its begin: they are not shown."""
+        packets = list(self._packets)
+        while packets and not packets[0].key:
+            packets.pop(0)
+        if not packets:
+            return []
+        begin_ms = packets[-1].ms - self._span_ms
+        early = sum(packet.ms < begin_ms for packet in packets)
+        moved = [p._replace(ms=begin_ms - early + n) for n, p in enumerate(packets[:early])]
+        return moved + packets[early:]
+
+    def _spare(self, now_ms: int) -> bool:
+        """The second group of packets reaches back to the span's begin, too: the first one is not needed."""
+        return self._packets[self._next_key()].ms <= now_ms - self._span_ms
+
+    def _next_key(self) -> int:
+        """Where the second key frame stands; 0 where there is none."""
+        for at in range(1, len(self._packets)):
+            if self._packets[at].key:
+                return at
+        return 0
+
+    def _drop(self) -> None:
+        """Drop the first packet and those that cannot be decoded without it."""
+        self.bytes -= len(self._packets.popleft().data)
+        while self._packets and not self._packets[0].key:
+            self.bytes -= len(self._packets.popleft().data)

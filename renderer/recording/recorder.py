@@ -1,0 +1,251 @@
+"""The recording: pictures go in at the loop's pace, a thread encodes them into a film and a ring.
+
+Nothing here ever waits on the loop's side: a picture that finds the queue full is dropped and counted.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from renderer.actions import InputError
+from renderer.recording.container import Film
+from renderer.recording.encoder import Encoder, even, planar
+from renderer.recording.packet_ring import Ring
+
+QUEUE, QUEUE_BYTES = 32, 64 << 20  # pictures that may wait: a second of them, fewer large ones
+BEAT_S = 0.4  # a film of something that does not change goes on in such steps
+FIRST_BEAT_S = 0.16  # and begins in such ones: its first picture is on the disk when the second one comes
+YOUNG_MS = 500
+LATE_S = 0.1  # a picture may come so long after it was shown; none may come before one that was repeated
+CLOSE_S = 5.0
+PATIENCE_S = 0.4  # a picture waits so long for a moment in which the model does nothing
+
+
+class Recorder:
+    """filming: a film is being written. dropped: pictures that found the queue full. news: lines to be told.
+    fault: why a film could not be begun or gone on with; empty where none failed.
+
+    fps: 0 gives each picture its own time, another number a picture at each of its ticks.
+    """
+
+    def __init__(self, *, fps: float = 0.0, ring_s: float = 30.0):
+        self.fps, self.ring = fps, Ring(ring_s) if ring_s else None
+        self.filming, self.began_s, self.dropped = False, 0.0, 0
+        self.news: deque[str] = deque()
+        self.fault = ""
+        self.spare: deque[np.ndarray] = deque(maxlen=QUEUE // 2)  # arrays that can be filled again
+        self._idle = True  # as far as is known
+        self._ready = threading.Condition()
+        self._items: deque[tuple[np.ndarray, float] | Callable[[], None]] = deque()  # in order
+        self._waiting, self._room = 0, QUEUE  # pictures among them, and how many there may be
+        self._closing = False
+        self._thread: threading.Thread | None = None
+        self._encoder: Encoder | None = None
+        self._film: Film | None = None
+        self._epoch_s = 0.0  # monotonic time of the stream's 0 ms
+        self._planes: np.ndarray | None = None  # the newest picture
+        self._grid = 0  # constant rate: next tick to be filled
+        self._wanted: Path | None = None  # a film that begins with the first picture
+        self._key = False  # the next picture is a key frame: a film begins there
+
+    def offer(self, picture: np.ndarray, time_s: float) -> bool:
+        """Hand over a picture, (H, W, 3) RGB or (H, W, 4) BGRA uint8, shown at a monotonic time.
+
+        It must not be written to until it lies in `spare`. Returns False where it was dropped.
+        """
+        with self._ready:
+            self._room = max(2, min(QUEUE, QUEUE_BYTES // picture.nbytes))
+            if self._waiting >= self._room:
+                self.dropped += 1
+                self.spare.append(picture)
+                return False
+            self._items.append((picture, time_s))
+            self._waiting += 1
+            self._wake()
+        return True
+
+    def pulse(self, idle: bool) -> None:
+        """Told after each turn of the loop, and by a model that comes to rest. idle: it is time to encode.
+
+        Where this is never called, pictures are encoded as they come.
+        """
+        with self._ready:
+            self._idle = idle
+            if self._due():  # waking the thread for nothing cost the loop 0.8 ms a tick on a busy machine
+                self._ready.notify()
+
+    @property
+    def fill(self) -> float:
+        """Share of the queue that is taken: above a half where the encoder does not keep up."""
+        return self._waiting / self._room
+
+    def start(self, path: Path) -> None:
+        """Film from the newest picture on."""
+        self.filming, self.began_s, self.dropped = True, time.monotonic(), 0
+        self._wish(lambda: self._start(path) or self._repeat())
+
+    def stop(self) -> None:
+        """End the film at this moment."""
+        end_s, self.filming = time.monotonic(), False
+        self._wish(lambda: self._stop(end_s))
+
+    def keep(self, path: Path) -> None:
+        """Write what the ring holds to a film of its own."""
+        self._wish(lambda: self._keep(path))
+
+    def close(self) -> None:
+        """Encode what waits and end the film. Idempotent."""
+        with self._ready:
+            self._closing = True
+            self._ready.notify()
+        if self._thread is not None:
+            self._thread.join(CLOSE_S)
+
+    def _wish(self, wish: Callable[[], None]) -> None:
+        with self._ready:
+            self._items.append(wish)
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+            self._thread.start()
+        if self._due():
+            self._ready.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._ready:
+                beat_s = FIRST_BEAT_S if self._young else BEAT_S
+                self._ready.wait_for(lambda: self._due() or self._closing, beat_s)
+                item = self._items.popleft() if self._due() else None
+                self._waiting -= isinstance(item, tuple)
+                none_left = not self._items and item is None
+            if isinstance(item, tuple):
+                self._take(*item)
+            elif item is not None:
+                self._carry_out(item)
+            elif none_left and self._closing:
+                self._stop(time.monotonic())
+                return
+            elif none_left and self._film is not None:
+                self._repeat(time.monotonic() - LATE_S)
+
+    def _due(self) -> bool:
+        """The oldest item shall be done now: a wish, or a picture while the model is idle, or that is old."""
+        if not self._items:
+            return False
+        first = self._items[0]
+        if not isinstance(first, tuple) or self._idle or self._closing or self.fill >= 0.5:
+            return True
+        return time.monotonic() - first[1] >= (0.0 if self._young else PATIENCE_S)
+
+    @property
+    def _young(self) -> bool:
+        """A film has hardly begun: what is not on the disk would be all of it."""
+        return self._wanted is not None or (self._film is not None and self._film.ms < YOUNG_MS)
+
+    def _carry_out(self, wish: Callable[[], None]) -> None:
+        try:
+            wish()
+        except InputError as error:
+            self.news.append(str(error))
+        except OSError as error:
+            self.news.append(f"nothing was kept: {error.strerror}")
+
+    def _take(self, picture: np.ndarray, time_s: float) -> None:
+        image = even(picture)
+        if self._encoder is None:
+            self._encoder, self._epoch_s = Encoder((image.shape[1], image.shape[0])), time_s
+        size = self._encoder.size
+        if (image.shape[1], image.shape[0]) != size:
+            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        if self.fps:
+            self._fill(time_s)
+        self._planes = planar(image, self._planes)
+        self.spare.append(picture)
+        if self._wanted is not None:
+            self._carry_out(lambda: self._start(self._wanted))
+        if not self.fps:
+            self._encode(time_s)
+
+    def _repeat(self, time_s: float | None = None) -> None:
+        """The newest picture once more, now or at this moment."""
+        time_s = time.monotonic() if time_s is None else time_s
+        if self._planes is None:
+            return
+        if self.fps:
+            self._fill(time_s)
+        else:
+            self._encode(time_s)
+
+    def _fill(self, time_s: float) -> None:
+        """Constant rate: show the newest picture at every tick up to this time."""
+        end = int((time_s - self._epoch_s) * self.fps)
+        if self._planes is None or (self._film is None and self.ring is None):
+            self._grid = end
+        while self._grid < end:
+            self._encode(self._epoch_s + self._grid / self.fps)
+            self._grid += 1
+
+    def _encode(self, time_s: float) -> None:
+        if self._film is None and self.ring is None:
+            return
+        ms, key, self._key = round((time_s - self._epoch_s) * 1e3), self._key, False
+        for packet in self._encoder.encode(self._planes, ms, key=key):
+            if self.ring is not None:
+                self.ring.add(packet)
+            if self._film is not None:
+                try:
+                    self._film.add(packet)
+                except OSError as error:
+                    self.fault = f"the recording stopped: {error.strerror}"
+                    self.news.append(self.fault)
+                    self._end_film()
+
+    def _start(self, path: Path) -> None:
+        if self._planes is None:
+            self._wanted = path
+            return
+        self._end_film()
+        self._wanted = None
+        try:
+            self._film = Film(path, self._encoder.stream)
+        except InputError as error:
+            self.fault = str(error)
+            raise
+        self.filming = self._key = True
+        self.news.append(f"recording to {path}")
+
+    def _stop(self, end_s: float) -> None:
+        self._wanted = None
+        if self._film is not None:
+            self._repeat(end_s)
+            self.news.append(f"recorded {self._film.ms / 1000:.1f} s to {self._film.path}")
+            self._end_film()
+
+    def _end_film(self) -> None:
+        self.filming = False
+        if self._film is not None:
+            self._film.close()
+            self._film = None
+
+    def _keep(self, path: Path) -> None:
+        if self.ring is None or self._encoder is None:
+            raise InputError("nothing was kept in memory")
+        self._repeat()
+        packets = self.ring.packets()
+        film = Film(path, self._encoder.stream)
+        try:
+            for packet in packets:
+                film.add(packet)
+        finally:
+            film.close()
+        self.news.append(f"kept the last {film.ms / 1000:.0f} s as {path}")

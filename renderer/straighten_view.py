@@ -1,0 +1,186 @@
+"""Flows in the plane as they are seen: a panel a stage with paths and one-step samples; how bent they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pygame
+
+from renderer.actions import InputError
+from renderer.files.png import write_png
+from renderer.recording.container import Film
+from renderer.recording.encoder import FINE, Encoder, planar
+from renderer.ui.simple_window import Screen, leaves
+from renderer.ui.theme import ACCENT, BACK, CARD, EDGE, FAINT, GOOD, INK, SOFT, WELL, Theme, text
+
+SIZE = (1280, 720)
+PANEL = 408  # side of a panel
+TOP, GAP = 62, 14
+REACH = 2.9  # what a panel shows: -REACH..REACH in both directions
+PATHS = 90
+START, TARGET, PATH = (98, 132, 178), (92, 96, 106), (150, 118, 70)
+OUTPUTS = (".png", ".mp4", ".mkv")
+FPS, HOLD_S = 30, 2.0
+LEAST = 1e-4  # bottom of the graph of straightness
+
+
+def check_output(path: Path | None) -> None:
+    """Raise InputError for a suffix that is neither a picture's nor a film's."""
+    if path is not None and path.suffix.lower() not in OUTPUTS:
+        raise InputError(f"{path} must end in {', '.join(OUTPUTS[:-1])} or {OUTPUTS[-1]}")
+
+
+def to_pixels(points: np.ndarray) -> np.ndarray:
+    """(..., 2) in the plane -> (..., 2) int32 in sixteenths of a pixel of a panel."""
+    pixels = (points * (1, -1) / REACH + 1) * (PANEL / 2)
+    return np.clip(pixels * 16, -16 * PANEL, 32 * PANEL).round().astype(np.int32)
+
+
+def panel(snapshot) -> np.ndarray:
+    """(PANEL, PANEL, 3) uint8: target and starts as dots, paths as lines, one-step samples on top."""
+    picture = np.full((PANEL, PANEL, 3), WELL, np.uint8)
+    for point in to_pixels(snapshot.target):
+        cv2.circle(picture, point.tolist(), 44, TARGET, -1, cv2.LINE_AA, 4)
+    for point in to_pixels(snapshot.starts[:PATHS]):
+        cv2.circle(picture, point.tolist(), 40, START, -1, cv2.LINE_AA, 4)
+    lines = np.ascontiguousarray(to_pixels(snapshot.paths[:, :PATHS]).swapaxes(0, 1))
+    cv2.polylines(picture, list(lines), False, PATH, 1, cv2.LINE_AA, 4)
+    for point in to_pixels(snapshot.one_step):
+        cv2.circle(picture, point.tolist(), 38, INK, -1, cv2.LINE_AA, 4)
+    return picture
+
+
+class Board:
+    """Draws the newest snapshot of each stage; their fields are those of models.lab.straighten.Snapshot."""
+
+    def __init__(self, words: str):
+        self.theme, self.words = Theme(), words
+        self.newest: dict[int, object] = {}
+        self.history: list[tuple[int, float, float]] = []  # (stage, its progress, bend)
+
+    def add(self, snapshot) -> None:
+        self.newest[snapshot.stage] = snapshot
+        self.history.append((snapshot.stage, snapshot.step / snapshot.steps, snapshot.bend))
+
+    def draw(self, surface: pygame.Surface) -> None:
+        surface.fill(BACK)
+        surface.blit(text(self.words, self.theme.font(17, bold=True), INK), (GAP, 8))
+        legend = (("start", START), ("target", TARGET), ("path, 32 steps", PATH), ("one step", INK))
+        x = SIZE[0] - GAP
+        for word, color in reversed(legend):
+            label = text(word, self.theme.body, SOFT)
+            x -= label.get_width()
+            surface.blit(label, (x, 14))
+            pygame.draw.circle(surface, color, (x - 10, 23), 5)
+            x -= 34
+        for stage, name in enumerate(("1  flow", "2  reflow", "3  reflow twice")):
+            self.draw_stage(surface, stage, name)
+        self.draw_graph(surface, pygame.Rect(GAP, 556, SIZE[0] - 2 * GAP, 150))
+
+    def draw_stage(self, surface: pygame.Surface, stage: int, name: str) -> None:
+        left = GAP + stage * (PANEL + GAP)
+        box = pygame.Rect(left, TOP, PANEL, PANEL)
+        snapshot = self.newest.get(stage)
+        surface.blit(text(name, self.theme.strong, ACCENT if snapshot else FAINT), (left, TOP - 22))
+        pygame.draw.rect(surface, WELL, box)
+        if snapshot is None:
+            return
+        surface.blit(pygame.surfarray.make_surface(panel(snapshot).swapaxes(0, 1)), box)
+        one, many = snapshot.one_step_distance, snapshot.many_step_distance
+        lines = (
+            f"bend {snapshot.bend:.4f}    length over chord {snapshot.arc:.4f}",
+            f"distance to the target: one step {one:.3f}, 32 steps {many:.3f}",
+        )
+        for row, words in enumerate(lines):
+            surface.blit(text(words, self.theme.body, SOFT), (left, TOP + PANEL + 6 + 19 * row))
+        done = text(f"step {snapshot.step} of {snapshot.steps}", self.theme.body, FAINT)
+        surface.blit(done, (box.right - done.get_width(), TOP - 21))
+
+    def draw_graph(self, surface: pygame.Surface, box: pygame.Rect) -> None:
+        """Bend on a logarithmic axis against training, the three stages one after the other."""
+        pygame.draw.rect(surface, CARD, box, border_radius=6)
+        low, high = np.log10(LEAST), np.log10(30)
+        inner = box.inflate(-120, -26).move(44, 0)
+        for power in range(-4, 2):
+            y = inner.bottom - (power - low) / (high - low) * inner.height
+            pygame.draw.line(surface, EDGE, (inner.left, y), (inner.right, y))
+            label = text(f"{10.0**power:g}", self.theme.small, FAINT)
+            surface.blit(label, (inner.left - 8 - label.get_width(), y - 8))
+        surface.blit(text("bend", self.theme.strong, SOFT), (box.left + 12, box.top + 8))
+        points = [
+            (
+                inner.left + (stage + share) / 3 * inner.width,
+                inner.bottom - (np.log10(max(bend, LEAST)) - low) / (high - low) * inner.height,
+            )
+            for stage, share, bend in self.history
+        ]
+        if len(points) > 1:
+            pygame.draw.aalines(surface, GOOD, False, points)
+
+
+def watch(snapshots: Iterable, words: str, *, headless: bool = False, output: Path | None = None) -> list:
+    """Draw the snapshots as they come; returns the last one of each stage that was finished.
+
+    A window stays until it is left. output: a PNG of the last picture, or a film of all.
+    """
+    check_output(output)
+    screen = Screen("Flowbrush: flows that straighten", SIZE, headless=headless)
+    try:
+        board, film = Board(words), None
+        if output is not None and output.suffix.lower() != ".png":
+            film = Reel(output)
+        for _ in play(snapshots, board, screen):
+            if film is not None:
+                film.add(screen.pixels())
+        if film is not None:
+            film.close()
+        elif output is not None:
+            write_png(output, screen.pixels())
+        return [board.newest[stage] for stage in sorted(board.newest)]
+    finally:
+        screen.close()
+
+
+def play(snapshots: Iterable, board: Board, screen: Screen) -> Iterator[None]:
+    """Yield after each picture; after the last one wait until the window is left."""
+    clock = pygame.time.Clock()
+    for snapshot in snapshots:
+        if any(leaves(event) for event in screen.poll()):
+            return
+        board.add(snapshot)
+        board.draw(screen.surface)
+        screen.flip()
+        yield
+    while not screen.headless and not any(leaves(event) for event in screen.poll()):
+        board.draw(screen.surface)
+        screen.flip()
+        clock.tick(FPS)
+
+
+class Reel:
+    """A film at FPS, one picture a call; the last one stands for HOLD_S."""
+
+    def __init__(self, path: Path):
+        self._encoder, self._number = Encoder(SIZE, FINE), 0
+        self._film = Film(path, self._encoder.stream)
+        self._last: np.ndarray | None = None
+
+    def add(self, picture: np.ndarray) -> None:
+        self._last = planar(np.ascontiguousarray(picture[: SIZE[1], : SIZE[0]]))
+        self._write()
+
+    def _write(self) -> None:
+        for packet in self._encoder.encode(self._last, round(self._number * 1000 / FPS)):
+            self._film.add(packet)
+        self._number += 1
+
+    def close(self) -> None:
+        for _ in range(round(HOLD_S * FPS) if self._last is not None else 0):
+            self._write()
+        for packet in self._encoder.flush():
+            self._film.add(packet)
+        self._film.close()
+        self._encoder.close()

@@ -1,0 +1,1 @@
+"""Stroke logs: written, read, stored and played back."""

@@ -1,0 +1,54 @@
+"""A stroke log handed out in its own time, as if a hand were painting."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from renderer.actions import Action, Begin, Clear, Event, Extend, Fill, Line
+from renderer.stroke_log.log import Session
+
+PAUSE_S = 4.0  # the finished painting stands for so long before the demo begins anew
+
+
+def scaled(action: Action, x: float, y: float) -> Action:
+    """The action on a canvas x times as wide and y times as high: strokes are drawn anew, not stretched."""
+    size = min(x, y)
+    match action:
+        case Begin(brush, (px, py, pressure)):
+            return Begin(replace(brush, size_px=brush.size_px * size), (px * x, py * y, pressure))
+        case Extend(points):
+            return Extend(tuple((px * x, py * y, pressure) for px, py, pressure in points))
+        case Line(brush, (ax, ay), (bx, by)):
+            return Line(replace(brush, size_px=brush.size_px * size), (ax * x, ay * y), (bx * x, by * y))
+        case Fill(color, px, py, tolerance):
+            return Fill(color, px * x, py * y, tolerance)
+    return action
+
+
+class Script:
+    """`due` gives the events whose time has come. After the last one all begins again on a clear paper."""
+
+    def __init__(self, session: Session, size: tuple[int, int]):
+        x, y = size[0] / session.header.width, size[1] / session.header.height
+        events = session.events
+        self._events = (
+            events if (x, y) == (1, 1) else [Event(scaled(e.action, x, y), e.time_s) for e in events]
+        )
+        self._began_s: float | None = None
+        self._next = 0
+
+    def due(self, now_s: float) -> list[Event]:
+        """Events since the last call, each with the time it was due at."""
+        if self._began_s is None:
+            self._began_s = now_s
+        made: list[Event] = []
+        while self._next < len(self._events):
+            event = self._events[self._next]
+            if self._began_s + event.time_s > now_s:
+                return made
+            made.append(Event(event.action, self._began_s + event.time_s))
+            self._next += 1
+        if self._events and now_s > self._began_s + self._events[-1].time_s + PAUSE_S:
+            self._began_s, self._next = now_s, 0
+            made.append(Event(Clear(), now_s))
+        return made

@@ -1,0 +1,151 @@
+"""The stroke log: every action with its time, one JSON line each, enough to paint the same picture again.
+
+Line 1 is the header, an object. Every other line is what `codec` makes of an action.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from renderer.actions import Command, Event, InputError
+from renderer.stroke_log.codec import MOST_WAIT_MS, Codec
+
+FORMAT = 1
+SYNC_EVERY_S = 1.0
+MAX_LINE_BYTES = 128 << 20
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the log's first line holds. settings: strength, steps, seed, prompt and mood at the start."""
+
+    width: int
+    height: int
+    model: str = "painter"
+    weights: str = ""
+    settings: dict = field(default_factory=dict)
+
+
+class SessionWriter:
+    """Appends events to a file; each is the system's when `write` returns, on disk within a second."""
+
+    def __init__(self, path: Path, header: Header):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = open(path, "wb", buffering=0)  # noqa: SIM115 closed by close()
+        except OSError as error:
+            raise InputError(f"the session cannot be written to {path}: {error.strerror}") from error
+        self.path, self.error = path, ""
+        self._codec = Codec()
+        self._last_ms: int | None = None
+        self._owed, self._ended = threading.Event(), threading.Event()
+        self._syncer = threading.Thread(target=self._sync, name="session", daemon=True)
+        self._syncer.start()
+        self._put({"flowbrush": FORMAT, **header.__dict__})
+
+    def fileno(self) -> int:
+        return self._file.fileno()
+
+    def write(self, event: Event) -> None:
+        """Log one event, but no command. A full disk sets `error` and ends the log, not the painting."""
+        if isinstance(event.action, Command) or self._file.closed:
+            return
+        now_ms = round(event.time_s * 1000)
+        wait_ms = 0 if self._last_ms is None else min(int(MOST_WAIT_MS), max(0, now_ms - self._last_ms))
+        self._last_ms = now_ms
+        self._put(self._codec.encode(wait_ms, event.action))
+
+    def _put(self, line: dict | list | str) -> None:
+        try:
+            data = json.dumps(line, separators=(",", ":")).encode() + b"\n"
+            if self._file.write(data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self._owed.set()
+        except OSError as error:
+            self.error = f"the session log stopped: {error.strerror}"
+            self.close()
+
+    def _sync(self) -> None:
+        """Send to the disk what was written, once a second, where it keeps nobody waiting."""
+        while not self._ended.wait(SYNC_EVERY_S):
+            if self._owed.is_set():
+                self._owed.clear()
+                with contextlib.suppress(OSError, ValueError):  # a device that knows no such thing; closed
+                    os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Idempotent."""
+        self._ended.set()
+        self._syncer.join(SYNC_EVERY_S)
+        with contextlib.suppress(OSError, ValueError):
+            os.fsync(self._file.fileno())
+        with contextlib.suppress(OSError):
+            self._file.close()
+
+
+@dataclass
+class Session:
+    """A log that was read: header, events with seconds from the start, and the first fault, if any."""
+
+    header: Header
+    events: list[Event]
+    fault: str = ""
+
+    @property
+    def seconds(self) -> float:
+        return self.events[-1].time_s if self.events else 0.0
+
+
+def read(path: Path) -> Session:
+    """Read as far as the log is valid. Raises InputError if even the header cannot be used."""
+    try:
+        lines = open(path, "rb")  # noqa: SIM115 closed below
+    except OSError as error:
+        raise InputError(f"the session {path} cannot be read: {error.strerror}") from error
+    with lines:
+        header = read_header(path, lines.readline(MAX_LINE_BYTES))
+        session = Session(header, [])
+        try:
+            for event in read_events(lines):
+                session.events.append(event)
+        except ValueError as error:
+            session.fault = f"{path}, {error}; what stands before it is used"
+    return session
+
+
+def read_header(path: Path, line: bytes) -> Header:
+    try:
+        fields = json.loads(line)
+        version = fields.pop("flowbrush")
+        if isinstance(version, int) and version > FORMAT:
+            raise InputError(f"{path} has session format {version}; this Flowbrush reads {FORMAT}: update it")
+        header = Header(**fields)
+        sizes = all(isinstance(v, int) and 1 <= v <= 8192 for v in (header.width, header.height))
+        kinds = isinstance(header.settings, dict) and isinstance(header.model, str)
+        if not sizes or not kinds or version != FORMAT:
+            raise ValueError
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise InputError(f"{path} is not a Flowbrush session") from error
+    return header
+
+
+def read_events(lines) -> Iterator[Event]:
+    """Yield events; raises ValueError that names the line of the first fault."""
+    codec, now_ms, number = Codec(), 0, 1
+    while line := lines.readline(MAX_LINE_BYTES):
+        number += 1
+        try:
+            if not line.endswith(b"\n"):
+                raise ValueError("the line is cut short")
+            wait_ms, action = codec.decode(json.loads(line))
+            now_ms += wait_ms
+        except (ValueError, TypeError, IndexError, KeyError, AttributeError, RecursionError) as error:
+            raise ValueError(f"line {number}: {error}") from error
+        yield Event(action, now_ms / 1000)

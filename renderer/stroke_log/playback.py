@@ -1,0 +1,64 @@
+"""A stroke log walked through in its own time: the paper and the look of every moment, without a window."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from models.api import ModelError, Request
+from renderer.actions import EDITS, Change, InputError
+from renderer.canvas.canvas import Canvas
+from renderer.look import Look
+from renderer.runtime import pacing
+from renderer.stroke_log.demo import scaled
+from renderer.stroke_log.log import Session
+
+
+class Walk:
+    """canvas and look: as they were at the moment that `to` went to last. Goes forward only.
+
+    Strokes are drawn anew at the canvas's size; at the log's own size the paper is the same, byte for byte.
+    """
+
+    def __init__(self, session: Session, size: tuple[int, int] | None = None):
+        """size: (width, height) of the canvas in pixels; by default the log's own."""
+        header = session.header
+        self.canvas = Canvas(*(size or (header.width, header.height)))
+        self.look = Look.from_dict(header.settings, header.model)
+        self.faults = 0  # actions that could not be carried out, as in the window
+        self.version = 0  # grows with every change of paper or look
+        self.edited_s = 0.0
+        self._events, self._next = session.events, 0
+        self._scale = self.canvas.width / header.width, self.canvas.height / header.height
+
+    def to(self, time_s: float) -> None:
+        """Do everything that was done up to this second of the log."""
+        while self._next < len(self._events) and self._events[self._next].time_s <= time_s:
+            event = self._events[self._next]
+            self._next += 1
+            try:
+                changed = self._do(event.action)
+            except (InputError, ModelError):
+                self.faults += 1
+                continue
+            if changed:
+                self.version += 1
+                self.edited_s = event.time_s
+
+    def request(self, steps: int) -> Request:
+        """What the model is asked at this moment."""
+        return self.look.request(self.canvas.snapshot(), sequence=self.version, steps=steps)
+
+    def steps(self, time_s: float, offered: Iterable[int]) -> int:
+        """Steps of the picture that the window showed then: finer where the pen had come to rest."""
+        finer = [steps for steps in pacing.REFINED_STEPS if steps in offered]
+        rests = time_s - self.edited_s >= pacing.REST_S
+        return max([self.look.steps, *finer]) if rests else self.look.steps
+
+    def _do(self, action) -> bool:
+        if isinstance(action, Change):
+            before, self.look = self.look, self.look.change(action.name, action.value)
+            return self.look != before
+        if isinstance(action, EDITS):
+            same = self._scale == (1, 1)
+            return not self.canvas.apply(action if same else scaled(action, *self._scale)).empty
+        return False

@@ -1,0 +1,1 @@
+"""Windows and what is drawn in them, and how input events become actions."""

@@ -1,0 +1,1 @@
+"""The controls beside and under the panes: tools, sliders, palette, dialogs."""

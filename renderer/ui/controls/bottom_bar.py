@@ -1,0 +1,67 @@
+"""The bar under the panes: the prompt, the model, and buttons to look back, film, keep and save."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pygame
+import pygame_gui
+from pygame_gui import elements
+
+from models.api import Rect
+from renderer.scene import Scene
+from renderer.ui.theme import FAINT, Theme, text
+
+HINT = "What is it a picture of?  foggy autumn sunset ..."
+HIGH, GAP, MENU = 32, 8, 150
+BUTTONS = (("rewind", 34, ""), ("keep", 34, ""), ("record", 34, ""), ("save", 72, "Save"))
+
+
+class Bar:
+    """prompt: the text line. menu: the models. Their places are given by `arrange`."""
+
+    def __init__(self, manager: pygame_gui.UIManager, theme: Theme, scene: Scene, button: Callable):
+        """button: makes one of the panel's buttons."""
+        px, self.theme = theme.px, theme
+        self.prompt = elements.UITextEntryLine(pygame.Rect(0, 0, px(200), px(HIGH)), manager)
+        box = pygame.Rect(0, 0, px(MENU), px(HIGH))
+        self.menu = elements.UIDropDownMenu([*scene.models], scene.look.model, box, manager)
+        buttons = [(button(name, 0, 0, wide, HIGH, words), wide) for name, wide, words in BUTTONS]
+        self._parts = [(self.menu, MENU), *buttons]
+
+    def arrange(self, bar: Rect) -> None:
+        """From the right: buttons and menu as wide as they are, the prompt what is left."""
+        px, right = self.theme.px, bar.x1
+        for part, wide in reversed(self._parts):
+            part.set_relative_position((right - px(wide), bar.y0))
+            right -= px(wide) + px(GAP)
+        self.prompt.set_relative_position((bar.x0, bar.y0))
+        self.prompt.set_dimensions((max(px(60), right - bar.x0), bar.height))
+        self.prompt.rebuild()
+
+    def menu_open(self) -> bool:
+        return self.menu.current_state is self.menu.menu_states["expanded"]
+
+    def close_menu(self) -> None:
+        self.menu.menu_states["expanded"].should_transition = True
+
+    def follow(self, scene: Scene) -> None:
+        """Show the prompt and the model that are true now."""
+        look, menu = scene.look, self.menu
+        if not self.prompt.is_focused:
+            self.prompt.set_text(look.prompt)
+        if menu.selected_option[0] != look.model and look.model in scene.models:
+            menu.selected_option = (look.model, look.model)
+            closed = menu.menu_states["closed"]  # it shows an option of its own
+            closed.selected_option = menu.selected_option
+            if closed.selected_option_button is not None:
+                closed.selected_option_button.set_text(look.model)
+
+    def draw_hint(self, surface: pygame.Surface) -> None:
+        """What an empty prompt is for."""
+        if self.prompt.get_text() or self.prompt.is_focused:
+            return
+        hint, box = text(HINT, self.theme.body, FAINT), self.prompt.rect.inflate(-self.theme.px(24), 0)
+        surface.set_clip(box)
+        surface.blit(hint, hint.get_rect(midleft=box.midleft))
+        surface.set_clip(None)

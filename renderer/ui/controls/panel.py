@@ -1,0 +1,286 @@
+"""The panel of tools, palette, sliders and buttons; made of pygame_gui, as is the bar."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pygame
+import pygame_gui
+from pygame_gui import elements
+
+from models.api import MOOD_AXES
+from renderer.actions import Action, Change, Command
+from renderer.scene import Scene
+from renderer.ui.controls.bottom_bar import Bar
+from renderer.ui.controls.dialogs import color_dialog, file_dialog
+from renderer.ui.controls.icons import dress
+from renderer.ui.controls.sliders import Slider, share_of, value_of, values_of, worded, words_of
+from renderer.ui.controls.swatches import Swatches
+from renderer.ui.input import NAMES, TOOLS, Hand, label
+from renderer.ui.layout import PANEL, Layout
+from renderer.ui.theme import ACCENT, BACK, CARD, EDGE, FAINT, INK, SOFT, Theme, text
+
+MARGIN, GUTTER = 12, 4
+INNER = PANEL - 2 * MARGIN
+FOURTH = (INNER - 3 * GUTTER) / 4
+LABEL, VALUE, ROW = 66, 34, 22  # columns and height of a slider's row
+BUTTONS = (("undo", "redo", "clear", "open"), ("view", "full", "hud", "help"))
+AWAKE_S = 1.5  # pygame_gui, 0.7 ms a tick, sleeps so long after the last thing that concerned it
+GROOVE = (146, 150, 160)
+POINTER = (pygame.MOUSEBUTTONDOWN, pygame.MOUSEBUTTONUP, pygame.MOUSEMOTION, pygame.MOUSEWHEEL)
+
+
+class Panel:
+    """Reads and writes the Hand directly; everything that changes the picture comes back as actions."""
+
+    def __init__(self, window: tuple[int, int], theme: Theme, scene: Scene):
+        self.theme = theme
+        self.manager = pygame_gui.UIManager(window, theme.gui(), enable_live_theme_updates=False)
+        self.buttons: dict[object, str] = {}  # element -> row of the key table
+        self.sliders: dict[str, Slider] = {}
+        self.labels: list[tuple[str, str, pygame.Rect]] = []  # (name of a slider or "", words, box)
+        self.headings: list[tuple[str, int]] = []
+        self.dialog: elements.UIWindow | None = None
+        self.stale = True
+        self.worded: dict[str, float] = {}  # sliders that the prompt's words have set
+        self._shown: tuple = ()
+        self._floated = self._inside = False
+        self._awake_s = AWAKE_S
+        self.build()
+        self.bar = Bar(self.manager, theme, scene, self.button)
+
+    def build(self) -> None:
+        y = 12
+        fifth = (INNER - 4 * GUTTER) / 5
+        for i, tool in enumerate(TOOLS):
+            self.button(f"tool.{tool}", MARGIN + i * (fifth + GUTTER), y, fifth, 34)
+        self.swatches = Swatches(self.theme, MARGIN, y + 44, FOURTH, 40, GUTTER)
+        y += 44 + 3 * 44 + 6
+        self.sample = self.theme.box(MARGIN, y, 3 * FOURTH + 2 * GUTTER, 40)
+        self.button("color", MARGIN + 3 * (FOURTH + GUTTER), y, FOURTH, 40)
+        y += 50
+        y = self.slider(y, "size", "Size")
+        self.slider(y, "tolerance", "Tolerance")
+        y = self.slider(y, "hardness", "Hardness")
+        y = self.slider(y, "opacity", "Opacity")
+        y = self.heading(y + 8, "PICTURE")
+        self.labels.append(("", "Steps", self.theme.box(MARGIN, y, LABEL, 26)))
+        quarter = (INNER - LABEL - 3 * GUTTER) / 4
+        for n in range(4):
+            self.button(f"steps.{n + 1}", MARGIN + LABEL + n * (quarter + GUTTER), y, quarter, 26, str(n + 1))
+        y = self.slider(y + 31, "strength", "Strength") + 4
+        self.labels.append(("", "Seed", self.theme.box(MARGIN, y, LABEL, 28)))
+        box = self.theme.box(MARGIN + LABEL, y, INNER - LABEL - quarter - GUTTER, 28)
+        self.seed = elements.UITextEntryLine(box, self.manager)
+        self.button("dice", PANEL - MARGIN - quarter, y, quarter, 28)
+        y = self.heading(y + 40, "MOOD")
+        for axis in MOOD_AXES:
+            y = self.slider(y, f"mood.{axis.name}", axis.name.capitalize(), f"{axis.low} ... {axis.high}")
+        y += 14
+        for i, names in enumerate(BUTTONS):
+            for j, name in enumerate(names):
+                self.button(name, MARGIN + j * (FOURTH + GUTTER), y + 38 * i, FOURTH, 34)
+
+    def arrange(self, window: tuple[int, int], layout: Layout) -> None:
+        """Fit the bar to the window."""
+        self.manager.set_window_resolution(window)
+        if not layout.bar.empty:
+            self.bar.arrange(layout.bar)
+
+    def heading(self, y: float, words: str) -> float:
+        self.headings.append((words, self.theme.px(y)))
+        return y + 20
+
+    def button(self, name: str, x: float, y: float, wide: float, high: float, words: str = ""):
+        tip = f"{NAMES[name].help}  ({label(NAMES[name])})"
+        box = self.theme.box(x, y, wide, high)
+        made = elements.UIButton(box, words, self.manager, tool_tip_text=tip)
+        self.buttons[made] = name
+        if not words:
+            dress(made, name, self.theme.px(20), INK)
+        return made
+
+    def slider(self, y: float, name: str, words: str, tip: str = "") -> float:
+        self.labels.append((name, words, self.theme.box(MARGIN, y, LABEL, ROW)))
+        groove = self.theme.box(MARGIN + LABEL, y + (ROW - 14) / 2, INNER - LABEL - VALUE, 14)
+        self.sliders[name] = slider = Slider(groove, 0.0, (0.0, 1.0), self.manager)
+        if tip:
+            slider.set_tooltip(f"{tip}  ({label(NAMES['mood.less'])}, {label(NAMES['mood.more'])})")
+        return y + ROW
+
+    def typing(self) -> bool:
+        """A text line or a dialog has the keyboard."""
+        return bool(self.bar.prompt.is_focused or self.seed.is_focused or self.dialog is not None)
+
+    def covers(self, position: tuple[int, int], layout: Layout) -> bool:
+        """The position belongs to the panel, the bar, an open menu or a dialog."""
+        if self.bar.menu_open() or (self.dialog is not None and self.dialog.rect.collidepoint(position)):
+            return True
+        return any(
+            r.x0 <= position[0] < r.x1 and r.y0 <= position[1] < r.y1 for r in (layout.panel, layout.bar)
+        )
+
+    def floating(self) -> bool:
+        """Something of the panel lies over the panes: a dialog, the open menu, a tooltip."""
+        tips = any(e.tool_tip is not None for e in (*self.buttons, *self.sliders.values()))
+        return tips or self.dialog is not None or self.bar.menu_open()
+
+    def ask(self, what: str, hand: Hand) -> None:
+        """Give the keyboard to the prompt, or open a dialog: "prompt", "color" or "open"."""
+        if what == "prompt":
+            self.manager.set_focus_set({self.bar.prompt})
+        elif self.dialog is None and what == "color":
+            self.dialog = color_dialog(self.manager, self.theme, hand.brush.color)
+        elif self.dialog is None and what == "open":
+            self.dialog = file_dialog(self.manager, self.theme)
+
+    def handle(self, event, hand: Hand, scene: Scene, layout: Layout) -> tuple[bool, list[Action]]:
+        """(whether the panel kept the event, what it means)."""
+        if event.type in POINTER and not hand.drawing:
+            inside = event.type == pygame.MOUSEWHEEL or self.covers(event.pos, layout)
+            if inside or self._inside or any(pygame.mouse.get_pressed()):
+                self.stale, self._awake_s = True, AWAKE_S
+            self._inside = inside
+        down, prompting = event.type == pygame.MOUSEBUTTONDOWN, self.bar.prompt.is_focused
+        keep = down and self.covers(event.pos, layout)
+        if down and not keep:
+            self.manager.set_focus_set(None)
+        if self.bar.menu_open() and event.type == pygame.KEYDOWN and event.key == pygame.K_ESCAPE:
+            self.bar.close_menu()
+            return True, []
+        kept_keys = self.typing() and event.type in (pygame.KEYDOWN, pygame.KEYUP, pygame.TEXTINPUT)
+        if kept_keys and event.type == pygame.KEYDOWN and event.key == pygame.K_ESCAPE:
+            self.leave()
+            return True, []
+        if not (hand.drawing and event.type == pygame.MOUSEMOTION):
+            self.manager.process_events(event)
+        actions = self.meant(event, hand, scene)
+        if prompting and not self.bar.prompt.is_focused and not actions:  # a press elsewhere enters it, too
+            actions = self.entered(self.bar.prompt, scene)
+        return keep or kept_keys, actions
+
+    def leave(self) -> None:
+        """Give the keyboard back; close the dialog."""
+        self.manager.set_focus_set(None)
+        self._shown = ()  # what was typed and not entered is forgotten
+        if self.dialog is not None:
+            self.dialog.kill()
+            self.dialog = None
+
+    def meant(self, event, hand: Hand, scene: Scene) -> list[Action]:
+        element = getattr(event, "ui_element", None)
+        if event.type == pygame.MOUSEBUTTONDOWN and event.button == 1 and self.dialog is None:
+            color = self.swatches.at(event.pos)
+            if color is not None:
+                hand.take(color)
+        elif event.type == pygame_gui.UI_BUTTON_PRESSED and element in self.buttons:
+            return hand.do(self.buttons[element], scene.look)
+        elif event.type == pygame_gui.UI_HORIZONTAL_SLIDER_MOVED:
+            return self.slid(element, event.value, hand)
+        elif event.type == pygame_gui.UI_TEXT_ENTRY_FINISHED and element in (self.bar.prompt, self.seed):
+            self.manager.set_focus_set(None)
+            return self.entered(element, scene)
+        elif event.type == pygame_gui.UI_DROP_DOWN_MENU_CHANGED and element is self.bar.menu:
+            return [Change("model", event.text)]
+        elif event.type == pygame_gui.UI_COLOUR_PICKER_COLOUR_PICKED:
+            hand.take(tuple(event.colour)[:3])
+        elif event.type == pygame_gui.UI_FILE_DIALOG_PATH_PICKED:
+            return [Command("load", event.text)]
+        elif event.type == pygame_gui.UI_WINDOW_CLOSE and element is self.dialog:
+            self.dialog = None
+        return []
+
+    def slid(self, element, share: float, hand: Hand) -> list[Action]:
+        name = next((n for n, slider in self.sliders.items() if slider is element), None)
+        value = value_of(name, share) if name is not None else share
+        if name == "size":
+            hand.brush = replace(hand.brush, size_px=value)
+        elif name in ("hardness", "opacity"):
+            hand.brush = replace(hand.brush, **{name: value})
+        elif name == "tolerance":
+            hand.tolerance = round(value)
+        elif name is not None:
+            if name.startswith("mood."):
+                hand.mood_axis = [axis.name for axis in MOOD_AXES].index(name[5:])
+            return [Change(name, value)]
+        return []
+
+    def entered(self, element, scene: Scene) -> list[Action]:
+        words = element.get_text()
+        if element is self.bar.prompt:
+            return [Change("prompt", words)]
+        self._shown = ()
+        return [Change("seed", int(words))] if words.strip().isdecimal() else []
+
+    def follow(self, hand: Hand, scene: Scene) -> None:
+        """Show what is true now, unless the hand is at that very control."""
+        look = scene.look
+        filming, back = scene.recording.startswith("recording"), scene.rewind is not None
+        state = (hand.tool, hand.brush, hand.tolerance, hand.mood_axis, look, scene.card, filming, back)
+        if state == self._shown:
+            return
+        self._shown, self.stale, self._awake_s = state, True, AWAKE_S
+        for name, value in values_of(hand, scene).items():
+            slider = self.sliders[name]
+            if not slider.sliding_button.held:
+                slider.set_current_value(share_of(name, value), warn=False)
+        self.worded = worded(scene)
+        on = {f"tool.{hand.tool}", f"steps.{look.steps}", "record" * filming, "rewind" * back}
+        for button, name in self.buttons.items():
+            chosen = name in on
+            if chosen != button.is_selected:
+                (button.select if chosen else button.unselect)()
+        for name, wanted in (("tolerance", hand.tool == "fill"), ("hardness", hand.tool != "fill")):
+            slider = self.sliders[name]
+            if bool(slider.visible) != wanted:
+                (slider.show if wanted else slider.hide)()
+        if not self.seed.is_focused:
+            self.seed.set_text(str(look.seed))
+        self.bar.follow(scene)
+
+    def update(self, elapsed_s: float) -> bool:
+        """Let pygame_gui move on; returns whether everything under the floating parts must be drawn anew."""
+        if self.typing() or self.bar.menu_open():
+            self._awake_s = AWAKE_S
+        if self._awake_s > 0:
+            self._awake_s -= elapsed_s
+            self.manager.update(elapsed_s)
+        floated, self._floated = self._floated, self.floating()
+        return floated or self._floated
+
+    def draw(self, surface: pygame.Surface, hand: Hand, scene: Scene, layout: Layout) -> list[pygame.Rect]:
+        """Draw if anything in it changed; returns the boxes it drew on."""
+        if not (self.stale or self.typing()):
+            return []
+        self.stale = False
+        boxes = [pygame.Rect(r.x0, r.y0, r.width, r.height) for r in (layout.panel, layout.bar)]
+        surface.fill(CARD, boxes[0])
+        surface.fill(BACK, boxes[1])
+        self.draw_labels(surface, hand, scene)
+        self.swatches.draw(surface, hand.brush.color)
+        self.swatches.draw_sample(surface, self.sample, hand.brush, hand.tool)
+        self.manager.draw_ui(surface)
+        self.bar.draw_hint(surface)
+        return boxes
+
+    def draw_labels(self, surface: pygame.Surface, hand: Hand, scene: Scene) -> None:
+        theme, values = self.theme, values_of(hand, scene)
+        right = theme.px(PANEL - MARGIN)
+        for words, y in self.headings:
+            shown = text(words, theme.heading, FAINT)
+            surface.blit(shown, (theme.px(MARGIN), y))
+            middle = y + shown.get_height() // 2
+            start = (theme.px(MARGIN + 6) + shown.get_width(), middle)
+            pygame.draw.line(surface, EDGE, start, (right, middle))
+        chosen = f"mood.{MOOD_AXES[hand.mood_axis].name}"
+        for name, words, box in self.labels:
+            slider = self.sliders.get(name)
+            if slider is None or slider.visible:
+                shown = text(words, theme.body, ACCENT if name == chosen else SOFT)
+                surface.blit(shown, shown.get_rect(midleft=box.midleft))
+            if slider is not None and slider.visible:
+                said = self.worded.get(name)
+                color = INK if said is None else ACCENT
+                words = words_of(name, values[name] if said is None else said)
+                slider.draw_value(surface, theme, words, color, right)
+                slider.draw_groove(surface, theme, ACCENT if name.startswith("mood.") else GROOVE, said)

@@ -1,0 +1,77 @@
+"""The palette of materials, and a sample of the brush in hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pygame
+
+from models.api import MATERIALS
+from renderer.actions import Begin, Brush, End, Extend
+from renderer.canvas.canvas import Canvas
+from renderer.ui.panes import ivory, over
+from renderer.ui.theme import CARD, Theme, plate, rounded, text
+
+KEYS = "1234567890-="
+WAVE = 24  # points of the sample's stroke
+
+
+class Swatches:
+    """Four in a row, each with its name and its key."""
+
+    def __init__(self, theme: Theme, x: float, y: float, width: float, height: float, gutter: float):
+        self.theme = theme
+        places = [
+            (x + i % 4 * (width + gutter), y + i // 4 * (height + gutter)) for i in range(len(MATERIALS))
+        ]
+        self.boxes = [theme.box(*place, width, height) for place in places]
+        self._sample: tuple | None = None
+
+    def at(self, position: tuple[int, int]) -> tuple[int, int, int] | None:
+        for box, material in zip(self.boxes, MATERIALS, strict=True):
+            if box.collidepoint(position):
+                return material.color
+        return None
+
+    def draw(self, surface: pygame.Surface, chosen: tuple[int, int, int]) -> None:
+        px, round_px = self.theme.px, self.theme.px(6)
+        for box, material, key in zip(self.boxes, MATERIALS, KEYS, strict=True):
+            color = material.color
+            rounded(surface, color, box, round_px)
+            if color == chosen:
+                rounded(surface, (255, 255, 255), box.inflate(px(4), px(4)), round_px + px(2), px(2))
+                rounded(surface, CARD, box, round_px, px(1))
+            light = 0.3 * color[0] + 0.59 * color[1] + 0.11 * color[2] > 128
+            ink = (
+                tuple(int(c * 0.3) for c in color) if light else tuple(c + (255 - c) * 8 // 10 for c in color)
+            )
+            name = text(material.name, self.theme.heading, ink)
+            surface.blit(name, name.get_rect(midbottom=(box.centerx, box.bottom - px(2))))
+            number = text(key, self.theme.font(10), ink)
+            surface.blit(number, number.get_rect(topright=(box.right - px(4), box.top + px(1))))
+
+    def draw_sample(self, surface: pygame.Surface, box: pygame.Rect, brush: Brush, tool: str) -> None:
+        """One stroke of the brush on a bit of paper."""
+        state = (brush, tool, box.size)
+        if self._sample is None or self._sample[0] != state:
+            self._sample = (state, sample(brush, tool, box.size, self.theme.px(6)))
+        surface.blit(self._sample[1], box)
+
+
+def sample(brush: Brush, tool: str, size: tuple[int, int], corner_px: int) -> pygame.Surface:
+    width, height = size
+    canvas = Canvas(width, height)
+    x = np.linspace(width * 0.12, width * 0.88, WAVE)
+    y = height / 2 - np.sin(np.linspace(0, 2 * np.pi, WAVE)) * height * 0.16
+    p = 0.55 + 0.45 * np.sin(np.linspace(0.2, np.pi - 0.2, WAVE))
+    points = [tuple(float(v) for v in point) for point in zip(x, y, p, strict=True)]
+    if tool == "eraser":
+        canvas.pixels[:] = (*brush.color, 255)
+    canvas.apply(Begin(replace(brush, erase=tool == "eraser"), points[0]))
+    canvas.apply(Extend(tuple(points[1:])))
+    canvas.apply(End())
+    shown = pygame.image.frombuffer(over(ivory(width, height), canvas.pixels).tobytes(), size, "RGB")
+    cut = plate(size, (255, 255, 255), corner_px).copy()
+    cut.blit(shown, (0, 0), special_flags=pygame.BLEND_RGB_MULT)
+    return cut

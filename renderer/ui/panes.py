@@ -1,0 +1,130 @@
+"""Pixels of the panes, kept between ticks: only what changed is worked out again and sent to the window."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+import pygame
+
+from models.api import NOTHING, Rect
+from renderer.scene import Scene
+from renderer.ui.layout import Pane
+
+IVORY = (245, 241, 232)  # blank paper
+SLIVER = np.ones((5, 5), np.uint8)  # thinner than this, it is the bending tip of a stroke, not an eraser
+BAND_PX = 64
+FIBRE, GRAIN = 1.6, 1.4  # how far the paper's texture strays from it, in levels
+
+
+class View:
+    """paper: as it lies on the desk. picture: the model's, with wet ink over it. Both (H, W, 3) uint8."""
+
+    def __init__(self, width: int, height: int):
+        self.blank = ivory(width, height)
+        self.paper, self.picture = self.blank.copy(), self.blank.copy()
+        self._clean: np.ndarray | None = None  # picture alone
+        self._surfaces = {
+            "paper": pygame.image.frombuffer(self.paper, (width, height), "RGB"),
+            "picture": pygame.image.frombuffer(self.picture, (width, height), "RGB"),
+        }
+
+    @property
+    def whole(self) -> Rect:
+        return Rect(0, 0, self.paper.shape[1], self.paper.shape[0])
+
+    def update(self, scene: Scene, dried: Rect) -> dict[str, Rect]:
+        """Bring both up to date; returns what changed in each, in canvas pixels."""
+        changed = scene.changed.intersect(self.whole)
+        if not changed.empty:
+            self.paper[changed.slices] = over(self.blank[changed.slices], scene.canvas.pixels[changed.slices])
+        wet, fresh = changed.union(dried), NOTHING
+        if scene.picture_new and scene.picture is not None:
+            self._clean, fresh = scene.picture, self.whole
+            self.picture[:] = self._clean
+            wet = scene.ink.box.union(dried)
+        wet = wet.intersect(self.whole)
+        if not wet.empty:
+            self.lay_ink(wet, scene)
+        return {"paper": changed, "picture": wet.union(fresh)}
+
+    def refresh(self, scene: Scene) -> None:
+        """Work out everything from the canvas, for a new one."""
+        self.paper[:] = over(self.blank, scene.canvas.pixels)
+        self.lay_ink(self.whole, scene)
+
+    def lay_ink(self, box: Rect, scene: Scene) -> None:
+        """Lay the paint over the picture where it is wet, in `box`; the paper itself before there is one.
+
+        Paint lies there with its own soft edge; where it was taken away, blank paper shows until the picture
+        knows of it.
+        """
+        if self._clean is None:
+            self.picture[box.slices] = self.paper[box.slices]
+            return
+        wet, paint = scene.ink.wet[box.slices], scene.canvas.pixels[box.slices]
+        alpha = cv2.extractChannel(paint, 3)
+        gone = cv2.bitwise_and(wet, cv2.inRange(alpha, 0, 0))
+        if cv2.countNonZero(gone):
+            gone = cv2.morphologyEx(gone, cv2.MORPH_OPEN, SLIVER)
+        amount = cv2.max(cv2.multiply(wet, alpha, scale=1 / 255), gone)
+        picture, clean, blank = (whole[box.slices] for whole in (self.picture, self._clean, self.blank))
+        for rows in bands(box.height):
+            color = cv2.cvtColor(paint[rows], cv2.COLOR_RGBA2RGB)
+            cv2.copyTo(blank[rows], gone[rows], color)
+            share = cv2.merge([amount[rows]] * 3)
+            below = cv2.multiply(clean[rows], 255 - share, scale=1 / 255)
+            picture[rows] = cv2.add(below, cv2.multiply(color, share, scale=1 / 255))
+
+    def draw(self, surface: pygame.Surface, pane: Pane, box: Rect) -> None:
+        """Copy these pixels of the window from the pane."""
+        box = box.intersect(pane.box)
+        if box.empty:
+            return
+        inside = (box.x0 - pane.box.x0, box.y0 - pane.box.y0, box.width, box.height)
+        if pane.scale == 1:
+            surface.blit(self._surfaces[pane.kind], box[:2], inside)
+        else:
+            part = self.scaled(pane, box)
+            surface.blit(pygame.image.frombuffer(part, (box.width, box.height), "RGB"), box[:2])
+
+    def scaled(self, pane: Pane, box: Rect) -> np.ndarray:
+        """(h, w, 3) of the pane at the window's size, in `box` of the window."""
+        source = self.paper if pane.kind == "paper" else self.picture
+        if pane.scale < 1:
+            whole = cv2.resize(source, (pane.box.width, pane.box.height), interpolation=cv2.INTER_AREA)
+            x, y = box.x0 - pane.box.x0, box.y0 - pane.box.y0
+            return np.ascontiguousarray(whole[y : y + box.height, x : x + box.width])
+        back = 1 / pane.scale  # pixel centres to pixel centres, the same for any part of the pane
+        x0, y0 = pane.canvas_at(box.x0 + 0.5, box.y0 + 0.5)
+        placed = np.array(((back, 0, x0 - 0.5), (0, back, y0 - 0.5)))
+        how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        return cv2.warpAffine(source, placed, (box.width, box.height), None, how, cv2.BORDER_REPLICATE)
+
+
+def bands(height: int) -> Iterator[slice]:
+    """Its rows by and by: what a band needs stays in the cache, and the heap small."""
+    return (slice(top, top + BAND_PX) for top in range(0, height, BAND_PX))
+
+
+def over(below: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """(h, w, 3) below, (h, w, 4) RGBA -> (h, w, 3) uint8 as the paint looks on it."""
+    made = np.empty(below.shape, np.uint8)
+    for rows in bands(len(made)):
+        alpha = pixels[rows, :, 3:].astype(np.uint16)
+        mixed = pixels[rows, :, :3] * alpha
+        mixed += below[rows] * (255 - alpha)
+        mixed += 127
+        mixed //= 255
+        made[rows] = mixed
+    return made
+
+
+def ivory(width: int, height: int) -> np.ndarray:
+    """(H, W, 3) uint8: blank paper, with fibres and grain that one sees only when one looks for them."""
+    random = np.random.default_rng(11)
+    fibre = cv2.GaussianBlur(random.standard_normal((height, width), np.float32), (0, 0), 6.0, sigmaY=1.2)
+    grain = cv2.GaussianBlur(random.standard_normal((height, width), np.float32), (0, 0), 0.8)
+    rough = cv2.addWeighted(fibre, FIBRE / fibre.std(), grain, GRAIN / grain.std(), 0)
+    return cv2.merge([cv2.convertScaleAbs(rough, beta=level) for level in IVORY])

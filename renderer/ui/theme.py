@@ -1,0 +1,177 @@
+"""Colours, type and measures of the window, in one place; also the theme that pygame_gui is given."""
+
+from __future__ import annotations
+
+from functools import cached_property, lru_cache
+
+import pygame
+
+from assets import ASSETS
+
+FONTS = ASSETS / "fonts"
+FACES = {False: "NotoSans-Regular.ttf", True: "NotoSans-Bold.ttf"}
+
+SMOOTH = 4  # how many times too large round corners are drawn before they are scaled down
+BACK = (19, 20, 24)  # behind everything
+CARD = (29, 31, 37)  # panel, strip
+WELL = (22, 23, 28)  # grooves, text lines, the graph
+RAISED = (44, 47, 55)  # buttons
+EDGE = (58, 62, 72)
+INK, SOFT, FAINT = (234, 233, 228), (170, 172, 178), (116, 120, 130)
+ACCENT, ACCENT_DARK = (232, 168, 84), (142, 94, 38)  # the one warm colour: what is chosen
+GOOD, BAD = (128, 190, 160), (232, 112, 94)
+
+
+class Theme:
+    """Measures are written for a scale of 1, a screen of about 96 dots an inch, and multiplied by `scale`."""
+
+    def __init__(self, scale: float = 1.0):
+        self.scale = scale
+        self._fonts: dict[tuple[int, bool], pygame.font.Font] = {}
+
+    def px(self, length: float) -> int:
+        return round(length * self.scale)
+
+    def box(self, x: float, y: float, width: float, height: float) -> pygame.Rect:
+        left, top = self.px(x), self.px(y)
+        return pygame.Rect(left, top, self.px(x + width) - left, self.px(y + height) - top)
+
+    def font(self, size: float, bold: bool = False) -> pygame.font.Font:
+        key = (self.px(size), bold)
+        if key not in self._fonts:
+            self._fonts[key] = pygame.font.Font(FONTS / FACES[bold], key[0])
+        return self._fonts[key]
+
+    @cached_property
+    def body(self) -> pygame.font.Font:
+        return self.font(12)
+
+    @cached_property
+    def small(self) -> pygame.font.Font:
+        return self.font(10.5)
+
+    @cached_property
+    def strong(self) -> pygame.font.Font:
+        return self.font(12, bold=True)
+
+    @cached_property
+    def heading(self) -> pygame.font.Font:
+        return self.font(10.5, bold=True)
+
+    @cached_property
+    def figure(self) -> pygame.font.Font:
+        return self.font(25, bold=True)
+
+    def gui(self) -> dict:
+        """The theme for pygame_gui."""
+
+        def px(length: float) -> str:
+            return str(self.px(length))
+
+        face = {"name": "noto_sans", "size": px(13)}
+        plain = {"shape": "rounded_rectangle", "shadow_width": "0", "shape_corner_radius": px(6)}
+        theme = {
+            "defaults": {
+                "colours": {
+                    "dark_bg": tone(WELL),
+                    "normal_bg": tone(RAISED),
+                    "hovered_bg": tone((56, 60, 70)),
+                    "active_bg": tone(ACCENT_DARK),
+                    "selected_bg": tone(ACCENT_DARK),
+                    "disabled_bg": tone(CARD),
+                    "normal_text": tone(INK),
+                    "hovered_text": "#ffffff",
+                    "active_text": "#ffffff",
+                    "selected_text": "#ffffff",
+                    "disabled_text": tone(FAINT),
+                    "normal_border": tone(EDGE),
+                    "hovered_border": tone((84, 89, 102)),
+                    "active_border": tone(ACCENT),
+                    "selected_border": tone(ACCENT),
+                    "disabled_border": tone(CARD),
+                    "text_cursor": tone(ACCENT),
+                },
+                "misc": {
+                    "border_width": "1",
+                    "shadow_width": "0",
+                    "shape": "rounded_rectangle",
+                    "shape_corner_radius": px(6),
+                    "tool_tip_delay": "0.5",
+                },
+            },
+            "#default_shape_style": {"misc": plain},
+            "#no_frills_button": {"misc": {**plain, "border_width": "0"}},
+            "button": {
+                "colours": {"normal_border": tone(RAISED)},
+                "misc": {**plain, "text_horiz_alignment_padding": px(12)},
+            },
+            "horizontal_slider": {
+                "colours": {"dark_bg": "#00000000", "normal_border": "#00000000"},
+                "misc": {
+                    **plain,
+                    "enable_arrow_buttons": "0",
+                    "sliding_button_width": px(14),
+                    "border_width": "0",
+                },
+            },
+            "horizontal_slider.#sliding_button": {
+                "colours": {
+                    "normal_bg": tone((206, 206, 202)),
+                    "hovered_bg": "#ffffff",
+                    "active_bg": tone(ACCENT),
+                    "selected_bg": tone(ACCENT),
+                    "normal_border": tone(CARD),
+                    "hovered_border": tone(CARD),
+                    "active_border": tone(CARD),
+                },
+                "misc": {**plain, "shape_corner_radius": px(7), "border_width": px(2)},
+            },
+            "text_entry_line": {
+                "colours": {"normal_border": tone(EDGE), "selected_bg": tone(ACCENT_DARK)},
+                "misc": {**plain, "padding": f"{px(10)},{px(4)}", "text_horiz_alignment_padding": px(10)},
+            },
+            "drop_down_menu": {"misc": {**plain, "expand_direction": "up"}},
+            "drop_down_menu.button": {"misc": {**plain, "border_width": "0"}},
+            "selection_list": {"misc": {**plain, "list_item_height": px(26)}},
+            "drop_down_menu.selection_list.button": {"misc": {**plain, "border_width": "0"}},
+            "colour_picker_dialog.colour_channel_editor.horizontal_slider": {
+                "colours": {"dark_bg": tone(WELL)}
+            },
+            "tool_tip": {"misc": {"rect_width": px(210)}},
+            "window": {
+                "colours": {"dark_bg": tone(CARD)},
+                "misc": {"shape": "rounded_rectangle", "shadow_width": px(12)},
+            },
+        }
+        for element in ("button", "text_entry_line", "label", "text_box"):
+            theme.setdefault(element, {})["font"] = face
+        return theme
+
+
+@lru_cache(maxsize=512)
+def text(words: str, face: pygame.font.Font, color: tuple[int, int, int]) -> pygame.Surface:
+    """Rendered words, kept: most of them are on the screen again the next time."""
+    return face.render(words, True, color)
+
+
+@lru_cache(maxsize=128)
+def plate(size: tuple[int, int], color: tuple[int, ...], radius_px: int, width_px: int = 0) -> pygame.Surface:
+    """A rectangle with smooth round corners; an outline where width_px is not 0."""
+    large = pygame.Surface((size[0] * SMOOTH, size[1] * SMOOTH), pygame.SRCALPHA)
+    large.fill((*color[:3], 0))
+    corner = radius_px * SMOOTH
+    pygame.draw.rect(large, color, large.get_rect(), width_px * SMOOTH, border_radius=corner)
+    return pygame.transform.smoothscale(large, size)
+
+
+def rounded(surface: pygame.Surface, color, box: pygame.Rect, radius_px: int, width_px: int = 0) -> None:
+    surface.blit(plate(tuple(box.size), tuple(color), radius_px, width_px), box)
+
+
+def tone(color: tuple[int, int, int]) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*color)
+
+
+def scale_for(desktop: tuple[int, int]) -> float:
+    """How much larger everything is drawn on a screen with many dots; whole or half steps stay sharp."""
+    return min(3.0, max(1.0, min(desktop[0] / 1920, desktop[1] / 1080) * 2 // 1 / 2))
