@@ -17,7 +17,7 @@ from renderer.cli.lab_settings import Compare, Race, Straighten, report_folder
 from renderer.cli.options import WrongUsage, one_line, options_of, report
 from renderer.cli.settings import Bench, Paint, Render, Replay, Sessions, Train, side_px
 from renderer.files.outputs import check_film, check_new, writable
-from renderer.look import Look
+from renderer.picture_params import PictureParams
 from renderer.runtime.load_progress import Progress
 from renderer.stroke_log.store import Shelf, find_log
 
@@ -56,7 +56,7 @@ def paint(settings: Paint) -> None:
         return Camera.of(settings, folder, painting.engine)
 
     side = side_px(settings.size)
-    look = Look(settings.model, target_fps=settings.target_fps).asked(settings)
+    params = PictureParams(settings.model, target_fps=settings.target_fps).asked(settings)
     load(settings.model)  # an unknown name is told before a window opens
     paper = png.read_bytes(settings.paper) if settings.paper else None
     session = read(find_log(settings.demo)) if settings.demo is not None else None
@@ -72,7 +72,7 @@ def paint(settings: Paint) -> None:
     painting = App(
         window,
         load,
-        look,
+        params,
         size=(side, side),
         save_folder=folder,
         models=tuple(dict.fromkeys([*registry.ENTRIES, settings.model])),
@@ -84,7 +84,7 @@ def paint(settings: Paint) -> None:
         weights = registry.weights_hash(settings.model)
         painting.keep_sessions(Shelf(), settings.log_mb * 1e6, weights)
         if settings.resume is not None:
-            painting.keeper.restore(find_log(settings.resume), look, (side, side), painting.scene.models)
+            painting.keeper.restore(find_log(settings.resume), params, (side, side), painting.scene.models)
         if settings.session:
             painting.record_session(settings.session, weights)
         if settings.record or settings.keep_seconds:
@@ -140,14 +140,14 @@ def render(settings: Render) -> None:
     load = registry.loader(name, settings.device, progress=Progress(), **extras)
     card = registry.expected(name)
     own = {"steps": finest(card.default_steps, card.steps), "strength": card.default_strength}
-    look = Look.from_dict(own | about, name).asked(settings)
-    check_steps(card, look.steps)  # before anything is loaded
+    params = PictureParams.from_dict(own | about, name).asked(settings)
+    check_steps(card, params.steps)  # before anything is loaded
     if settings.output.suffix.lower() != ".png":
         raise InputError(f"{settings.output} must end in .png: a PNG keeps the settings inside")
     writable(settings.output)
     model = load()
-    frame = model.render(look.request(paper))
-    made = {**look.as_dict(), "model": name, "weights": model.card.weights_hash, "dtype": model.card.dtype}
+    frame = model.render(params.request(paper))
+    made = {**params.as_dict(), "model": name, "weights": model.card.weights_hash, "dtype": model.card.dtype}
     png.write_png(settings.output, frame.picture, made)
     for note in frame.notes:
         print(f"flowbrush: {note}", file=sys.stderr)

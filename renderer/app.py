@@ -16,8 +16,8 @@ from renderer import commands, model_switcher, rewind
 from renderer.actions import EDITS, Change, Command, Event, InputError
 from renderer.canvas.canvas import Canvas
 from renderer.canvas.wet_ink import WetInk
-from renderer.look import Look
 from renderer.persistence import OFFER, Keeper
+from renderer.picture_params import PictureParams
 from renderer.runtime import pacing
 from renderer.runtime.engine import Engine
 from renderer.runtime.latency import Meter
@@ -37,7 +37,7 @@ class App:
         self,
         window: Window,
         load: Callable[[str, Told], Callable[[], Img2Img]],
-        look: Look,
+        params: PictureParams,
         *,
         size: tuple[int, int] = (512, 512),
         save_folder: Path | None = None,
@@ -47,13 +47,13 @@ class App:
     ):
         """load: model name and whom to tell -> function that loads it, called on a thread of its own.
         meanwhile: the model that serves until the look's is there. reads: as in Scene."""
-        self.window, self.load, self.look, self.meanwhile = window, load, look, meanwhile
+        self.window, self.load, self.params, self.meanwhile = window, load, params, meanwhile
         self.asked: dict = {}  # of what each model has of its own, what was asked for otherwise
         self.canvas = Canvas(*size)
         self._known = self.canvas.pixels.copy()  # the paper as of the last edit
         self.engine, self.meter = Engine(), Meter()
         ink = WetInk(*size)
-        self.scene = Scene(self.canvas, ink, look, self.meter, models=models, reads=reads)
+        self.scene = Scene(self.canvas, ink, params, self.meter, models=models, reads=reads)
         self.save_folder = save_folder or Path.cwd()
         self.keeper = Keeper(*size)
         self.script: Script | None = None
@@ -69,7 +69,7 @@ class App:
         self._due_s = 0.0  # when this turn of the loop was to begin
         self._asked: Request | None = None  # newest request
         self._effort: dict[tuple[int, int], float] = {}  # (steps, side) -> mean frame time
-        self._choice = (look.steps, size[0])
+        self._choice = (params.steps, size[0])
 
     def step(self) -> None:
         """One tick that survives its errors: the paper is never lost to one."""
@@ -101,7 +101,7 @@ class App:
         self.meter.tick_ms.append((time.monotonic() - began_s) * 1e3)
         if not self.started:  # torch is imported by the worker, after the first painted frame
             self.started = True
-            model_switcher.load(self, self.meanwhile or self.look.model)
+            model_switcher.load(self, self.meanwhile or self.params.model)
 
     def events(self, now_s: float) -> list[Event]:
         """What the hand did; a demo plays until the hand does something."""
@@ -149,7 +149,7 @@ class App:
         self.dirty(box, time_s)
 
     def change(self, action: Change, time_s: float) -> None:
-        before, after = self.look, self.look.change(action.name, action.value)
+        before, after = self.params, self.params.change(action.name, action.value)
         if action.name in model_switcher.OWN:
             self.asked[action.name] = getattr(after, action.name)
         if self.scene.card is not None and action.name == "steps":
@@ -158,7 +158,7 @@ class App:
             return
         if after.model != before.model and self.started:  # an unknown name raises, and the look stays
             model_switcher.load(self, after.model)
-        self.look = self.scene.look = after
+        self.params = self.scene.params = after
         if after.target_fps == before.target_fps:
             self._turned |= after.starts_epoch(before)
             self.dirty(self.canvas.whole, time_s)
@@ -181,20 +181,20 @@ class App:
                 if self._epoch > shown and self._answered < self._sequence:
                     return  # an epoch's first frame is waited for, or a slider on the move would show none
                 self._epoch, self._turned = self._epoch + 1, False
-            wanted = self.look.steps
+            wanted = self.params.steps
             self._choice = pacing.choose_effort(
-                self.look.target_fps, self._effort, wanted, side, self._choice
+                self.params.target_fps, self._effort, wanted, side, self._choice
             )
             self.ask(*self._choice)
         elif self._asked is not None and not self.engine.busy and self.picture is not None:
             shown = self.picture.request
             if shown.sequence != self._asked.sequence:
                 return
-            steps = pacing.next_refinement(shown.steps, self.look.steps, now_s, self._last_edit_s)
+            steps = pacing.next_refinement(shown.steps, self.params.steps, now_s, self._last_edit_s)
             if steps is not None and steps in self.engine.card.steps:
                 self.ask(steps, side)
             elif shown.paper.shape[1] != side and now_s - self._last_edit_s > pacing.REST_S:
-                self.ask(self.look.steps, side)
+                self.ask(self.params.steps, side)
 
     def ask(self, steps: int, side: int) -> None:
         self._sequence += 1
@@ -203,7 +203,7 @@ class App:
             height = max(pacing.SMALLEST_SIDE_PX, self.canvas.height * side // self.canvas.width // 32 * 32)
             paper = cv2.resize(paper, (side, height), interpolation=cv2.INTER_AREA)
             paper.flags.writeable = False
-        self._asked = self.look.request(
+        self._asked = self.params.request(
             paper, sequence=self._sequence, epoch=self._epoch, dirty=self._dirty, steps=steps
         )
         self._dirty = NOTHING
@@ -244,7 +244,7 @@ class App:
 
     def draw(self, now_s: float) -> None:
         scene = self.scene
-        scene.status = self.engine.status(self.look.model)
+        scene.status = self.engine.status(self.params.model)
         while self.keeper.news:
             self.messages.say(self.keeper.news.popleft())
         scene.messages = self.messages.at(now_s)
@@ -264,12 +264,14 @@ class App:
         asked = self._asked
         rests = asked is not None and self._dirty.empty and not self.engine.busy
         rests = rests and self.picture is not None and self.picture.request.sequence == asked.sequence
-        rests = rests and pacing.next_refinement(asked.steps, self.look.steps, now_s, 0.0) is None
+        rests = rests and pacing.next_refinement(asked.steps, self.params.steps, now_s, 0.0) is None
         self._quiet_calls = calls if rests else None
 
     def header(self, weights: str = "") -> Header:
         """The head of a stroke log that begins now. weights: hash of the model's weights."""
-        return Header(self.canvas.width, self.canvas.height, self.look.model, weights, self.look.as_dict())
+        return Header(
+            self.canvas.width, self.canvas.height, self.params.model, weights, self.params.as_dict()
+        )
 
     def record_session(self, path: Path, weights: str = "") -> None:
         """Write a stroke log to this file from here on."""
@@ -284,10 +286,13 @@ class App:
         """Paint by itself from a log, over and over, until the hand takes the brush."""
         self.script = Script(session, (self.canvas.width, self.canvas.height))
         self.scene.demo = True
-        logged, plain = Look.from_dict(session.header.settings, self.look.model), Look(self.look.model)
+        logged, plain = (
+            PictureParams.from_dict(session.header.settings, self.params.model),
+            PictureParams(self.params.model),
+        )
         names = ("strength", "seed", "prompt", "mood")  # what was asked for otherwise holds
-        kept = {n: getattr(logged, n) for n in names if getattr(self.look, n) == getattr(plain, n)}
-        self.look = self.scene.look = replace(self.look, **kept)
+        kept = {n: getattr(logged, n) for n in names if getattr(self.params, n) == getattr(plain, n)}
+        self.params = self.scene.params = replace(self.params, **kept)
         self.asked |= {n: value for n, value in kept.items() if n in model_switcher.OWN}
         if session.fault:
             self.messages.say(session.fault)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from renderer import model_switcher, rewind
 from renderer.actions import Change, Command, Event, InputError, Paste
 from renderer.files import png
-from renderer.look import Look
+from renderer.picture_params import PictureParams
 from renderer.scene import VIEWS
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def obey(app: App, command: Command, time_s: float) -> None:
         case "prompt" | "color" | "open":
             app.window.ask(command.name)
         case "model":
-            at = scene.models.index(app.look.model) if app.look.model in scene.models else -1
+            at = scene.models.index(app.params.model) if app.params.model in scene.models else -1
             app.apply(Event(Change("model", scene.models[(at + 1) % len(scene.models)]), time_s))
         case "dice":
             app.apply(Event(Change("seed", random.randrange(1 << 31)), time_s))
@@ -74,7 +74,7 @@ def restore(app: App) -> None:
     """Bring back the paper of the painting that a crash ended; undo takes it away again."""
     if app.keeper.lost is None:
         raise InputError("no painting was left by a crash")
-    app.keeper.restore(app.keeper.lost, app.look, (app.canvas.width, app.canvas.height), app.scene.models)
+    app.keeper.restore(app.keeper.lost, app.params, (app.canvas.width, app.canvas.height), app.scene.models)
     app.keeper.lost, app.scene.offer = None, ""
 
 
@@ -85,11 +85,11 @@ def save(app: App) -> None:
         if app.canvas.blank:
             raise InputError("there is nothing to save yet")
         paper = stem.with_name(stem.name + "-paper.png")
-        png.write_png(paper, app.canvas.snapshot(), app.look.as_dict())
+        png.write_png(paper, app.canvas.snapshot(), app.params.as_dict())
         app.messages.say(f"saved {paper}; there is no picture yet")
         return
     request, card = app.picture.request, app.engine.card
-    about = Look.of(request, card.name).as_dict()
+    about = PictureParams.of(request, card.name).as_dict()
     about |= {"model": card.name, "weights": card.weights_hash, "dtype": card.dtype}
     png.write_png(stem.with_suffix(".png"), app.picture.picture, about)
     png.write_png(stem.with_name(stem.name + "-paper.png"), request.paper, about)

@@ -33,7 +33,7 @@ def give_up(app: App, time_s: float) -> bool:
     engine = app.engine
     if engine.loading:
         engine.cancel()
-        app.messages.say(f"{app.look.model} was given up; {engine.name} goes on")
+        app.messages.say(f"{app.params.model} was given up; {engine.name} goes on")
     elif engine.error and engine.state == "ready":
         engine.error = ""
     else:
@@ -51,18 +51,18 @@ def stay(app: App, time_s: float) -> bool:
 def welcome(app: App) -> None:
     """A model is there that was not before: it begins with the paper as it is, blank paper too."""
     engine, card = app.engine, app.engine.card
-    if engine.error and engine.state == "ready" and not engine.loading and app.look.model != engine.name:
+    if engine.error and engine.state == "ready" and not engine.loading and app.params.model != engine.name:
         stay(app, time.monotonic())  # it can be asked for again
     if card is None or card is app.scene.card:
         return
     app.scene.card = card
     app.began_anew()
     gc.freeze()  # what the libraries brought is never looked through again: 140 ms of a tick
-    if app.meanwhile or engine.name in ("", app.look.model):
+    if app.meanwhile or engine.name in ("", app.params.model):
         adopt(app, card)
     if app.meanwhile:
         app.meanwhile = ""
-        load(app, app.look.model)
+        load(app, app.params.model)
 
 
 def adopt(app: App, card: ModelCard) -> None:
@@ -85,8 +85,8 @@ def within(app: App, steps: int) -> int:
 
 def write(app: App, name: str, value, time_s: float) -> None:
     """Set what nobody asked for, so that the log holds it and it can be asked for otherwise."""
-    if getattr(app.look, name) == value:
+    if getattr(app.params, name) == value:
         return
-    app.look = app.scene.look = replace(app.look, **{name: value})
+    app.params = app.scene.params = replace(app.params, **{name: value})
     app.keeper.event(Event(Change(name, value), time_s), app.canvas)
     app.dirty(app.canvas.whole, time_s)

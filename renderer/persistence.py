@@ -12,7 +12,7 @@ import cv2
 
 from renderer.actions import Change, Event, InputError, Paste
 from renderer.canvas.snapshots import History
-from renderer.look import Look
+from renderer.picture_params import PictureParams
 from renderer.scene import Scene
 from renderer.stroke_log.log import Header, SessionWriter, read
 from renderer.stroke_log.playback import Walk
@@ -75,11 +75,15 @@ class Keeper:
             while self.camera.recorder.news:
                 self.news.append(self.camera.recorder.news.popleft())
 
-    def restore(self, path: Path, look: Look, size: tuple[int, int], models: tuple[str, ...]) -> None:
+    def restore(
+        self, path: Path, params: PictureParams, size: tuple[int, int], models: tuple[str, ...]
+    ) -> None:
         """Read a log behind the loop; its paper and its settings arrive as actions. size: of the canvas."""
-        Thread(target=self._restore, args=(path, look, size, models), name="restore", daemon=True).start()
+        Thread(target=self._restore, args=(path, params, size, models), name="restore", daemon=True).start()
 
-    def _restore(self, path: Path, look: Look, size: tuple[int, int], models: tuple[str, ...]) -> None:
+    def _restore(
+        self, path: Path, params: PictureParams, size: tuple[int, int], models: tuple[str, ...]
+    ) -> None:
         try:
             session = read(path)
             walk = Walk(session, size)
@@ -89,7 +93,7 @@ class Keeper:
         walk.to(float("inf"))
         if session.fault:
             self.news.append(session.fault)
-        self.arrived += look.changes_to(walk.look, models)
+        self.arrived += params.changes_to(walk.params, models)
         order = cv2.cvtColor(walk.canvas.pixels, cv2.COLOR_RGBA2BGRA)
         self.arrived.append(Paste(cv2.imencode(".png", order)[1].tobytes()))
 

@@ -10,7 +10,7 @@ import numpy as np
 from models.api import NOTHING, ModelCard, Rect
 from renderer.canvas.canvas import Canvas
 from renderer.canvas.wet_ink import WetInk
-from renderer.look import Look
+from renderer.picture_params import PictureParams
 from renderer.rewind import Rewind
 from renderer.runtime.latency import Meter
 
@@ -31,7 +31,7 @@ class Scene:
 
     canvas: Canvas
     ink: WetInk
-    look: Look
+    params: PictureParams
     meter: Meter
     view: str = "side"
     picture: np.ndarray | None = None

@@ -148,7 +148,7 @@ def told(rendered, loop, painter):
         loop.do(Change("model", str(model)))
         loop.until(lambda: app.engine.error)
         loop.tick(2)
-        assert app.scene.status == line and app.look.model == app.engine.name == "painter"
+        assert app.scene.status == line and app.params.model == app.engine.name == "painter"
         shown = loop.shown
         loop.do(Fill((len(line) % 256, shown % 256, 90), 5, 5))
         loop.until(lambda: loop.shown > shown)

@@ -15,8 +15,8 @@ from models.api import Frame, ModelCard, Rect, Request
 from renderer.actions import Begin, Brush, End, Event, Extend
 from renderer.app import App
 from renderer.canvas.canvas import Canvas
-from renderer.look import Look
 from renderer.model_switcher import asked_of
+from renderer.picture_params import PictureParams
 from renderer.ui.window import Headless
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -79,14 +79,14 @@ class SlowModel:
 class Desk:
     """The real loop without a display, and a hand that tells it what to do between two ticks."""
 
-    def __init__(self, load, *, side: int = 256, look: Look | None = None, window=None):
+    def __init__(self, load, *, side: int = 256, params: PictureParams | None = None, window=None):
         self.window = window or Headless()
         self.hand: list[Event] = []
         poll = self.window.poll
         self.window.poll = lambda now_s, scene: [*poll(now_s, scene), *self.hand_over()]
-        self.app = App(self.window, lambda name, told: load, look or Look(), size=(side, side))
-        if look is not None:
-            self.app.asked = asked_of(look)
+        self.app = App(self.window, lambda name, told: load, params or PictureParams(), size=(side, side))
+        if params is not None:
+            self.app.asked = asked_of(params)
 
     def hand_over(self) -> list[Event]:
         events, self.hand = self.hand, []

@@ -33,7 +33,7 @@ def paint(film: Path, folder: Path) -> None:
     from easel import ROOT, SlowModel
 
     from renderer.app import App
-    from renderer.look import Look
+    from renderer.picture_params import PictureParams
     from renderer.recording.capture import Camera
     from renderer.recording.recorder import Recorder
     from renderer.stroke_log.log import read
@@ -41,7 +41,7 @@ def paint(film: Path, folder: Path) -> None:
     from renderer.ui.window import Headless
 
     model = SlowModel(0.02)
-    app = App(Headless(), lambda name, told: model, Look(), size=(256, 256))
+    app = App(Headless(), lambda name, told: model, PictureParams(), size=(256, 256))
     app.keep_sessions(Shelf(folder), 1e9)
     app.keeper.camera = Camera(Recorder(), "side", folder, app.engine)
     app.keeper.camera.recorder.start(film)

@@ -42,15 +42,15 @@ def main(rounds: int, seconds: float, folder: Path, ways: tuple[str, ...] = WAYS
     from models import registry
     from renderer.actions import Clear, Event
     from renderer.app import App
-    from renderer.look import Look
     from renderer.persistence import Keeper
+    from renderer.picture_params import PictureParams
     from renderer.recording.capture import Camera
     from renderer.recording.recorder import Recorder
     from renderer.stroke_log.log import read
     from renderer.stroke_log.store import SAMPLES, Shelf
     from renderer.ui.window import Headless
 
-    app = App(Headless(), lambda name, told: registry.loader(name), Look(), size=(512, 512))
+    app = App(Headless(), lambda name, told: registry.loader(name), PictureParams(), size=(512, 512))
     session = read(SAMPLES / "lake.jsonl")
     app.play(session)
     while app.picture is None:

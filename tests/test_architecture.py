@@ -112,10 +112,10 @@ import sys, time
 from models import registry
 from renderer.actions import Begin, Brush, End, Event
 from renderer.app import App
-from renderer.look import Look
+from renderer.picture_params import PictureParams
 from renderer.ui.window import Headless
 script = [Event(Begin(Brush(), (50, 50, 0.8)), 0.0), Event(End(), 0.0)]
-app = App(Headless(script=script), lambda name, told: lambda: 1 / 0, Look(), size=(256, 256))
+app = App(Headless(script=script), lambda name, told: lambda: 1 / 0, PictureParams(), size=(256, 256))
 registry.loader("painter")
 app.tick()
 assert app.canvas.pixels[50, 50, 3] and app.meter.flips == 1

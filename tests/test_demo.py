@@ -5,7 +5,7 @@ from __future__ import annotations
 from easel import RED, SlowModel
 
 from renderer.actions import Begin, End, Event, Fill
-from renderer.look import Look
+from renderer.picture_params import PictureParams
 from renderer.stroke_log.log import Header, SessionWriter, read
 
 
@@ -18,10 +18,10 @@ def played(tmp_path, *actions, settings=None):
 
 
 def test_a_demo_paints_by_itself_with_the_settings_of_its_log(desk, tmp_path):
-    one = desk(SlowModel(), look=Look(seed=9))
+    one = desk(SlowModel(), params=PictureParams(seed=9))
     session = played(tmp_path, Fill((9, 9, 9), 5, 5), settings={"prompt": "fog", "seed": 3, "strength": 0.2})
     one.app.play(session)
-    assert (one.app.look.prompt, one.app.look.seed, one.app.look.strength) == ("fog", 9, 0.2)
+    assert (one.app.params.prompt, one.app.params.seed, one.app.params.strength) == ("fog", 9, 0.2)
     one.until(lambda: one.app.canvas.pixels[5, 5, 3] == 255)
 
 

@@ -8,7 +8,7 @@ import pytest
 from models.api import MATERIALS, MOOD_AXES
 from renderer.actions import Begin, Change, Clear, Command, End, Extend, Fill, Line, Redo, Undo
 from renderer.canvas.canvas import Canvas
-from renderer.look import Look
+from renderer.picture_params import PictureParams
 from renderer.ui.input import KEYS, LARGEST_PX, NAMES, SMALLEST_PX, TOOLS, Hand, find, label
 from renderer.ui.layout import arrange
 
@@ -41,8 +41,8 @@ def key(code: int, mod: int = 0):
     return event(pygame.KEYDOWN, key=code, mod=mod, unicode="")
 
 
-def actions(hand: Hand, *events, now_s: float = 1.0, look: Look | None = None) -> list:
-    return [made.action for made in hand.translate(events, LAYOUT, look or Look(), now_s)]
+def actions(hand: Hand, *events, now_s: float = 1.0, params: PictureParams | None = None) -> list:
+    return [made.action for made in hand.translate(events, LAYOUT, params or PictureParams(), now_s)]
 
 
 # Strokes
@@ -77,7 +77,7 @@ def test_two_strokes_within_a_tick_stay_two():
 
 
 def test_events_carry_the_time_of_the_tick():
-    assert {e.time_s for e in Hand().translate([down(1, 1), up()], LAYOUT, Look(), 12.5)} == {12.5}
+    assert {e.time_s for e in Hand().translate([down(1, 1), up()], LAYOUT, PictureParams(), 12.5)} == {12.5}
 
 
 def test_motion_without_a_button_only_moves_the_ring():
@@ -183,11 +183,11 @@ def test_the_wheel_sizes_the_brush():
 
 def test_every_row_of_the_key_table_does_something():
     for row in KEYS:
-        hand, look = Hand(), Look()
+        hand, params = Hand(), PictureParams()
         hand.tool = "eraser" if row.name == "tool.brush" else "brush"
         hand.brush = hand.brush.__class__(color=(1, 1, 1), hardness=0.5, opacity=0.5)
         before = (hand.tool, hand.brush, hand.tolerance, hand.mood_axis)
-        made = hand.do(row.name, look)
+        made = hand.do(row.name, params)
         assert made or before != (hand.tool, hand.brush, hand.tolerance, hand.mood_axis), row
 
 
@@ -243,20 +243,20 @@ def test_keys_reach_their_actions():
 
 
 def test_mood_by_keys():
-    hand, look = Hand(), Look()
+    hand, params = Hand(), PictureParams()
     actions(hand, key(pygame.K_DOWN))
-    change = actions(hand, key(pygame.K_RIGHT), look=look)[0]
+    change = actions(hand, key(pygame.K_RIGHT), params=params)[0]
     assert change.name == f"mood.{MOOD_AXES[1].name}"
-    assert change.value == pytest.approx(look.mood[1] + 0.1)
+    assert change.value == pytest.approx(params.mood[1] + 0.1)
 
 
 def test_sizes_stay_in_their_range():
     hand = Hand()
     for _ in range(60):
-        hand.do("size.more", Look())
+        hand.do("size.more", PictureParams())
     assert hand.brush.size_px == LARGEST_PX
     for _ in range(90):
-        hand.do("size.less", Look())
+        hand.do("size.less", PictureParams())
     assert hand.brush.size_px == SMALLEST_PX
 
 

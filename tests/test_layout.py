@@ -11,7 +11,7 @@ from models.api import NOTHING, Rect
 from renderer.actions import Begin, Brush, End, Extend
 from renderer.canvas.canvas import Canvas
 from renderer.canvas.wet_ink import WetInk
-from renderer.look import Look
+from renderer.picture_params import PictureParams
 from renderer.runtime.latency import Meter
 from renderer.scene import VIEWS, Scene
 from renderer.ui.layout import Pane, arrange
@@ -19,7 +19,7 @@ from renderer.ui.panes import View, ivory, over
 
 
 def scene(side: int = 64) -> Scene:
-    return Scene(Canvas(side, side), WetInk(side, side), Look(), Meter())
+    return Scene(Canvas(side, side), WetInk(side, side), PictureParams(), Meter())
 
 
 def test_two_papers_of_512_fit_a_window_of_1280x720_dot_for_dot():

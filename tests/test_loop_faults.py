@@ -99,7 +99,7 @@ def test_an_unknown_model_is_told_and_the_present_one_stays(desk):
     one.app.load = load
     one.do(Change("model", "monet"))
     one.app.step()
-    assert one.app.look.model == "painter"
+    assert one.app.params.model == "painter"
     assert one.app.messages.errors == 0
     assert any("monet" in line for line in one.app.scene.messages)
 

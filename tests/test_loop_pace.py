@@ -8,7 +8,7 @@ import numpy as np
 from easel import RED, SlowModel
 
 from renderer.actions import Begin, End, Extend, Fill
-from renderer.look import Look
+from renderer.picture_params import PictureParams
 
 # Latency is measured from the input event
 
@@ -59,7 +59,7 @@ class HeavyModel(SlowModel):
 
 def test_a_target_is_held_with_fewer_steps_and_then_a_smaller_picture(desk):
     model = HeavyModel()
-    one = desk(model, side=512, look=Look(steps=2, target_fps=60)).ready()
+    one = desk(model, side=512, params=PictureParams(steps=2, target_fps=60)).ready()
     served = len(model.requests)
     one.do(Begin(RED, (20, 20, 0.8)))
     for i in range(60):

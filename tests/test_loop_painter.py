@@ -13,7 +13,7 @@ from models.api import Rect
 from models.painter import prompt_mood
 from renderer import app as app_module
 from renderer.actions import Begin, Brush, Change, End, Event, Fill
-from renderer.look import Look
+from renderer.picture_params import PictureParams
 from renderer.ui.controls.sliders import worded
 from renderer.ui.window import Headless, Window
 
@@ -58,7 +58,7 @@ def test_blank_paper_is_not_white_paint(desk, painter):
 
 
 def test_strength_is_continuous(desk, painter):
-    one = desk(lambda: painter, look=Look(steps=4))
+    one = desk(lambda: painter, params=PictureParams(steps=4))
     one.do(Fill((112, 146, 62), 5, 5))
     one.ready()
     pictures = []
@@ -94,7 +94,7 @@ def test_a_crop_of_time_paints_the_same_again(desk, painter, tmp_path):
 
 
 def test_sliders_show_what_the_words_of_the_prompt_do(desk, painter):
-    one = desk(lambda: painter, look=Look(prompt="foggy noon with dragons")).ready()
+    one = desk(lambda: painter, params=PictureParams(prompt="foggy noon with dragons")).ready()
     one.app.scene.reads = prompt_mood.read
     said = worded(one.app.scene)
     assert said == {"mood.haze": 1.0, "mood.sun": 1.0, "mood.warmth": 0.3}

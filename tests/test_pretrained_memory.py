@@ -216,7 +216,7 @@ def test_memory_that_runs_out_in_a_first_picture_leaves_the_present_model(whole,
     one.until(lambda: one.app.engine.error)
     one.tick(2)
     assert "there was not enough memory; try a smaller size" in one.app.scene.status
-    assert one.app.scene.card is painter.card and one.app.look.model == one.app.engine.name == "painter"
+    assert one.app.scene.card is painter.card and one.app.params.model == one.app.engine.name == "painter"
     shown = one.shown
     one.stroke((20, 20), (60, 60))
     one.until(lambda: one.shown > shown)

@@ -17,7 +17,7 @@ import pytest
 
 from models.api import Frame, ModelCard, ModelError
 from models.lab import racer
-from renderer.look import Look
+from renderer.picture_params import PictureParams
 from renderer.race.race import Race, stepped
 from renderer.race.view import tiles, words_of
 from renderer.ui.simple_window import Screen
@@ -57,7 +57,7 @@ def race():
         load,
         ["slow:40", "fast:1"],
         ["slow:40", "fast:1", "other:3", "absent:1"],
-        Look(),
+        PictureParams(),
         (256, 256),
     )
     yield made
@@ -166,7 +166,9 @@ def test_a_race_without_some_weights(monkeypatch, tmp_path):
     assert all("is left out: no weights of" in line for line in missing)
     assert all(choice.startswith("painter:") for choice in choices)
     message = "; ".join(missing)
-    shown = Race(Screen("race", headless=True), load, ["fast:1"], [], Look(), (256, 256), message=message)
+    shown = Race(
+        Screen("race", headless=True), load, ["fast:1"], [], PictureParams(), (256, 256), message=message
+    )
     shown.tick()
     assert shown.message == message
     shown.close()

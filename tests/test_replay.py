@@ -23,7 +23,7 @@ def test_replayed_frames_are_the_bytes_that_the_window_showed(desk, painter, tmp
     live: dict[tuple[int, int], str] = {}
     written = 0
 
-    def look() -> None:
+    def params() -> None:
         picture = one.app.picture
         if written and picture.request.sequence == one.app._sequence:
             live[written, picture.request.steps] = digest(picture.picture)
@@ -34,12 +34,12 @@ def test_replayed_frames_are_the_bytes_that_the_window_showed(desk, painter, tmp
             one.app.step()
             written += 1
             one.until(lambda: one.app.picture.request.sequence == one.app._sequence)
-            look()
+            params()
         one.do(Change("mood.sun", 0.2 + number / 2))
         one.app.step()
         written += 1
         one.rest()
-        look()
+        params()
     one.app.close()
     assert {steps for _, steps in live} >= {1, 4} and len(live) > 30
     session = read(tmp_path / "log.jsonl")

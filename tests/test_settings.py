@@ -10,7 +10,7 @@ import pytest
 from models.api import DEFAULT_MOOD, MAX_PROMPT_CHARS, MOOD_AXES
 from renderer.actions import InputError
 from renderer.cli.settings import side_px
-from renderer.look import Look
+from renderer.picture_params import PictureParams
 
 PAPER = np.zeros((256, 256, 4), np.uint8)
 
@@ -31,12 +31,12 @@ PAPER = np.zeros((256, 256, 4), np.uint8)
     ],
 )
 def test_a_change_is_kept_in_its_range(name, value, found):
-    assert getattr(Look().change(name, value), name) == found
+    assert getattr(PictureParams().change(name, value), name) == found
 
 
 def test_each_mood_axis_is_changed_by_its_name():
     for at, axis in enumerate(MOOD_AXES):
-        mood = Look().change(f"mood.{axis.name}", 0.99).mood
+        mood = PictureParams().change(f"mood.{axis.name}", 0.99).mood
         assert mood[at] == 0.99
         assert mood[:at] + mood[at + 1 :] == DEFAULT_MOOD[:at] + DEFAULT_MOOD[at + 1 :]
 
@@ -55,37 +55,37 @@ def test_each_mood_axis_is_changed_by_its_name():
 )
 def test_a_bad_change_is_one_line(name, value):
     with pytest.raises(InputError) as error:
-        Look().change(name, value)
+        PictureParams().change(name, value)
     assert len(str(error.value)) < 200 and "\n" not in str(error.value)
 
 
 def test_the_longest_prompt_will_do():
-    assert len(Look().change("prompt", "x" * MAX_PROMPT_CHARS).prompt) == MAX_PROMPT_CHARS
+    assert len(PictureParams().change("prompt", "x" * MAX_PROMPT_CHARS).prompt) == MAX_PROMPT_CHARS
 
 
 def test_model_seed_prompt_and_mood_begin_an_epoch_and_nothing_else_does():
-    look = Look()
+    params = PictureParams()
     for name, value in (("model", "b"), ("seed", 1), ("prompt", "fog"), ("mood.sun", 0.0)):
-        assert look.change(name, value).starts_epoch(look)
+        assert params.change(name, value).starts_epoch(params)
     for name, value in (("strength", 0.1), ("steps", 4), ("target_fps", 30)):
-        assert not look.change(name, value).starts_epoch(look)
+        assert not params.change(name, value).starts_epoch(params)
 
 
 def test_a_look_survives_a_file():
-    look = Look(steps=3, strength=0.123, seed=2**63 - 1, prompt='"é"', lora_scale=0.7)
-    look = look.change("mood.haze", 0.777)
-    assert Look.from_dict(json.loads(json.dumps(look.as_dict()))) == look
+    params = PictureParams(steps=3, strength=0.123, seed=2**63 - 1, prompt='"é"', lora_scale=0.7)
+    params = params.change("mood.haze", 0.777)
+    assert PictureParams.from_dict(json.loads(json.dumps(params.as_dict()))) == params
 
 
 def test_a_look_survives_a_request():
-    look = Look("painter", 3, 0.3, 7, "fog", lora_scale=0.7).change("mood.haze", 0.777)
-    assert Look.of(look.request(PAPER, sequence=4), "painter") == look
+    params = PictureParams("painter", 3, 0.3, 7, "fog", lora_scale=0.7).change("mood.haze", 0.777)
+    assert PictureParams.of(params.request(PAPER, sequence=4), "painter") == params
 
 
 @pytest.mark.parametrize("values", [{"mood": 3}, {"mood": {"joy": 1}}, {"steps": "x"}, {"seed": []}])
 def test_a_file_that_is_no_look_is_one_line(values):
     with pytest.raises(InputError):
-        Look.from_dict(values)
+        PictureParams.from_dict(values)
 
 
 @pytest.mark.parametrize("size", [0, -512, 255, 300, 2049, 2080])

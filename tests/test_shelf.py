@@ -14,8 +14,8 @@ import pytest
 from easel import ROOT, SlowModel
 
 from renderer.actions import Change, Command, Event, Fill
-from renderer.look import Look
 from renderer.persistence import OFFER
+from renderer.picture_params import PictureParams
 from renderer.stroke_log import log as session_module
 from renderer.stroke_log.log import Header, SessionWriter, read
 from renderer.stroke_log.store import Shelf, name_of
@@ -105,7 +105,7 @@ def test_the_paper_of_a_crash_is_offered_and_brought_back(desk, tmp_path):
     one.do(Command("restore"))
     one.until(lambda: one.app.canvas.pixels[5, 5, 3] == 255)
     assert one.app.canvas.pixels[5, 5].tolist() == [20, 50, 60, 255]
-    assert (one.app.look.prompt, one.app.look.mood[0]) == ("fog", 0.9)
+    assert (one.app.params.prompt, one.app.params.mood[0]) == ("fog", 0.9)
     assert one.app.scene.offer == "" and any("line 7" in line for line in one.app.scene.messages)
     one.ready()
     one.app.close()
@@ -165,13 +165,13 @@ def test_a_restored_painting_is_restored_again_from_its_own_log(desk, tmp_path):
 
 
 def test_changes_to_another_look():
-    one = Look(prompt="fog", seed=3, mood=(0.1,) * 7)
-    two = Look(model="other", steps=4)
+    one = PictureParams(prompt="fog", seed=3, mood=(0.1,) * 7)
+    two = PictureParams(model="other", steps=4)
     for known, model in (((), "painter"), (("other",), "other")):
-        look = one
+        params = one
         for change in one.changes_to(two, known):
-            look = look.change(change.name, change.value)
-        assert look == Look(model=model, steps=4)
+            params = params.change(change.name, change.value)
+        assert params == PictureParams(model=model, steps=4)
 
 
 # To the disk

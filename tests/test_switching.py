@@ -121,7 +121,7 @@ def test_esc_gives_a_load_up(switched):
     assert not one.app.scene.show_help and one.app.engine.loading, "Esc closes the help first"
     one.do(Command("back"))
     one.app.step()
-    assert not one.app.engine.loading and one.app.look.model == "painter"
+    assert not one.app.engine.loading and one.app.params.model == "painter"
     assert "other was given up; painter goes on" in one.app.scene.messages
     other.gate_of_load.release()
     one.until(lambda: other.ended == ["Cancelled"])
@@ -139,7 +139,7 @@ def test_a_load_that_failed_leaves_the_present_model_and_can_be_tried_again(swit
     one.app.load, load = lambda name, told: lambda: fail(), one.app.load
     switch(one, "other")
     one.until(lambda: one.app.scene.status == "other: the hub cannot be reached")
-    assert one.app.look.model == "painter"
+    assert one.app.params.model == "painter"
     one.do(Command("back"))
     one.tick(2)
     assert one.app.scene.status == ""
@@ -152,7 +152,7 @@ def fail():
 
 
 def own(one) -> tuple[int, float]:
-    return one.app.look.steps, one.app.look.strength
+    return one.app.params.steps, one.app.params.strength
 
 
 def test_each_model_comes_with_its_own_steps_and_strength(switched, tmp_path):
@@ -203,7 +203,7 @@ def test_steps_that_the_model_does_not_take_are_brought_into_its_range(desk):
     one = desk(SlowModel()).ready()
     one.do(Change("steps", 30))
     one.tick(2)
-    assert one.app.look.steps == 4 and one.app.meter.errors == 0
+    assert one.app.params.steps == 4 and one.app.meter.errors == 0
     assert "slow takes 1 to 4 steps, not 30: 4 will be taken" in one.app.scene.messages
 
 

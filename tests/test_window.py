@@ -137,10 +137,10 @@ def test_keys_and_buttons_of_a_real_window(real):
     assert one.window.hand.brush.color == MATERIALS[5].color
     strength = one.window.panel.sliders["strength"].rect
     act(one, "mousemove", strength.right - 8, strength.centery, "click", 1)
-    assert one.app.look.strength > 0.9
+    assert one.app.params.strength > 0.9
     steps = next(b for b, name in one.window.panel.buttons.items() if name == "steps.3")
     act(one, "mousemove", *steps.rect.center, "click", 1)
-    assert one.app.look.steps == 3
+    assert one.app.params.steps == 3
     act(one, "key", "Tab")
     assert one.app.scene.view == "ink"
     act(one, "key", "F1")
@@ -167,18 +167,18 @@ def test_the_prompt_is_typed_and_its_letters_are_no_shortcuts(real):
     act(one, "type", "--delay", "20", "foggy lake")
     assert one.window.hand.tool == tool
     act(one, "key", "Return")
-    assert one.app.look.prompt == "foggy lake"
+    assert one.app.params.prompt == "foggy lake"
     act(one, "key", "e")
     assert one.window.hand.tool == "eraser"
     box = paper_box(one)
     act(one, "key", "Return")
     act(one, "type", "--delay", "20", " at dusk")
     act(one, "mousemove", box.x0 + 9, box.y0 + 9, "click", 1)
-    assert one.app.look.prompt == "foggy lake at dusk"
+    assert one.app.params.prompt == "foggy lake at dusk"
     act(one, "key", "Return")
     act(one, "type", "x")
     act(one, "key", "Escape")
-    assert one.window.panel.bar.prompt.get_text() == one.app.look.prompt == "foggy lake at dusk"
+    assert one.window.panel.bar.prompt.get_text() == one.app.params.prompt == "foggy lake at dusk"
 
 
 @needs_screen

@@ -9,7 +9,7 @@ from platformdirs import user_pictures_path
 
 from renderer.cli.settings import option
 from renderer.files.outputs import writable
-from renderer.look import MAX_SEED
+from renderer.picture_params import MAX_SEED
 
 
 @dataclass(frozen=True)

@@ -81,11 +81,11 @@ class Watch:
             "rss_mb": rss_mb(),
             "rss_first_minute_mb": self.rss_first_minute_mb,
             "seconds": round(self.seconds, 2),
-            "model": card.name if card else app.look.model,
+            "model": card.name if card else app.params.model,
             "device": card.device if card else None,
             "dtype": card.dtype if card else None,
             "size": app.canvas.width,
-            "steps": app.look.steps,
+            "steps": app.params.steps,
             "problem": app.engine.error or (camera.recorder.fault if camera else "") or None,
         }
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from models.api import ModelError
 from renderer.actions import InputError
-from renderer.look import MAX_SEED
+from renderer.picture_params import MAX_SEED
 
 
 def option(default, text: str, **extra):

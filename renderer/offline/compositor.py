@@ -7,7 +7,7 @@ import numpy as np
 
 from renderer.canvas.canvas import Canvas
 from renderer.canvas.wet_ink import WetInk
-from renderer.look import Look
+from renderer.picture_params import PictureParams
 from renderer.runtime.latency import Meter
 from renderer.scene import Scene
 from renderer.ui.panes import ivory, over
@@ -17,7 +17,7 @@ from renderer.ui.window import Headless
 class Stage:
     """One layout of one paper size."""
 
-    def __init__(self, layout: str, canvas: Canvas, look: Look):
+    def __init__(self, layout: str, canvas: Canvas, params: PictureParams):
         """layout: one of outputs.LAYOUTS."""
         self.layout, self._canvas = layout, canvas
         self._blank = ivory(canvas.width, canvas.height)
@@ -25,13 +25,13 @@ class Stage:
         if layout == "window":
             self._window = Headless()
             ink = WetInk(canvas.width, canvas.height)
-            self._scene = Scene(canvas, ink, look, Meter(), models=(look.model,), show_hud=False)
+            self._scene = Scene(canvas, ink, params, Meter(), models=(params.model,), show_hud=False)
 
-    def compose(self, picture: np.ndarray, look: Look) -> np.ndarray:
+    def compose(self, picture: np.ndarray, params: PictureParams) -> np.ndarray:
         """(H, W, 3) uint8 of the layout, for the canvas as it is and the model's picture of it."""
         if self._window is not None:
             scene = self._scene
-            scene.look, scene.picture, scene.picture_new = look, picture, True
+            scene.params, scene.picture, scene.picture_new = params, picture, True
             scene.changed = self._canvas.whole
             self._window.draw(scene, 0.0)
             return self._window.screen()

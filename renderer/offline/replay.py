@@ -99,7 +99,7 @@ class Player:
         """(H, W, 3) uint8 of each frame from `first` to `end`, which is not among them."""
         if self._walk is None or first < self._next:
             self._walk = Walk(self._session, self.plan.size)
-            self._stage = Stage(self.plan.settings.layout, self._walk.canvas, self._walk.look)
+            self._stage = Stage(self.plan.settings.layout, self._walk.canvas, self._walk.params)
             self._shown = ()
         for frame in range(first, end):
             self._next = frame + 1
@@ -108,11 +108,11 @@ class Player:
     def _frame(self, time_s: float) -> np.ndarray:
         walk, settings = self._walk, self.plan.settings
         walk.to(time_s)
-        model = self._serve(settings.model or walk.look.model)
+        model = self._serve(settings.model or walk.params.model)
         steps = settings.steps or walk.steps(time_s, model.card.steps)
         shown = (walk.version, steps)
         if shown != self._shown:
-            self._picture = self._stage.compose(model.render(walk.request(steps)).picture, walk.look)
+            self._picture = self._stage.compose(model.render(walk.request(steps)).picture, walk.params)
             self._shown = shown
         return self._picture
 

@@ -12,7 +12,7 @@ import pygame
 from models.api import MATERIALS, NOTHING, Img2Img, ModelError, Rect
 from renderer.actions import EDITS, Begin, Brush, Clear, End, Event, Extend, InputError, Undo
 from renderer.canvas.canvas import Canvas
-from renderer.look import Look
+from renderer.picture_params import PictureParams
 from renderer.race.columns import MOST_COLUMNS, Column
 from renderer.race.fair_lock import Turns
 from renderer.race.view import Track
@@ -40,7 +40,7 @@ class Race:
         load: Callable[[str], Callable[[], Img2Img]],
         specs: list[str],
         choices: list[str],
-        look: Look,
+        params: PictureParams,
         size: tuple[int, int],
         *,
         script: Script | None = None,
@@ -48,7 +48,7 @@ class Race:
         message: str = "",
     ):
         """choices: what up and down go through. message: shown until the first key."""
-        self.screen, self._load, self.choices, self.look = screen, load, choices, look
+        self.screen, self._load, self.choices, self.params = screen, load, choices, params
         self.canvas, self.track, self.turns = Canvas(*size), Track(), Turns()
         self.script, self.recorder = script, recorder
         self.columns = [Column(spec, load(spec), self.turns) for spec in specs[:MOST_COLUMNS]]
@@ -113,7 +113,7 @@ class Race:
             return
         self._sequence += 1
         dirty = self._dirty if not self._dirty.empty else self.canvas.whole
-        request = self.look.request(self.canvas.snapshot(), sequence=self._sequence, dirty=dirty)
+        request = self.params.request(self.canvas.snapshot(), sequence=self._sequence, dirty=dirty)
         for column in hungry:
             column.submit(request, self._painted_s)
         self._fed.update(hungry)
@@ -170,7 +170,7 @@ class Race:
         elif event.key == pygame.K_z:
             self.paint(Event(Undo(), now_s))
         elif event.key == pygame.K_r:
-            self.look = self.look.change("seed", time.time_ns() % 2**31)
+            self.params = self.params.change("seed", time.time_ns() % 2**31)
             self.dirty(self.canvas.whole, now_s)
         elif event.key in (pygame.K_LEFT, pygame.K_RIGHT):
             self.chosen = (self.chosen + (1 if event.key == pygame.K_RIGHT else -1)) % len(self.columns)

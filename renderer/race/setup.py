@@ -9,7 +9,7 @@ from renderer.cli.lab_settings import Race as Settings
 from renderer.cli.settings import side_px
 from renderer.files.outputs import check_film, writable
 from renderer.files.png import write_png
-from renderer.look import Look
+from renderer.picture_params import PictureParams
 from renderer.race.race import Race
 from renderer.recording.recorder import Recorder
 from renderer.stroke_log.demo import Script
@@ -40,11 +40,11 @@ def hold(
     """Run the race; returns its figures, and whether all workers ended in time. message: shown at first."""
     side = side_px(settings.size)
     recorder = Recorder(ring_s=0) if settings.record else None
-    look = Look(strength=settings.strength, seed=settings.seed)
+    params = PictureParams(strength=settings.strength, seed=settings.seed)
     script = Script(session, (side, side)) if session else None
     screen = Screen("Flowbrush: race", headless=settings.headless, resizable=True)
     race = Race(
-        screen, load, specs, choices, look, (side, side), script=script, recorder=recorder, message=message
+        screen, load, specs, choices, params, (side, side), script=script, recorder=recorder, message=message
     )
     try:
         if recorder is not None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from models.api import ModelError, Request
 from renderer.actions import EDITS, Change, InputError
 from renderer.canvas.canvas import Canvas
-from renderer.look import Look
+from renderer.picture_params import PictureParams
 from renderer.runtime import pacing
 from renderer.stroke_log.demo import scaled
 from renderer.stroke_log.log import Session
@@ -23,7 +23,7 @@ class Walk:
         """size: (width, height) of the canvas in pixels; by default the log's own."""
         header = session.header
         self.canvas = Canvas(*(size or (header.width, header.height)))
-        self.look = Look.from_dict(header.settings, header.model)
+        self.params = PictureParams.from_dict(header.settings, header.model)
         self.faults = 0  # actions that could not be carried out, as in the window
         self.version = 0  # grows with every change of paper or look
         self.edited_s = 0.0
@@ -46,18 +46,18 @@ class Walk:
 
     def request(self, steps: int) -> Request:
         """What the model is asked at this moment."""
-        return self.look.request(self.canvas.snapshot(), sequence=self.version, steps=steps)
+        return self.params.request(self.canvas.snapshot(), sequence=self.version, steps=steps)
 
     def steps(self, time_s: float, offered: Iterable[int]) -> int:
         """Steps of the picture that the window showed then: finer where the pen had come to rest."""
         finer = [steps for steps in pacing.REFINED_STEPS if steps in offered]
         rests = time_s - self.edited_s >= pacing.REST_S
-        return max([self.look.steps, *finer]) if rests else self.look.steps
+        return max([self.params.steps, *finer]) if rests else self.params.steps
 
     def _do(self, action) -> bool:
         if isinstance(action, Change):
-            before, self.look = self.look, self.look.change(action.name, action.value)
-            return self.look != before
+            before, self.params = self.params, self.params.change(action.name, action.value)
+            return self.params != before
         if isinstance(action, EDITS):
             same = self._scale == (1, 1)
             return not self.canvas.apply(action if same else scaled(action, *self._scale)).empty

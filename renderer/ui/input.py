@@ -25,7 +25,7 @@ from renderer.actions import (
     Redo,
     Undo,
 )
-from renderer.look import Look
+from renderer.picture_params import PictureParams
 from renderer.ui.layout import Layout, Pane
 
 CTRL, SHIFT = pygame.KMOD_CTRL | pygame.KMOD_META, pygame.KMOD_SHIFT
@@ -147,7 +147,7 @@ class Hand:
         """Both ends of the straight line that is being drawn."""
         return (self._start, self._at) if self.pane is not None and self._ruling else None
 
-    def translate(self, events: Iterable, layout: Layout, look: Look, now_s: float) -> list[Event]:
+    def translate(self, events: Iterable, layout: Layout, params: PictureParams, now_s: float) -> list[Event]:
         """Events of one tick. All motion between two others becomes one Extend with every point."""
         made: list[Action] = []
         moves: list[tuple[float, float]] = []
@@ -163,10 +163,10 @@ class Hand:
                 made += self.release() if getattr(event, "button", 1) in (1, 3) else []
             elif event.type == pygame.MOUSEWHEEL and self.place is not None and event.y:
                 kind = "hardness" if pygame.key.get_mods() & SHIFT else "size"
-                self.do(f"{kind}.{'more' if event.y > 0 else 'less'}", look)
+                self.do(f"{kind}.{'more' if event.y > 0 else 'less'}", params)
             elif event.type == pygame.KEYDOWN:
                 row = find(event.key, event.mod)
-                made += self.do(row.name, look) if row is not None else []
+                made += self.do(row.name, params) if row is not None else []
             elif event.type == pygame.QUIT:
                 made.append(Command("quit"))
             elif event.type == pygame.DROPFILE:
@@ -219,7 +219,7 @@ class Hand:
         self.pane = None
         return [Line(self.brush, *line)] if line else [End()]
 
-    def do(self, name: str, look: Look) -> list[Action]:
+    def do(self, name: str, params: PictureParams) -> list[Action]:
         """Carry out one row of the key table, or a button of the same name."""
         kind, _, what = name.partition(".")
         sign = {"less": -1, "more": 1}.get(what, 0)
@@ -236,16 +236,16 @@ class Hand:
         elif kind == "material":
             self.take(MATERIALS[int(what)].color)
         elif kind == "strength":
-            return [Change("strength", look.strength + 0.05 * sign)]
+            return [Change("strength", params.strength + 0.05 * sign)]
         elif kind == "lora":
-            return [Change("lora_scale", look.lora_scale + 0.1 * sign)]
+            return [Change("lora_scale", params.lora_scale + 0.1 * sign)]
         elif kind == "steps":
             return [Change("steps", int(what))]
         elif kind == "mood" and what in ("before", "after"):
             self.mood_axis = (self.mood_axis + (1 if what == "after" else -1)) % len(MOOD_AXES)
         elif kind == "mood":
             axis = MOOD_AXES[self.mood_axis].name
-            return [Change(f"mood.{axis}", look.mood[self.mood_axis] + MOOD_STEP * sign)]
+            return [Change(f"mood.{axis}", params.mood[self.mood_axis] + MOOD_STEP * sign)]
         elif kind in ("undo", "redo", "clear"):
             return [{"undo": Undo, "redo": Redo, "clear": Clear}[kind]()]
         else:

@@ -89,7 +89,7 @@ class Window:
             made += [Event(action, now_s) for action in actions]
             if not kept:
                 free.append(event)
-        return made + self.hand.translate(free, layout, scene.look, now_s)
+        return made + self.hand.translate(free, layout, scene.params, now_s)
 
     def read_help(self, events: Iterable, now_s: float) -> list[Event]:
         """Any key or button leaves the help."""

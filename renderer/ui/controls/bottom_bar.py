@@ -25,7 +25,7 @@ class Bar:
         px, self.theme = theme.px, theme
         self.prompt = elements.UITextEntryLine(pygame.Rect(0, 0, px(200), px(HIGH)), manager)
         box = pygame.Rect(0, 0, px(MENU), px(HIGH))
-        self.menu = elements.UIDropDownMenu([*scene.models], scene.look.model, box, manager)
+        self.menu = elements.UIDropDownMenu([*scene.models], scene.params.model, box, manager)
         buttons = [(button(name, 0, 0, wide, HIGH, words), wide) for name, wide, words in BUTTONS]
         self._parts = [(self.menu, MENU), *buttons]
 
@@ -47,15 +47,15 @@ class Bar:
 
     def follow(self, scene: Scene) -> None:
         """Show the prompt and the model that are true now."""
-        look, menu = scene.look, self.menu
+        params, menu = scene.params, self.menu
         if not self.prompt.is_focused:
-            self.prompt.set_text(look.prompt)
-        if menu.selected_option[0] != look.model and look.model in scene.models:
-            menu.selected_option = (look.model, look.model)
+            self.prompt.set_text(params.prompt)
+        if menu.selected_option[0] != params.model and params.model in scene.models:
+            menu.selected_option = (params.model, params.model)
             closed = menu.menu_states["closed"]  # it shows an option of its own
             closed.selected_option = menu.selected_option
             if closed.selected_option_button is not None:
-                closed.selected_option_button.set_text(look.model)
+                closed.selected_option_button.set_text(params.model)
 
     def draw_hint(self, surface: pygame.Surface) -> None:
         """What an empty prompt is for."""

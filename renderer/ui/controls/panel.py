@@ -174,7 +174,7 @@ class Panel:
             if color is not None:
                 hand.take(color)
         elif event.type == pygame_gui.UI_BUTTON_PRESSED and element in self.buttons:
-            return hand.do(self.buttons[element], scene.look)
+            return hand.do(self.buttons[element], scene.params)
         elif event.type == pygame_gui.UI_HORIZONTAL_SLIDER_MOVED:
             return self.slid(element, event.value, hand)
         elif event.type == pygame_gui.UI_TEXT_ENTRY_FINISHED and element in (self.bar.prompt, self.seed):
@@ -214,9 +214,9 @@ class Panel:
 
     def follow(self, hand: Hand, scene: Scene) -> None:
         """Show what is true now, unless the hand is at that very control."""
-        look = scene.look
+        params = scene.params
         filming, back = scene.recording.startswith("recording"), scene.rewind is not None
-        state = (hand.tool, hand.brush, hand.tolerance, hand.mood_axis, look, scene.card, filming, back)
+        state = (hand.tool, hand.brush, hand.tolerance, hand.mood_axis, params, scene.card, filming, back)
         if state == self._shown:
             return
         self._shown, self.stale, self._awake_s = state, True, AWAKE_S
@@ -225,7 +225,7 @@ class Panel:
             if not slider.sliding_button.held:
                 slider.set_current_value(share_of(name, value), warn=False)
         self.worded = worded(scene)
-        on = {f"tool.{hand.tool}", f"steps.{look.steps}", "record" * filming, "rewind" * back}
+        on = {f"tool.{hand.tool}", f"steps.{params.steps}", "record" * filming, "rewind" * back}
         for button, name in self.buttons.items():
             chosen = name in on
             if chosen != button.is_selected:
@@ -235,7 +235,7 @@ class Panel:
             if bool(slider.visible) != wanted:
                 (slider.show if wanted else slider.hide)()
         if not self.seed.is_focused:
-            self.seed.set_text(str(look.seed))
+            self.seed.set_text(str(params.seed))
         self.bar.follow(scene)
 
     def update(self, elapsed_s: float) -> bool:

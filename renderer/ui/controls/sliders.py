@@ -48,19 +48,19 @@ class Slider(elements.UIHorizontalSlider):
 
 def values_of(hand: Hand, scene: Scene) -> dict[str, float]:
     """What each slider stands for, by name."""
-    brush, look = hand.brush, scene.look
-    moods = {f"mood.{axis.name}": level for axis, level in zip(MOOD_AXES, look.mood, strict=True)}
+    brush, params = hand.brush, scene.params
+    moods = {f"mood.{axis.name}": level for axis, level in zip(MOOD_AXES, params.mood, strict=True)}
     values = {"size": brush.size_px, "hardness": brush.hardness, "opacity": brush.opacity}
-    return {**values, "tolerance": hand.tolerance, "strength": look.strength, **moods}
+    return {**values, "tolerance": hand.tolerance, "strength": params.strength, **moods}
 
 
 def worded(scene: Scene) -> dict[str, float]:
     """What words of the prompt have set, by the slider's name; the slider itself waits meanwhile."""
-    card, look = scene.card, scene.look
+    card, params = scene.card, scene.params
     if card is None or not (card.understands_mood and card.understands_prompt):
         return {}
-    said, _ = scene.reads(look.prompt, look.mood)
-    both = zip(MOOD_AXES, look.mood, said, strict=True)
+    said, _ = scene.reads(params.prompt, params.mood)
+    both = zip(MOOD_AXES, params.mood, said, strict=True)
     return {f"mood.{axis.name}": level for axis, own, level in both if level != own}
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 
+from assets import ASSETS
 from models.api import MATERIALS
 from renderer.actions import Begin, Brush, End, Extend
 from renderer.canvas.canvas import Canvas
 
-HERE = Path(__file__).resolve().parent
 SIDE, SMALL = 512, 128
 COLORS = {material.name: material.color for material in MATERIALS}
 STROKES = (
@@ -43,7 +41,7 @@ def main() -> None:
         for y in (corner, SIDE - corner):
             cv2.circle(mask, (x, y), corner, 255, -1)
     icon = np.dstack((canvas.pixels[..., 2::-1], mask))
-    cv2.imwrite(str(HERE / "icon.png"), cv2.resize(icon, (SMALL, SMALL), interpolation=cv2.INTER_AREA))
+    cv2.imwrite(str(ASSETS / "icon.png"), cv2.resize(icon, (SMALL, SMALL), interpolation=cv2.INTER_AREA))
 
 
 if __name__ == "__main__":

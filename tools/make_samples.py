@@ -7,21 +7,17 @@ its speed rises and falls along a stroke, and it rests between strokes. Run: pyt
 from __future__ import annotations
 
 import math
-import sys
-from pathlib import Path
 
 import numpy as np
 
-ASSETS = Path(__file__).resolve().parent
-sys.path.insert(0, str(ASSETS.parent))
-
-from models.api import MATERIALS  # noqa: E402
-from renderer.actions import Begin, Brush, Change, End, Event, Extend, Undo  # noqa: E402
-from renderer.canvas.canvas import Canvas  # noqa: E402
-from renderer.files.png import write_png  # noqa: E402
-from renderer.look import Look  # noqa: E402
-from renderer.stroke_log.codec import rounded  # noqa: E402
-from renderer.stroke_log.log import Header, SessionWriter  # noqa: E402
+from assets import ASSETS
+from models.api import MATERIALS
+from renderer.actions import Begin, Brush, Change, End, Event, Extend, Undo
+from renderer.canvas.canvas import Canvas
+from renderer.files.png import write_png
+from renderer.picture_params import PictureParams
+from renderer.stroke_log.codec import rounded
+from renderer.stroke_log.log import Header, SessionWriter
 
 SIDE = 512
 HZ = 60
@@ -245,7 +241,7 @@ def main() -> None:
         hand = SampleHand(seed)
         scene(hand)
         if name in SESSIONS:
-            header = Header(SIDE, SIDE, "painter", "", Look().as_dict())
+            header = Header(SIDE, SIDE, "painter", "", PictureParams().as_dict())
             writer = SessionWriter(ASSETS / "sessions" / f"{name}.jsonl", header)
             for event in hand.events:
                 writer.write(event)

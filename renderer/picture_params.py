@@ -12,7 +12,7 @@ KEPT = ("steps", "strength", "seed", "prompt", "lora_scale")  # fields that requ
 
 
 @dataclass(frozen=True)
-class Look:
+class PictureParams:
     """What the picture is made with, besides the paper. Changed by panel, keys and replayed logs alike."""
 
     model: str = "painter"
@@ -24,7 +24,7 @@ class Look:
     target_fps: float = 0.0
     lora_scale: float = 1.0
 
-    def change(self, name: str, value) -> Look:
+    def change(self, name: str, value) -> PictureParams:
         """The look with one setting changed, in its range. Raises InputError for what is none."""
         axes = [axis.name for axis in MOOD_AXES]
         try:
@@ -50,15 +50,15 @@ class Look:
             raise InputError(f"{name} cannot be {value!r}") from error
         raise InputError(f"there is no setting named {name!r}")
 
-    def asked(self, options) -> Look:
+    def asked(self, options) -> PictureParams:
         """The look with what the command line asked for: of its fields, those that are not None."""
-        look = self
+        params = self
         for name in ("steps", "strength", "seed", "prompt"):
             if getattr(options, name) is not None:
-                look = look.change(name, getattr(options, name))
-        return look
+                params = params.change(name, getattr(options, name))
+        return params
 
-    def starts_epoch(self, other: Look) -> bool:
+    def starts_epoch(self, other: PictureParams) -> bool:
         """Whether pictures made with the other look are refused once this one holds."""
         return (self.model, self.seed, self.prompt, self.mood) != (
             other.model,
@@ -67,7 +67,7 @@ class Look:
             other.mood,
         )
 
-    def changes_to(self, other: Look, models: tuple[str, ...]) -> list[Change]:
+    def changes_to(self, other: PictureParams, models: tuple[str, ...]) -> list[Change]:
         """The changes that make this look the other one; of its model only where it is one of `models`."""
         names = [*KEPT, *["model"] * (other.model in models)]
         made = [Change(n, getattr(other, n)) for n in names if getattr(self, n) != getattr(other, n)]
@@ -84,23 +84,23 @@ class Look:
         return {name: getattr(self, name) for name in KEPT} | {"mood": moods}
 
     @classmethod
-    def of(cls, request: Request, model: str) -> Look:
+    def of(cls, request: Request, model: str) -> PictureParams:
         """The look that a request was made with."""
         return cls(model, mood=tuple(request.mood), **{name: getattr(request, name) for name in KEPT})
 
     @classmethod
-    def from_dict(cls, values: dict, model: str = "painter") -> Look:
+    def from_dict(cls, values: dict, model: str = "painter") -> PictureParams:
         """The look that a log or a picture carries. Raises InputError for what cannot be one."""
-        look = cls(model=model)
+        params = cls(model=model)
         for name in KEPT:
             if name in values:
-                look = look.change(name, values[name])
+                params = params.change(name, values[name])
         moods = values.get("mood", {})
         if not isinstance(moods, dict):
             raise InputError("mood must be given by the names of its axes")
         for name, value in moods.items():
-            look = look.change(f"mood.{name}", value)
-        return look
+            params = params.change(f"mood.{name}", value)
+        return params
 
 
 def checked_prompt(text: str) -> str:
