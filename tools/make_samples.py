@@ -1,7 +1,7 @@
 """Remakes assets/sessions and assets/sketches: a seeded hand that paints five scenes, stroke after stroke.
 
 The hand aims, overshoots and corrects: its points lie on smooth random detours round the way it means to go,
-its speed rises and falls along a stroke, and it rests between strokes. Run: python assets/make_samples.py
+its speed rises and falls along a stroke, and it rests between strokes. Run: python tools/make_samples.py
 """
 
 from __future__ import annotations
