@@ -30,7 +30,8 @@ SKETCH = next((ROOT / "assets" / "sketches").glob("*.png"))
 CODE = f"""
 import os, sys
 from models.api import Cancelled
-from models.pretrained import faults, hub
+from models.pretrained import error_messages
+from models.pretrained.loading import hub
 shares = []
 def told(line, share=None):
     shares.append(share)
@@ -44,7 +45,7 @@ try:
 except Cancelled:
     print("given up")
 except Exception as error:
-    print("error", faults.explain(error, {REPO!r}))
+    print("error", error_messages.explain(error, {REPO!r}))
 """
 WEIGHTS = save({"weight": np.zeros((6000, 1000), np.float32)})
 INDEX = {
