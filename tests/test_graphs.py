@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from models.device.cuda_graphs import FrameGraphs, HostBuffers
-from models.painter.painter import Stopwatch
+from models.device.stopwatch import Stopwatch
 
 
 def stand_in(function, inputs):

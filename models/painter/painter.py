@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -18,6 +17,7 @@ from models.checkpoint import content_hash
 from models.checkpoint import load as load_checkpoint
 from models.device import allocator, precision
 from models.device.graph_frames import GraphedFrames
+from models.device.stopwatch import Stopwatch
 from models.device.threads import ThreadCount
 from models.painter import patches, prompt_mood
 from models.painter.incremental import Regional
@@ -182,46 +182,6 @@ class Painter:
     def close(self) -> None:
         self.forget()
         self._noise, self._biases = None, {}
-
-
-class Stopwatch:
-    """Milliseconds by stage: on CUDA by the device's own clock, for a launch is over before its work.
-
-    Laps are marks in the device's stream, which nothing waits for; `finish` reads them once the frame's one
-    wait, for the picture on the host, is over. clock: of the host, in seconds. mark: makes an event of CUDA.
-    """
-
-    def __init__(self, device: torch.device, *, clock=time.perf_counter, mark=torch.cuda.Event):
-        self.stage_ms: dict[str, float] = {}
-        self._cuda, self._clock, self._mark = device.type == "cuda", clock, mark
-        self._begin = self._last = clock()
-        self._marks = [("", self._marked())] if self._cuda else []
-
-    def lap(self, stage: str) -> None:
-        """The end of a stage, or of another part of it."""
-        before, now = self._last, self._clock()
-        self.stage_ms.setdefault(stage, 0.0)
-        if self._cuda:
-            self._marks.append((stage, self._marked()))
-        else:
-            self.stage_ms[stage] += (now - before) * 1e3
-        self._last = now
-
-    def finish(self, stage: str) -> None:
-        """The end of the last stage, behind the wait for the device: what the marks left of the time."""
-        if not self._cuda:
-            return self.lap(stage)
-        spent = 0.0
-        for (_, before), (name, after) in pairwise(self._marks):
-            ms = before.elapsed_time(after)
-            self.stage_ms[name] += ms
-            spent += ms
-        self.stage_ms[stage] = max(0.0, (self._clock() - self._begin) * 1e3 - spent)
-
-    def _marked(self) -> torch.cuda.Event:
-        event = self._mark(enable_timing=True)
-        event.record()
-        return event
 
 
 def choose_body(network: PainterNetwork, device: torch.device, dtype: str | None) -> tuple[Body, str]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from kernels.ops.noise import normal
 from models.api import Cancelled, Frame, ModelCard, ModelError, Request, check_size, check_steps, never
 from models.device.graph_frames import GraphedParts
-from models.painter.painter import Stopwatch
+from models.device.stopwatch import Stopwatch
 from models.pretrained import error_messages, lora, schedule
 from models.pretrained.families.base import Family, Size
 from models.pretrained.flop_counter import count

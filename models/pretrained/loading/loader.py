@@ -223,6 +223,6 @@ def usual_dtype(device: str):
     """bfloat16 where it is fast: on CUDA, and on a CPU that multiplies in it."""
     import torch
 
-    from models.painter.packed import bf16_gain
+    from models.device.precision import fast_dtype
 
-    return torch.bfloat16 if device != "cpu" or bf16_gain() > 1.3 else torch.float32
+    return torch.bfloat16 if device != "cpu" else fast_dtype()
