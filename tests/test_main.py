@@ -7,6 +7,7 @@ import os
 import struct
 import subprocess
 import sys
+import time
 import zlib
 from pathlib import Path
 
@@ -21,9 +22,9 @@ from renderer.actions import Brush, Change
 SKETCH = ROOT / "assets" / "sketches" / "lake.png"
 
 
-def flowbrush(*words) -> subprocess.CompletedProcess:
+def flowbrush(*words, **variables: str) -> subprocess.CompletedProcess:
     """Run main.py without a display; the result has text in stdout and stderr."""
-    environment = {key: value for key, value in os.environ.items() if key not in NO_SCREEN}
+    environment = {key: value for key, value in os.environ.items() if key not in NO_SCREEN} | variables
     command = [sys.executable, str(ROOT / "main.py"), *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
 
@@ -248,3 +249,65 @@ def test_saving_before_the_first_picture_is_a_message(desk, tmp_path):
     one.app.step()
     assert any("nothing to save" in line for line in one.app.scene.messages)
     assert not list(tmp_path.iterdir())
+
+
+# How the process is set up
+
+
+def test_waiting_threads_do_not_spin():
+    """OpenMP reads the setting when torch is loaded, so it must be there before; the user's own one stays."""
+    code = "import main, os, sys; assert 'torch' not in sys.modules; print(os.environ['OMP_WAIT_POLICY'])"
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+    for given, found in (({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")):
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, env=environment | given, capture_output=True, text=True
+        )
+        assert done.stdout.split() == [found], done
+
+
+def test_the_running_program_waits_passively(tmp_path, painter_file):
+    """Of the real process, with torch loaded and a frame shown, by what OpenMP says that it uses."""
+    words = ("--headless", "--seconds", 20, "--demo", "--size", 256, "--model", painter_file, "--json")
+    environment = {
+        key: value for key, value in os.environ.items() if key not in ("OMP_WAIT_POLICY", *NO_SCREEN)
+    }
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "main.py"), *map(str, words)],
+        env=environment | {"OMP_DISPLAY_ENV": "TRUE"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        for line in process.stderr:
+            if "OMP_WAIT_POLICY" in line:
+                assert "PASSIVE" in line.upper()
+                return
+    finally:
+        process.kill()
+        process.wait()
+    pytest.skip("this OpenMP does not print its settings")
+
+
+def test_nan_is_not_a_number_of_seconds(program):
+    done = program("--headless", "--seconds", "nan")
+    assert (done.returncode, done.stdout) == (2, "") and "--seconds: nan" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [1, 60])
+def test_a_pretrained_model_that_is_not_here_offline_is_an_error(tmp_path, seconds):
+    """However soon the run ends: before the load has failed, or at once when it has."""
+    offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
+    began_s = time.perf_counter()
+    done = flowbrush("--headless", "--model", "sd-turbo", "--seconds", seconds, **offline)
+    assert (done.returncode, done.stdout) == (1, "") and done.stderr.count("\n") == 1
+    assert "sd-turbo" in done.stderr and time.perf_counter() - began_s < 55
+
+
+def test_a_lab_that_is_not_installed_is_one_line(refused, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert 'needs numba and matplotlib: pip install "flowbrush[lab]"' in refused(
+        "compare", "--quick", "--json"
+    )

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import inspect
 import json
+import math
 from typing import Annotated, get_type_hints
 
 import typer
+
+from renderer.actions import InputError
 
 WrongUsage = typer.BadParameter.__base__  # of the click that typer was built with
 
@@ -17,6 +21,9 @@ def options_of(settings: type):
 
     def wrap(function):
         def command(**values):
+            for name, value in values.items():
+                if isinstance(value, float) and math.isnan(value):  # no limit of an option refuses it
+                    raise typer.BadParameter("nan is not a number", param_hint=f"--{name.replace('_', '-')}")
             return function(settings(**values))
 
         parameters = []
@@ -36,6 +43,13 @@ def options_of(settings: type):
         return command
 
     return wrap
+
+
+def check_installed(modules: tuple[str, ...], extra: str) -> None:
+    """Raise InputError with the command that installs an extra, where one of its modules is missing."""
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InputError(f'this needs {" and ".join(missing)}: pip install "flowbrush[{extra}]"')
 
 
 def one_line(error: Exception) -> str:

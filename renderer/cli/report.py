@@ -2,36 +2,25 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 
 from renderer.app import App
 from renderer.runtime.latency import percentiles
 
-BEGAN_S = time.monotonic()
-
 
 def process_age_s() -> float:
-    """Seconds since this process began; since this module was imported where the system does not tell."""
-    try:
-        with open("/proc/self/stat", encoding="ascii") as file:
-            ticks = float(file.read().rsplit(")", 1)[1].split()[19])
-        return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
-    except (OSError, AttributeError, ValueError):
-        return time.monotonic() - BEGAN_S
+    """Seconds since this process began."""
+    now_s = time.time()
+    import psutil  # takes 20 ms to load, so not before the window is there
+
+    return now_s - psutil.Process().create_time()
 
 
 def rss_mb() -> float:
-    """Resident memory of this process; its peak where the system tells no more."""
-    try:
-        with open("/proc/self/statm", encoding="ascii") as file:
-            return round(int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6, 1)
-    except (OSError, ValueError):
-        import resource
+    """Resident memory of this process in megabytes."""
+    import psutil
 
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return round(peak / (1e6 if sys.platform == "darwin" else 1e3), 1)
+    return round(psutil.Process().memory_info().rss / 1e6, 1)
 
 
 class Watch:
@@ -39,12 +28,16 @@ class Watch:
 
     def __init__(self, app: App):
         self.app = app
+        self.chosen = app.params.model  # of a load that fails, the App goes back to the model that serves
         self.window_s: float | None = None
         self.first_frame_s: float | None = None
         self.rss_first_minute_mb: float | None = None
 
     def run(self, seconds: float, until_failed: bool = False) -> None:
-        """Go on for so long, or without end for 0. until_failed: end where there will be no model, too."""
+        """Run the loop for so many seconds, without end for 0.
+
+        until_failed: also end when the model that was chosen cannot be loaded.
+        """
         app, began_s = self.app, time.monotonic()
         self.began_s = began_s
         while app.running and (not seconds or time.monotonic() - began_s < seconds):
@@ -56,10 +49,26 @@ class Watch:
                 self.window_s = process_age_s()
             if self.first_frame_s is None and app.picture is not None:
                 self.first_frame_s = process_age_s()
-            app.running &= not (until_failed and app.engine.state == "failed")
+            app.running &= not (until_failed and self.load_failed)
             if self.rss_first_minute_mb is None and time.monotonic() - began_s >= 60:
                 self.rss_first_minute_mb = rss_mb()
         self.seconds = time.monotonic() - began_s
+
+    @property
+    def load_failed(self) -> bool:
+        """The chosen model could not be loaded, and no load is under way; another one may serve meanwhile."""
+        engine = self.app.engine
+        elsewhere = engine.error and engine.name != self.chosen and not engine.loading
+        return engine.state == "failed" or bool(elsewhere)
+
+    @property
+    def problem(self) -> str:
+        """Why the run did not do what it was started for, in one line; empty where it did."""
+        app, camera = self.app, self.app.keeper.camera
+        fault = app.engine.error or (camera.recorder.fault if camera else "")
+        if not fault and app.engine.name != self.chosen and app.meanwhile:
+            return f"{self.chosen} was not loaded within {self.seconds:.0f} s; give it more --seconds"
+        return fault
 
     def fields(self) -> dict:
         app, meter = self.app, self.app.meter
@@ -86,7 +95,7 @@ class Watch:
             "dtype": card.dtype if card else None,
             "size": app.canvas.width,
             "steps": app.params.steps,
-            "problem": app.engine.error or (camera.recorder.fault if camera else "") or None,
+            "problem": self.problem or None,
         }
 
 
