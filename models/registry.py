@@ -9,9 +9,8 @@ from pathlib import Path
 
 from assets import ASSETS
 from models.api import DTYPES, Img2Img, ModelCard, ModelError, Told, untold
-from models.pretrained import catalogue
 from models.pretrained.loading import loader as build
-from models.pretrained.loading import settings_inference
+from models.pretrained.sources import catalogue, settings_inference
 
 DEVICES = ("cpu", "cuda")
 
@@ -144,7 +143,8 @@ def describe() -> list[dict]:
 
 def pretrained_row(name: str, model: catalogue.Model) -> dict:
     """The same of a model of the catalogue, with its sizes as its makers give them, in half precision."""
-    from models.pretrained.loading import hub, memory_estimate
+    from models.pretrained.loading import memory_estimate
+    from models.pretrained.sources import hub
 
     need = memory_estimate.of_catalogue(model, "bfloat16")
     found = hub.cached(model.hub)

@@ -17,11 +17,11 @@ from safetensors.torch import save_file
 from small_models import painted, save_control, save_lora, save_sd, save_sdxl
 
 from models.api import ModelError, Request, untold
-from models.pretrained import controlnet
-from models.pretrained.catalogue import for_folder
+from models.pretrained.components import controlnet
 from models.pretrained.families.base import Size
-from models.pretrained.loading import components, loader
-from models.pretrained.loading.folder import read_folder
+from models.pretrained.loading import component_loader, loader
+from models.pretrained.sources.catalogue import for_folder
+from models.pretrained.sources.folder import read_folder
 from renderer.actions import Change
 from renderer.ui.input import Hand
 
@@ -214,7 +214,7 @@ def test_an_offloaded_model_paints_the_same(whole):
     """The hooks of accelerate, with the CPU as the device that works: the parts come and leave by them."""
     plain = picture(load(whole, fuse=False))
     folder = read_folder(whole)
-    pipe = components.load_pipeline(folder, "sd", torch.float32, untold)
+    pipe = component_loader.load_pipeline(folder, "sd", torch.float32, untold)
     model = loader.assemble("sd", pipe, for_folder("unet"), "cpu", loader.Options(**CPU, offload=True))
     came = []
     for name in ("unet", "text_encoder"):
@@ -239,8 +239,8 @@ def test_a_word_makes_the_quantizer_of_diffusers_for_the_denoiser_alone(monkeypa
         importlib.metadata, "version", lambda name: "0.48" if name == "bitsandbytes" else known(name)
     )
     for word, bits in (("8bit", "load_in_8bit"), ("4bit", "load_in_4bit")):
-        made = components.quantizer(word, torch.bfloat16)
-        for part in components.QUANTIZED:
+        made = component_loader.quantizer(word, torch.bfloat16)
+        for part in component_loader.QUANTIZED:
             found = made._resolve_quant_config(is_diffusers=True, module_name=part)
             assert type(found) is diffusers.BitsAndBytesConfig and getattr(found, bits)
         assert made._resolve_quant_config(is_diffusers=True, module_name="vae") is None
@@ -249,7 +249,7 @@ def test_a_word_makes_the_quantizer_of_diffusers_for_the_denoiser_alone(monkeypa
 
 def test_beside_a_quantized_denoiser_all_else_comes_to_the_device(whole):
     """As a quantizer leaves a pipeline: its first weights are integers and lie where it put them."""
-    pipe = components.load_pipeline(read_folder(whole), "sd", torch.bfloat16, untold)
+    pipe = component_loader.load_pipeline(read_folder(whole), "sd", torch.bfloat16, untold)
     shape = pipe.unet.conv_in.weight.shape
     pipe.unet.conv_in.weight = torch.nn.Parameter(torch.zeros(shape, dtype=torch.uint8), requires_grad=False)
     device = torch.device("meta")

@@ -14,8 +14,8 @@ from small_flows import PIPELINES, SAVERS, save_flux
 from small_models import lora_weights, painted
 
 from models.api import ModelError, Request
-from models.pretrained import schedule
-from models.pretrained.autoencoder import Coder, fold
+from models.pretrained.components import schedule
+from models.pretrained.components.autoencoder import Coder, fold
 from models.pretrained.families.base import Size
 from models.pretrained.fusion import patching
 from models.pretrained.loading import loader

@@ -12,8 +12,8 @@ from small_models import painted, save_sd, save_sdxl
 from taped import tape
 
 from models.api import ModelError, Request
+from models.pretrained.components.prompt_cache import PromptCache
 from models.pretrained.loading import loader
-from models.pretrained.prompt_cache import PromptCache
 
 pytestmark = pytest.mark.slow  # importing diffusers takes seconds
 FUSED = loader.Options(device="cpu", dtype="float32", fuse=True)
@@ -157,7 +157,7 @@ def test_changed_adapters_forget_the_graphs(load, monkeypatch):
     before = pictures(model)
     weight = model.family.network.conv_out.weight
     monkeypatch.setattr(
-        "models.pretrained.lora.scale", lambda pipe, names, scales: weight.data.mul_(scales[0])
+        "models.pretrained.components.lora.scale", lambda pipe, names, scales: weight.data.mul_(scales[0])
     )
     model.scale_loras([0.5])
     made = pictures(model)

@@ -22,7 +22,7 @@ from small_models import painted, save_lora, save_sd, small_tiny
 import main
 from models.api import ModelError, Request
 from models.pretrained.loading import loader
-from models.pretrained.loading.hub import wanted_files
+from models.pretrained.sources.hub import wanted_files
 from renderer.cli.report import Watch
 
 REPO = "someone/small"

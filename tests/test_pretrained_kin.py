@@ -18,7 +18,8 @@ from small_single import save_single
 
 from models import registry
 from models.api import ModelError, Request
-from models.pretrained.loading import loader, settings_inference
+from models.pretrained.loading import loader
+from models.pretrained.sources import settings_inference
 
 pytestmark = pytest.mark.slow  # importing diffusers takes seconds
 CPU = {"device": "cpu", "dtype": "float32"}

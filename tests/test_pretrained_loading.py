@@ -21,9 +21,9 @@ from small_single import save_single
 
 from models import registry
 from models.api import ModelError, Request
-from models.pretrained import error_messages
-from models.pretrained.catalogue import MODELS, PIPELINES
-from models.pretrained.loading import folder, loader, memory_estimate, settings_inference
+from models.pretrained.loading import loader, memory_estimate
+from models.pretrained.sources import error_messages, folder, settings_inference
+from models.pretrained.sources.catalogue import MODELS, PIPELINES
 
 pytestmark = pytest.mark.slow  # importing diffusers takes seconds
 

@@ -14,9 +14,9 @@ from models import model_table
 from models.api import ModelError
 from models.benchmarks import diffusers_comparison
 from models.device import system_info
-from models.pretrained.catalogue import MODELS
 from models.pretrained.loading import loader, memory_estimate
-from models.pretrained.loading.folder import read_folder
+from models.pretrained.sources.catalogue import MODELS
+from models.pretrained.sources.folder import read_folder
 from renderer.actions import Change
 
 pytestmark = pytest.mark.slow  # importing diffusers takes seconds

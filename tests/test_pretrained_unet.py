@@ -16,12 +16,12 @@ from small_models import painted, save_sd, save_sdxl, trained_at
 import main
 from models.api import Cancelled, ModelError, Request
 from models.benchmarks import diffusers_comparison
-from models.pretrained import schedule
+from models.pretrained.components import schedule
+from models.pretrained.components.prompt_cache import KEPT
 from models.pretrained.families.base import Size
 from models.pretrained.flop_counter import gflop_of
 from models.pretrained.fusion import patching
 from models.pretrained.loading import loader
-from models.pretrained.prompt_cache import KEPT
 
 pytestmark = pytest.mark.slow  # importing diffusers takes seconds
 SIZE = Size(256, 256)

@@ -22,7 +22,7 @@ import torch
 
 from models.api import Request
 from models.benchmarks.frame_cost import SD_TURBO
-from models.pretrained.loading.components import TINY, alone
+from models.pretrained.loading.component_loader import TINY, alone
 from models.pretrained.loading.loader import Options, load
 
 SIDE_PX, WARM_PX = 512, 256

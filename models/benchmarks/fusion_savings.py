@@ -16,14 +16,14 @@ from dataclasses import dataclass, field
 import torch
 
 from kernels.tools.launch_counter import Launched, record, total
-from models.pretrained.autoencoder import Coder
+from models.pretrained.components.autoencoder import Coder
+from models.pretrained.components.prompt_cache import Condition
 from models.pretrained.families.base import Family, Size
 from models.pretrained.families.flux import FluxFamily
 from models.pretrained.families.flux2 import Flux2Family
 from models.pretrained.families.sana import SanaFamily
 from models.pretrained.families.sd3 import SD3Family
 from models.pretrained.families.zimage import ZImageFamily
-from models.pretrained.prompt_cache import Condition
 
 SIZE = Size(512, 512)
 TIME = 0.5

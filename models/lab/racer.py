@@ -21,7 +21,7 @@ from models.lab.convergence import evaluations
 from models.painter import contenders, flow, patches
 from models.painter.contenders import FILES, Contender
 from models.painter.flow import Condition
-from models.pretrained import catalogue
+from models.pretrained.sources import catalogue
 from models.sampling.samplers import SAMPLERS, sampler_of
 
 DEFAULT = (

@@ -13,10 +13,11 @@ from kernels.ops.noise import normal
 from models.api import Cancelled, Frame, ModelCard, ModelError, Request, check_size, check_steps, never
 from models.device.graph_frames import GraphedParts
 from models.device.stopwatch import Stopwatch
-from models.pretrained import error_messages, lora, schedule
+from models.pretrained.components import lora, schedule
+from models.pretrained.components.prompt_cache import Condition, PromptCache
 from models.pretrained.families.base import Family, Size
 from models.pretrained.flop_counter import count
-from models.pretrained.prompt_cache import Condition, PromptCache
+from models.pretrained.sources import error_messages
 from models.sampling.paths import Grid
 
 FRESH = (

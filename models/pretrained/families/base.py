@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from kernels.ops.paper import paper_in
 from kernels.ops.picture import picture_out
 from models.device.graph_frames import GraphedParts
-from models.pretrained.autoencoder import Coder
-from models.pretrained.prompt_cache import Condition
+from models.pretrained.components.autoencoder import Coder
+from models.pretrained.components.prompt_cache import Condition
 from models.sampling.paths import Grid
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from models.pretrained.autoencoder import fold, unfold
+from models.pretrained.components.autoencoder import fold, unfold
+from models.pretrained.components.prompt_cache import Condition, cut_words
+from models.pretrained.components.schedule import flow_grid, shift_of
 from models.pretrained.families.base import Size
 from models.pretrained.families.modulation_cache import Modulated
-from models.pretrained.prompt_cache import Condition, cut_words
-from models.pretrained.schedule import flow_grid, shift_of
 from models.sampling.paths import Grid
 
 TOKENS = 256  # what schnell was distilled with; dev takes 512

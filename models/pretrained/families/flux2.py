@@ -10,10 +10,10 @@ import math
 
 from torch import Tensor
 
+from models.pretrained.components.prompt_cache import Condition, cut_message
+from models.pretrained.components.schedule import flow_grid, shift_of
 from models.pretrained.families.base import Size
 from models.pretrained.families.flux import FluxFamily
-from models.pretrained.prompt_cache import Condition, cut_message
-from models.pretrained.schedule import flow_grid, shift_of
 from models.sampling.paths import Grid
 
 TOKENS = 512

@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.pretrained.components.prompt_cache import Condition
 from models.pretrained.families.base import Family, Size
 from models.pretrained.fusion import patching
-from models.pretrained.prompt_cache import Condition
 
 ALIGNED_BYTES = 16  # so that the kernels' loads from a row stay wide
 

@@ -8,11 +8,11 @@ import math
 
 from torch import Tensor, nn
 
+from models.pretrained.components.prompt_cache import Condition, cut_words
+from models.pretrained.components.schedule import LEAST_STRENGTH
 from models.pretrained.families.base import Size
 from models.pretrained.families.modulation_cache import Modulated
 from models.pretrained.fusion import precompute
-from models.pretrained.prompt_cache import Condition, cut_words
-from models.pretrained.schedule import LEAST_STRENGTH
 from models.sampling.paths import Grid, VariancePreserving
 
 TOKENS = 300

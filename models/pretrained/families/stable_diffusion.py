@@ -6,12 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from models.api import ModelError
-from models.pretrained.controlnet import Control
+from models.pretrained.components.controlnet import Control
+from models.pretrained.components.prompt_cache import Condition, cut_words
+from models.pretrained.components.schedule import Discrete, diffusion_grid, karras_grid
 from models.pretrained.families.base import Family, Size
 from models.pretrained.fusion import patching
 from models.pretrained.fusion.prepared_unet import PreparedUNet
-from models.pretrained.prompt_cache import Condition, cut_words
-from models.pretrained.schedule import Discrete, diffusion_grid, karras_grid
 from models.sampling.paths import Grid
 
 AESTHETIC_SCORE = 6.0  # what `diffusers` tells an SDXL refiner by default

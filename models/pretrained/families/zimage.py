@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from models.pretrained.components.prompt_cache import Condition, cut_message
+from models.pretrained.components.schedule import flow_grid, shift_of
 from models.pretrained.families.base import Size
 from models.pretrained.families.modulation_cache import Modulated
-from models.pretrained.prompt_cache import Condition, cut_message
-from models.pretrained.schedule import flow_grid, shift_of
 from models.sampling.paths import Grid
 
 TOKENS = 512

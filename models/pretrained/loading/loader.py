@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from models.api import ModelError, Told, untold
-from models.pretrained import error_messages, lora
-from models.pretrained.catalogue import CONTROLS, MODELS, Model
-from models.pretrained.loading import hub, memory_estimate, settings_inference
-from models.pretrained.loading.components import (
+from models.pretrained.components import lora
+from models.pretrained.loading import memory_estimate
+from models.pretrained.loading.component_loader import (
     CONTROL,
     QUANTIZED,
     QUANTIZERS,
@@ -23,7 +22,9 @@ from models.pretrained.loading.components import (
     load_tiny,
     quantizer,
 )
-from models.pretrained.loading.folder import read_folder
+from models.pretrained.sources import error_messages, hub, settings_inference
+from models.pretrained.sources.catalogue import CONTROLS, MODELS, Model
+from models.pretrained.sources.folder import read_folder
 
 FAMILIES = {
     "unet": ("models.pretrained.families.stable_diffusion", "UNetFamily"),
@@ -154,7 +155,7 @@ def family_of(name: str) -> type:
 
 def check_family(family: str, options: Options) -> None:
     """Raise ModelError, before anything is loaded, for a sampler or a control that a family does not take."""
-    from models.pretrained import schedule
+    from models.pretrained.components import schedule
 
     if options.sampler:
         schedule.sampler_of(options.sampler, family_of(family).kind)
@@ -166,7 +167,7 @@ def lead(family, options: Options, path: Path | None, dtype, progress: Told) -> 
     """Put a ControlNet before a UNet: from its folder, or the hub's for the UNet's kind."""
     import diffusers
 
-    from models.pretrained.controlnet import Control
+    from models.pretrained.components.controlnet import Control
 
     path = path or hub.fetch(CONTROLS[options.control][family.large], progress=progress)
     kind, device = str(dtype).removeprefix("torch."), str(family.device)
@@ -180,7 +181,7 @@ def assemble(name: str, pipe, model: Model, device: str, options: Options, tiny=
     """The model from its parts, on its device."""
     import torch
 
-    from models.pretrained.autoencoder import Coder
+    from models.pretrained.components.autoencoder import Coder
     from models.pretrained.pretrained_model import Pretrained
 
     for part in pipe.components.values():

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.api import ModelError
-from models.pretrained.catalogue import MODELS, Model
-from models.pretrained.loading.components import QUANTIZED
-from models.pretrained.loading.folder import WEIGHTLESS, Folder, count_parameters, read_config
+from models.pretrained.loading.component_loader import QUANTIZED
+from models.pretrained.sources.catalogue import MODELS, Model
+from models.pretrained.sources.folder import WEIGHTLESS, Folder, count_parameters, read_config
 
 WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
 QUANTIZED_WIDTHS = {"8bit": 1, "4bit": 0.5 + 4 / 64}  # of 64 numbers of four bits there is one scale

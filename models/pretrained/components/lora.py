@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from models.api import ModelError
-from models.pretrained.loading.folder import read_header
+from models.pretrained.sources.folder import read_header
 
 PARTS = ("lora", "alpha", "diff", "dora")
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from models.api import ModelError, Told, untold
-from models.pretrained import error_messages
-from models.pretrained.loading.folder import HALF, INDEX, read_folder, read_header, read_index
+from models.pretrained.sources import error_messages
+from models.pretrained.sources.folder import HALF, INDEX, read_folder, read_header, read_index
 
 TEXT = (".json", ".txt", ".model", ".jinja")
 

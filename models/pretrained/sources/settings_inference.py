@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from models.api import ModelError
-from models.pretrained.catalogue import MODELS, Model, for_folder
-from models.pretrained.loading.folder import INDEX, Folder, read_config, read_header, read_index
+from models.pretrained.sources.catalogue import MODELS, Model, for_folder
+from models.pretrained.sources.folder import INDEX, Folder, read_config, read_header, read_index
 
 SINGLE_KEY = "model.diffusion_model.input_blocks.0.0.weight"  # of the layout of the first release
 LARGE_KEY = "conditioner."  # begins the names of XL's text encoders there

@@ -10,7 +10,7 @@ from math import prod
 from pathlib import Path
 
 from models.api import ModelError
-from models.pretrained.catalogue import PIPELINES
+from models.pretrained.sources.catalogue import PIPELINES
 
 INDEX = "model_index.json"
 LIBRARIES = ("diffusers", "transformers")

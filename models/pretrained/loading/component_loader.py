@@ -9,10 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from models.api import ModelError, Told
-from models.pretrained import error_messages
-from models.pretrained.catalogue import MODELS, PIPELINES, Model
-from models.pretrained.loading import hub, settings_inference
-from models.pretrained.loading.folder import (
+from models.pretrained.sources import error_messages, hub, settings_inference
+from models.pretrained.sources.catalogue import MODELS, PIPELINES, Model
+from models.pretrained.sources.folder import (
     INDEX,
     UNUSED,
     WEIGHTLESS,

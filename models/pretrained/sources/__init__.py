@@ -1,0 +1,1 @@
+"""Where a pretrained model comes from: the catalogue, the hub, a folder, a single file."""
