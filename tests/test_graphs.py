@@ -196,7 +196,8 @@ class Mark:
         assert enable_timing
         return Mark(self.device_ms, self.asked)
 
-    def record(self):
+    def record(self, stream):
+        self.asked.append(stream)
         self.at_ms = self.device_ms.pop(0)
 
     def elapsed_time(self, end: "Mark") -> float:
@@ -204,15 +205,16 @@ class Mark:
         return end.at_ms - self.at_ms
 
 
-def test_laps_on_cuda_are_the_devices_time_and_wait_for_nothing():
+def test_laps_on_cuda_are_the_devices_time_and_wait_for_nothing(monkeypatch):
     """The host has launched all within 3 ms; the device works for 21, and a frame takes 25."""
     host_s, asked = [0.0, 0.001, 0.002, 0.003, 0.003, 0.025], []
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"stream of {device}")
     clock = Stopwatch(
-        torch.device("cuda"), clock=lambda: host_s.pop(0), mark=Mark([0.0, 1.0, 9.0, 20.0, 21.0], asked)
+        torch.device("cuda:1"), clock=lambda: host_s.pop(0), mark=Mark([0.0, 1.0, 9.0, 20.0, 21.0], asked)
     )
     for stage in ("upload", "denoise", "denoise", "decode"):
         clock.lap(stage)
-    assert asked == []  # before the frame's one wait no event is read
+    assert asked == ["stream of cuda:1"] * 5  # before the frame's one wait no event is read
     clock.finish("download")
     assert clock.stage_ms == pytest.approx(
         {"upload": 1.0, "denoise": 19.0, "decode": 1.0, "download": 4.0}, abs=1e-9

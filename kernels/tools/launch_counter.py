@@ -52,9 +52,7 @@ class Dispatched(TorchDispatchMode):
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         name = function.name().split("::")[1].split(".")[0]
         out = function(*args, **(kwargs or {}))
-        if name == "convolution" and out.dim() == 4 and any(channels_last(t) for t in args[:2]):
-            # cuDNN answers channels-last where picture or weights are; the meta kernel never does
-            out = torch.empty_like(out, memory_format=torch.channels_last)
+        out = as_cudnn_lays_out(name, args, out)
         views = any(part.alias_info and not part.alias_info.is_write for part in function._schema.returns)
         if not views and name not in FREE | ALLOCATIONS and any(t.is_meta for t in tensors((*args, out))):
             self.found.append(Launched(name, products(name, args, out), touched((*args, out))))
@@ -80,6 +78,14 @@ class Attention(TorchFunctionMode):
         flops = 2 * query.shape[2] * key.shape[2] * (key[..., 0, :].numel() + value[..., 0, :].numel())
         self.found.append(Launched("attention", flops, touched((query, key, value, out))))
         return out
+
+
+def as_cudnn_lays_out(name: str, args: tuple, out):
+    """The answer of a convolution on meta tensors as cuDNN gives it: channels-last where picture or weights
+    are, which the meta kernel never is. Every other op's answer as it is."""
+    if name == "convolution" and out.is_meta and out.dim() == 4 and any(channels_last(t) for t in args[:2]):
+        return torch.empty_like(out, memory_format=torch.channels_last)
+    return out
 
 
 def channels_last(x: Tensor) -> bool:

@@ -1,4 +1,4 @@
-"""Time of each stage of a frame, on CUDA by the events of the device."""
+"""Milliseconds by stage of a frame, on the host's clock or the GPU's own."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import torch
 
 
 class Stopwatch:
-    """Milliseconds by stage: on CUDA by the device's own clock, for a launch is over before its work.
+    """Times of stages: on CUDA by events in the device's stream, for a launch returns before its work ends.
 
-    Laps are marks in the device's stream, which nothing waits for; `finish` reads them once the frame's one
-    wait, for the picture on the host, is over. clock: of the host, in seconds. mark: makes an event of CUDA.
+    No lap waits for the device; `finish` reads the events after the frame's one wait, for the picture on the
+    host. clock: of the host, in seconds. mark: makes a CUDA event.
     """
 
     def __init__(self, device: torch.device, *, clock=time.perf_counter, mark=torch.cuda.Event):
         self.stage_ms: dict[str, float] = {}
-        self._cuda, self._clock, self._mark = device.type == "cuda", clock, mark
+        self._device, self._cuda, self._clock, self._mark = device, device.type == "cuda", clock, mark
         self._begin = self._last = clock()
         self._marks = [("", self._marked())] if self._cuda else []
 
     def lap(self, stage: str) -> None:
-        """The end of a stage, or of another part of it."""
+        """End a stage, or another part of it."""
         before, now = self._last, self._clock()
         self.stage_ms.setdefault(stage, 0.0)
         if self._cuda:
@@ -32,7 +32,7 @@ class Stopwatch:
         self._last = now
 
     def finish(self, stage: str) -> None:
-        """The end of the last stage, behind the wait for the device: what the marks left of the time."""
+        """End the last stage, after the wait for the device: it gets the time that no other stage took."""
         if not self._cuda:
             return self.lap(stage)
         spent = 0.0
@@ -44,5 +44,5 @@ class Stopwatch:
 
     def _marked(self) -> torch.cuda.Event:
         event = self._mark(enable_timing=True)
-        event.record()
+        event.record(torch.cuda.current_stream(self._device))  # the current device's may be another
         return event

@@ -16,13 +16,14 @@ from models.api import Cancelled, Frame, ModelCard, ModelError, Request, check_s
 from models.checkpoint import content_hash
 from models.checkpoint import load as load_checkpoint
 from models.device import allocator, precision
+from models.device.convolution import bf16_gain
 from models.device.graph_frames import GraphedFrames
 from models.device.stopwatch import Stopwatch
 from models.device.threads import ThreadCount
 from models.painter import patches, prompt_mood
 from models.painter.incremental import Regional
 from models.painter.network import NetworkConfig, PainterNetwork
-from models.painter.packed import Body, bf16_gain
+from models.painter.packed import Body
 from models.sampling.flow_samplers import uniform_times
 
 TRIM_EVERY_S = 30.0  # at least, while the picture is refined: the pen rests then
