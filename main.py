@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from assets import ASSETS
-from models.api import DTYPES, ModelError, Told, check_steps, untold
+from models.api import DTYPES, ModelError, ProgressCallback, check_steps, no_progress
 from renderer.actions import InputError
 from renderer.cli.lab_settings import Compare, Race, Straighten, report_folder
 from renderer.cli.options import WrongUsage, check_installed, one_line, options_of, report
@@ -24,7 +24,7 @@ from renderer.cli.settings import Bench, Paint, Render, Replay, Sessions, Train,
 from renderer.files.outputs import check_film, check_new, writable
 from renderer.picture_params import PictureParams
 from renderer.runtime.load_progress import Progress
-from renderer.stroke_log.store import Shelf, find_log
+from renderer.stroke_log.store import LogStore, find_log
 
 app = typer.Typer(
     add_completion=False,
@@ -51,14 +51,14 @@ def paint(settings: Paint) -> None:
     from renderer.stroke_log.log import read
     from renderer.ui.window import Headless, Window
 
-    def load(name: str, told: Told = untold):
+    def load(name: str, told: ProgressCallback = no_progress):
         extras = settings.extras() if name == settings.model else {}  # asked for beside that one alone
         return registry.loader(name, settings.device, progress=told, side_px=side, **extras)
 
-    def camera():
-        from renderer.recording.capture import Camera
+    def capture():
+        from renderer.recording.capture import WindowCapture
 
-        return Camera.of(settings, folder, painting.engine)
+        return WindowCapture.of(settings, folder, painting.engine)
 
     side = side_px(settings.size)
     params = PictureParams(settings.model, target_fps=settings.target_fps).asked(settings)
@@ -81,21 +81,23 @@ def paint(settings: Paint) -> None:
         size=(side, side),
         save_folder=folder,
         models=tuple(dict.fromkeys([*registry.ENTRIES, settings.model])),
-        reads=prompt_mood.read,
+        read_prompt=prompt_mood.read,
         meanwhile="painter" if registry.is_pretrained(settings.model) else "",
     )
     painting.asked = asked_of(settings)
     try:
         weights = registry.weights_hash(settings.model)
-        painting.keep_sessions(Shelf(), settings.log_mb * 1e6, weights)
+        painting.keep_sessions(LogStore(), settings.log_mb * 1e6, weights)
         if settings.resume is not None:
-            painting.keeper.restore(find_log(settings.resume), params, (side, side), painting.scene.models)
+            painting.persistence.restore(
+                find_log(settings.resume), params, (side, side), painting.scene.models
+            )
         if settings.session:
             painting.record_session(settings.session, weights)
         if settings.record or settings.keep_seconds:
-            painting.keeper.opens = camera
+            painting.persistence.opens = capture
         if settings.record:
-            painting.keeper.open()
+            painting.persistence.open()
         if paper is not None:
             import time
 
@@ -196,7 +198,7 @@ def bench(settings: Bench) -> None:
 
     from models.benchmarks.frame_times import measure
     from renderer.canvas.canvas import decode, fit
-    from renderer.offline.session_benchmark import Rehearsal
+    from renderer.offline.session_benchmark import StrokeLogBenchmark
 
     sketch = ASSETS / "sketches" / "lake.png"
     paper = fit(decode(sketch.read_bytes()), side, side)
@@ -204,7 +206,7 @@ def bench(settings: Bench) -> None:
     wanted = {name: getattr(settings, name) for name in ("steps", "frames", "strength", "seed")}
     one, told = load(), {}
     if settings.session is not None:
-        one = Rehearsal(one, find_log(settings.session), side, settings.frames)
+        one = StrokeLogBenchmark(one, find_log(settings.session), side, settings.frames)
         told = {"session": settings.session, "papers": len(one.moments)}
     report(measure(one, paper, **wanted) | told, settings.json)
 

@@ -193,15 +193,17 @@ def never() -> bool:
     return False
 
 
-class Told(Protocol):
-    """Who is told what loading a model is at: a line and, where it is known, which share of it is done. May
-    raise Cancelled to have the load given up."""
+class ProgressCallback(Protocol):
+    """Callback for load progress: one line, and the share that is done (0..1) where it is known.
+
+    It may raise Cancelled, which stops the load.
+    """
 
     def __call__(self, line: str, share: float | None = None) -> None: ...
 
 
-def untold(line: str, share: float | None = None) -> None:
-    """Nobody is told."""
+def no_progress(line: str, share: float | None = None) -> None:
+    """Progress is not reported."""
 
 
 class Img2Img(Protocol):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from assets import ASSETS
-from models.api import DTYPES, Img2Img, ModelCard, ModelError, Told, untold
+from models.api import DTYPES, Img2Img, ModelCard, ModelError, ProgressCallback, no_progress
 from models.pretrained.loading import loader as build
 from models.pretrained.sources import catalogue, settings_inference
 
@@ -71,7 +71,7 @@ def loader(
     device: str | None = None,
     dtype: str | None = None,
     *,
-    progress: Told = untold,
+    progress: ProgressCallback = no_progress,
     side_px: int = 512,
     **extras,
 ) -> Callable[[], Img2Img]:

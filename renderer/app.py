@@ -11,22 +11,22 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from models.api import NOTHING, Failure, Frame, Img2Img, ModelError, Rect, Request, Told
+from models.api import NOTHING, Failure, Frame, Img2Img, ModelError, ProgressCallback, Rect, Request
 from renderer import commands, model_switcher, rewind
 from renderer.actions import EDITS, Change, Command, Event, InputError
 from renderer.canvas.canvas import Canvas
 from renderer.canvas.wet_ink import WetInk
-from renderer.persistence import OFFER, Keeper
+from renderer.persistence import OFFER, Persistence
 from renderer.picture_params import PictureParams
 from renderer.runtime import pacing
 from renderer.runtime.engine import Engine
-from renderer.runtime.latency import Meter
+from renderer.runtime.latency import RunStatistics
 from renderer.runtime.messages import Messages
-from renderer.scene import Reads, Scene, unread
-from renderer.stroke_log.codec import rounded
-from renderer.stroke_log.demo import Script
-from renderer.stroke_log.log import Header, Session
-from renderer.stroke_log.store import Shelf
+from renderer.scene import PromptReader, Scene, ignore_prompt
+from renderer.stroke_log.codec import quantized
+from renderer.stroke_log.demo import DemoPlayer
+from renderer.stroke_log.log import LogHeader, StrokeLog
+from renderer.stroke_log.store import LogStore
 from renderer.ui.window import Window
 
 
@@ -36,13 +36,13 @@ class App:
     def __init__(
         self,
         window: Window,
-        load: Callable[[str, Told], Callable[[], Img2Img]],
+        load: Callable[[str, ProgressCallback], Callable[[], Img2Img]],
         params: PictureParams,
         *,
         size: tuple[int, int] = (512, 512),
         save_folder: Path | None = None,
         models: tuple[str, ...] = ("painter",),
-        reads: Reads = unread,
+        read_prompt: PromptReader = ignore_prompt,
         meanwhile: str = "",
     ):
         """load: model name and whom to tell -> function that loads it, called on a thread of its own.
@@ -51,12 +51,12 @@ class App:
         self.asked: dict = {}  # of what each model has of its own, what was asked for otherwise
         self.canvas = Canvas(*size)
         self._known = self.canvas.pixels.copy()  # the paper as of the last edit
-        self.engine, self.meter = Engine(), Meter()
+        self.engine, self.stats = Engine(), RunStatistics()
         ink = WetInk(*size)
-        self.scene = Scene(self.canvas, ink, params, self.meter, models=models, reads=reads)
+        self.scene = Scene(self.canvas, ink, params, self.stats, models=models, read_prompt=read_prompt)
         self.save_folder = save_folder or Path.cwd()
-        self.keeper = Keeper(*size)
-        self.script: Script | None = None
+        self.persistence = Persistence(*size)
+        self.script: DemoPlayer | None = None
         self.picture: Frame | None = None
         self.messages = Messages()
         self.running, self.started = True, False  # started: the worker was asked to load
@@ -96,9 +96,9 @@ class App:
         self.draw(began_s)
         shown_s = self.window.flip()
         shown = self.picture.request.sequence if self.picture else -1
-        self.meter.flip(shown_s, shown)
-        self.keeper.shown(self.window, self.scene, shown_s)
-        self.meter.tick_ms.append((time.monotonic() - began_s) * 1e3)
+        self.stats.flip(shown_s, shown)
+        self.persistence.shown(self.window, self.scene, shown_s)
+        self.stats.tick_ms.append((time.monotonic() - began_s) * 1e3)
         if not self.started:  # torch is imported by the worker, after the first painted frame
             self.started = True
             model_switcher.load(self, self.meanwhile or self.params.model)
@@ -106,8 +106,8 @@ class App:
     def events(self, now_s: float) -> list[Event]:
         """What the hand did; a demo plays until the hand does something."""
         mine = self.window.poll(now_s, self.scene)
-        while self.keeper.arrived:
-            mine.append(Event(self.keeper.arrived.popleft(), now_s))
+        while self.persistence.arrived:
+            mine.append(Event(self.persistence.arrived.popleft(), now_s))
         if self.script is None:
             return mine
         if any(event.action not in commands.UNSEEN for event in mine):
@@ -119,19 +119,19 @@ class App:
 
     def apply(self, event: Event) -> None:
         """Carry out one action and log it, in the form in which the log can hold it."""
-        action = rounded(event.action)
+        action = quantized(event.action)
         if isinstance(action, Command):
             commands.obey(self, action, event.time_s)
         elif isinstance(action, Change):
             self.change(action, event.time_s)
-            self.keeper.event(Event(action, event.time_s), self.canvas)
+            self.persistence.event(Event(action, event.time_s), self.canvas)
         elif isinstance(action, EDITS):
             if self.scene.rewind is not None:  # painting on an earlier paper goes on from there
                 rewind.branch(self, event.time_s)
             self.changed(self.canvas.apply(action), event.time_s)
             if not self.scene.demo:
                 self.scene.offer = ""
-            self.keeper.event(Event(action, event.time_s), self.canvas)
+            self.persistence.event(Event(action, event.time_s), self.canvas)
 
     def lay(self, pixels: np.ndarray, time_s: float) -> None:
         """Show another paper, (H, W, 4) uint8, without an edit: nothing is logged, nothing can be undone."""
@@ -168,7 +168,7 @@ class App:
         self._dirty = self._dirty.union(box)
         self._last_edit_s = time.monotonic()
         if self.engine.state == "ready":
-            self.meter.input(time_s, self._sequence + 1)
+            self.stats.input(time_s, self._sequence + 1)
 
     def submit(self, now_s: float) -> None:
         """Ask for a picture if anything changed, or for a finer one if the pen rests; else for nothing."""
@@ -219,13 +219,13 @@ class App:
             request = result.request
             newest = self.picture.request.sequence if self.picture else -1
             if request.epoch != self._epoch or request.sequence <= newest:
-                self.meter.stale += 1
+                self.stats.stale += 1
                 continue
             self.show(result, now_s)
 
     def show(self, frame: Frame, now_s: float) -> None:
         self.picture = frame
-        self.meter.frame(now_s, frame.stage_ms)
+        self.stats.frame(now_s, frame.stage_ms)
         key = (frame.request.steps, frame.picture.shape[1])
         self._effort = pacing.learnt(self._effort, key, sum(frame.stage_ms.values()))
         picture = frame.picture
@@ -237,16 +237,16 @@ class App:
         self.scene.ink.shown(frame.request.sequence)
 
     def fail(self, failure: Failure) -> None:
-        self.meter.errors += 1
+        self.stats.errors += 1
         self.messages.say(failure.message)
-        if self.meter.errors == 1:
+        if self.stats.errors == 1:
             print(failure.trace or f"flowbrush: {failure.message}", file=sys.stderr)
 
     def draw(self, now_s: float) -> None:
         scene = self.scene
         scene.status = self.engine.status(self.params.model)
-        while self.keeper.news:
-            self.messages.say(self.keeper.news.popleft())
+        while self.persistence.news:
+            self.messages.say(self.persistence.news.popleft())
         scene.messages = self.messages.at(now_s)
         self.window.draw(scene, now_s)
 
@@ -260,31 +260,31 @@ class App:
         """Count what the model did although nothing had changed and the picture was as fine as it gets."""
         calls = self.engine.calls
         if self._quiet_calls is not None and calls > self._quiet_calls:
-            self.meter.idle_calls += calls - self._quiet_calls
+            self.stats.idle_calls += calls - self._quiet_calls
         asked = self._asked
         rests = asked is not None and self._dirty.empty and not self.engine.busy
         rests = rests and self.picture is not None and self.picture.request.sequence == asked.sequence
         rests = rests and pacing.next_refinement(asked.steps, self.params.steps, now_s, 0.0) is None
         self._quiet_calls = calls if rests else None
 
-    def header(self, weights: str = "") -> Header:
+    def header(self, weights: str = "") -> LogHeader:
         """The head of a stroke log that begins now. weights: hash of the model's weights."""
-        return Header(
+        return LogHeader(
             self.canvas.width, self.canvas.height, self.params.model, weights, self.params.as_dict()
         )
 
     def record_session(self, path: Path, weights: str = "") -> None:
         """Write a stroke log to this file from here on."""
-        self.keeper.log_to(path, self.header(weights))
+        self.persistence.log_to(path, self.header(weights))
 
-    def keep_sessions(self, shelf: Shelf, most_bytes: float, weights: str = "") -> None:
+    def keep_sessions(self, store: LogStore, most_bytes: float, weights: str = "") -> None:
         """Write a stroke log to the shelf, and offer what a crash left there."""
-        self.keeper.keep_logs(shelf, self.header(weights), most_bytes)
-        self.scene.offer = OFFER if self.keeper.lost else ""
+        self.persistence.keep_logs(store, self.header(weights), most_bytes)
+        self.scene.offer = OFFER if self.persistence.lost else ""
 
-    def play(self, session: Session) -> None:
+    def play(self, session: StrokeLog) -> None:
         """Paint by itself from a log, over and over, until the hand takes the brush."""
-        self.script = Script(session, (self.canvas.width, self.canvas.height))
+        self.script = DemoPlayer(session, (self.canvas.width, self.canvas.height))
         self.scene.demo = True
         logged, plain = (
             PictureParams.from_dict(session.header.settings, self.params.model),
@@ -299,8 +299,8 @@ class App:
 
     def close(self) -> bool:
         """Worker, film, logs and window, in this order; idempotent. Returns whether the worker ended."""
-        self.keeper.end_film()  # it does not go on while the worker ends
+        self.persistence.end_film()  # it does not go on while the worker ends
         ended = self.engine.close()
-        self.keeper.close(answered=not self.scene.offer)
+        self.persistence.close(answered=not self.scene.offer)
         self.window.close()
         return ended

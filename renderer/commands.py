@@ -60,10 +60,10 @@ def obey(app: App, command: Command, time_s: float) -> None:
         case "save":
             save(app)
         case "record" | "keep":
-            camera = app.keeper.open()
-            if camera is None:
+            capture = app.persistence.open()
+            if capture is None:
                 raise InputError("nothing can be recorded here")
-            getattr(camera, command.name)()
+            getattr(capture, command.name)()
         case "restore":
             restore(app)
         case name if name.startswith("rewind"):
@@ -72,10 +72,12 @@ def obey(app: App, command: Command, time_s: float) -> None:
 
 def restore(app: App) -> None:
     """Bring back the paper of the painting that a crash ended; undo takes it away again."""
-    if app.keeper.lost is None:
+    if app.persistence.lost is None:
         raise InputError("no painting was left by a crash")
-    app.keeper.restore(app.keeper.lost, app.params, (app.canvas.width, app.canvas.height), app.scene.models)
-    app.keeper.lost, app.scene.offer = None, ""
+    app.persistence.restore(
+        app.persistence.lost, app.params, (app.canvas.width, app.canvas.height), app.scene.models
+    )
+    app.persistence.lost, app.scene.offer = None, ""
 
 
 def save(app: App) -> None:

@@ -88,5 +88,5 @@ def write(app: App, name: str, value, time_s: float) -> None:
     if getattr(app.params, name) == value:
         return
     app.params = app.scene.params = replace(app.params, **{name: value})
-    app.keeper.event(Event(Change(name, value), time_s), app.canvas)
+    app.persistence.event(Event(Change(name, value), time_s), app.canvas)
     app.dirty(app.canvas.whole, time_s)

@@ -14,41 +14,43 @@ from renderer.actions import Change, Event, InputError, Paste
 from renderer.canvas.snapshots import History
 from renderer.picture_params import PictureParams
 from renderer.scene import Scene
-from renderer.stroke_log.log import Header, SessionWriter, read
-from renderer.stroke_log.playback import Walk
-from renderer.stroke_log.store import KeptLog, Shelf
+from renderer.stroke_log.log import LogHeader, LogWriter, read
+from renderer.stroke_log.playback import Playback
+from renderer.stroke_log.store import LogStore, StoredLog
 from renderer.ui.window import Window
 
 if TYPE_CHECKING:  # PyAV takes 0.13 s to load
-    from renderer.recording.capture import Camera
+    from renderer.recording.capture import WindowCapture
 
 OFFER = "the last painting was not closed: Ctrl+R brings its paper back"
 
 
-class Keeper:
+class Persistence:
     """Told of everything that is done and shown. news: lines to be told. arrived: actions from a read log."""
 
     def __init__(self, width: int, height: int):
         self.news: deque[str] = deque()
         self.arrived: deque[Change | Paste] = deque()
         self.history = History(width, height)
-        self.camera: Camera | None = None
-        self.opens: Callable[[], Camera] | None = None  # makes the camera when it is first of use, once
+        self.capture: WindowCapture | None = None
+        self.opens: Callable[[], WindowCapture] | None = (
+            None  # makes the camera when it is first of use, once
+        )
         self._opening = Lock()
-        self.shelf: Shelf | None = None
+        self.store: LogStore | None = None
         self.lost: Path | None = None  # the log that a crash left
-        self._logs: list[SessionWriter | KeptLog] = []
+        self._logs: list[LogWriter | StoredLog] = []
 
-    def log_to(self, path: Path, header: Header) -> None:
+    def log_to(self, path: Path, header: LogHeader) -> None:
         """Write a stroke log to a file that somebody named. Raises InputError."""
-        self._logs.append(SessionWriter(path, header))
+        self._logs.append(LogWriter(path, header))
 
-    def keep_logs(self, shelf: Shelf, header: Header, most_bytes: float) -> None:
+    def keep_logs(self, store: LogStore, header: LogHeader, most_bytes: float) -> None:
         """Write a stroke log to the shelf, which is tidied first; find out whether a crash left one."""
-        self.shelf = shelf
-        shelf.tidy(most_bytes)
-        self.lost = next(reversed(shelf.left()), None)
-        self._logs.append(shelf.begin(header))
+        self.store = store
+        store.tidy(most_bytes)
+        self.lost = next(reversed(store.left()), None)
+        self._logs.append(store.begin(header))
 
     def event(self, event: Event, canvas) -> None:
         """An action was carried out on the canvas."""
@@ -59,21 +61,21 @@ class Keeper:
                 self.news.append(log.error)
                 self._logs.remove(log)
 
-    def open(self) -> Camera | None:
+    def open(self) -> WindowCapture | None:
         """The camera, made now if it was not yet; None where nothing is to be recorded."""
         with self._opening:
             if self.opens is not None:
-                self.camera, self.opens = self.opens(), None
-        return self.camera
+                self.capture, self.opens = self.opens(), None
+        return self.capture
 
     def shown(self, window: Window, scene: Scene, shown_s: float) -> None:
         """The window was updated. Before there is a picture, nothing happens that `keep that` would keep."""
         if self.opens is not None and scene.picture is not None and not self._opening.locked():
             Thread(target=self.open, name="camera", daemon=True).start()
-        if self.camera is not None:
-            self.camera.see(window, scene, shown_s)
-            while self.camera.recorder.news:
-                self.news.append(self.camera.recorder.news.popleft())
+        if self.capture is not None:
+            self.capture.see(window, scene, shown_s)
+            while self.capture.recorder.news:
+                self.news.append(self.capture.recorder.news.popleft())
 
     def restore(
         self, path: Path, params: PictureParams, size: tuple[int, int], models: tuple[str, ...]
@@ -86,27 +88,27 @@ class Keeper:
     ) -> None:
         try:
             session = read(path)
-            walk = Walk(session, size)
+            playback = Playback(session, size)
         except InputError as error:
             self.news.append(str(error))
             return
-        walk.to(float("inf"))
+        playback.to(float("inf"))
         if session.fault:
             self.news.append(session.fault)
-        self.arrived += params.changes_to(walk.params, models)
-        order = cv2.cvtColor(walk.canvas.pixels, cv2.COLOR_RGBA2BGRA)
+        self.arrived += params.changes_to(playback.params, models)
+        order = cv2.cvtColor(playback.canvas.pixels, cv2.COLOR_RGBA2BGRA)
         self.arrived.append(Paste(cv2.imencode(".png", order)[1].tobytes()))
 
     def end_film(self) -> None:
-        if self.camera is not None and self.camera.recorder.filming:
-            self.camera.recorder.stop()
+        if self.capture is not None and self.capture.recorder.filming:
+            self.capture.recorder.stop()
 
     def close(self, answered: bool = True) -> None:
         """End film and logs in order. Idempotent. answered: what a crash left need not be offered again."""
-        if self.camera is not None:
-            self.camera.recorder.close()
+        if self.capture is not None:
+            self.capture.recorder.close()
         for log in self._logs:
             log.close()
-        if self.shelf is not None and answered:
-            self.shelf.close()
+        if self.store is not None and answered:
+            self.store.close()
         self.history.close()

@@ -27,19 +27,19 @@ class Rewind:
 
 def enter(app: App, time_s: float) -> None:
     """Begin to look back. Raises InputError where there is nothing to look back at."""
-    span = app.keeper.history.span
+    span = app.persistence.history.span
     if span is None:
         raise InputError("nothing was painted yet: there is nothing to go back to")
     if app.canvas.drawing:
         app.apply(Event(End(), time_s))
-    app.scene.rewind = Rewind(*span, span[1], app.canvas.pixels.copy(), app.keeper.history.pins)
+    app.scene.rewind = Rewind(*span, span[1], app.canvas.pixels.copy(), app.persistence.history.pins)
 
 
 def seek(app: App, at_s: float, time_s: float) -> None:
     """Lay the paper of that moment on the desk."""
     back = app.scene.rewind
     back.at_s = min(back.end_s, max(back.begin_s, at_s))
-    app.lay(app.keeper.history.at(back.at_s), time_s)
+    app.lay(app.persistence.history.at(back.at_s), time_s)
 
 
 def pin(app: App) -> None:

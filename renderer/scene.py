@@ -12,14 +12,14 @@ from renderer.canvas.canvas import Canvas
 from renderer.canvas.wet_ink import WetInk
 from renderer.picture_params import PictureParams
 from renderer.rewind import Rewind
-from renderer.runtime.latency import Meter
+from renderer.runtime.latency import RunStatistics
 
 VIEWS = ("side", "ink", "picture")
 Mood, Words = tuple[float, ...], tuple[str, ...]
-Reads = Callable[[str, Mood], tuple[Mood, Words]]
+PromptReader = Callable[[str, Mood], tuple[Mood, Words]]
 
 
-def unread(prompt: str, mood: Mood) -> tuple[Mood, Words]:
+def ignore_prompt(prompt: str, mood: Mood) -> tuple[Mood, Words]:
     """No word means anything."""
     return mood, ()
 
@@ -32,7 +32,7 @@ class Scene:
     canvas: Canvas
     ink: WetInk
     params: PictureParams
-    meter: Meter
+    stats: RunStatistics
     view: str = "side"
     picture: np.ndarray | None = None
     picture_new: bool = False
@@ -49,4 +49,4 @@ class Scene:
     rewind: Rewind | None = None
     offer: str = ""  # stands until something is painted
     recording: str = ""  # what is filmed and kept
-    reads: Reads = unread  # prompt and mood -> mood, and words unknown
+    read_prompt: PromptReader = ignore_prompt  # prompt and mood -> mood, and words unknown

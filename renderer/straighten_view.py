@@ -11,7 +11,7 @@ import pygame
 
 from renderer.actions import InputError
 from renderer.files.png import write_png
-from renderer.recording.container import Film
+from renderer.recording.container import VideoFile
 from renderer.recording.encoder import FINE, Encoder, planar
 from renderer.ui.simple_window import Screen, leaves
 from renderer.ui.theme import ACCENT, BACK, CARD, EDGE, FAINT, GOOD, INK, SOFT, WELL, Theme, text
@@ -53,7 +53,7 @@ def panel(snapshot) -> np.ndarray:
     return picture
 
 
-class Board:
+class FlowPlot:
     """Draws the newest snapshot of each stage; their fields are those of models.lab.straighten.Snapshot."""
 
     def __init__(self, words: str):
@@ -129,9 +129,9 @@ def watch(snapshots: Iterable, words: str, *, headless: bool = False, output: Pa
     check_output(output)
     screen = Screen("Flowbrush: flows that straighten", SIZE, headless=headless)
     try:
-        board, film = Board(words), None
+        board, film = FlowPlot(words), None
         if output is not None and output.suffix.lower() != ".png":
-            film = Reel(output)
+            film = VideoWriter(output)
         for _ in play(snapshots, board, screen):
             if film is not None:
                 film.add(screen.pixels())
@@ -144,7 +144,7 @@ def watch(snapshots: Iterable, words: str, *, headless: bool = False, output: Pa
         screen.close()
 
 
-def play(snapshots: Iterable, board: Board, screen: Screen) -> Iterator[None]:
+def play(snapshots: Iterable, board: FlowPlot, screen: Screen) -> Iterator[None]:
     """Yield after each picture; after the last one wait until the window is left."""
     clock = pygame.time.Clock()
     for snapshot in snapshots:
@@ -160,12 +160,12 @@ def play(snapshots: Iterable, board: Board, screen: Screen) -> Iterator[None]:
         clock.tick(FPS)
 
 
-class Reel:
+class VideoWriter:
     """A film at FPS, one picture a call; the last one stands for HOLD_S."""
 
     def __init__(self, path: Path):
         self._encoder, self._number = Encoder(SIZE, FINE), 0
-        self._film = Film(path, self._encoder.stream)
+        self._film = VideoFile(path, self._encoder.stream)
         self._last: np.ndarray | None = None
 
     def add(self, picture: np.ndarray) -> None:

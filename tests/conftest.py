@@ -14,8 +14,8 @@ import pytest
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 os.environ["FLOWBRUSH_DATA"] = tempfile.mkdtemp(prefix="flowbrush-tests-")  # nobody's own logs
 
-from easel import ROOT, Desk
-from films import circle, log
+from loop_harness import ROOT, LoopHarness
+from video_helpers import circle, log
 
 from renderer.actions import Change, Command, Fill
 
@@ -23,12 +23,12 @@ SKETCH = ROOT / "assets" / "sketches" / "lake.png"
 
 
 @pytest.fixture
-def desk():
+def make_loop():
     """A maker of desks that are cleared when the test ends."""
-    made: list[Desk] = []
+    made: list[LoopHarness] = []
 
-    def make(load, **settings) -> Desk:
-        made.append(Desk(load, **settings))
+    def make(load, **settings) -> LoopHarness:
+        made.append(LoopHarness(load, **settings))
         return made[-1]
 
     yield make
@@ -130,7 +130,7 @@ def rendered(program, tmp_path):
 @pytest.fixture
 def loop(painter):
     """The real loop with the painter."""
-    one = Desk(lambda: painter).ready()
+    one = LoopHarness(lambda: painter).ready()
     yield one
     one.app.close()
 
@@ -152,7 +152,7 @@ def told(rendered, loop, painter):
         shown = loop.shown
         loop.do(Fill((len(line) % 256, shown % 256, 90), 5, 5))
         loop.until(lambda: loop.shown > shown)
-        assert app.scene.card is painter.card and app.meter.errors == app.messages.errors == 0
+        assert app.scene.card is painter.card and app.stats.errors == app.messages.errors == 0
         loop.do(Command("back"))
         loop.tick(2)
         assert app.scene.status == ""

@@ -42,12 +42,12 @@ def main(rounds: int, seconds: float, folder: Path, ways: tuple[str, ...] = WAYS
     from models import registry
     from renderer.actions import Clear, Event
     from renderer.app import App
-    from renderer.persistence import Keeper
+    from renderer.persistence import Persistence
     from renderer.picture_params import PictureParams
-    from renderer.recording.capture import Camera
+    from renderer.recording.capture import WindowCapture
     from renderer.recording.recorder import Recorder
     from renderer.stroke_log.log import read
-    from renderer.stroke_log.store import SAMPLES, Shelf
+    from renderer.stroke_log.store import SAMPLES, LogStore
     from renderer.ui.window import Headless
 
     app = App(Headless(), lambda name, told: registry.loader(name), PictureParams(), size=(512, 512))
@@ -60,36 +60,36 @@ def main(rounds: int, seconds: float, folder: Path, ways: tuple[str, ...] = WAYS
     for turn in range(rounds * len(ways)):
         turn_about, place = divmod(turn, len(ways))
         way = ways[(place + turn_about) % len(ways)]  # each way comes first, and last, as often as the others
-        app.keeper.close()
-        app.keeper = Keeper(512, 512)
+        app.persistence.close()
+        app.persistence = Persistence(512, 512)
         if way == "log":
-            app.keep_sessions(Shelf(folder / f"{turn}"), 1e9)
-            timed(app.keeper, "event", logging)
+            app.keep_sessions(LogStore(folder / f"{turn}"), 1e9)
+            timed(app.persistence, "event", logging)
         elif way != "nothing":
             recorder = Recorder(ring_s=30.0 if way == "ring" else 0.0)
-            camera = app.keeper.camera = Camera(recorder, "side", folder, app.engine)
-            timed(camera, "see", copying)
+            capture = app.persistence.capture = WindowCapture(recorder, "side", folder, app.engine)
+            timed(capture, "see", copying)
             timed(recorder, "_take", encoding)
             if way == "film":
                 recorder.start(folder / f"{turn}.mkv")
         app.apply(Event(Clear(), time.monotonic()))
         app.play(session)  # the same strokes for every way, one point in each tick
-        app.script._began_s = app._due_s + 1.5 / app.window.display_hz
+        app.demo._began_s = app._due_s + 1.5 / app.window.display_hz
         until_s = time.monotonic() + SETTLE_S
         while time.monotonic() < until_s:
             app.step()
-        row, meter = found[way], app.meter
-        ticks, frames, began_s = len(meter.tick_ms), meter.model_frames, time.monotonic()
+        row, stats = found[way], app.stats
+        ticks, frames, began_s = len(stats.tick_ms), stats.model_frames, time.monotonic()
         while time.monotonic() < began_s + seconds:
             app.step()
-        row["tick_ms"] += meter.tick_ms[ticks:]
-        row["fps"].append((meter.model_frames - frames) / (time.monotonic() - began_s))
+        row["tick_ms"] += stats.tick_ms[ticks:]
+        row["fps"].append((stats.model_frames - frames) / (time.monotonic() - began_s))
         if way in ("ring", "film"):
-            row["dropped"] += app.keeper.camera.recorder.dropped
+            row["dropped"] += app.persistence.capture.recorder.dropped
     app.close()
-    films = sum(path.stat().st_size for path in folder.glob("*.mkv"))
+    video_helpers = sum(path.stat().st_size for path in folder.glob("*.mkv"))
     return report(found, copying, encoding, logging) | {
-        "film_mb_a_minute": round(films / 1e6 / (rounds * (seconds + SETTLE_S)) * 60, 1)
+        "film_mb_a_minute": round(video_helpers / 1e6 / (rounds * (seconds + SETTLE_S)) * 60, 1)
     }
 
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import PurePosixPath
 
 import pytest
-from easel import ROOT
+from loop_harness import ROOT
 
 from renderer.ui.window import Headless, Window
 

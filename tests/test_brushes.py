@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from easel import SHARP, stroke
+from loop_harness import SHARP, stroke
 
 from renderer.actions import Begin, Brush, Extend, Line, Undo
 from renderer.canvas.brushes import SPACING, Stroke

@@ -7,9 +7,9 @@ import math
 import cv2
 import numpy as np
 import pytest
-from easel import SHARP, stroke
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from loop_harness import SHARP, stroke
 
 from models.api import NOTHING
 from renderer.actions import Begin, Brush, Clear, End, Extend, Fill, InputError, Paste, Redo, Undo

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import cv2
 import pytest
-from easel import SlowModel
+from loop_harness import SlowModel
 
 from models.api import ModelError
 from renderer import commands
@@ -16,8 +16,8 @@ def no_model():
     raise ModelError("no model today")
 
 
-def test_the_paper_can_be_kept_while_there_is_no_picture(desk, tmp_path):
-    one = desk(no_model)
+def test_the_paper_can_be_kept_while_there_is_no_picture(make_loop, tmp_path):
+    one = make_loop(no_model)
     one.app.save_folder = tmp_path
     with pytest.raises(InputError, match="nothing to save"):
         commands.save(one.app)
@@ -29,8 +29,8 @@ def test_the_paper_can_be_kept_while_there_is_no_picture(desk, tmp_path):
     assert (cv2.imread(str(kept), cv2.IMREAD_UNCHANGED)[..., 3] == one.app.canvas.pixels[..., 3]).all()
 
 
-def test_escape_fills_no_screen(desk, monkeypatch):
-    one = desk(SlowModel())
+def test_escape_fills_no_screen(make_loop, monkeypatch):
+    one = make_loop(SlowModel())
     filled = []
     monkeypatch.setattr(one.app.window, "full_screen", lambda: filled.append(one.app.scene.full))
 

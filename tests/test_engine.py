@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 import pytest
-from easel import SlowModel
+from loop_harness import SlowModel
 
 from models.api import Cancelled, Failure, Frame, ModelError, Rect, Request
 from renderer.runtime.engine import WORKER_NICENESS, Engine

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pygame
 import pytest
-from easel import ROOT, SlowModel
+from loop_harness import ROOT, SlowModel
 
 from renderer.actions import Begin, Brush, Command, Extend
 from renderer.ui.window import Headless, Window
@@ -27,8 +27,8 @@ def test_the_twins_have_the_same_methods():
 
 @pytest.mark.parametrize("view", ["side", "ink", "picture"])
 @pytest.mark.parametrize("show_help", [False, True])
-def test_what_is_drawn_bit_by_bit_is_what_is_drawn_at_once(desk, view, show_help):
-    one = desk(SlowModel(0.01), side=256).ready()
+def test_what_is_drawn_bit_by_bit_is_what_is_drawn_at_once(make_loop, view, show_help):
+    one = make_loop(SlowModel(0.01), side=256).ready()
     scene = one.app.scene
     scene.view = view
     for x in range(20, 200, 30):
@@ -48,8 +48,8 @@ def test_what_is_drawn_bit_by_bit_is_what_is_drawn_at_once(desk, view, show_help
     assert np.array_equal(*shots)
 
 
-def test_help_lists_every_key_and_any_key_leaves_it(desk):
-    one = desk(SlowModel()).ready()
+def test_help_lists_every_key_and_any_key_leaves_it(make_loop):
+    one = make_loop(SlowModel()).ready()
     plain = one.window.screen()
     one.do(Command("help"))
     one.tick(2)
@@ -59,8 +59,8 @@ def test_help_lists_every_key_and_any_key_leaves_it(desk):
     assert [event.action for event in left] == [Command("help")]
 
 
-def test_an_idle_window_is_not_drawn(desk):
-    one = desk(SlowModel()).ready()
+def test_an_idle_window_is_not_drawn(make_loop):
+    one = make_loop(SlowModel()).ready()
     one.until(lambda: one.app.scene.ink.box.empty)
     one.tick(5)
     one.window.strip._next_s = float("inf")
@@ -72,11 +72,11 @@ def test_an_idle_window_is_not_drawn(desk):
     assert not drawn
 
 
-def test_a_window_of_twice_the_scale_looks_the_same(desk):
+def test_a_window_of_twice_the_scale_looks_the_same(make_loop):
     shots = []
     for scale in (1.0, 2.0):
         window = Headless((round(1280 * scale), round(720 * scale)), scale)
-        one = desk(SlowModel(), window=window, side=512).ready()
+        one = make_loop(SlowModel(), window=window, side=512).ready()
         one.tick(3)
         shot = window.screen()[:, : round(220 * scale)]
         shots.append(
@@ -87,9 +87,9 @@ def test_a_window_of_twice_the_scale_looks_the_same(desk):
 
 
 @pytest.mark.parametrize("size", [(1280, 720), (1280, 660), (800, 560), (602, 498)])
-def test_every_control_is_inside_a_small_window(desk, size):
+def test_every_control_is_inside_a_small_window(make_loop, size):
     window = Headless(size)
-    one = desk(SlowModel(), window=window)
+    one = make_loop(SlowModel(), window=window)
     one.tick(2)
     whole = pygame.Rect((0, 0), size)
     panel = window.panel
@@ -104,14 +104,14 @@ def surface_of(shot: np.ndarray) -> pygame.Surface:
     return pygame.image.frombuffer(np.ascontiguousarray(shot), (shot.shape[1], shot.shape[0]), "RGB")
 
 
-def test_ticks_leave_time_for_the_model(desk):
-    one = desk(SlowModel(0.02), side=512).ready()
-    del one.app.meter.tick_ms[:]
+def test_ticks_leave_time_for_the_model(make_loop):
+    one = make_loop(SlowModel(0.02), side=512).ready()
+    del one.app.stats.tick_ms[:]
     one.do(Begin(Brush((200, 30, 30), 60, 0.5, 0.8), (100, 100, 0.8)))
     for i in range(120):
         one.do(Extend(tuple((100 + 2 * i + k / 2, 100 + 2 * i, 0.8) for k in range(4))))
         one.tick()
-    assert np.median(one.app.meter.tick_ms) < 8  # under 2 on an idle core; the rest is for a busy machine
+    assert np.median(one.app.stats.tick_ms) < 8  # under 2 on an idle core; the rest is for a busy machine
 
 
 def test_the_fonts_are_here_with_their_licence():

@@ -12,14 +12,14 @@ from renderer.actions import Begin, Brush, End, Extend
 from renderer.canvas.canvas import Canvas
 from renderer.canvas.wet_ink import WetInk
 from renderer.picture_params import PictureParams
-from renderer.runtime.latency import Meter
+from renderer.runtime.latency import RunStatistics
 from renderer.scene import VIEWS, Scene
 from renderer.ui.layout import Pane, arrange
 from renderer.ui.panes import View, ivory, over
 
 
 def scene(side: int = 64) -> Scene:
-    return Scene(Canvas(side, side), WetInk(side, side), PictureParams(), Meter())
+    return Scene(Canvas(side, side), WetInk(side, side), PictureParams(), RunStatistics())
 
 
 def test_two_papers_of_512_fit_a_window_of_1280x720_dot_for_dot():

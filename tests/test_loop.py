@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 import pygame
 import pytest
-from easel import RED, SlowModel, differs
+from loop_harness import RED, SlowModel, differs
 
 from models.api import ModelError, Rect
 from renderer.actions import Begin, Brush, Change, Clear, End, Extend, Fill, Undo
@@ -18,9 +18,9 @@ from renderer.ui.window import Headless, Window
 # The pen never waits
 
 
-def test_strokes_are_drawn_at_display_rate_while_the_model_is_busy(desk):
+def test_strokes_are_drawn_at_display_rate_while_the_model_is_busy(make_loop):
     model = SlowModel(0.4)
-    one = desk(model).ready()
+    one = make_loop(model).ready()
     model.serving.clear()
     one.stroke((20, 20), (60, 60))
     one.until(model.serving.is_set)
@@ -37,20 +37,20 @@ def test_strokes_are_drawn_at_display_rate_while_the_model_is_busy(desk):
     assert all(shown), "a tick with a stroke left the window as it was"
 
 
-def test_the_loop_never_calls_a_model(desk):
+def test_the_loop_never_calls_a_model(make_loop):
     model = SlowModel()
-    one = desk(model).ready()
+    one = make_loop(model).ready()
     one.stroke((20, 20), (60, 60))
     one.rest()
     assert model.threads
     assert threading.get_ident() not in model.threads
 
 
-def test_wet_ink_lies_over_the_picture_until_its_frame_is_there(desk):
+def test_wet_ink_lies_over_the_picture_until_its_frame_is_there(make_loop):
     gate = threading.Event()
     gate.set()
     model = SlowModel(gate=gate)
-    one = desk(model).ready()
+    one = make_loop(model).ready()
     gate.clear()
     one.do(Fill((200, 30, 30), 5, 5))
     one.tick(2)
@@ -64,9 +64,9 @@ def test_wet_ink_lies_over_the_picture_until_its_frame_is_there(desk):
 # Snapshot on submit
 
 
-def test_the_worker_never_sees_a_half_painted_paper(desk):
+def test_the_worker_never_sees_a_half_painted_paper(make_loop):
     model = SlowModel(0.03)
-    one = desk(model).ready()
+    one = make_loop(model).ready()
     one.do(Begin(RED, (10, 10, 0.8)))
     for i in range(60):
         one.do(Extend(((10 + 4 * i, 10 + i, 0.8),)))
@@ -80,11 +80,11 @@ def test_the_worker_never_sees_a_half_painted_paper(desk):
 # Latest wins, dirt accumulates
 
 
-def test_the_newest_paper_is_asked_for_with_all_that_changed(desk):
+def test_the_newest_paper_is_asked_for_with_all_that_changed(make_loop):
     gate = threading.Event()
     gate.set()
     model = SlowModel(gate=gate)
-    one = desk(model).ready()
+    one = make_loop(model).ready()
     gate.clear()
     model.serving.clear()
     one.stroke((20, 20), (22, 22))
@@ -107,12 +107,12 @@ def test_the_newest_paper_is_asked_for_with_all_that_changed(desk):
     assert (request.paper == one.app.canvas.pixels).all()
 
 
-def test_a_failed_request_gives_its_dirt_back(desk):
+def test_a_failed_request_gives_its_dirt_back(make_loop):
     model = SlowModel()
-    one = desk(model).ready()
+    one = make_loop(model).ready()
     model.failures = [ModelError("not this time")]
     one.stroke((20, 20), (40, 40))
-    one.until(lambda: one.app.meter.errors == 1)
+    one.until(lambda: one.app.stats.errors == 1)
     lost = model.requests[-1].dirty
     served = len(model.requests)
     one.stroke((200, 200), (220, 220))
@@ -126,11 +126,11 @@ def test_a_failed_request_gives_its_dirt_back(desk):
 
 
 @pytest.mark.parametrize("change", [Change("seed", 7), Change("prompt", "fog"), Change("mood.sun", 0.9)])
-def test_a_result_of_an_older_epoch_is_refused(desk, change):
+def test_a_result_of_an_older_epoch_is_refused(make_loop, change):
     gate = threading.Event()
     gate.set()
     model = SlowModel(gate=gate)
-    one = desk(model).ready()
+    one = make_loop(model).ready()
     shown = one.shown
     gate.clear()
     model.serving.clear()
@@ -139,34 +139,34 @@ def test_a_result_of_an_older_epoch_is_refused(desk, change):
     one.do(change)
     one.tick(2)
     gate.set()
-    one.until(lambda: one.app.meter.stale == 1)
-    assert one.app.meter.stale == 1
+    one.until(lambda: one.app.stats.stale == 1)
+    assert one.app.stats.stale == 1
     one.until(lambda: one.shown > shown)
     assert one.app.picture.request.epoch == one.app._epoch
     one.rest()
-    assert one.app.meter.stale == 1
+    assert one.app.stats.stale == 1
 
 
-def test_a_slider_on_the_move_shows_pictures_all_the_while(desk):
+def test_a_slider_on_the_move_shows_pictures_all_the_while(make_loop):
     """Every step of it is a new epoch; were all that is under way refused, none would ever be shown."""
     model = SlowModel(0.03)
-    one = desk(model).ready()
+    one = make_loop(model).ready()
     shown = set()
     for i in range(60):
         one.do(Change("mood.sun", i / 60))
         one.tick()
         shown.add(one.app.picture.request.mood[0])
     assert len(shown) > 12
-    assert one.app.meter.stale <= 1
+    assert one.app.stats.stale <= 1
     one.rest()
     assert one.app.picture.request.mood[0] == round(59 / 60, 3)
 
 
-def test_a_change_of_strength_or_steps_lets_running_results_pass(desk):
+def test_a_change_of_strength_or_steps_lets_running_results_pass(make_loop):
     gate = threading.Event()
     gate.set()
     model = SlowModel(gate=gate)
-    one = desk(model).ready()
+    one = make_loop(model).ready()
     gate.clear()
     model.serving.clear()
     one.stroke((20, 20), (40, 40))
@@ -175,19 +175,19 @@ def test_a_change_of_strength_or_steps_lets_running_results_pass(desk):
     one.tick()
     gate.set()
     one.rest()
-    assert one.app.meter.stale == 0
+    assert one.app.stats.stale == 0
     assert one.app.picture.request.strength == 0.3
 
 
-def test_a_frame_older_than_the_shown_one_is_refused(desk):
+def test_a_frame_older_than_the_shown_one_is_refused(make_loop):
     model = SlowModel()
-    one = desk(model).ready()
+    one = make_loop(model).ready()
     newest = one.app.picture
     old = model.requests[0]
     one.app.engine._results.append(SlowModel().render(old))
     one.tick()
     assert one.app.picture is newest
-    assert one.app.meter.stale == 1
+    assert one.app.stats.stale == 1
 
 
 # Strokes keep every point
@@ -199,8 +199,8 @@ class Posted(Headless):
     poll = Window.poll
 
 
-def test_every_motion_event_of_a_tick_becomes_a_point_of_one_edit(desk):
-    one = desk(SlowModel(), window=Posted())
+def test_every_motion_event_of_a_tick_becomes_a_point_of_one_edit(make_loop):
+    one = make_loop(SlowModel(), window=Posted())
     one.tick(2)
     pane = one.window.layout(one.app.scene).panes[0]
     x, y = pane.box.x0 + 20, pane.box.y0 + 20
@@ -222,18 +222,18 @@ def test_every_motion_event_of_a_tick_becomes_a_point_of_one_edit(desk):
 # Nothing changed, nothing computed
 
 
-def test_nothing_is_computed_when_nothing_changed(desk):
+def test_nothing_is_computed_when_nothing_changed(make_loop):
     model = SlowModel()
-    one = desk(model).ready()
+    one = make_loop(model).ready()
     calls = len(model.requests)
     one.tick(60)
     assert len(model.requests) == calls
-    assert one.app.meter.idle_calls == 0
+    assert one.app.stats.idle_calls == 0
 
 
-def test_edits_that_change_no_pixel_ask_for_nothing(desk):
+def test_edits_that_change_no_pixel_ask_for_nothing(make_loop):
     model = SlowModel()
-    one = desk(model).ready()
+    one = make_loop(model).ready()
     calls = len(model.requests)
     one.do(Clear(), Undo(), Change("seed", one.app.params.seed), Change("steps", 1))
     one.stroke((50, 50), (90, 90), brush=Brush(erase=True))
@@ -242,9 +242,9 @@ def test_edits_that_change_no_pixel_ask_for_nothing(desk):
     assert len(model.requests) == calls
 
 
-def test_the_first_pixels_of_a_pale_stroke_count(desk):
+def test_the_first_pixels_of_a_pale_stroke_count(make_loop):
     model = SlowModel()
-    one = desk(model)
+    one = make_loop(model)
     one.do(Fill((200, 200, 200), 5, 5))
     one.ready()
     calls = len(model.requests)
@@ -253,13 +253,13 @@ def test_the_first_pixels_of_a_pale_stroke_count(desk):
     assert model.requests[calls].dirty.intersect(Rect(100, 100, 101, 101)).width == 1
 
 
-def test_a_call_in_idleness_is_counted(desk):
+def test_a_call_in_idleness_is_counted(make_loop):
     """The figure can fail: a request that nobody's change asked for shows in it."""
     model = SlowModel()
-    one = desk(model).ready()
+    one = make_loop(model).ready()
     one.tick(2)
     one.app.engine.submit(one.app.picture.request)
     calls = len(model.requests)
     one.until(lambda: len(model.requests) > calls)
     one.tick(3)
-    assert one.app.meter.idle_calls == 1
+    assert one.app.stats.idle_calls == 1

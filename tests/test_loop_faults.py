@@ -6,18 +6,18 @@ import threading
 import time
 
 import pygame
-from easel import SlowModel
+from loop_harness import SlowModel
 
 from models.api import ModelError
 from renderer.actions import Change, Command, Fill, Paste
 from renderer.runtime import messages
 
 
-def test_a_load_error_is_shown_and_the_paper_stays(desk):
+def test_a_load_error_is_shown_and_the_paper_stays(make_loop):
     def load():
         raise ModelError("no weights at nowhere")
 
-    one = desk(load)
+    one = make_loop(load)
     one.stroke((20, 20), (60, 60))
     one.until(lambda: one.app.engine.state == "failed")
     one.stroke((120, 20), (160, 60))
@@ -27,14 +27,14 @@ def test_a_load_error_is_shown_and_the_paper_stays(desk):
     assert one.app.messages.errors == 0
 
 
-def test_the_paper_can_be_painted_while_the_model_loads(desk):
+def test_the_paper_can_be_painted_while_the_model_loads(make_loop):
     gate, model = threading.Event(), SlowModel()
 
     def load():
         gate.wait(10)
         return model
 
-    one = desk(load)
+    one = make_loop(load)
     one.stroke((20, 20), (60, 60))
     one.tick(5)
     assert one.app.canvas.pixels[40, 40, 3] and one.app.scene.status.startswith("loading")
@@ -44,13 +44,13 @@ def test_the_paper_can_be_painted_while_the_model_loads(desk):
     assert (model.requests[0].paper == one.app.canvas.pixels).all()
 
 
-def test_a_failure_keeps_the_last_good_picture_and_says_so(desk):
+def test_a_failure_keeps_the_last_good_picture_and_says_so(make_loop):
     model = SlowModel()
-    one = desk(model).ready()
+    one = make_loop(model).ready()
     good = one.app.picture
     model.failures = [ModelError("the picture is not a number")]
     one.stroke((20, 20), (60, 60))
-    one.until(lambda: one.app.meter.errors == 1)
+    one.until(lambda: one.app.stats.errors == 1)
     one.tick(2)
     assert one.app.picture is good
     assert "the picture is not a number" in one.app.scene.messages
@@ -58,8 +58,8 @@ def test_a_failure_keeps_the_last_good_picture_and_says_so(desk):
     one.rest()
 
 
-def test_errors_of_the_loop_print_one_traceback_and_then_count(desk, capsys, monkeypatch):
-    one = desk(SlowModel()).ready()
+def test_errors_of_the_loop_print_one_traceback_and_then_count(make_loop, capsys, monkeypatch):
+    one = make_loop(SlowModel()).ready()
     monkeypatch.setattr(messages, "LOG_EVERY_ERRORS", 10)
     good = one.app.submit
 
@@ -80,8 +80,8 @@ def test_errors_of_the_loop_print_one_traceback_and_then_count(desk, capsys, mon
     assert any("a fault in the loop" in line for line in one.app.scene.messages)
 
 
-def test_a_bad_event_takes_no_other_with_it(desk):
-    one = desk(SlowModel()).ready()
+def test_a_bad_event_takes_no_other_with_it(make_loop):
+    one = make_loop(SlowModel()).ready()
     one.do(Paste(b"no image"), Fill((9, 9, 9), 5, 5), Change("colour", 3), Command("load", "/nowhere"))
     one.app.step()
     assert one.app.canvas.pixels[5, 5].tolist() == [9, 9, 9, 255]
@@ -89,9 +89,9 @@ def test_a_bad_event_takes_no_other_with_it(desk):
     assert one.app.messages.errors == 0
 
 
-def test_an_unknown_model_is_told_and_the_present_one_stays(desk):
+def test_an_unknown_model_is_told_and_the_present_one_stays(make_loop):
     model = SlowModel()
-    one = desk(model).ready()
+    one = make_loop(model).ready()
 
     def load(name, told):
         raise ModelError(f"no model is named {name!r}")
@@ -107,9 +107,9 @@ def test_an_unknown_model_is_told_and_the_present_one_stays(desk):
 # Shutdown
 
 
-def test_closing_ends_the_worker_and_can_be_done_twice(desk, tmp_path):
+def test_closing_ends_the_worker_and_can_be_done_twice(make_loop, tmp_path):
     model = SlowModel(0.05)
-    one = desk(model)
+    one = make_loop(model)
     one.app.record_session(tmp_path / "log.jsonl")
     one.ready()
     one.stroke((20, 20), (60, 60))
@@ -122,8 +122,8 @@ def test_closing_ends_the_worker_and_can_be_done_twice(desk, tmp_path):
     assert (tmp_path / "log.jsonl").read_text().endswith("\n")
 
 
-def test_quit_ends_the_run(desk):
-    one = desk(SlowModel()).ready()
+def test_quit_ends_the_run(make_loop):
+    one = make_loop(SlowModel()).ready()
     one.do(Command("quit"))
     one.tick()
     assert not one.app.running

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import numpy as np
-from easel import RED, SlowModel
+from loop_harness import RED, SlowModel
 
 from renderer.actions import Begin, End, Extend, Fill
 from renderer.picture_params import PictureParams
@@ -13,24 +13,24 @@ from renderer.picture_params import PictureParams
 # Latency is measured from the input event
 
 
-def test_latency_runs_from_the_event_to_the_flip_that_shows_its_effect(desk):
+def test_latency_runs_from_the_event_to_the_flip_that_shows_its_effect(make_loop):
     model = SlowModel()
-    one = desk(model).ready()
+    one = make_loop(model).ready()
     model.seconds = 0.15
-    del one.app.meter.latency_ms[:]
+    del one.app.stats.latency_ms[:]
     event_s = time.monotonic() - 0.25  # the event lay in the queue for a quarter of a second
     one.do(Fill((1, 2, 3), 9, 9), at_s=event_s)
     shown = one.shown
     one.until(lambda: one.shown > shown)
     passed_ms = (time.monotonic() - event_s) * 1e3
-    (latency,) = one.app.meter.latency_ms
+    (latency,) = one.app.stats.latency_ms
     assert 400 <= latency <= passed_ms + 1
 
 
-def test_latency_is_at_most_two_model_frames_and_two_display_intervals(desk):
+def test_latency_is_at_most_two_model_frames_and_two_display_intervals(make_loop):
     model = SlowModel(0.1)
-    one = desk(model).ready()
-    del one.app.meter.latency_ms[:]
+    one = make_loop(model).ready()
+    del one.app.stats.latency_ms[:]
     gaps, last_s = [], time.monotonic()
     one.do(Begin(RED, (20, 20, 0.8)))
     for i in range(150):
@@ -39,10 +39,10 @@ def test_latency_is_at_most_two_model_frames_and_two_display_intervals(desk):
         now_s = time.monotonic()
         gaps.append(now_s - last_s)
         last_s = now_s
-    assert len(one.app.meter.latency_ms) > 60
-    served = [frame_ms / 1e3 for frame_ms in one.app.meter.frame_ms]
+    assert len(one.app.stats.latency_ms) > 60
+    served = [frame_ms / 1e3 for frame_ms in one.app.stats.frame_ms]
     allowed_ms = (2 * max(served) + 2 * np.percentile(gaps, 95)) * 1e3
-    assert np.percentile(one.app.meter.latency_ms, 95) <= allowed_ms
+    assert np.percentile(one.app.stats.latency_ms, 95) <= allowed_ms
 
 
 # Steady frame rate
@@ -57,9 +57,9 @@ class HeavyModel(SlowModel):
         return super().render(request)
 
 
-def test_a_target_is_held_with_fewer_steps_and_then_a_smaller_picture(desk):
+def test_a_target_is_held_with_fewer_steps_and_then_a_smaller_picture(make_loop):
     model = HeavyModel()
-    one = desk(model, side=512, params=PictureParams(steps=2, target_fps=60)).ready()
+    one = make_loop(model, side=512, params=PictureParams(steps=2, target_fps=60)).ready()
     served = len(model.requests)
     one.do(Begin(RED, (20, 20, 0.8)))
     for i in range(60):
@@ -76,9 +76,9 @@ def test_a_target_is_held_with_fewer_steps_and_then_a_smaller_picture(desk):
 # Refine when idle
 
 
-def test_a_resting_picture_is_refined_with_two_then_four_steps(desk):
+def test_a_resting_picture_is_refined_with_two_then_four_steps(make_loop):
     model = SlowModel()
-    one = desk(model).ready()
+    one = make_loop(model).ready()
     served = len(model.requests)
     one.stroke((20, 20), (60, 60))
     one.rest()
@@ -86,9 +86,9 @@ def test_a_resting_picture_is_refined_with_two_then_four_steps(desk):
     assert [request.steps for request in model.requests[served:]] == [1, 2, 4]
 
 
-def test_a_moving_pen_is_never_answered_with_a_refinement(desk):
+def test_a_moving_pen_is_never_answered_with_a_refinement(make_loop):
     model = SlowModel(0.01)
-    one = desk(model).ready()
+    one = make_loop(model).ready()
     served = len(model.requests)
     one.do(Begin(RED, (10, 10, 0.8)))
     for i in range(40):
@@ -97,9 +97,9 @@ def test_a_moving_pen_is_never_answered_with_a_refinement(desk):
     assert {request.steps for request in model.requests[served:]} == {1}
 
 
-def test_a_new_stroke_takes_the_place_of_a_waiting_refinement(desk):
+def test_a_new_stroke_takes_the_place_of_a_waiting_refinement(make_loop):
     model = SlowModel()
-    one = desk(model).ready()
+    one = make_loop(model).ready()
     one.stroke((20, 20), (60, 60))
     one.until(lambda: model.requests[-1].steps == 2)
     served = len(model.requests)

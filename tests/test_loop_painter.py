@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from easel import Desk, differs
+from loop_harness import LoopHarness, differs
 
 from models.api import Rect
 from models.painter import prompt_mood
@@ -19,9 +19,9 @@ from renderer.ui.window import Headless, Window
 
 
 @pytest.fixture
-def painting(desk, painter):
+def painting(make_loop, painter):
     """The real loop with the real painter at 512x512, one stroke of each of three materials on it."""
-    one = desk(lambda: painter, side=512)
+    one = make_loop(lambda: painter, side=512)
     for i, color in enumerate(((118, 169, 222), (38, 72, 44), (44, 98, 138))):
         one.stroke((40, 100 + 150 * i), (470, 110 + 150 * i), brush=Brush(color, size_px=90))
     return one.ready()
@@ -47,8 +47,8 @@ def test_untouched_stays_untouched_to_the_bit(painting, painter):
     assert box.x1 < 512 and not changed.any()
 
 
-def test_blank_paper_is_not_white_paint(desk, painter):
-    one = desk(lambda: painter).ready()
+def test_blank_paper_is_not_white_paint(make_loop, painter):
+    one = make_loop(lambda: painter).ready()
     blank = one.app.picture.picture
     one.do(Fill((255, 255, 255), 5, 5))
     one.tick()
@@ -57,8 +57,8 @@ def test_blank_paper_is_not_white_paint(desk, painter):
     assert np.abs(blank.astype(int) - white.astype(int)).mean() > 2
 
 
-def test_strength_is_continuous(desk, painter):
-    one = desk(lambda: painter, params=PictureParams(steps=4))
+def test_strength_is_continuous(make_loop, painter):
+    one = make_loop(lambda: painter, params=PictureParams(steps=4))
     one.do(Fill((112, 146, 62), 5, 5))
     one.ready()
     pictures = []
@@ -72,11 +72,11 @@ def test_strength_is_continuous(desk, painter):
     assert max(steps) < 4 * min(steps)
 
 
-def test_a_crop_of_time_paints_the_same_again(desk, painter, tmp_path):
+def test_a_crop_of_time_paints_the_same_again(make_loop, painter, tmp_path):
     """What the log holds, replayed on another paper, is the same paper and the same picture to the bit."""
     from renderer.stroke_log.log import read
 
-    one = desk(lambda: painter)
+    one = make_loop(lambda: painter)
     path = tmp_path / "log.jsonl"
     one.app.record_session(path)
     one.ready()
@@ -84,7 +84,7 @@ def test_a_crop_of_time_paints_the_same_again(desk, painter, tmp_path):
     one.do(Change("seed", 5), Change("mood.haze", 0.7))
     one.tick()
     one.rest()
-    two = desk(lambda: painter)
+    two = make_loop(lambda: painter)
     two.ready()
     two.hand = [Event(event.action, time.monotonic()) for event in read(path).events]
     two.tick()
@@ -93,9 +93,9 @@ def test_a_crop_of_time_paints_the_same_again(desk, painter, tmp_path):
     assert (one.app.picture.picture == two.app.picture.picture).all()
 
 
-def test_sliders_show_what_the_words_of_the_prompt_do(desk, painter):
-    one = desk(lambda: painter, params=PictureParams(prompt="foggy noon with dragons")).ready()
-    one.app.scene.reads = prompt_mood.read
+def test_sliders_show_what_the_words_of_the_prompt_do(make_loop, painter):
+    one = make_loop(lambda: painter, params=PictureParams(prompt="foggy noon with dragons")).ready()
+    one.app.scene.read_prompt = prompt_mood.read
     said = worded(one.app.scene)
     assert said == {"mood.haze": 1.0, "mood.sun": 1.0, "mood.warmth": 0.3}
     before = one.window.screen()
@@ -116,4 +116,4 @@ def test_only_numpy_crosses_threads(painting):
 
 def test_a_desk_is_the_real_loop():
     assert issubclass(Headless, Window)
-    assert Desk.tick.__globals__["App"] is app_module.App
+    assert LoopHarness.tick.__globals__["App"] is app_module.App

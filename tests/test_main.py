@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from easel import ROOT, SlowModel
+from loop_harness import ROOT, SlowModel
 
 from renderer import commands
 from renderer.actions import Brush, Change
@@ -211,8 +211,8 @@ def test_models_and_doctor_print_one_json_object(program):
 # Pictures that can be made again
 
 
-def test_a_saved_paper_renders_to_the_saved_picture_bit_for_bit(desk, painter, painter_file, tmp_path):
-    one = desk(lambda: painter)
+def test_a_saved_paper_renders_to_the_saved_picture_bit_for_bit(make_loop, painter, painter_file, tmp_path):
+    one = make_loop(lambda: painter)
     one.app.save_folder = tmp_path
     one.do(Change("seed", 12345), Change("prompt", "foggy autumn"), Change("mood.clouds", 0.9))
     one.stroke((20, 60), (230, 70), brush=Brush((118, 169, 222), 70, 0.5, 0.8))
@@ -240,10 +240,10 @@ def test_any_picture_is_a_sketch(tmp_path, painter_file):
     assert cv2.imread(str(tmp_path / "o.png")).shape == (256, 256, 3)
 
 
-def test_saving_before_the_first_picture_is_a_message(desk, tmp_path):
+def test_saving_before_the_first_picture_is_a_message(make_loop, tmp_path):
     from renderer.actions import Command
 
-    one = desk(SlowModel())
+    one = make_loop(SlowModel())
     one.app.save_folder = tmp_path
     one.do(Command("save"))
     one.app.step()

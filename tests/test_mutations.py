@@ -7,7 +7,7 @@ import time
 import tracemalloc
 
 import pytest
-from films import EVERY
+from video_helpers import EVERY
 
 from renderer.actions import (
     Command,
@@ -15,8 +15,8 @@ from renderer.actions import (
     InputError,
     Paste,
 )
-from renderer.stroke_log.log import Header, SessionWriter, read
-from renderer.stroke_log.playback import Walk
+from renderer.stroke_log.log import LogHeader, LogWriter, read
+from renderer.stroke_log.playback import Playback
 
 COUNT = 10_000
 WEIGHED = 500  # of them: to count bytes takes three times as long
@@ -52,8 +52,8 @@ WORDS = [
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> bytes:
     path = tmp_path_factory.mktemp("log") / "log"
-    writer = SessionWriter(
-        path, Header(256, 192, "painter", "0123456789abcdef", {"seed": 3, "mood": {"haze": 0.5}})
+    writer = LogWriter(
+        path, LogHeader(256, 192, "painter", "0123456789abcdef", {"seed": 3, "mood": {"haze": 0.5}})
     )
     for number, action in enumerate(EVERY):
         writer.write(Event(action, 0.05 * number))
@@ -137,10 +137,10 @@ def test_what_is_read_of_damaged_logs_can_be_painted(whole, tmp_path):
             continue
         began_s = time.process_time()
         try:
-            walk = Walk(session, (64, 64))
+            playback = Playback(session, (64, 64))
         except InputError:  # settings that none can be, told in one line
             continue
-        walk.to(float("inf"))
+        playback.to(float("inf"))
         slowest_s = max(slowest_s, time.process_time() - began_s)
     assert slowest_s < 10
 
@@ -156,7 +156,7 @@ def test_what_is_read_of_damaged_logs_can_be_painted(whole, tmp_path):
     ],
 )
 def test_lines_that_would_take_hours_or_gigabytes_are_faults(tmp_path, line):
-    SessionWriter(tmp_path / "log", Header(256, 256)).close()
+    LogWriter(tmp_path / "log", LogHeader(256, 256)).close()
     with open(tmp_path / "log", "ab") as file:
         file.write(line + b"\n")
     assert "line 2" in read(tmp_path / "log").fault
@@ -174,10 +174,10 @@ def test_an_image_in_a_log_that_claims_to_be_huge_is_refused_before_it_is_unpack
     for chunk in (head, body, b"IEND"):
         png += struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
     assert len(png) < 1_000_000
-    writer = SessionWriter(tmp_path / "log", Header(256, 256))
+    writer = LogWriter(tmp_path / "log", LogHeader(256, 256))
     writer.write(Event(Paste(png), 0.0))
     writer.close()
-    walk = Walk(read(tmp_path / "log"))
+    playback = Playback(read(tmp_path / "log"))
     began_s = time.process_time()
-    walk.to(9.0)
-    assert walk.faults == 1 and time.process_time() - began_s < 1
+    playback.to(9.0)
+    assert playback.faults == 1 and time.process_time() - began_s < 1

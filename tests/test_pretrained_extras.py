@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 from small_models import painted, save_control, save_lora, save_sd, save_sdxl
 
-from models.api import ModelError, Request, untold
+from models.api import ModelError, Request, no_progress
 from models.pretrained.components import controlnet
 from models.pretrained.families.base import Size
 from models.pretrained.loading import component_loader, loader
@@ -80,9 +80,9 @@ def test_a_lora_and_its_live_scale(whole, adapter):
     assert np.abs(picture(load(whole, lora=(str(adapter),))).astype(int) - strong).max() <= 1
 
 
-def test_the_keys_scale_a_lora_while_it_paints(whole, adapter, desk):
+def test_the_keys_scale_a_lora_while_it_paints(whole, adapter, make_loop):
     """Shift and a comma through the loop; another look at the old scale is the old picture."""
-    one = desk(lambda: load(whole, lora=(f"{adapter}:0.8",))).ready()
+    one = make_loop(lambda: load(whole, lora=(f"{adapter}:0.8",))).ready()
     first = shown_at(one, 1)
     for _ in range(3):
         one.do(*Hand().do("lora.less", one.app.params))
@@ -104,7 +104,7 @@ def shown_at(one, lora_scale: float):
     return one.app.picture
 
 
-def test_the_pen_does_not_wait_for_a_prompt_to_be_encoded(whole, desk, monkeypatch):
+def test_the_pen_does_not_wait_for_a_prompt_to_be_encoded(whole, make_loop, monkeypatch):
     model, encoded = load(whole), threading.Event()
     encode = model.family.pipe.encode_prompt
 
@@ -112,7 +112,7 @@ def test_the_pen_does_not_wait_for_a_prompt_to_be_encoded(whole, desk, monkeypat
         assert encoded.wait(10)
         return encode(*values, **named)
 
-    one = desk(lambda: model).ready()
+    one = make_loop(lambda: model).ready()
     monkeypatch.setattr(model.family.pipe, "encode_prompt", slowly)
     one.do(Change("prompt", "a lake"))
     one.tick()
@@ -214,7 +214,7 @@ def test_an_offloaded_model_paints_the_same(whole):
     """The hooks of accelerate, with the CPU as the device that works: the parts come and leave by them."""
     plain = picture(load(whole, fuse=False))
     folder = read_folder(whole)
-    pipe = component_loader.load_pipeline(folder, "sd", torch.float32, untold)
+    pipe = component_loader.load_pipeline(folder, "sd", torch.float32, no_progress)
     model = loader.assemble("sd", pipe, for_folder("unet"), "cpu", loader.Options(**CPU, offload=True))
     came = []
     for name in ("unet", "text_encoder"):
@@ -249,7 +249,7 @@ def test_a_word_makes_the_quantizer_of_diffusers_for_the_denoiser_alone(monkeypa
 
 def test_beside_a_quantized_denoiser_all_else_comes_to_the_device(whole):
     """As a quantizer leaves a pipeline: its first weights are integers and lie where it put them."""
-    pipe = component_loader.load_pipeline(read_folder(whole), "sd", torch.bfloat16, untold)
+    pipe = component_loader.load_pipeline(read_folder(whole), "sd", torch.bfloat16, no_progress)
     shape = pipe.unet.conv_in.weight.shape
     pipe.unet.conv_in.weight = torch.nn.Parameter(torch.zeros(shape, dtype=torch.uint8), requires_grad=False)
     device = torch.device("meta")

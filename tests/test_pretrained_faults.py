@@ -8,8 +8,8 @@ import socket
 import pytest
 import torch
 import transformers
-from easel import ROOT
 from huggingface_hub import constants
+from loop_harness import ROOT
 from small_hub import SmallHub, files_of
 from small_models import save_lora, save_sd, save_sdxl, small_tiny
 
@@ -195,7 +195,7 @@ def test_cuda_that_is_not_there(whole, told, monkeypatch):
 # What is asked of a model
 
 
-def test_a_prompt_that_is_too_long_paints_and_says_what_was_cut(whole, program, desk, tmp_path):
+def test_a_prompt_that_is_too_long_paints_and_says_what_was_cut(whole, program, make_loop, tmp_path):
     output = tmp_path / "out.png"
     words = ("--size", 256, "--device", "cpu", "--dtype", "float32", "--prompt", LONG)
     done = program("render", SKETCH, "-o", output, "--model", whole, *words)
@@ -204,7 +204,7 @@ def test_a_prompt_that_is_too_long_paints_and_says_what_was_cut(whole, program, 
     assert [said for said in done.stderr.splitlines() if "flowbrush: loading" not in said] == [
         f"flowbrush: {line}"
     ]
-    one = desk(registry.loader(str(whole), "cpu", "float32")).ready()
+    one = make_loop(registry.loader(str(whole), "cpu", "float32")).ready()
     one.do(Change("prompt", LONG))
     one.until(lambda: one.app.scene.notes == (line,))
     one.do(Change("prompt", "a lake"))

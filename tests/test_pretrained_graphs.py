@@ -7,9 +7,9 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from recorded_graph import record_graph
 from small_flows import SAVERS
 from small_models import painted, save_sd, save_sdxl
-from taped import tape
 
 from models.api import ModelError, Request
 from models.pretrained.components.prompt_cache import PromptCache
@@ -35,7 +35,7 @@ class Captures:
 
     def __call__(self, function, inputs):
         self.made += 1
-        return tape(function, inputs)
+        return record_graph(function, inputs)
 
     def over(self, model):
         model.use_graphs(capture=self, spawn=lambda work: work())
@@ -184,7 +184,7 @@ def test_a_part_that_cannot_be_captured_is_named(load):
     def refuse(function, inputs):
         if "biases" in inputs:
             raise RuntimeError("operation not permitted when stream is capturing")
-        return tape(function, inputs)
+        return record_graph(function, inputs)
 
     model.use_graphs(capture=refuse, spawn=lambda work: work())
     assert all(np.array_equal(a, b) for a, b in zip(pictures(model), wanted, strict=True))
@@ -206,7 +206,7 @@ def test_captured_in_a_thread_beside_the_frames(load):
     """The tape runs while frames are served: neither must see the other's step."""
     model = load("sd")
     wanted = pictures(model)
-    model.use_graphs(capture=tape)
+    model.use_graphs(capture=record_graph)
     for _ in range(200):
         assert all(np.array_equal(a, b) for a, b in zip(pictures(model), wanted, strict=True))
         if len(model.family.graphed.graphs.keys) == 3 and not model.card.why_not_faster:

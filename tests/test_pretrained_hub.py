@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from easel import ROOT
 from huggingface_hub import constants
+from loop_harness import ROOT
 from safetensors.numpy import save
 from small_hub import SmallHub, files_of
 from small_models import painted, save_lora, save_sd, small_tiny

@@ -9,8 +9,8 @@ import cv2
 import diffusers
 import numpy as np
 import pytest
-from easel import ROOT
 from huggingface_hub import constants
+from loop_harness import ROOT
 from small_flows import save_flux, save_sana
 from small_hub import SmallHub, files_of
 from small_models import painted, save_sd, save_sdxl, small_tiny, trained_at

@@ -163,34 +163,34 @@ def run_short(model, short: list[bool]) -> None:
     model.family.forward = sometimes
 
 
-def test_memory_that_runs_out_in_a_frame_costs_no_more_than_that_frame(whole, desk):
+def test_memory_that_runs_out_in_a_frame_costs_no_more_than_that_frame(whole, make_loop):
     """Through the loop: one line, the last picture and the model stay, and painting goes on."""
     model, short = load(whole), [False]
     run_short(model, short)
-    one = desk(lambda: model).ready()
+    one = make_loop(lambda: model).ready()
     good, short[0] = one.app.picture, True
     one.stroke((20, 20), (60, 60))
-    one.until(lambda: one.app.meter.errors == 1)
+    one.until(lambda: one.app.stats.errors == 1)
     one.tick(2)
     (line,) = one.app.scene.messages
     assert one.app.picture is good and "there was not enough memory" in line and "\n" not in line
     short[0] = False
     one.stroke((20, 90), (60, 90))
     one.until(lambda: one.app.picture is not good)
-    assert one.app.meter.errors == 1 and one.app.canvas.pixels[40, 40, 3]
+    assert one.app.stats.errors == 1 and one.app.canvas.pixels[40, 40, 3]
 
 
-def test_after_memory_ran_out_in_a_frame_the_model_before_is_back_at_once(whole, painter, desk):
+def test_after_memory_ran_out_in_a_frame_the_model_before_is_back_at_once(whole, painter, make_loop):
     """And the one that ran out can be taken again, both without a load."""
     model, short, loads = load(whole), [False], []
     run_short(model, short)
-    one = desk(lambda: painter).ready()
+    one = make_loop(lambda: painter).ready()
     one.app.load = lambda name, told: lambda: (loads.append(name), model)[1]
     one.do(Change("model", str(whole)))
     one.until(lambda: painted_by(one, model) and not one.app.engine.busy)
     short[0] = True
     one.stroke((20, 20), (60, 60))
-    one.until(lambda: one.app.meter.errors == 1)
+    one.until(lambda: one.app.stats.errors == 1)
     one.do(Change("model", "painter"))
     one.until(lambda: painted_by(one, painter))
     assert one.app.canvas.pixels[40, 40, 3] and one.app.scene.status == ""
@@ -207,10 +207,10 @@ def painted_by(one, model) -> bool:
     return app.scene.card is model.card and app.picture.request.epoch == app._epoch
 
 
-def test_memory_that_runs_out_in_a_first_picture_leaves_the_present_model(whole, painter, desk):
+def test_memory_that_runs_out_in_a_first_picture_leaves_the_present_model(whole, painter, make_loop):
     model = load(whole)
     run_short(model, [True])
-    one = desk(lambda: painter).ready()
+    one = make_loop(lambda: painter).ready()
     one.app.load = lambda name, told: lambda: model
     one.do(Change("model", str(whole)))
     one.until(lambda: one.app.engine.error)
@@ -220,4 +220,4 @@ def test_memory_that_runs_out_in_a_first_picture_leaves_the_present_model(whole,
     shown = one.shown
     one.stroke((20, 20), (60, 60))
     one.until(lambda: one.shown > shown)
-    assert one.app.meter.errors == 0
+    assert one.app.stats.errors == 0

@@ -88,11 +88,11 @@ def test_tiles_are_squares_that_do_not_meet(count):
 def test_the_fast_column_runs_ahead_of_the_slow_one(race):
     until(race, lambda: all(column.picture is not None for column in race.columns))
     slow, fast = race.columns
-    before = fast.meter.model_frames, slow.meter.model_frames
+    before = fast.stats.model_frames, slow.stats.model_frames
     for _ in range(40):
         race.dirty(race.canvas.whole, time.monotonic())
         race.tick()
-    assert fast.meter.model_frames - before[0] > 2 * (slow.meter.model_frames - before[1])
+    assert fast.stats.model_frames - before[0] > 2 * (slow.stats.model_frames - before[1])
     assert slow.own_ms() > 10 * fast.own_ms() > 0
     figures = race.figures()
     assert [column["column"] for column in figures["columns"]] == ["slow:40", "fast:1"]
@@ -137,7 +137,7 @@ def test_a_late_column_does_not_lag_behind_strokes_from_before_its_time(race):
     race.dirty(race.canvas.whole, time.monotonic() - 100)
     race.tick()
     press(race, pygame.K_a)
-    until(race, lambda: race.columns[-1].meter.recent_ms)
+    until(race, lambda: race.columns[-1].stats.recent_ms)
     assert race.figures()["columns"][-1]["recent_pen_to_picture_ms"] < 50_000
 
 

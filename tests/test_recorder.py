@@ -8,11 +8,11 @@ import time
 import av
 import numpy as np
 import pytest
-from films import SIZE, SUFFIXES, decoded, shade
+from video_helpers import SIZE, SUFFIXES, decoded, shade
 
 from renderer.actions import InputError
 from renderer.files.outputs import check_film
-from renderer.recording.container import Film
+from renderer.recording.container import VideoFile
 from renderer.recording.encoder import Encoder, planar
 from renderer.recording.recorder import QUEUE, Recorder
 
@@ -135,7 +135,7 @@ def test_pictures_wait_for_an_idle_model_but_not_for_long(tmp_path):
 def test_a_film_cut_off_at_any_moment_plays_to_within_half_a_second(tmp_path, suffix):
     path = tmp_path / f"a.{suffix}"
     encoder = Encoder(SIZE)
-    film = Film(path, encoder.stream)
+    film = VideoFile(path, encoder.stream)
     for i in range(100):
         for packet in encoder.encode(planar(shade(i)), i * 50):
             film.add(packet)

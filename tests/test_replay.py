@@ -5,20 +5,20 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from easel import SlowModel
-from films import circle, digest, frames_of, log, planned
+from loop_harness import SlowModel
+from video_helpers import circle, digest, frames_of, log, planned
 
 from renderer.actions import Begin, Brush, Change, Fill
 from renderer.canvas.canvas import Canvas
-from renderer.offline.replay import Player
-from renderer.stroke_log.demo import scaled
+from renderer.offline.replay import ReplayRenderer
+from renderer.stroke_log.demo import scale_action
 from renderer.stroke_log.log import read
-from renderer.stroke_log.playback import Walk
+from renderer.stroke_log.playback import Playback
 
 
-def test_replayed_frames_are_the_bytes_that_the_window_showed(desk, painter, tmp_path):
+def test_replayed_frames_are_the_bytes_that_the_window_showed(make_loop, painter, tmp_path):
     """Every picture of a live painting, refined ones too, against the log's own at the same moment."""
-    one = desk(lambda: painter).ready()
+    one = make_loop(lambda: painter).ready()
     one.app.record_session(tmp_path / "log.jsonl")
     live: dict[tuple[int, int], str] = {}
     written = 0
@@ -44,10 +44,10 @@ def test_replayed_frames_are_the_bytes_that_the_window_showed(desk, painter, tmp
     assert {steps for _, steps in live} >= {1, 4} and len(live) > 30
     session = read(tmp_path / "log.jsonl")
     for (count, steps), expected in live.items():
-        walk = Walk(session)
-        walk.to(session.events[count - 1].time_s)
-        assert walk._next == count
-        assert digest(painter.render(walk.request(steps)).picture) == expected
+        playback = Playback(session)
+        playback.to(session.events[count - 1].time_s)
+        assert playback._next == count
+        assert digest(painter.render(playback.request(steps)).picture) == expected
 
 
 def test_a_replay_shows_what_the_window_did_finer_where_the_pen_rests(tmp_path, painter):
@@ -63,9 +63,9 @@ def test_a_replay_shows_what_the_window_did_finer_where_the_pen_rests(tmp_path, 
         (10, 1.0, 1),
         (14, 1.4, 4),
     ):
-        walk = Walk(session)
-        walk.to(moment_s)
-        assert digest(painter.render(walk.request(steps)).picture) == digest(frames[frame]), frame
+        playback = Playback(session)
+        playback.to(moment_s)
+        assert digest(painter.render(playback.request(steps)).picture) == digest(frames[frame]), frame
 
 
 # Rate, size, speed
@@ -82,14 +82,14 @@ def test_frames_show_the_moments_they_stand_for(tmp_path):
 
 def test_strokes_are_drawn_anew_at_another_size(tmp_path, strokes):
     made = planned(strokes, tmp_path / "o", size=512, layout="paper")
-    *_, last = Player(made).frames(0, made.frames)
+    *_, last = ReplayRenderer(made).frames(0, made.frames)
     canvas = Canvas(512, 512)
     for event in read(strokes).events:
         if not isinstance(event.action, Change):
-            canvas.apply(scaled(event.action, 2, 2))
-    walk = Walk(read(strokes), (512, 512))
-    walk.to(99)
-    assert (walk.canvas.pixels == canvas.pixels).all()
+            canvas.apply(scale_action(event.action, 2, 2))
+    playback = Playback(read(strokes), (512, 512))
+    playback.to(99)
+    assert (playback.canvas.pixels == canvas.pixels).all()
     blurred = cv2.resize(frames_of(planned(strokes, tmp_path / "o", layout="paper"))[-1], (512, 512))
     assert (
         np.abs(np.diff(last.astype(int), axis=1)).max() > np.abs(np.diff(blurred.astype(int), axis=1)).max()

@@ -10,8 +10,8 @@ import time
 
 import numpy as np
 import pytest
-from easel import ROOT, SlowModel
-from films import decoded, log, planned, silent
+from loop_harness import ROOT, SlowModel
+from video_helpers import decoded, log, planned, silent
 
 from models import registry
 from models.api import Request
@@ -19,7 +19,7 @@ from renderer.actions import Change, End, Fill, InputError
 from renderer.cli.settings import Replay
 from renderer.offline.replay import plan
 from renderer.offline.segments import PART_FRAMES, check_output, produce
-from renderer.offline.session_benchmark import Rehearsal
+from renderer.offline.session_benchmark import StrokeLogBenchmark
 
 
 def test_a_log_cannot_choose_a_file_as_model(tmp_path, strokes):
@@ -116,7 +116,7 @@ def test_the_command_tells_of_a_fault_in_the_log_and_of_bad_input_in_one_line(tm
 
 def test_a_rehearsal_renders_the_moments_of_a_painting(tmp_path, strokes):
     model = SlowModel()
-    rehearsal = Rehearsal(model, strokes, 256, 10)
+    rehearsal = StrokeLogBenchmark(model, strokes, 256, 10)
     for _ in range(12):
         rehearsal.render(Request(np.zeros((256, 256, 4), np.uint8), steps=2))
     covered = [(request.paper[..., 3] > 0).sum() for request in model.requests]
@@ -124,7 +124,7 @@ def test_a_rehearsal_renders_the_moments_of_a_painting(tmp_path, strokes):
     assert {request.steps for request in model.requests} == {2}
     assert [request.seed for request in model.requests[:10]] == [0] * 5 + [5] * 5
     with pytest.raises(InputError, match="nothing was painted"):
-        Rehearsal(model, log(tmp_path / "empty", []), 256, 10)
+        StrokeLogBenchmark(model, log(tmp_path / "empty", []), 256, 10)
 
 
 @pytest.mark.slow

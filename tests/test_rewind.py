@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pygame
 import pytest
-from easel import RED, SlowModel
+from loop_harness import RED, SlowModel
 
 from renderer.actions import (
     Begin,
@@ -97,19 +97,19 @@ def test_history_keeps_its_edits_packed():
     assert np.array_equal(history.at(50.0), before)
 
 
-def test_there_is_nothing_to_go_back_to_before_the_first_stroke(desk):
+def test_there_is_nothing_to_go_back_to_before_the_first_stroke(make_loop):
     with pytest.raises(InputError):
         History(64, 64).at(1.0)
-    one = desk(SlowModel())
+    one = make_loop(SlowModel())
     one.do(Command("rewind"))
     one.app.step()
     assert any("nothing was painted" in line for line in one.app.scene.messages)
 
 
 @pytest.fixture
-def painted(desk, tmp_path):
+def painted(make_loop, tmp_path):
     """A desk with three fills, a second apart, and a log."""
-    one = desk(SlowModel()).ready()
+    one = make_loop(SlowModel()).ready()
     one.app.record_session(tmp_path / "log.jsonl")
     for number in range(3):
         one.do(Fill((10 + number, 0, 0), 5, 5), at_s=100.0 + number)

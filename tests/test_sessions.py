@@ -7,11 +7,11 @@ import os
 
 import cv2
 import pytest
-from easel import RED, ROOT
+from loop_harness import RED, ROOT
 
 from renderer.actions import Begin, Change, End, Event, Extend, Fill, InputError
 from renderer.cli.sessions import summaries, summary, write_sheet
-from renderer.stroke_log.log import Header, SessionWriter
+from renderer.stroke_log.log import LogHeader, LogWriter
 
 ACTIONS = [
     Fill((118, 169, 222), 5, 5),
@@ -24,7 +24,7 @@ ACTIONS = [
 
 
 def painted(path, actions=ACTIONS, size=(256, 256)):
-    writer = SessionWriter(path, Header(*size, "painter", "0123456789abcdef", {"prompt": "fog"}))
+    writer = LogWriter(path, LogHeader(*size, "painter", "0123456789abcdef", {"prompt": "fog"}))
     for number, action in enumerate(actions):
         writer.write(Event(action, 0.5 * number))
     writer.close()

@@ -7,7 +7,7 @@ import threading
 from dataclasses import replace
 
 import pytest
-from easel import SlowModel
+from loop_harness import SlowModel
 
 from models.api import ModelError
 from renderer.actions import Change, Command
@@ -52,11 +52,11 @@ class Other(SlowModel):
 
 
 @pytest.fixture
-def switched(desk):
+def switched(make_loop):
     """A desk with a painter that is ready, and other models to switch to."""
 
     def make(*others: Other):
-        one = desk(SlowModel()).ready()
+        one = make_loop(SlowModel()).ready()
         by_name = {other.card.name: other for other in others}
 
         def load(name, told):
@@ -195,15 +195,15 @@ def test_steps_asked_for_at_the_start_that_a_model_does_not_take_are_told_of(swi
     one = switched(Other("few", (1, 2), 1, 0.5).let())
     one.app.asked = {"steps": 9}
     come(one, "few")
-    assert own(one) == (2, 0.5) and one.app.meter.errors == 0
+    assert own(one) == (2, 0.5) and one.app.stats.errors == 0
     assert "few takes 1 to 2 steps, not 9: 2 will be taken" in one.app.scene.messages
 
 
-def test_steps_that_the_model_does_not_take_are_brought_into_its_range(desk):
-    one = desk(SlowModel()).ready()
+def test_steps_that_the_model_does_not_take_are_brought_into_its_range(make_loop):
+    one = make_loop(SlowModel()).ready()
     one.do(Change("steps", 30))
     one.tick(2)
-    assert one.app.params.steps == 4 and one.app.meter.errors == 0
+    assert one.app.params.steps == 4 and one.app.stats.errors == 0
     assert "slow takes 1 to 4 steps, not 30: 4 will be taken" in one.app.scene.messages
 
 

@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pygame
 import pytest
-from easel import ROOT, Desk, SlowModel
+from loop_harness import ROOT, LoopHarness, SlowModel
 
 from models.api import MATERIALS
 from renderer.ui.window import Window
@@ -46,14 +46,14 @@ def screen():
 
 
 @pytest.fixture
-def real(screen, monkeypatch, desk):
+def real(screen, monkeypatch, make_loop):
     """A maker of desks with a real window."""
     pygame.quit()
     monkeypatch.setenv("SDL_VIDEODRIVER", "x11")
     monkeypatch.setenv("DISPLAY", screen)
 
-    def make(load, **settings) -> Desk:
-        one = desk(load, window=Window((1280, 720), 1.0), **settings)
+    def make(load, **settings) -> LoopHarness:
+        one = make_loop(load, window=Window((1280, 720), 1.0), **settings)
         one.tick(3)
         xdotool("windowfocus", window_id())
         one.tick(3)
@@ -70,7 +70,7 @@ def xdotool(*words) -> None:
     subprocess.run(["xdotool", *map(str, words)], check=True, timeout=20, stdout=subprocess.DEVNULL)
 
 
-def act(one: Desk, *words) -> None:
+def act(one: LoopHarness, *words) -> None:
     """Do it with the real pointer or keyboard, and let the loop see it."""
     xdotool(*words)
     end_s = time.monotonic() + 0.15
@@ -78,14 +78,14 @@ def act(one: Desk, *words) -> None:
         one.app.step()
 
 
-def drag(one: Desk, *points: tuple[int, int]) -> None:
+def drag(one: LoopHarness, *points: tuple[int, int]) -> None:
     act(one, "mousemove", *points[0], "mousedown", 1)
     for point in points[1:]:
         act(one, "mousemove", *point)
     act(one, "mouseup", 1)
 
 
-def paper_box(one: Desk):
+def paper_box(one: LoopHarness):
     return one.window.layout(one.app.scene).panes[0].box
 
 

@@ -17,7 +17,7 @@ from renderer.canvas.canvas import Canvas
 from renderer.files.png import write_png
 from renderer.picture_params import PictureParams
 from renderer.stroke_log.codec import rounded
-from renderer.stroke_log.log import Header, SessionWriter
+from renderer.stroke_log.log import LogHeader, LogWriter
 
 SIDE = 512
 HZ = 60
@@ -241,8 +241,8 @@ def main() -> None:
         hand = SampleHand(seed)
         scene(hand)
         if name in SESSIONS:
-            header = Header(SIDE, SIDE, "painter", "", PictureParams().as_dict())
-            writer = SessionWriter(ASSETS / "sessions" / f"{name}.jsonl", header)
+            header = LogHeader(SIDE, SIDE, "painter", "", PictureParams().as_dict())
+            writer = LogWriter(ASSETS / "sessions" / f"{name}.jsonl", header)
             for event in hand.events:
                 writer.write(event)
             writer.close()

@@ -64,29 +64,29 @@ class Watch:
     @property
     def problem(self) -> str:
         """Why the run did not do what it was started for, in one line; empty where it did."""
-        app, camera = self.app, self.app.keeper.camera
-        fault = app.engine.error or (camera.recorder.fault if camera else "")
+        app, capture = self.app, self.app.persistence.capture
+        fault = app.engine.error or (capture.recorder.fault if capture else "")
         if not fault and app.engine.name != self.chosen and app.meanwhile:
             return f"{self.chosen} was not loaded within {self.seconds:.0f} s; give it more --seconds"
         return fault
 
     def fields(self) -> dict:
-        app, meter = self.app, self.app.meter
-        card, camera = app.engine.card, app.keeper.camera
+        app, stats = self.app, self.app.stats
+        card, capture = app.engine.card, app.persistence.capture
         return {
             "first_frame_s": rounded(self.first_frame_s),
             "window_s": rounded(self.window_s),
-            "shown_fps": round(meter.flips / self.seconds, 2),
-            "model_fps": round(meter.model_frames / self.seconds, 2),
-            "input_to_frame_ms": percentiles(meter.latency_ms),
-            "tick_ms": percentiles(meter.tick_ms),
-            "stage_ms": meter.stage_medians(),
+            "shown_fps": round(stats.flips / self.seconds, 2),
+            "model_fps": round(stats.model_frames / self.seconds, 2),
+            "input_to_frame_ms": percentiles(stats.latency_ms),
+            "tick_ms": percentiles(stats.tick_ms),
+            "stage_ms": stats.stage_medians(),
             "model_calls": app.engine.calls,
-            "idle_model_calls": meter.idle_calls,
-            "stale": meter.stale,
-            "dropped": camera.recorder.dropped if camera else None,
-            "film_slowed": camera.slowest if camera else None,
-            "errors": meter.errors + app.messages.errors,
+            "idle_model_calls": stats.idle_calls,
+            "stale": stats.stale,
+            "dropped": capture.recorder.dropped if capture else None,
+            "film_slowed": capture.slowest if capture else None,
+            "errors": stats.errors + app.messages.errors,
             "rss_mb": rss_mb(),
             "rss_first_minute_mb": self.rss_first_minute_mb,
             "seconds": round(self.seconds, 2),

@@ -16,9 +16,9 @@ from renderer.cli.options import report
 from renderer.cli.settings import Sessions
 from renderer.files.outputs import writable
 from renderer.files.png import write_png
-from renderer.stroke_log.log import Session, read
-from renderer.stroke_log.playback import Walk
-from renderer.stroke_log.store import Shelf, find_log, name_of
+from renderer.stroke_log.log import StrokeLog, read
+from renderer.stroke_log.playback import Playback
+from renderer.stroke_log.store import LogStore, find_log, name_of
 from renderer.ui.panes import ivory, over
 
 THUMB, LABEL, GAP, COLUMNS = 256, 36, 12, 4  # pixels
@@ -68,8 +68,8 @@ def tell(settings: Sessions) -> None:
         raise InputError(f"sessions knows `show LOG`, not {settings.show!r}")
     if settings.show and settings.log is None:
         raise InputError("name the log: sessions show LOG")
-    folder = Shelf().folder
-    paths = [find_log(settings.log)] if settings.log else Shelf().logs()[::-1]
+    folder = LogStore().folder
+    paths = [find_log(settings.log)] if settings.log else LogStore().logs()[::-1]
     if settings.show:
         report(summary(paths[0]), settings.json)
     elif settings.json:
@@ -121,14 +121,14 @@ def write_sheet(paths: Iterable[Path], output: Path) -> int:
     return len(cards)
 
 
-def card(name: str, session: Session) -> np.ndarray:
+def card(name: str, session: StrokeLog) -> np.ndarray:
     """(THUMB + LABEL + GAP, THUMB + GAP, 3) uint8: the last paper, and under it name and length."""
     longer = max(session.header.width, session.header.height)
     size = [max(1, round(side * THUMB / longer)) for side in (session.header.width, session.header.height)]
-    walk = Walk(session, tuple(size))
-    walk.to(float("inf"))
+    playback = Playback(session, tuple(size))
+    playback.to(float("inf"))
     made = np.full((THUMB + LABEL + GAP, THUMB + GAP, 3), DESK, np.uint8)
-    made[: size[1], : size[0]] = over(ivory(*size), walk.canvas.pixels)
+    made[: size[1], : size[0]] = over(ivory(*size), playback.canvas.pixels)
     words = f"{name}  {session.seconds:.0f} s"
     place, face = (2, THUMB + 22), cv2.FONT_HERSHEY_SIMPLEX
     cv2.putText(made, words, place, face, 0.42, WORDS, 1, cv2.LINE_AA)

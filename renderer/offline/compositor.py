@@ -8,13 +8,13 @@ import numpy as np
 from renderer.canvas.canvas import Canvas
 from renderer.canvas.wet_ink import WetInk
 from renderer.picture_params import PictureParams
-from renderer.runtime.latency import Meter
+from renderer.runtime.latency import RunStatistics
 from renderer.scene import Scene
 from renderer.ui.panes import ivory, over
 from renderer.ui.window import Headless
 
 
-class Stage:
+class Compositor:
     """One layout of one paper size."""
 
     def __init__(self, layout: str, canvas: Canvas, params: PictureParams):
@@ -25,7 +25,7 @@ class Stage:
         if layout == "window":
             self._window = Headless()
             ink = WetInk(canvas.width, canvas.height)
-            self._scene = Scene(canvas, ink, params, Meter(), models=(params.model,), show_hud=False)
+            self._scene = Scene(canvas, ink, params, RunStatistics(), models=(params.model,), show_hud=False)
 
     def compose(self, picture: np.ndarray, params: PictureParams) -> np.ndarray:
         """(H, W, 3) uint8 of the layout, for the canvas as it is and the model's picture of it."""

@@ -12,9 +12,9 @@ import numpy as np
 from models.api import Img2Img, ModelError, check_size
 from renderer.actions import InputError
 from renderer.cli.settings import Replay
-from renderer.offline.compositor import Stage
-from renderer.stroke_log.log import Session, read
-from renderer.stroke_log.playback import Walk
+from renderer.offline.compositor import Compositor
+from renderer.stroke_log.log import StrokeLog, read
+from renderer.stroke_log.playback import Playback
 
 MOST_FRAMES = 500_000
 
@@ -53,7 +53,7 @@ class Plan:
 NO_MATTER = ("output", "workers", "log")
 
 
-def plan(settings: Replay, models: tuple[str, ...], load) -> tuple[Plan, Session]:
+def plan(settings: Replay, models: tuple[str, ...], load) -> tuple[Plan, StrokeLog]:
     """The plan for a log. Raises InputError where the log, the size or the length will not do."""
     session = read(settings.log)
     if not session.events:
@@ -66,11 +66,11 @@ def plan(settings: Replay, models: tuple[str, ...], load) -> tuple[Plan, Session
     return made, session
 
 
-def told(session: Session) -> str:
+def told(session: StrokeLog) -> str:
     return f": {session.fault}" if session.fault else ""
 
 
-def canvas_size(session: Session, side: int | None) -> tuple[int, int]:
+def canvas_size(session: StrokeLog, side: int | None) -> tuple[int, int]:
     """(width, height) in pixels: the log's shape, its longer side `side`, or the nearest that will do."""
     width, height = session.header.width, session.header.height
     scale = (side or max(width, height)) / max(width, height)
@@ -83,12 +83,12 @@ def canvas_size(session: Session, side: int | None) -> tuple[int, int]:
     return size
 
 
-class Player:
+class ReplayRenderer:
     """Makes the frames of a plan, forward; what did not change is not rendered again."""
 
     def __init__(self, made: Plan):
         self.plan, self._session = made, read(made.settings.log)
-        self._walk: Walk | None = None
+        self._walk: Playback | None = None
         self._next = 0
         self._model: Img2Img | None = None
         self._name = ""
@@ -98,21 +98,23 @@ class Player:
     def frames(self, first: int, end: int) -> Iterator[np.ndarray]:
         """(H, W, 3) uint8 of each frame from `first` to `end`, which is not among them."""
         if self._walk is None or first < self._next:
-            self._walk = Walk(self._session, self.plan.size)
-            self._stage = Stage(self.plan.settings.layout, self._walk.canvas, self._walk.params)
+            self._walk = Playback(self._session, self.plan.size)
+            self._stage = Compositor(self.plan.settings.layout, self._walk.canvas, self._walk.params)
             self._shown = ()
         for frame in range(first, end):
             self._next = frame + 1
             yield self._frame(self.plan.time_s(frame))
 
     def _frame(self, time_s: float) -> np.ndarray:
-        walk, settings = self._walk, self.plan.settings
-        walk.to(time_s)
-        model = self._serve(settings.model or walk.params.model)
-        steps = settings.steps or walk.steps(time_s, model.card.steps)
-        shown = (walk.version, steps)
+        playback, settings = self._walk, self.plan.settings
+        playback.to(time_s)
+        model = self._serve(settings.model or playback.params.model)
+        steps = settings.steps or playback.steps(time_s, model.card.steps)
+        shown = (playback.version, steps)
         if shown != self._shown:
-            self._picture = self._stage.compose(model.render(walk.request(steps)).picture, walk.params)
+            self._picture = self._stage.compose(
+                model.render(playback.request(steps)).picture, playback.params
+            )
             self._shown = shown
         return self._picture
 

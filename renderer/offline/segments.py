@@ -21,14 +21,14 @@ from renderer.actions import InputError
 from renderer.cli.settings import Replay
 from renderer.files.outputs import FILMS, check_layout, check_plain, writable
 from renderer.files.png import write_png
-from renderer.offline.replay import Plan, Player, plan
+from renderer.offline.replay import Plan, ReplayRenderer, plan
 from renderer.recording.animation import ANIMATIONS, write_animation
-from renderer.recording.container import Film
+from renderer.recording.container import VideoFile
 from renderer.recording.encoder import FINE, Encoder, even, planar
 from renderer.stroke_log.store import find_log
 
 PART_FRAMES = 60
-_player: Player | None = None  # of a worker process
+_player: ReplayRenderer | None = None  # of a worker process
 
 
 def run(settings: Replay, models: tuple[str, ...], load) -> None:
@@ -115,7 +115,7 @@ def end_of(plan: Plan, first: int) -> int:
 def make(plan: Plan, missing: list[int], done: Callable[[int], None]) -> Iterator[int]:
     """Make these parts, here or in other processes; yields each as it is ready."""
     if plan.settings.workers <= 1:
-        player = Player(plan)
+        player = ReplayRenderer(plan)
         for first in missing:
             write_part(player, first, done)
             yield first
@@ -134,7 +134,7 @@ def make(plan: Plan, missing: list[int], done: Callable[[int], None]) -> Iterato
 
 def begin_worker(plan: Plan) -> None:
     global _player
-    _player = Player(plan)
+    _player = ReplayRenderer(plan)
 
 
 def work(first: int) -> int:
@@ -160,7 +160,7 @@ def complete(plan: Plan, first: int) -> bool:
     return all(frame_file(plan, frame).exists() for frame in range(first, end_of(plan, first)))
 
 
-def write_part(player: Player, first: int, done: Callable[[int], None]) -> None:
+def write_part(player: ReplayRenderer, first: int, done: Callable[[int], None]) -> None:
     plan, end = player.plan, end_of(player.plan, first)
     if not is_film(plan):
         for frame, picture in enumerate(player.frames(first, end), first):
@@ -173,7 +173,7 @@ def write_part(player: Player, first: int, done: Callable[[int], None]) -> None:
         picture = even(picture)
         if encoder is None:
             encoder = Encoder((picture.shape[1], picture.shape[0]), FINE)
-            film = Film(path.with_name("." + path.name), encoder.stream)
+            film = VideoFile(path.with_name("." + path.name), encoder.stream)
         for packet in encoder.encode(planar(np.ascontiguousarray(picture)), ms_of(plan, frame)):
             film.add(packet)
         done(1)
@@ -227,7 +227,7 @@ def join_films(parts: list[Path], output: Path, plan: Plan) -> None:
         with av.open(str(path)) as part:
             stream = part.streams.video[0]
             if film is None:
-                film = Film(output, stream)
+                film = VideoFile(output, stream)
             for packet in part.demux(stream):
                 if packet.size:
                     film.copy(bytes(packet), ms_of(plan, frame), packet.is_keyframe)

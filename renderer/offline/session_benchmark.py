@@ -9,12 +9,12 @@ from pathlib import Path
 from models.api import Frame, Img2Img, Request, never
 from renderer.actions import InputError
 from renderer.stroke_log.log import read
-from renderer.stroke_log.playback import Walk
+from renderer.stroke_log.playback import Playback
 
 MOST_BYTES = 256 << 20  # of papers that are made before the clock runs
 
 
-class Rehearsal:
+class StrokeLogBenchmark:
     """The model itself, but every request gets the next moment of a log: its paper, seed, prompt and mood."""
 
     def __init__(self, model: Img2Img, log: Path, side: int, frames: int):
@@ -25,11 +25,11 @@ class Rehearsal:
         if not session.events:
             raise InputError(f"nothing was painted in {log}")
         count = max(2, min(frames, MOST_BYTES // (4 * side * side)))
-        walk = Walk(session, (side, side))
+        playback = Playback(session, (side, side))
         self.moments: list[Request] = []
         for number in range(count):
-            walk.to(session.seconds * number / (count - 1))
-            self.moments.append(walk.request(1))
+            playback.to(session.seconds * number / (count - 1))
+            self.moments.append(playback.request(1))
 
     def render(self, request: Request, *, cancelled: Callable[[], bool] = never) -> Frame:
         """Make the picture of the next moment, with the request's own steps."""

@@ -10,7 +10,7 @@ import numpy as np
 from models.api import Failure, Img2Img, Request
 from renderer.race.fair_lock import TakingTurns, Turns
 from renderer.runtime.engine import Engine
-from renderer.runtime.latency import Meter, percentiles
+from renderer.runtime.latency import RunStatistics, percentiles
 
 MOST_COLUMNS = 6
 
@@ -19,7 +19,7 @@ class Column:
     """spec: how it was asked for. picture: the newest, (H, W, 3) uint8. new: it was not drawn yet."""
 
     def __init__(self, spec: str, load: Callable[[], Img2Img], turns: Turns):
-        self.spec, self.engine, self.meter = spec, Engine(), Meter()
+        self.spec, self.engine, self.stats = spec, Engine(), RunStatistics()
         self.picture: np.ndarray | None = None
         self.new = True
         self.problem = ""
@@ -42,7 +42,7 @@ class Column:
         """
         if self.ready:
             self._met_s = self._met_s or time.monotonic()
-            self.meter.input(max(time_s, self._met_s), request.sequence)
+            self.stats.input(max(time_s, self._met_s), request.sequence)
             self.engine.submit(request)
 
     def collect(self, now_s: float) -> None:
@@ -53,14 +53,14 @@ class Column:
                 continue
             self.picture, self.new = result.picture, True
             self._shown = result.request.sequence
-            self.meter.frame(now_s, result.stage_ms)
+            self.stats.frame(now_s, result.stage_ms)
 
     def flipped(self, shown_s: float) -> None:
-        self.meter.flip(shown_s, self._shown)
+        self.stats.flip(shown_s, self._shown)
 
     def own_ms(self) -> float | None:
         """Median time for which a picture held the machine; None before the first."""
-        return self.meter.stage_medians().get("own")
+        return self.stats.stage_medians().get("own")
 
     def figures(self, now_s: float, seconds: float) -> dict:
         """What the column shows, and the same over the whole run: fields of `race --json`."""
@@ -73,11 +73,11 @@ class Column:
             "threads": card.threads if card else None,
             "own_ms": own,
             "own_fps": round(1e3 / own, 2) if own else None,
-            "frames": self.meter.model_frames,
-            "race_fps": round(self.meter.model_fps(now_s), 2),
-            "race_fps_mean": round(self.meter.model_frames / seconds, 3) if seconds else None,
-            "pen_to_picture_ms": percentiles(self.meter.latency_ms),
-            "recent_pen_to_picture_ms": percentiles(list(self.meter.recent_ms)[-8:])["p50"],
+            "frames": self.stats.model_frames,
+            "race_fps": round(self.stats.model_fps(now_s), 2),
+            "race_fps_mean": round(self.stats.model_frames / seconds, 3) if seconds else None,
+            "pen_to_picture_ms": percentiles(self.stats.latency_ms),
+            "recent_pen_to_picture_ms": percentiles(list(self.stats.recent_ms)[-8:])["p50"],
             "problem": self.problem or None,
         }
 

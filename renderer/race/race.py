@@ -18,7 +18,7 @@ from renderer.race.fair_lock import Turns
 from renderer.race.view import Track
 from renderer.recording.recorder import Recorder
 from renderer.runtime import pacing
-from renderer.stroke_log.demo import Script
+from renderer.stroke_log.demo import DemoPlayer
 from renderer.ui.simple_window import Screen, leaves
 
 DISPLAY_HZ = 60.0
@@ -43,7 +43,7 @@ class Race:
         params: PictureParams,
         size: tuple[int, int],
         *,
-        script: Script | None = None,
+        script: DemoPlayer | None = None,
         recorder: Recorder | None = None,
         message: str = "",
     ):

@@ -12,15 +12,15 @@ from renderer.files.png import write_png
 from renderer.picture_params import PictureParams
 from renderer.race.race import Race
 from renderer.recording.recorder import Recorder
-from renderer.stroke_log.demo import Script
-from renderer.stroke_log.log import Session, read
+from renderer.stroke_log.demo import DemoPlayer
+from renderer.stroke_log.log import StrokeLog, read
 from renderer.stroke_log.store import find_log
 from renderer.ui.simple_window import Screen
 
 DEMO = "lake"  # what is painted where there is no hand
 
 
-def check(settings: Settings) -> Session | None:
+def check(settings: Settings) -> StrokeLog | None:
     """Raise InputError for what cannot be; returns the session that is to be painted, if one is."""
     side_px(settings.size)
     check_film(settings.record, "window")
@@ -34,14 +34,14 @@ def hold(
     load: Callable[[str], Callable[[], Img2Img]],
     specs: list[str],
     choices: list[str],
-    session: Session | None,
+    session: StrokeLog | None,
     message: str = "",
 ) -> tuple[dict, bool]:
     """Run the race; returns its figures, and whether all workers ended in time. message: shown at first."""
     side = side_px(settings.size)
     recorder = Recorder(ring_s=0) if settings.record else None
     params = PictureParams(strength=settings.strength, seed=settings.seed)
-    script = Script(session, (side, side)) if session else None
+    script = DemoPlayer(session, (side, side)) if session else None
     screen = Screen("Flowbrush: race", headless=settings.headless, resizable=True)
     race = Race(
         screen, load, specs, choices, params, (side, side), script=script, recorder=recorder, message=message

@@ -33,7 +33,7 @@ def slower(now: int, fill: float, since_s: float) -> int:
     return now
 
 
-class Camera:
+class WindowCapture:
     """Shows the recorder what changed in the window, never more often than it shall be.
 
     slow: times fewer pictures are taken than was asked for. slowest: the most that it was while filming.
@@ -53,7 +53,7 @@ class Camera:
         self._owed = True  # something changed that was not shown yet
 
     @classmethod
-    def of(cls, settings: Paint, folder: Path, engine: Engine | None = None) -> Camera:
+    def of(cls, settings: Paint, folder: Path, engine: Engine | None = None) -> WindowCapture:
         """The camera that was asked for, filming already where a file was named."""
         recorder = Recorder(fps=settings.record_fps, ring_s=settings.keep_seconds)
         if settings.record is not None:

@@ -20,7 +20,7 @@ CONTAINERS = {
 }
 
 
-class Film:
+class VideoFile:
     """Matroska in small clusters, or MP4 in small fragments; both need no end to be played."""
 
     def __init__(self, path: Path, like: av.VideoStream):

@@ -7,7 +7,7 @@ from collections import deque
 from renderer.recording.encoder import Packet
 
 
-class Ring:
+class PacketRing:
     """Packets of the last `seconds`, from a key frame on, in at most `most_bytes`."""
 
     def __init__(self, seconds: float, most_bytes: int = 64 << 20):

@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 
 from renderer.actions import InputError
-from renderer.recording.container import Film
+from renderer.recording.container import VideoFile
 from renderer.recording.encoder import Encoder, even, planar
-from renderer.recording.packet_ring import Ring
+from renderer.recording.packet_ring import PacketRing
 
 QUEUE, QUEUE_BYTES = 32, 64 << 20  # pictures that may wait: a second of them, fewer large ones
 BEAT_S = 0.4  # a film of something that does not change goes on in such steps
@@ -36,7 +36,7 @@ class Recorder:
     """
 
     def __init__(self, *, fps: float = 0.0, ring_s: float = 30.0):
-        self.fps, self.ring = fps, Ring(ring_s) if ring_s else None
+        self.fps, self.ring = fps, PacketRing(ring_s) if ring_s else None
         self.filming, self.began_s, self.dropped = False, 0.0, 0
         self.news: deque[str] = deque()
         self.fault = ""
@@ -48,7 +48,7 @@ class Recorder:
         self._closing = False
         self._thread: threading.Thread | None = None
         self._encoder: Encoder | None = None
-        self._film: Film | None = None
+        self._film: VideoFile | None = None
         self._epoch_s = 0.0  # monotonic time of the stream's 0 ms
         self._planes: np.ndarray | None = None  # the newest picture
         self._grid = 0  # constant rate: next tick to be filled
@@ -217,7 +217,7 @@ class Recorder:
         self._end_film()
         self._wanted = None
         try:
-            self._film = Film(path, self._encoder.stream)
+            self._film = VideoFile(path, self._encoder.stream)
         except InputError as error:
             self.fault = str(error)
             raise
@@ -242,7 +242,7 @@ class Recorder:
             raise InputError("nothing was kept in memory")
         self._repeat()
         packets = self.ring.packets()
-        film = Film(path, self._encoder.stream)
+        film = VideoFile(path, self._encoder.stream)
         try:
             for packet in packets:
                 film.add(packet)

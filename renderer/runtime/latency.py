@@ -12,7 +12,7 @@ GRAPH = 240
 WINDOW_S = 2.0  # over which frame rates are counted
 
 
-class Meter:
+class RunStatistics:
     """Counts and times of one run. Times are monotonic seconds given by the caller."""
 
     def __init__(self) -> None:

@@ -11,7 +11,7 @@ STEP = 0.1  # of the whole, between two lines on what is no terminal
 
 
 class Progress:
-    """Called as models.api.Told. cancelled: the next call raises Cancelled in the thread that loads."""
+    """A models.api.ProgressCallback. cancelled: the next call raises Cancelled in the thread that loads."""
 
     def __init__(self, out: TextIO | None = None):
         self.line, self.share, self.cancelled = "", None, False

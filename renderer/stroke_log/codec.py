@@ -34,7 +34,7 @@ MOST_PX = 16_384  # from the paper's corner: a stroke that wanders farther takes
 MOST_BRUSH_PX = 512
 
 
-def rounded(action: Action) -> Action:
+def quantized(action: Action) -> Action:
     """The action as the log can hold it. The loop applies this one, so that a replay is the same bytes."""
     match action:
         case Begin(brush, point):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from renderer.actions import Action, Begin, Clear, Event, Extend, Fill, Line
-from renderer.stroke_log.log import Session
+from renderer.stroke_log.log import StrokeLog
 
 PAUSE_S = 4.0  # the finished painting stands for so long before the demo begins anew
 
 
-def scaled(action: Action, x: float, y: float) -> Action:
+def scale_action(action: Action, x: float, y: float) -> Action:
     """The action on a canvas x times as wide and y times as high: strokes are drawn anew, not stretched."""
     size = min(x, y)
     match action:
@@ -25,14 +25,14 @@ def scaled(action: Action, x: float, y: float) -> Action:
     return action
 
 
-class Script:
+class DemoPlayer:
     """`due` gives the events whose time has come. After the last one all begins again on a clear paper."""
 
-    def __init__(self, session: Session, size: tuple[int, int]):
+    def __init__(self, session: StrokeLog, size: tuple[int, int]):
         x, y = size[0] / session.header.width, size[1] / session.header.height
         events = session.events
         self._events = (
-            events if (x, y) == (1, 1) else [Event(scaled(e.action, x, y), e.time_s) for e in events]
+            events if (x, y) == (1, 1) else [Event(scale_action(e.action, x, y), e.time_s) for e in events]
         )
         self._began_s: float | None = None
         self._next = 0

@@ -23,7 +23,7 @@ MAX_LINE_BYTES = 128 << 20
 
 
 @dataclass(frozen=True)
-class Header:
+class LogHeader:
     """What the log's first line holds. settings: strength, steps, seed, prompt and mood at the start."""
 
     width: int
@@ -33,10 +33,10 @@ class Header:
     settings: dict = field(default_factory=dict)
 
 
-class SessionWriter:
+class LogWriter:
     """Appends events to a file; each is the system's when `write` returns, on disk within a second."""
 
-    def __init__(self, path: Path, header: Header):
+    def __init__(self, path: Path, header: LogHeader):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = open(path, "wb", buffering=0)  # noqa: SIM115 closed by close()
@@ -91,10 +91,10 @@ class SessionWriter:
 
 
 @dataclass
-class Session:
+class StrokeLog:
     """A log that was read: header, events with seconds from the start, and the first fault, if any."""
 
-    header: Header
+    header: LogHeader
     events: list[Event]
     fault: str = ""
 
@@ -103,7 +103,7 @@ class Session:
         return self.events[-1].time_s if self.events else 0.0
 
 
-def read(path: Path) -> Session:
+def read(path: Path) -> StrokeLog:
     """Read as far as the log is valid. Raises InputError if even the header cannot be used."""
     try:
         lines = open(path, "rb")  # noqa: SIM115 closed below
@@ -111,7 +111,7 @@ def read(path: Path) -> Session:
         raise InputError(f"the session {path} cannot be read: {error.strerror}") from error
     with lines:
         header = read_header(path, lines.readline(MAX_LINE_BYTES))
-        session = Session(header, [])
+        session = StrokeLog(header, [])
         try:
             for event in read_events(lines):
                 session.events.append(event)
@@ -120,13 +120,13 @@ def read(path: Path) -> Session:
     return session
 
 
-def read_header(path: Path, line: bytes) -> Header:
+def read_header(path: Path, line: bytes) -> LogHeader:
     try:
         fields = json.loads(line)
         version = fields.pop("flowbrush")
         if isinstance(version, int) and version > FORMAT:
             raise InputError(f"{path} has session format {version}; this Flowbrush reads {FORMAT}: update it")
-        header = Header(**fields)
+        header = LogHeader(**fields)
         sizes = all(isinstance(v, int) and 1 <= v <= 8192 for v in (header.width, header.height))
         kinds = isinstance(header.settings, dict) and isinstance(header.model, str)
         if not sizes or not kinds or version != FORMAT:

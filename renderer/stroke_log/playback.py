@@ -9,17 +9,17 @@ from renderer.actions import EDITS, Change, InputError
 from renderer.canvas.canvas import Canvas
 from renderer.picture_params import PictureParams
 from renderer.runtime import pacing
-from renderer.stroke_log.demo import scaled
-from renderer.stroke_log.log import Session
+from renderer.stroke_log.demo import scale_action
+from renderer.stroke_log.log import StrokeLog
 
 
-class Walk:
+class Playback:
     """canvas and look: as they were at the moment that `to` went to last. Goes forward only.
 
     Strokes are drawn anew at the canvas's size; at the log's own size the paper is the same, byte for byte.
     """
 
-    def __init__(self, session: Session, size: tuple[int, int] | None = None):
+    def __init__(self, session: StrokeLog, size: tuple[int, int] | None = None):
         """size: (width, height) of the canvas in pixels; by default the log's own."""
         header = session.header
         self.canvas = Canvas(*(size or (header.width, header.height)))
@@ -60,5 +60,5 @@ class Walk:
             return self.params != before
         if isinstance(action, EDITS):
             same = self._scale == (1, 1)
-            return not self.canvas.apply(action if same else scaled(action, *self._scale)).empty
+            return not self.canvas.apply(action if same else scale_action(action, *self._scale)).empty
         return False

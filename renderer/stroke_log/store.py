@@ -15,7 +15,7 @@ from platformdirs import user_data_dir
 
 from assets import ASSETS
 from renderer.actions import Event, InputError
-from renderer.stroke_log.log import Header, SessionWriter
+from renderer.stroke_log.log import LogHeader, LogWriter
 
 SAMPLES = ASSETS / "sessions"
 SUFFIX, OPEN = ".jsonl", ".jsonl.open"
@@ -27,7 +27,7 @@ def data_folder() -> Path:
     return Path(os.environ.get(PLACE) or user_data_dir("flowbrush", appauthor=False))
 
 
-class Shelf:
+class LogStore:
     """The folder of logs."""
 
     def __init__(self, folder: Path | None = None):
@@ -48,9 +48,9 @@ class Shelf:
         """A log by the name that `sessions` prints."""
         return next((path for path in self.logs() if name_of(path) == name), None)
 
-    def begin(self, header: Header) -> KeptLog:
+    def begin(self, header: LogHeader) -> StoredLog:
         stem = time.strftime("%Y%m%d-%H%M%S") + f"-{os.getpid()}"
-        return KeptLog(self.folder / (stem + OPEN), header)
+        return StoredLog(self.folder / (stem + OPEN), header)
 
     def tidy(self, most_bytes: float) -> None:
         """Remove the oldest logs until the rest is no larger; what is open, or was left last, stays."""
@@ -72,19 +72,19 @@ class Shelf:
             finish(path)
 
 
-class KeptLog:
+class StoredLog:
     """A log in the folder. It comes into being with its first event, so that looking around leaves none."""
 
-    def __init__(self, path: Path, header: Header):
+    def __init__(self, path: Path, header: LogHeader):
         self.path, self.error = path, ""
         self._header = header
-        self._writer: SessionWriter | None = None
+        self._writer: LogWriter | None = None
 
     def write(self, event: Event) -> None:
-        """As SessionWriter."""
+        """As LogWriter."""
         if self._writer is None:
             try:
-                self._writer = SessionWriter(self.path, self._header)
+                self._writer = LogWriter(self.path, self._header)
             except InputError as error:
                 self.error = str(error)
                 return
@@ -143,7 +143,7 @@ def locked(path: Path) -> bool:
 
 def find_log(name: str) -> Path:
     """A stroke log by its file, by its name among the samples, or by the name that `sessions` prints."""
-    inside, kept = SAMPLES / f"{name}.jsonl", Shelf().find(name)
+    inside, kept = SAMPLES / f"{name}.jsonl", LogStore().find(name)
     for path in (Path(name), inside, kept):
         if path is not None and path.is_file():
             return path

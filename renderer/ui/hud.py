@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pygame
 
-from renderer.runtime.latency import GRAPH, Meter, percentiles
+from renderer.runtime.latency import GRAPH, RunStatistics, percentiles
 from renderer.scene import Scene
 from renderer.ui.overlay import elided
 from renderer.ui.theme import ACCENT, BAD, CARD, FAINT, GOOD, INK, SOFT, WELL, Theme, rounded, text
@@ -34,21 +34,21 @@ class Strip:
         self._surface = surface = pygame.Surface(size)
         surface.fill(CARD)
         width = min(px(2 * GRAPH), size[0] - px(470))
-        self.figures(surface, scene.meter, now_s)
-        self.stages(surface, scene.meter, pygame.Rect(px(16), px(62), px(420), px(5)))
+        self.figures(surface, scene.stats, now_s)
+        self.stages(surface, scene.stats, pygame.Rect(px(16), px(62), px(420), px(5)))
         shown = width > px(120)
         self.path(surface, scene, size[0] - px(28) - (width + px(14)) * shown)
         if shown:
             graph = pygame.Rect(size[0] - width - px(10), px(10), width, size[1] - px(20))
-            self.graph(surface, scene.meter, graph)
+            self.graph(surface, scene.stats, graph)
         return surface, True
 
-    def figures(self, surface: pygame.Surface, meter: Meter, now_s: float) -> None:
+    def figures(self, surface: pygame.Surface, stats: RunStatistics, now_s: float) -> None:
         px = self.theme.px
-        recent = percentiles(list(meter.recent_ms))
+        recent = percentiles(list(stats.recent_ms))
         shown = (
-            (f"{meter.model_fps(now_s):.0f}", "/s", "model frames"),
-            (f"{meter.shown_fps(now_s):.0f}", "/s", "shown frames"),
+            (f"{stats.model_fps(now_s):.0f}", "/s", "model frames"),
+            (f"{stats.shown_fps(now_s):.0f}", "/s", "shown frames"),
             (*duration(recent["p50"]), "pen to picture"),
             (*duration(recent["p95"]), "95 of 100 within"),
         )
@@ -59,9 +59,9 @@ class Strip:
             surface.blit(text(unit, self.theme.body, SOFT), (x + figure.get_width() + px(3), px(16)))
             surface.blit(text(name, self.theme.small, FAINT), (x, px(36)))
 
-    def stages(self, surface: pygame.Surface, meter: Meter, box: pygame.Rect) -> None:
+    def stages(self, surface: pygame.Surface, stats: RunStatistics, box: pygame.Rect) -> None:
         """One bar, divided as the time of a frame is."""
-        px, medians = self.theme.px, meter.stage_medians(GRAPH)
+        px, medians = self.theme.px, stats.stage_medians(GRAPH)
         total = sum(medians.values())
         if not total:
             return
@@ -81,7 +81,7 @@ class Strip:
         surface.blit(text("ms", self.theme.small, FAINT), (at, box.bottom + px(3)))
 
     def path(self, surface: pygame.Surface, scene: Scene, width: int) -> None:
-        px, card, meter = self.theme.px, scene.card, scene.meter
+        px, card, stats = self.theme.px, scene.card, scene.stats
         if card is not None:
             line = f"{card.name}  {card.device} {card.dtype}, {threads(card.threads)}. {card.path}"
         else:
@@ -89,14 +89,14 @@ class Strip:
         why = card.why_not_faster if card is not None else ""
         if scene.recording:
             line = f"{scene.recording}.  {line}"
-        if meter.stale or meter.errors:
-            line += f"   stale {meter.stale}, errors {meter.errors}"
+        if stats.stale or stats.errors:
+            line += f"   stale {stats.stale}, errors {stats.errors}"
         for i, (words, color) in enumerate(((line, SOFT), (why, FAINT))):
             words = elided(words, lambda part: self.theme.small.size(part)[0], width)
             surface.blit(text(words, self.theme.small, color), (px(16), px(84 + 15 * i)))
 
-    def graph(self, surface: pygame.Surface, meter: Meter, box: pygame.Rect) -> None:
-        px, values = self.theme.px, list(meter.recent_ms)
+    def graph(self, surface: pygame.Surface, stats: RunStatistics, box: pygame.Rect) -> None:
+        px, values = self.theme.px, list(stats.recent_ms)
         rounded(surface, WELL, box, px(6))
         most = max(values, default=0.0)
         top = next((t for t in TOPS_MS if t >= most), TOPS_MS[-1])

@@ -8,7 +8,7 @@ import threading
 from contextlib import contextmanager
 from pathlib import Path
 
-from models.api import ModelError, Told
+from models.api import ModelError, ProgressCallback
 from models.pretrained.sources import error_messages, hub, settings_inference
 from models.pretrained.sources.catalogue import MODELS, PIPELINES, Model
 from models.pretrained.sources.folder import (
@@ -53,7 +53,7 @@ def quantizer(name: str, dtype):
     )
 
 
-def load_pipeline(folder: Folder, name: str, dtype, progress: Told, quantization=None):
+def load_pipeline(folder: Folder, name: str, dtype, progress: ProgressCallback, quantization=None):
     """The pipeline that edits pictures, from safetensors alone, without the network or foreign code.
 
     name: the model's, to tell of it.
@@ -87,7 +87,7 @@ def load_pipeline(folder: Folder, name: str, dtype, progress: Told, quantization
         )
 
 
-def parts_of(folder: Folder, model: str, dtype, progress: Told, left: tuple[str, ...]) -> dict:
+def parts_of(folder: Folder, model: str, dtype, progress: ProgressCallback, left: tuple[str, ...]) -> dict:
     """Name -> component, of all that have weights but those in `left`. Told of before each: the share of
     bytes that are there."""
     import diffusers
@@ -109,7 +109,7 @@ def parts_of(folder: Folder, model: str, dtype, progress: Told, left: tuple[str,
     return made
 
 
-def load_tiny(home: Path | None, model: Model, dtype, progress: Told):
+def load_tiny(home: Path | None, model: Model, dtype, progress: ProgressCallback):
     """The tiny autoencoder: beside the components in the model's folder, or the catalogue's; None where there
     is none."""
     from diffusers import AutoencoderTiny
@@ -151,7 +151,7 @@ def load_part(kind: type, path: Path, dtype, told: str, variant: str | None = No
     return made
 
 
-def load_single(path: Path, dtype, progress: Told):
+def load_single(path: Path, dtype, progress: ProgressCallback):
     """A Stable Diffusion 1.5 or XL file: its weights, and configurations from the model it was made from."""
     import diffusers
 

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from models.api import ModelError, Told, untold
+from models.api import ModelError, ProgressCallback, no_progress
 from models.pretrained.components import lora
 from models.pretrained.loading import memory_estimate
 from models.pretrained.loading.component_loader import (
@@ -59,7 +59,7 @@ class Options:
     fuse: bool | None = None
 
 
-def load(name: str, options: Options = Options(), *, progress: Told = untold):
+def load(name: str, options: Options = Options(), *, progress: ProgressCallback = no_progress):
     """Load a `pretrained_model.Pretrained`. Raises ModelError with one line."""
     try:
         return _load(name, options, progress)
@@ -67,7 +67,7 @@ def load(name: str, options: Options = Options(), *, progress: Told = untold):
         raise error_messages.explain(error, name) from error
 
 
-def _load(name: str, options: Options, progress: Told):
+def _load(name: str, options: Options, progress: ProgressCallback):
     import torch
 
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # or its import talks of what it could do
@@ -163,7 +163,7 @@ def check_family(family: str, options: Options) -> None:
         raise ModelError("--control leads Stable Diffusion 1.5 and XL models only")
 
 
-def lead(family, options: Options, path: Path | None, dtype, progress: Told) -> None:
+def lead(family, options: Options, path: Path | None, dtype, progress: ProgressCallback) -> None:
     """Put a ControlNet before a UNet: from its folder, or the hub's for the UNet's kind."""
     import diffusers
 

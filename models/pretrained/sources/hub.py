@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from models.api import ModelError, Told, untold
+from models.api import ModelError, ProgressCallback, no_progress
 from models.pretrained.sources import error_messages
 from models.pretrained.sources.folder import HALF, INDEX, read_folder, read_header, read_index
 
@@ -39,7 +39,7 @@ def wanted_files(names: list[str], components: Collection[str] = ()) -> list[str
     return kept
 
 
-def fetch(repo: str, *, progress: Told = untold) -> Path:
+def fetch(repo: str, *, progress: ProgressCallback = no_progress) -> Path:
     """The folder of a hub model on this machine, downloaded where it is not yet; of an interrupted
     download the files that were whole stay, and damaged ones come anew.
 
@@ -51,7 +51,7 @@ def fetch(repo: str, *, progress: Told = untold) -> Path:
         raise error_messages.explain(error, repo) from error
 
 
-def _fetch(repo: str, progress: Told) -> Path:
+def _fetch(repo: str, progress: ProgressCallback) -> Path:
     from huggingface_hub import HfApi, constants, snapshot_download
     from huggingface_hub.errors import OfflineModeIsEnabled
     from huggingface_hub.utils import logging

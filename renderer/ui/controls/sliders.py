@@ -59,7 +59,7 @@ def worded(scene: Scene) -> dict[str, float]:
     card, params = scene.card, scene.params
     if card is None or not (card.understands_mood and card.understands_prompt):
         return {}
-    said, _ = scene.reads(params.prompt, params.mood)
+    said, _ = scene.read_prompt(params.prompt, params.mood)
     both = zip(MOOD_AXES, params.mood, said, strict=True)
     return {f"mood.{axis.name}": level for axis, own, level in both if level != own}
 

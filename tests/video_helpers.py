@@ -7,12 +7,12 @@ import math
 
 import av
 import numpy as np
-from easel import RED, SlowModel
+from loop_harness import RED, SlowModel
 
 from renderer.actions import Begin, Brush, Change, Clear, End, Event, Extend, Fill, Line, Paste, Redo, Undo
 from renderer.cli.settings import Replay
-from renderer.offline.replay import Player, plan
-from renderer.stroke_log.log import Header, SessionWriter
+from renderer.offline.replay import ReplayRenderer, plan
+from renderer.stroke_log.log import LogHeader, LogWriter
 
 SIZE = (96, 64)
 SUFFIXES = ("mkv", "mp4")
@@ -59,7 +59,7 @@ def circle(number: int, side: int = 256) -> list:
 
 
 def log(path, actions, *, gap_s=0.04, side=256, model="painter", settings=None):
-    writer = SessionWriter(path, Header(side, side, model, "", settings or {}))
+    writer = LogWriter(path, LogHeader(side, side, model, "", settings or {}))
     for number, action in enumerate(actions):
         writer.write(Event(action, gap_s * number))
     writer.close()
@@ -72,7 +72,7 @@ def planned(source, output, load=None, **settings):
 
 
 def frames_of(made) -> list[np.ndarray]:
-    return [picture.copy() for picture in Player(made).frames(0, made.frames)]
+    return [picture.copy() for picture in ReplayRenderer(made).frames(0, made.frames)]
 
 
 def silent(count: int) -> None:

@@ -1,4 +1,6 @@
-"""Kill a painting that is filmed, at random moments, and look at what is left: `python tests/kills.py 200`.
+"""Kill a painting that is recorded, at random moments, and check what is left.
+
+Run it as `python tests/kill_while_recording.py 200`.
 
 Every film must decode, to within a second of the kill; every log must load and hold every event that the
 loop had carried out, and the same ones that the demo consists of.
@@ -30,37 +32,37 @@ class StoodStill(Exception):
 def paint(film: Path, folder: Path) -> None:
     """The painting that is killed: a demo with a stand-in for the model. Tells of every turn of the loop."""
     os.environ["SDL_VIDEODRIVER"] = "dummy"
-    from easel import ROOT, SlowModel
+    from loop_harness import ROOT, SlowModel
 
     from renderer.app import App
     from renderer.picture_params import PictureParams
-    from renderer.recording.capture import Camera
+    from renderer.recording.capture import WindowCapture
     from renderer.recording.recorder import Recorder
     from renderer.stroke_log.log import read
-    from renderer.stroke_log.store import Shelf
+    from renderer.stroke_log.store import LogStore
     from renderer.ui.window import Headless
 
     model = SlowModel(0.02)
     app = App(Headless(), lambda name, told: model, PictureParams(), size=(256, 256))
-    app.keep_sessions(Shelf(folder), 1e9)
-    app.keeper.camera = Camera(Recorder(), "side", folder, app.engine)
-    app.keeper.camera.recorder.start(film)
+    app.keep_sessions(LogStore(folder), 1e9)
+    app.persistence.capture = WindowCapture(Recorder(), "side", folder, app.engine)
+    app.persistence.capture.recorder.start(film)
     offered: list[float] = []
-    offer = app.keeper.camera.recorder.offer
+    offer = app.persistence.capture.recorder.offer
 
     def counted(picture, time_s) -> bool:
         offered.append(time_s)
         return offer(picture, time_s)
 
-    app.keeper.camera.recorder.offer = counted
+    app.persistence.capture.recorder.offer = counted
     done = [0]
-    write = app.keeper.event
+    write = app.persistence.event
 
     def logged(event, canvas) -> None:
         write(event, canvas)
         done[0] += 1
 
-    app.keeper.event = logged
+    app.persistence.event = logged
     session = read(ROOT / "assets" / "sessions" / "lake.jsonl")
     app.play(session)
     while True:
@@ -98,10 +100,10 @@ def kill_one(after_s: float, suffix: str, folder: Path) -> dict:
 def look_at(film: Path, folder: Path, lived_s: float, events: int) -> dict:
     import av
 
-    from renderer.stroke_log.codec import rounded
-    from renderer.stroke_log.demo import scaled
+    from renderer.stroke_log.codec import quantized
+    from renderer.stroke_log.demo import scale_action
     from renderer.stroke_log.log import read
-    from renderer.stroke_log.store import SAMPLES, Shelf
+    from renderer.stroke_log.store import SAMPLES, LogStore
 
     with av.open(str(film)) as file:
         times_s = [frame.time for frame in file.decode(video=0)]
@@ -110,13 +112,13 @@ def look_at(film: Path, folder: Path, lived_s: float, events: int) -> dict:
     assert lost_s <= MOST_LOST_S, f"{lost_s:.2f} s of the film are lost"
     found = []
     if events:
-        (log,) = Shelf(folder).left()
+        (log,) = LogStore(folder).left()
         session = read(log)
         assert session.fault == "", session.fault
         found = [event.action for event in session.events]
         demo = read(SAMPLES / "lake.jsonl")
         share = session.header.width / demo.header.width
-        painted = [rounded(scaled(event.action, share, share)) for event in demo.events]
+        painted = [quantized(scale_action(event.action, share, share)) for event in demo.events]
         assert len(found) >= events, f"{events - len(found)} events are lost"
         assert found == painted[: len(found)]
     return {"lost_s": lost_s, "events": len(found), "told": events}

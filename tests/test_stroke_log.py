@@ -12,10 +12,10 @@ import time
 
 import numpy as np
 import pytest
-from easel import ROOT
-from films import ERASER, EVERY
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from loop_harness import ROOT
+from video_helpers import ERASER, EVERY
 
 from renderer.actions import (
     EDITS,
@@ -31,14 +31,14 @@ from renderer.actions import (
 )
 from renderer.canvas.canvas import Canvas
 from renderer.stroke_log import log as session
-from renderer.stroke_log.codec import packed, rounded, unpacked
-from renderer.stroke_log.log import FORMAT, Header, SessionWriter, read
+from renderer.stroke_log.codec import packed, quantized, unpacked
+from renderer.stroke_log.log import FORMAT, LogHeader, LogWriter, read
 
-HEADER = Header(512, 384, "painter", "0123456789abcdef", {"seed": 3, "mood": {"haze": 0.5}})
+HEADER = LogHeader(512, 384, "painter", "0123456789abcdef", {"seed": 3, "mood": {"haze": 0.5}})
 
 
 def write(path, actions, header=HEADER, gap_s=0.25):
-    writer = SessionWriter(path, header)
+    writer = LogWriter(path, header)
     for number, action in enumerate(actions):
         writer.write(Event(action, 1000.0 + gap_s * number))
     return writer
@@ -98,7 +98,7 @@ def test_rounded_strokes_survive_to_the_bit(strokes, tmp_path_factory):
     path = tmp_path_factory.mktemp("log") / "log"
     actions = []
     for stroke in strokes:
-        actions += [rounded(Begin(ERASER, stroke[0])), rounded(Extend(stroke)), End()]
+        actions += [quantized(Begin(ERASER, stroke[0])), quantized(Extend(stroke)), End()]
     write(path, actions).close()
     assert [event.action for event in read(path).events] == actions
 
@@ -110,15 +110,15 @@ def test_numbers_survive_packing(numbers):
 
 def test_a_minute_of_busy_painting_stays_under_40_kb(tmp_path):
     """A mouse at 125 Hz, read 60 times a second, and strokes of 2.4 seconds every 3 seconds at 400 px/s."""
-    writer = SessionWriter(tmp_path / "log", HEADER)
+    writer = LogWriter(tmp_path / "log", HEADER)
     for tick in range(60 * 60):
         now = tick / 60
         angles = [2.1 * (now + i / 125) for i in (0, 1)]
         where = [(256 + 200 * math.cos(a), 190 + 150 * math.sin(1.3 * a), 0.5 + a % 0.4) for a in angles]
         if tick % 180 == 0:
-            writer.write(Event(rounded(Begin(ERASER, where[0])), now))
+            writer.write(Event(quantized(Begin(ERASER, where[0])), now))
         if tick % 180 < 144:
-            writer.write(Event(rounded(Extend(tuple(where))), now))
+            writer.write(Event(quantized(Extend(tuple(where))), now))
         if tick % 180 == 144:
             writer.write(Event(End(), now))
     writer.close()
@@ -204,7 +204,7 @@ def test_a_newer_format_is_refused(tmp_path):
 def test_a_folder_that_cannot_be_written_is_told_in_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
-        SessionWriter(tmp_path / "file" / "log.jsonl", HEADER)
+        LogWriter(tmp_path / "file" / "log.jsonl", HEADER)
 
 
 def test_a_full_disk_stops_the_log_and_not_the_painting():
@@ -212,7 +212,7 @@ def test_a_full_disk_stops_the_log_and_not_the_painting():
         pytest.skip("no /dev/full here")
     from pathlib import Path
 
-    writer = SessionWriter(Path("/dev/full"), HEADER)
+    writer = LogWriter(Path("/dev/full"), HEADER)
     writer.write(Event(Clear(), 1.0))
     writer.write(Event(Clear(), 2.0))
     assert "stopped" in writer.error

@@ -11,23 +11,23 @@ import time
 import cv2
 import numpy as np
 import pytest
-from easel import ROOT, SlowModel
+from loop_harness import ROOT, SlowModel
 
 from renderer.actions import Change, Command, Event, Fill
 from renderer.persistence import OFFER
 from renderer.picture_params import PictureParams
 from renderer.stroke_log import log as session_module
-from renderer.stroke_log.log import Header, SessionWriter, read
-from renderer.stroke_log.store import Shelf, name_of
+from renderer.stroke_log.log import LogHeader, LogWriter, read
+from renderer.stroke_log.store import LogStore, name_of
 
-HEADER = Header(256, 256)
+HEADER = LogHeader(256, 256)
 
 
-def painted(shelf: Shelf, name: str, count: int = 3, age_s: float = 0.0):
+def painted(store: LogStore, name: str, count: int = 3, age_s: float = 0.0):
     """A log that was left open by nobody who is alive."""
-    shelf.folder.mkdir(parents=True, exist_ok=True)
-    path = shelf.folder / name
-    writer = SessionWriter(path, HEADER)
+    store.folder.mkdir(parents=True, exist_ok=True)
+    path = store.folder / name
+    writer = LogWriter(path, HEADER)
     for number in range(count):
         writer.write(Event(Fill((10 * number, 50, 60), 5, 5), number * 0.1))
     writer.close()
@@ -35,20 +35,20 @@ def painted(shelf: Shelf, name: str, count: int = 3, age_s: float = 0.0):
     return path
 
 
-def test_every_painting_leaves_a_log_and_looking_around_leaves_none(desk, tmp_path):
-    shelf = Shelf(tmp_path / "sessions")
-    one = desk(SlowModel())
-    one.app.keep_sessions(shelf, 1e9, "0123456789abcdef")
+def test_every_painting_leaves_a_log_and_looking_around_leaves_none(make_loop, tmp_path):
+    store = LogStore(tmp_path / "sessions")
+    one = make_loop(SlowModel())
+    one.app.keep_sessions(store, 1e9, "0123456789abcdef")
     one.do(Command("help"), Command("help"))
     one.tick(3)
-    assert shelf.logs() == []
+    assert store.logs() == []
     one.do(Fill((9, 9, 9), 5, 5), Change("seed", 4))
     one.tick()
-    (path,) = shelf.logs()
+    (path,) = store.logs()
     assert path.name.endswith(".jsonl.open") and len(read(path).events) == 2
-    assert shelf.left() == []
+    assert store.left() == []
     one.app.close()
-    (closed,) = shelf.logs()
+    (closed,) = store.logs()
     assert closed.name == path.name.removesuffix(".open")
     found = read(closed)
     assert [event.action for event in found.events] == [Fill((9, 9, 9), 5, 5), Change("seed", 4)]
@@ -56,32 +56,32 @@ def test_every_painting_leaves_a_log_and_looking_around_leaves_none(desk, tmp_pa
 
 
 def test_the_oldest_logs_go_first_and_what_a_crash_left_last_stays(tmp_path):
-    shelf = Shelf(tmp_path)
+    store = LogStore(tmp_path)
     for number in range(6):
-        painted(shelf, f"{number}.jsonl", age_s=100 - number)
-    left = painted(shelf, "crash.jsonl.open", age_s=500)
+        painted(store, f"{number}.jsonl", age_s=100 - number)
+    left = painted(store, "crash.jsonl.open", age_s=500)
     size = left.stat().st_size
-    shelf.tidy(4.5 * size)
-    assert sorted(path.name for path in shelf.logs()) == ["3.jsonl", "4.jsonl", "5.jsonl", "crash.jsonl.open"]
-    shelf.tidy(0)
-    assert shelf.logs() == [left]
+    store.tidy(4.5 * size)
+    assert sorted(path.name for path in store.logs()) == ["3.jsonl", "4.jsonl", "5.jsonl", "crash.jsonl.open"]
+    store.tidy(0)
+    assert store.logs() == [left]
 
 
 def test_a_log_that_is_being_written_is_neither_offered_nor_removed(tmp_path):
-    shelf = Shelf(tmp_path)
-    kept = shelf.begin(HEADER)
+    store = LogStore(tmp_path)
+    kept = store.begin(HEADER)
     kept.write(Event(Fill((1, 2, 3), 5, 5), 0.0))
-    assert shelf.left() == []
-    shelf.tidy(0)
-    assert len(shelf.logs()) == 1
+    assert store.left() == []
+    store.tidy(0)
+    assert len(store.logs()) == 1
     kept.close()
-    assert shelf.left() == [] and len(shelf.logs()) == 1
+    assert store.left() == [] and len(store.logs()) == 1
 
 
-def test_a_folder_that_cannot_be_written_is_a_message_and_painting_goes_on(desk, tmp_path):
+def test_a_folder_that_cannot_be_written_is_a_message_and_painting_goes_on(make_loop, tmp_path):
     (tmp_path / "file").write_text("")
-    one = desk(SlowModel())
-    one.app.keep_sessions(Shelf(tmp_path / "file" / "sessions"), 1e9)
+    one = make_loop(SlowModel())
+    one.app.keep_sessions(LogStore(tmp_path / "file" / "sessions"), 1e9)
     one.do(Fill((9, 9, 9), 5, 5))
     one.tick(2)
     assert one.app.canvas.pixels[5, 5, 0] == 9
@@ -91,15 +91,15 @@ def test_a_folder_that_cannot_be_written_is_a_message_and_painting_goes_on(desk,
 # After a crash
 
 
-def test_the_paper_of_a_crash_is_offered_and_brought_back(desk, tmp_path):
-    shelf = Shelf(tmp_path)
-    path = painted(shelf, "crash.jsonl.open")
+def test_the_paper_of_a_crash_is_offered_and_brought_back(make_loop, tmp_path):
+    store = LogStore(tmp_path)
+    path = painted(store, "crash.jsonl.open")
     with open(path, "ab") as file:
         file.write(
             b'[90,"s","prompt","fog"]\n[20,"s","mood.sun",0.9]\n[1,"f",200,'
         )  # cut in the middle of a line
-    one = desk(SlowModel())
-    one.app.keep_sessions(shelf, 1e9)
+    one = make_loop(SlowModel())
+    one.app.keep_sessions(store, 1e9)
     assert one.app.scene.offer == OFFER
     one.tick(2)
     one.do(Command("restore"))
@@ -109,59 +109,59 @@ def test_the_paper_of_a_crash_is_offered_and_brought_back(desk, tmp_path):
     assert one.app.scene.offer == "" and any("line 7" in line for line in one.app.scene.messages)
     one.ready()
     one.app.close()
-    assert shelf.left() == []
-    again = read(shelf.logs()[-1])
+    assert store.left() == []
+    again = read(store.logs()[-1])
     assert again.fault == ""
-    assert name_of(path) in [name_of(log) for log in shelf.logs()]
+    assert name_of(path) in [name_of(log) for log in store.logs()]
 
 
-def test_an_offer_that_nobody_answered_is_made_again(desk, tmp_path):
+def test_an_offer_that_nobody_answered_is_made_again(make_loop, tmp_path):
     """Looking around, a headless run and a demo are no answers."""
-    shelf = Shelf(tmp_path)
-    painted(shelf, "crash.jsonl.open")
+    store = LogStore(tmp_path)
+    painted(store, "crash.jsonl.open")
     for demo in (False, True):
-        one = desk(SlowModel())
-        one.app.keep_sessions(shelf, 1e9)
+        one = make_loop(SlowModel())
+        one.app.keep_sessions(store, 1e9)
         one.app.scene.demo = demo
         if demo:
             one.do(Fill((9, 9, 9), 5, 5))
         one.tick()
         one.app.close()
-    two = desk(SlowModel())
-    two.app.keep_sessions(shelf, 1e9)
+    two = make_loop(SlowModel())
+    two.app.keep_sessions(store, 1e9)
     assert two.app.scene.offer == OFFER
 
 
-def test_an_offer_that_is_not_taken_ends_with_the_first_stroke_and_is_not_made_again(desk, tmp_path):
-    shelf = Shelf(tmp_path)
-    painted(shelf, "crash.jsonl.open")
-    one = desk(SlowModel())
-    one.app.keep_sessions(shelf, 1e9)
+def test_an_offer_that_is_not_taken_ends_with_the_first_stroke_and_is_not_made_again(make_loop, tmp_path):
+    store = LogStore(tmp_path)
+    painted(store, "crash.jsonl.open")
+    one = make_loop(SlowModel())
+    one.app.keep_sessions(store, 1e9)
     one.do(Fill((9, 9, 9), 5, 5))
     one.tick()
     assert one.app.scene.offer == ""
     one.app.close()
-    two = desk(SlowModel())
-    two.app.keep_sessions(shelf, 1e9)
+    two = make_loop(SlowModel())
+    two.app.keep_sessions(store, 1e9)
     assert two.app.scene.offer == ""
 
 
-def test_a_restored_painting_is_restored_again_from_its_own_log(desk, tmp_path):
+def test_a_restored_painting_is_restored_again_from_its_own_log(make_loop, tmp_path):
     """What is brought back goes into the new log as an image: nothing hangs on the old one."""
-    shelf = Shelf(tmp_path)
-    painted(shelf, "crash.jsonl.open")
-    one = desk(SlowModel())
-    one.app.keep_sessions(shelf, 1e9)
+    store = LogStore(tmp_path)
+    painted(store, "crash.jsonl.open")
+    one = make_loop(SlowModel())
+    one.app.keep_sessions(store, 1e9)
     one.do(Command("restore"))
     one.until(lambda: one.app.canvas.pixels[5, 5, 3] == 255)
     one.stroke((50, 50), (90, 120))
     one.tick(2)
-    newest = read(shelf.logs()[-1])
-    from renderer.stroke_log.playback import Walk
+    newest = read(store.logs()[-1])
+    from renderer.stroke_log.playback import Playback
 
-    walk = Walk(newest)
-    walk.to(99)
-    assert (walk.canvas.pixels == one.app.canvas.pixels).all()
+    playback = Playback(newest)
+    playback.to(99)
+    assert (playback.canvas.pixels == one.app.canvas.pixels).all()
 
 
 def test_changes_to_another_look():
@@ -181,7 +181,7 @@ def test_the_disk_is_waited_for_by_a_thread_and_not_by_the_pen(tmp_path, monkeyp
     synced = []
     monkeypatch.setattr(session_module, "SYNC_EVERY_S", 0.05)
     monkeypatch.setattr(os, "fsync", lambda descriptor: (synced.append(time.monotonic()), time.sleep(0.3)))
-    writer = SessionWriter(tmp_path / "log", HEADER)
+    writer = LogWriter(tmp_path / "log", HEADER)
     took = []
     for number in range(100):
         began_s = time.perf_counter()
@@ -198,27 +198,27 @@ def test_a_killed_program_offers_its_paper_to_the_next_one(tmp_path):
     environment = {**os.environ, "FLOWBRUSH_DATA": str(tmp_path)}
     line = [sys.executable, str(ROOT / "main.py"), "paint", "--headless"]
     program = subprocess.Popen([*line, "--demo"], env=environment, stdout=-3, stderr=-3)
-    shelf = Shelf(tmp_path / "sessions")
+    store = LogStore(tmp_path / "sessions")
     end_s = time.monotonic() + 60
-    while not (shelf.logs() and shelf.logs()[0].read_bytes().count(b"\n") > 60):
+    while not (store.logs() and store.logs()[0].read_bytes().count(b"\n") > 60):
         assert time.monotonic() < end_s and program.poll() is None
         time.sleep(0.05)
-    assert shelf.left() == []
+    assert store.left() == []
     program.kill()
     program.wait(10)
-    (left,) = shelf.left()
+    (left,) = store.left()
     assert read(left).fault == ""
     words = ["--resume", name_of(left), "--seconds", "6", "--json", "--save-last", str(tmp_path / "last.png")]
     done = subprocess.run([*line, *words], env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["errors"] == 0
-    assert shelf.left() == [] and len(shelf.logs()) == 2
-    from renderer.stroke_log.playback import Walk
+    assert store.left() == [] and len(store.logs()) == 2
+    from renderer.stroke_log.playback import Playback
 
     papers = []
-    for path in shelf.logs():
-        walk = Walk(read(path))
-        walk.to(1e9)
-        papers.append(walk.canvas.pixels)
+    for path in store.logs():
+        playback = Playback(read(path))
+        playback.to(1e9)
+        papers.append(playback.canvas.pixels)
     assert np.array_equal(*papers) and papers[0].any()
     assert cv2.imread(str(tmp_path / "last.png")).shape == (720, 1280, 3)

@@ -11,29 +11,29 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from easel import ROOT, SlowModel
-from films import SIZE, decoded, shade
+from loop_harness import ROOT, SlowModel
+from video_helpers import SIZE, decoded, shade
 
 from renderer.actions import Command, Fill
-from renderer.recording.capture import Camera, slower
+from renderer.recording.capture import WindowCapture, slower
 from renderer.recording.encoder import Encoder, planar
-from renderer.recording.packet_ring import Ring
+from renderer.recording.packet_ring import PacketRing
 from renderer.recording.recorder import Recorder
 
 # The camera in the loop
 
 
 @pytest.mark.parametrize("layout", ["side", "picture", "paper", "window"])
-def test_the_loop_films_what_the_window_shows(desk, tmp_path, layout):
-    one = desk(SlowModel(), side=256).ready()
-    one.app.keeper.camera = Camera(Recorder(), layout, tmp_path)
-    one.app.keeper.camera.recorder.start(tmp_path / "a.mkv")
+def test_the_loop_films_what_the_window_shows(make_loop, tmp_path, layout):
+    one = make_loop(SlowModel(), side=256).ready()
+    one.app.persistence.capture = WindowCapture(Recorder(), layout, tmp_path)
+    one.app.persistence.capture.recorder.start(tmp_path / "a.mkv")
     one.do(Fill((200, 30, 30), 5, 5))
     one.rest()
     one.until(lambda: one.app.scene.ink.box.empty)
     one.tick(5)
     window = one.window
-    one.app.keeper.camera.recorder.close()
+    one.app.persistence.capture.recorder.close()
     _, pictures = decoded(tmp_path / "a.mkv")
     view = window.view
     parts = {"side": (view.paper, view.picture), "picture": (view.picture,), "paper": (view.paper,)}
@@ -46,12 +46,12 @@ def test_the_loop_films_what_the_window_shows(desk, tmp_path, layout):
         assert np.abs(pictures[-1].astype(int) - expected).mean() < 3
 
 
-def test_keys_begin_and_end_a_film_keep_the_last_seconds_and_say_so(desk, tmp_path):
-    one = desk(SlowModel(), side=256)
+def test_keys_begin_and_end_a_film_keep_the_last_seconds_and_say_so(make_loop, tmp_path):
+    one = make_loop(SlowModel(), side=256)
     one.do(Command("record"))
     one.app.step()
     assert any("nothing can be recorded" in line for line in one.app.scene.messages)
-    one.app.keeper.camera = Camera(Recorder(), "side", tmp_path)
+    one.app.persistence.capture = WindowCapture(Recorder(), "side", tmp_path)
     one.ready()
     one.do(Command("record"))
     one.stroke((20, 20), (200, 100))
@@ -61,30 +61,30 @@ def test_keys_begin_and_end_a_film_keep_the_last_seconds_and_say_so(desk, tmp_pa
     one.tick(2)
     one.do(Command("keep"))
     one.until(lambda: any("kept the last" in line for line in one.app.scene.messages))
-    films = sorted(tmp_path.glob("*.mkv"))
-    assert len(films) == 2
-    assert all(len(decoded(path)[0]) > 3 for path in films)
+    video_helpers = sorted(tmp_path.glob("*.mkv"))
+    assert len(video_helpers) == 2
+    assert all(len(decoded(path)[0]) > 3 for path in video_helpers)
     assert one.app.scene.recording.endswith("MB kept")
 
 
-def test_nothing_is_copied_where_nothing_changes(desk, tmp_path):
-    one = desk(SlowModel(), side=256).ready()
+def test_nothing_is_copied_where_nothing_changes(make_loop, tmp_path):
+    one = make_loop(SlowModel(), side=256).ready()
     one.until(lambda: one.app.scene.ink.box.empty)
-    one.app.keeper.camera = Camera(Recorder(), "side", tmp_path)
+    one.app.persistence.capture = WindowCapture(Recorder(), "side", tmp_path)
     one.tick(3)
     offered = []
-    one.app.keeper.camera.recorder.offer = lambda *item: offered.append(item)
+    one.app.persistence.capture.recorder.offer = lambda *item: offered.append(item)
     one.tick(20)
     assert not offered
 
 
-def test_fewer_pictures_are_taken_while_the_encoder_does_not_keep_up(desk, tmp_path, monkeypatch):
+def test_fewer_pictures_are_taken_while_the_encoder_does_not_keep_up(make_loop, tmp_path, monkeypatch):
     """An encoder that takes 0.1 s a picture: after half a second nothing is dropped any more."""
     quick = Encoder.encode
     monkeypatch.setattr(Encoder, "encode", lambda *a, **k: (time.sleep(0.1), quick(*a, **k))[1])
-    one = desk(SlowModel(), side=256).ready()
-    camera = one.app.keeper.camera = Camera(Recorder(ring_s=0), "side", tmp_path)
-    camera.recorder.start(tmp_path / "a.mkv")
+    one = make_loop(SlowModel(), side=256).ready()
+    capture = one.app.persistence.capture = WindowCapture(Recorder(ring_s=0), "side", tmp_path)
+    capture.recorder.start(tmp_path / "a.mkv")
     x, dropped = 0, []
 
     def paint(until_s: float) -> None:
@@ -93,20 +93,20 @@ def test_fewer_pictures_are_taken_while_the_encoder_does_not_keep_up(desk, tmp_p
             x += 1
             one.stroke((20 + x % 200, 20), (20 + x % 200, 200))
             one.app.step()
-            dropped.append(camera.recorder.dropped)
+            dropped.append(capture.recorder.dropped)
 
     paint(time.monotonic() + 4.0)
     assert "pictures a second" in one.app.scene.recording
-    assert camera.slowest >= 4 and camera.hz <= 7.5
+    assert capture.slowest >= 4 and capture.hz <= 7.5
     assert dropped[-1] == dropped[len(dropped) // 2] <= 8
     monkeypatch.setattr(Encoder, "encode", quick)
     monkeypatch.setattr("renderer.recording.capture.FAST_AFTER_S", 0.4)
     began_s = time.monotonic()
-    while camera.slow > 1:
+    while capture.slow > 1:
         assert time.monotonic() < began_s + 15
         paint(time.monotonic() + 0.2)
     assert "pictures a second" not in one.app.scene.recording
-    camera.recorder.close()
+    capture.recorder.close()
     times_s = decoded(tmp_path / "a.mkv")[0]
     assert np.diff(times_s).max() < 0.5
 
@@ -151,7 +151,7 @@ def test_the_last_seconds_are_kept_although_nothing_was_recorded(tmp_path):
 
 
 def test_the_ring_is_bounded_and_begins_with_a_key_frame():
-    encoder, ring = Encoder(SIZE), Ring(3.0, most_bytes=400_000)
+    encoder, ring = Encoder(SIZE), PacketRing(3.0, most_bytes=400_000)
     random = np.random.default_rng(3)
     for i in range(200):
         for packet in encoder.encode(planar(random.integers(0, 255, (64, 96, 3), np.uint8)), i * 50):

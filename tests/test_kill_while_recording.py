@@ -1,11 +1,11 @@
-"""A few of the kills that `kills.py` makes by the hundred."""
+"""A few of the kills that `kill_while_recording.py` makes by the hundred."""
 
 from __future__ import annotations
 
 import sys
 
 import pytest
-from kills import SUFFIXES, StoodStill, kill_one
+from kill_while_recording import SUFFIXES, StoodStill, kill_one
 
 
 @pytest.mark.slow

@@ -76,7 +76,7 @@ class SlowModel:
         self.closed += 1
 
 
-class Desk:
+class LoopHarness:
     """The real loop without a display, and a hand that tells it what to do between two ticks."""
 
     def __init__(self, load, *, side: int = 256, params: PictureParams | None = None, window=None):
@@ -112,7 +112,7 @@ class Desk:
             assert time.monotonic() < end_s, "waited in vain"
             self.app.step()
 
-    def ready(self) -> Desk:
+    def ready(self) -> LoopHarness:
         """The model is there, and the picture of the paper is as fine as it gets."""
         self.until(lambda: self.app.picture is not None)
         self.rest()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from easel import SlowModel
-from films import decoded, frames_of, planned, silent
+from loop_harness import SlowModel
+from video_helpers import decoded, frames_of, planned, silent
 
 from renderer.actions import InputError
 from renderer.offline import segments
@@ -71,7 +71,7 @@ def test_a_disk_that_fills_is_one_line(tmp_path, strokes, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(segments.Film, "add", full)
+    monkeypatch.setattr(segments.VideoFile, "add", full)
     with pytest.raises(InputError, match="No space left"):
         produce(planned(strokes, tmp_path / "o.mkv"), silent)
 

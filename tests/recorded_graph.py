@@ -17,7 +17,7 @@ from kernels.tools.launch_counter import tensors
 FORBIDDEN = {"_local_scalar_dense", "lift_fresh", "nonzero", "masked_select", "unique_dim"}
 
 
-class Tape(TorchDispatchMode):
+class OpRecording(TorchDispatchMode):
     def __init__(self):
         super().__init__()
         self.ops: list[tuple] = []
@@ -38,10 +38,12 @@ class Tape(TorchDispatchMode):
                     place.copy_(value)
 
 
-def tape(function: Callable[..., Tensor], inputs: dict[str, Tensor]) -> tuple[Callable[[], None], Tensor]:
+def record_graph(
+    function: Callable[..., Tensor], inputs: dict[str, Tensor]
+) -> tuple[Callable[[], None], Tensor]:
     """In the place of models.device.cuda_graphs.capture_cuda."""
     with torch.inference_mode():
         function(**inputs)  # tables that a model makes once are made
-        with Tape() as made:
+        with OpRecording() as made:
             output = function(**inputs)
     return made.replay, output
