@@ -118,7 +118,7 @@ script = [Event(Begin(Brush(), (50, 50, 0.8)), 0.0), Event(End(), 0.0)]
 app = App(Headless(script=script), lambda name, told: lambda: 1 / 0, PictureParams(), size=(256, 256))
 registry.loader("painter")
 app.tick()
-assert app.canvas.pixels[50, 50, 3] and app.meter.flips == 1
+assert app.canvas.pixels[50, 50, 3] and app.stats.flips == 1
 print(*sys.modules)
 app.close()
 """
