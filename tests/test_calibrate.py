@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from models.painter.flow import Condition
-from models.training import calibrate
+from models.training.color_painter import calibrate
 from models.training.evaluation.metrics import laplacian_pyramid
 
 

@@ -15,10 +15,10 @@ from models.painter.flow import Condition
 from models.painter.network import NetworkConfig, PainterNetwork
 from models.sampling.flow_samplers import euler, heun, uniform_times
 from models.sampling.paths import path_of
-from models.training import diffusion as training
+from models.training.color_painter import diffusion as training
+from models.training.data.tensors import to_tensors
 from models.training.evaluation import learning_curve
 from models.training.evaluation.evaluate import HeldOut
-from models.training.teacher import to_tensors
 
 SMALL = NetworkConfig(widths=(8, 8, 16), blocks=(0, 0, 1, 0, 0), embedding=16)
 

@@ -7,8 +7,8 @@ import torch
 
 from models.painter.flow import Condition
 from models.training import feature_network
-from models.training.critic import Critic, critic_loss
-from models.training.losses import (
+from models.training.color_painter.critic import Critic, critic_loss
+from models.training.color_painter.losses import (
     band_loss,
     feature_loss,
     grid_loss,
@@ -80,7 +80,7 @@ def test_band_loss_knows_the_strength_of_detail_at_each_level():
     assert band_loss(soft, grain(0, 0.1)) > 0.1
 
 
-def test_eyes_tell_forms_apart_at_every_scale():
+def test_features_tell_forms_apart_at_every_scale():
     look = feature_network.load()
     real, other, noise = look(clouds(0)), look(clouds(1)), look(torch.randn(4, 3, 96, 96).mul(0.3))
     assert [tuple(x.shape) for x in real] == [

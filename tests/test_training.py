@@ -15,14 +15,14 @@ import torch
 
 from models import training
 from models.api import ModelError
-from models.training import stages as recipe
+from models.training.color_painter import stages as recipe
+from models.training.color_painter.distil import step_times
+from models.training.color_painter.reflow import end_heavy_times
+from models.training.color_painter.teacher import sample_times
 from models.training.data.dataset import Views
 from models.training.data.user_images import Pictures
-from models.training.distil import step_times
 from models.training.evaluation import metrics
-from models.training.reflow import end_heavy_times
 from models.training.run import Run, follow, learning_rate
-from models.training.teacher import sample_times
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -169,7 +169,7 @@ def test_nearest_patch_finds_a_copy():
 
 def test_an_unknown_stage_is_told_without_what_training_needs(monkeypatch):
     monkeypatch.setitem(sys.modules, "numba", None)  # as where it is not installed
-    monkeypatch.delitem(sys.modules, "models.training.stages", raising=False)
+    monkeypatch.delitem(sys.modules, "models.training.color_painter.stages", raising=False)
     with pytest.raises(ModelError, match="no stage is named 'finnish'; choose data, teacher"):
         training.run_stage("finnish")
 

@@ -22,11 +22,7 @@ from models.painter.contenders import FILES, WHAT, Contender, listed, load_all
 from models.painter.flow import Condition
 
 FILM_STEPS = {"flow": ("flow-euler", 16), "diffusion": ("dpm++2m", 30)}
-TERMINAL = {
-    "transient": True,
-    "description": "comparing",
-    "console": Console(stderr=True),
-}  # stdout is for JSON
+CONSOLE = Console(stderr=True)  # stdout is for JSON
 
 
 class Sketches:
@@ -113,7 +109,9 @@ def table(
     spent: dict[tuple, list[float]] = {job: [] for job in jobs}
     for one in fast.values():  # warm up
         one.sample(plan.rows(one)[0][0], 1, *sketches.rows(slice(1)))
-    for index, job in track(list(product(range(plan.pictures), jobs)), **TERMINAL):
+    for index, job in track(
+        list(product(range(plan.pictures), jobs)), "comparing", transient=True, console=CONSOLE
+    ):
         condition, noise = sketches.rows(slice(index, index + 1))
         name, sampler, steps = job
         began = time.perf_counter()
@@ -148,7 +146,7 @@ def examine(plan: Plan, one: Contender, sketches: Sketches, seed: int) -> dict:
         converged = convergence.converge(one, condition, noise, plan.converged)
         found["floor"] = converged.floor
         found["errors"], found["orders"] = {}, {}
-        for sampler in track(plan.fits(one), **TERMINAL | {"description": one.name}):
+        for sampler in track(plan.fits(one), one.name, transient=True, console=CONSOLE):
             counts = sorted({*plan.orders, *plan.steps})
             lines = convergence.errors(one, sampler, counts, condition, noise, converged, seed=seed)
             found["errors"][sampler] = [line | {"error": round(line["error"], 6)} for line in lines]

@@ -143,12 +143,12 @@ def straightness(contenders: dict, path: Path) -> Path:
     figure, axes = pyplot.subplots(figsize=SIZE)
     names = list(contenders)
     values = [contenders[name]["straightness"]["bend"] for name in names]
-    axes.bar(names, values, color=[f"C{i}" for i in range(len(names))])
+    bars = axes.bar(names, values, color=[f"C{i}" for i in range(len(names))])
     words = "mean of |velocity - chord|$^2$ over |chord|$^2$"
     axes.set(
         yscale="log" if min(values) > 0 else "linear", ylabel=words, title="bend of the paths: 0 is straight"
     )
-    axes.bar_label(axes.containers[0], fmt="%.3f", fontsize=8)
+    axes.bar_label(bars, fmt="%.3f", fontsize=8)
     return save(figure, path)
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import cv2
 import torch
@@ -21,6 +22,7 @@ from models.lab.convergence import evaluations
 from models.painter import contenders, flow, patches
 from models.painter.contenders import FILES, Contender
 from models.painter.flow import Condition
+from models.painter.network import PainterNetwork
 from models.pretrained.sources import catalogue
 from models.sampling.samplers import SAMPLERS, sampler_of
 
@@ -164,8 +166,9 @@ def loader(spec: str, folder: Path | None = None) -> Callable[[], Img2Img]:
     """A function that loads the model of a column. Raises ModelError at once for what cannot race."""
     made = entrant(spec, folder)
     if not made.ours:
-        extras = {"sampler": made.sampler} if made.sampler else {}
-        load = registry.loader(made.model, **extras)
+        load = (
+            registry.loader(made.model, sampler=made.sampler) if made.sampler else registry.loader(made.model)
+        )
         return lambda: Stepped(on_threads(THREADS, load), made)
     return lambda: on_threads(1, lambda: Racer(contenders.load(made.model, folder), made.sampler, made.steps))
 
@@ -206,7 +209,8 @@ class Racer:
     def __init__(self, contender: Contender, sampler: str, steps: int, dtype: torch.dtype | None = None):
         allocator.keep()
         entry = sampler_of(sampler, contender.kind, steps)
-        self.network, self.sampler, self.steps = contender.network, sampler, steps
+        self.sampler, self.steps = sampler, steps
+        self.network = cast(PainterNetwork, contender.network)  # it counts its own work
         self.contender = contender.cast(dtype or fast_dtype())
         self._noise: tuple[tuple, Tensor] | None = None
         self.evaluations = evaluations(contender, sampler, steps)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 from models.lab.convergence import NEAR
 from models.sampling.paths import karras
@@ -19,7 +20,8 @@ def without_pictures(figures: dict) -> dict:
     return finite(figures | {"contenders": shown})
 
 
-def finite(value):
+def finite(value: Any) -> Any:
+    """The value with every float that is not finite replaced by None, inside dicts and lists too."""
     if isinstance(value, dict):
         return {name: finite(part) for name, part in value.items()}
     if isinstance(value, list | tuple):

@@ -159,7 +159,10 @@ def train(from_set: Set, to_set: Set, steps: int, frames: int, seed: int) -> Ite
                 yield snapshot(field, (stage, name, step, steps, seconds, mean), starts, targets, whole=last)
 
 
-def snapshot(field: Field, moment: tuple, starts: Tensor, targets: Tensor, *, whole: bool) -> Snapshot:
+Moment = tuple[int, str, int, int, float, float]  # stage, its name, step, steps, seconds, mean loss
+
+
+def snapshot(field: Field, moment: Moment, starts: Tensor, targets: Tensor, *, whole: bool) -> Snapshot:
     """whole: judge by all points and not only by those that are drawn."""
     count = len(starts) if whole else SHOWN
     path = follow(field, starts[:count], PATH_STEPS)

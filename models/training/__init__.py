@@ -15,6 +15,6 @@ def run_stage(
     """Run one stage, or "all" in order. Returns what `evaluate` measured. Raises ModelError."""
     if stage not in (*STAGES, "all"):
         raise ModelError(f"no stage is named {stage!r}; choose {', '.join(STAGES)} or all")
-    from models.training import stages  # what it stands on need not be installed to be told of a typo
+    from models.training.color_painter import stages  # needs numba: a typo is reported without it
 
     return stages.run(stage, folder, quick=quick, images=images)

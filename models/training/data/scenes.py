@@ -12,20 +12,22 @@ from models.training.data.terrain import CLOUD, SKY, SUN, Scene, ground
 HELD_OUT = 1 << 30  # seeds from here on are never trained on, nor is their land
 LANDS = 1 << 24
 PREVIEW_PX = 24
+ATTEMPTS = 8
 KINDS = ("alpine", "lake", "hills", "coast", "desert", "dunes", "ridge", "valley")
 SHARES = (0.21, 0.24, 0.11, 0.08, 0.07, 0.05, 0.11, 0.13)
 
 
 def scene(seed: int) -> Scene:
     """The scene of a seed, the same for ever. Views with no sky or no land are passed by."""
-    for attempt in range(8):
+    attempt = 0
+    while True:
         made = propose(np.random.default_rng([seed, 20, attempt]))
         made = made._replace(seed=made.seed + LANDS * (seed >= HELD_OUT))
         labels = render(made, PREVIEW_PX)[1]
         air = float(np.isin(labels, (SKY, CLOUD, SUN)).mean())
-        if 0.12 < air < 0.75:
-            break
-    return made
+        attempt += 1
+        if 0.12 < air < 0.75 or attempt == ATTEMPTS:
+            return made
 
 
 def propose(rng: np.random.Generator) -> Scene:

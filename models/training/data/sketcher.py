@@ -30,9 +30,9 @@ def sketch(view: np.ndarray, labels: np.ndarray, rng: np.random.Generator, stren
     quarters of the way to the palette's, with jitter.
     """
     height, width = labels.shape
-    regions, table = find_regions(view, labels, rng, strength)
-    regions = cv2.resize(regions, (width, height), interpolation=cv2.INTER_NEAREST)
-    regions = cv2.medianBlur(regions, int(rng.choice((5, 7))))
+    coarse, table = find_regions(view, labels, rng, strength)
+    enlarged = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_NEAREST)
+    regions: np.ndarray = cv2.medianBlur(enlarged, int(rng.choice((5, 7))))
     paper = np.empty((height, width, 4), np.uint8)
     paper[..., :3] = table[regions]
     cover = rng.choice(COVERS, p=COVER_SHARES)

@@ -62,7 +62,8 @@ def posterised(picture: np.ndarray, rng: np.random.Generator, strength: float) -
     clusters = min(int(rng.integers(*COLORS)), small.shape[0] * small.shape[1])
     criteria = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 10, 1.0)
     points = small.reshape(-1, 3).astype(np.float32)
-    _, labels, colors = cv2.kmeans(points, clusters, None, criteria, 1, cv2.KMEANS_PP_CENTERS)
+    start = np.zeros((len(points), 1), np.int32)  # not read: the centres are chosen by KMEANS_PP
+    _, labels, colors = cv2.kmeans(points, clusters, start, criteria, 1, cv2.KMEANS_PP_CENTERS)
     colors = colors + rng.normal(0, 22 * strength + 1, colors.shape)
     large = cv2.resize(
         labels.reshape(small.shape[:2]).astype(np.uint8), (side, side), interpolation=cv2.INTER_NEAREST

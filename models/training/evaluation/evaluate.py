@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from models import checkpoint
 from models.api import DEFAULT_MOOD, MATERIALS
+from models.device.layout import channels_last
 from models.device.precision import autocast
 from models.painter import flow
 from models.painter.flow import Condition
 from models.painter.network import NetworkConfig, PainterNetwork
 from models.training.data.dataset import Views
+from models.training.data.tensors import to_tensors
 from models.training.evaluation import metrics
 from models.training.evaluation.grids import sample, to_pixels
-from models.training.teacher import to_tensors
 
 CHUNK = 8
 CHORD_STEPS = 16
@@ -49,7 +52,7 @@ def network_of(path: Path) -> PainterNetwork:
     weights, config = checkpoint.load(path)
     network = PainterNetwork(NetworkConfig.from_dict(config))
     network.load_state_dict({name: value.float() for name, value in weights.items()})
-    return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    return channels_last(network.eval().requires_grad_(False))
 
 
 def pictures_of(network: PainterNetwork, held: HeldOut, steps: int, strength: float | None = None) -> Tensor:
@@ -90,8 +93,8 @@ def straightness(
             slopes.append(slope)
             x = x - slope / steps
         chord = start - x
-        bent = sum(squared(slope - chord) for slope in slopes) / steps
-        length = sum(squared(slope).sqrt() for slope in slopes) / steps
+        bent = torch.stack([squared(slope - chord) for slope in slopes]).sum(0) / steps
+        length = torch.stack([squared(slope).sqrt() for slope in slopes]).sum(0) / steps
         found = bent, squared(chord), length, squared(chord).sqrt(), squared(one_step - x)
         sums += torch.stack(found).sum(1)
     bent, chord_squared, length, chord_length, missed = sums.tolist()
@@ -202,7 +205,8 @@ def likeness(networks: dict[str, PainterNetwork], held: HeldOut) -> dict:
     return found
 
 
-def rounded(value):
+def rounded(value: Any) -> Any:
+    """The value with every float rounded to four digits, inside dicts and lists too."""
     if isinstance(value, dict):
         return {name: rounded(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
@@ -241,7 +245,7 @@ def gallery(
     networks = {name: network_of(p) for name, p in paths.items() if p.is_file()}
     papers = []
     for file in sorted(sketches.glob("*.png")):
-        drawn = cv2.cvtColor(cv2.imread(str(file), cv2.IMREAD_UNCHANGED), cv2.COLOR_BGRA2RGBA)
+        drawn = np.asarray(Image.open(file).convert("RGBA"))
         papers.append(cv2.resize(drawn, (side_px, side_px), interpolation=cv2.INTER_AREA))
     papers.append(np.zeros((side_px, side_px, 4), np.uint8))
     papers.append(np.full((side_px, side_px, 4), (*MATERIALS[6].color, 255), np.uint8))

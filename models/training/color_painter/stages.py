@@ -7,13 +7,14 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
+from PIL import Image
 
 from assets import ASSETS
 from models import checkpoint
 from models.api import ModelError
-from models.training import STAGES, calibrate, diffusion, distil, finish, reflow, teacher
+from models.training import STAGES
+from models.training.color_painter import calibrate, diffusion, distil, finish, reflow, teacher
 from models.training.data import dataset
 from models.training.data.dataset import Mixture, Views
 from models.training.data.scenes import HELD_OUT
@@ -57,11 +58,8 @@ def run(
     sizes = QUICK if quick else Sizes()
     folder = folder or dataset.default_folder() / ("quick" if quick else "full")
     if stage == "all":
-        for each in STAGES:
-            result = run(each, folder, quick=quick)
-            if each == "evaluate":
-                measured = result
-        return measured
+        results = {each: run(each, folder, quick=quick) for each in STAGES}
+        return results["evaluate"]
     if images is not None and stage != "finish":
         raise ModelError("--images goes with the stage `finish` only")
     work = {
@@ -232,7 +230,7 @@ def export(folder: Path, sizes: Sizes) -> dict:
             shutil.copyfile(path, target)
         made[name] = f"{target} ({checkpoint.content_hash(target)})"
     if (folder / "gallery.png").is_file():
-        whole = cv2.imread(str(folder / "gallery.png"))
-        half = cv2.resize(whole, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-        cv2.imwrite(str(assets / "gallery.webp"), half, [cv2.IMWRITE_WEBP_QUALITY, 82])
+        whole = Image.open(folder / "gallery.png")
+        half = whole.resize((whole.width // 2, whole.height // 2), Image.Resampling.BOX)
+        half.save(assets / "gallery.webp", quality=82)
     return made

@@ -16,14 +16,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.checkpoint import save
+from models.device.layout import channels_last
 from models.device.precision import autocast
 from models.painter import flow
 from models.painter.flow import Condition
 from models.painter.network import PainterNetwork
 from models.training import feature_network
-from models.training.critic import Critic, critic_loss, painter_loss
-from models.training.evaluation.grids import save_grid
-from models.training.losses import (
+from models.training.color_painter.critic import Critic, critic_loss, painter_loss
+from models.training.color_painter.losses import (
     band_loss,
     feature_loss,
     grid_loss,
@@ -31,8 +31,9 @@ from models.training.losses import (
     texture_loss,
     variety_loss,
 )
+from models.training.data.tensors import to_tensors
+from models.training.evaluation.grids import save_grid
 from models.training.run import Run, follow, learning_rate, set_rate
-from models.training.teacher import to_tensors
 
 RATE, CRITIC_RATE = 3e-4, 1e-3
 EMA_DECAY = 0.998
@@ -64,8 +65,8 @@ def train(
     keep_forms: on blank paper the anchor is what the network painted before from the same noise, so that what
     it made up stays, and its answers to moods too; else the real picture is the anchor everywhere.
     """
-    before = deepcopy(network).to(memory_format=torch.channels_last).requires_grad_(False)
-    network = network.to(memory_format=torch.channels_last).requires_grad_(True)
+    before = channels_last(deepcopy(network)).requires_grad_(False)
+    network = channels_last(network).requires_grad_(True)
     average, look, critic = deepcopy(network).requires_grad_(False), feature_network.load(), Critic()
     optimizer = torch.optim.Adam(network.parameters(), RATE, betas=(0.5, 0.99), fused=True)
     critic_optimizer = torch.optim.Adam(critic.parameters(), CRITIC_RATE, betas=(0.0, 0.99), fused=True)
@@ -80,7 +81,7 @@ def train(
         if keep_forms and torch.rand(()) < MOOD_SHARE:
             losses = {"mood": MOOD_WEIGHT * mood_loss(network, before, condition, z)}
         else:
-            count = counts[int(torch.multinomial(torch.tensor(shares), 1))]
+            count = int(counts[int(torch.multinomial(torch.tensor(shares), 1))])
             made, first = student_picture(network, average, condition, z, count)
             seen_made, seen_real, paint = side_by_side(look, made, picture, condition)
             losses = {
@@ -102,7 +103,9 @@ def train(
                     "band": BAND_WEIGHT * band_loss(made, picture),
                     "variety": variety_loss(made, condition),
                 }
-        descend(optimizer, sum(losses.values()), learning_rate(step, steps, RATE, floor=0.1))
+        descend(
+            optimizer, torch.stack(list(losses.values())).sum(), learning_rate(step, steps, RATE, floor=0.1)
+        )
         follow(average, network, EMA_DECAY, step)
         run.note(**{what: loss.item() for what, loss in losses.items()})
     save(folder / f"{name}.safetensors", average.state_dict(), average.config.as_dict(), dtype=torch.bfloat16)

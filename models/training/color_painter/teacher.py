@@ -11,30 +11,20 @@ import torch
 from torch import Tensor
 
 from models.checkpoint import save
+from models.device.layout import channels_last
 from models.device.precision import autocast
 from models.painter import flow
 from models.painter.contenders import Contender
 from models.painter.flow import Condition
 from models.painter.network import NetworkConfig, PainterNetwork
 from models.sampling.paths import Straight
+from models.training.data.tensors import to_tensors
 from models.training.evaluation.grids import save_grid
 from models.training.run import Run, follow, learning_rate, set_rate
 
 PEAK_RATE = 1e-3
 EMA_DECAY = 0.999
 AT_START = 0.15  # share of samples at t=1 exactly, where every picture begins
-
-
-def to_tensors(batch: tuple[np.ndarray, ...]) -> tuple[Tensor, Condition]:
-    """(picture (B,H,W,3) u8, sketch (B,H,W,4) u8, mood, strength) -> picture in [-1, 1] and its Condition."""
-    picture, sketch, mood, strength = (torch.from_numpy(np.ascontiguousarray(part)) for part in batch)
-    # planes in order: noise in the layout of a permuted picture takes five times as long to draw
-    picture = picture.permute(0, 3, 1, 2).contiguous().float().div_(127.5).sub_(1)
-    sketch = sketch.permute(0, 3, 1, 2).contiguous().float()
-    alpha = sketch[:, 3:] / 255
-    color = (sketch[:, :3] / 127.5 - 1) * alpha
-    paint = flow.soften(torch.cat((color, alpha), 1))
-    return picture, Condition(paint[:, :3], paint[:, 3:], strength.float(), mood.float())
 
 
 def sample_times(count: int) -> Tensor:
@@ -104,7 +94,7 @@ def learn(
 
     on_sample: called with the average and the steps done, whenever the run is saved.
     """
-    network = network.to(memory_format=torch.channels_last)
+    network = channels_last(network)
     average = deepcopy(network).requires_grad_(False)
     optimizer = torch.optim.AdamW(
         network.parameters(), PEAK_RATE, betas=(0.9, 0.99), weight_decay=0.01, fused=True

@@ -16,7 +16,7 @@ from models.painter import flow
 from models.painter.flow import Condition
 from models.painter.network import PainterNetwork
 from models.sampling.flow_samplers import heun, uniform_times
-from models.training.teacher import to_tensors
+from models.training.data.tensors import to_tensors
 
 
 @dataclass

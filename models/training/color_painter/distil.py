@@ -11,16 +11,17 @@ import torch
 from torch import Tensor
 
 from models.checkpoint import save
+from models.device.layout import channels_last
 from models.device.precision import autocast
 from models.painter import flow
 from models.painter.flow import Condition
 from models.painter.network import PainterNetwork
-from models.training.couplings import Couplings
+from models.training.color_painter.couplings import Couplings
+from models.training.color_painter.losses import pyramid_loss
+from models.training.color_painter.reflow import HEUN_STEPS
+from models.training.data.tensors import to_tensors
 from models.training.evaluation.grids import save_grid
-from models.training.losses import pyramid_loss
-from models.training.reflow import HEUN_STEPS
 from models.training.run import Run, follow, learning_rate, set_rate
-from models.training.teacher import to_tensors
 
 RATE = 4e-4
 EMA_DECAY = 0.999
@@ -47,18 +48,20 @@ def train(
     coupled_batches: int,
 ) -> PainterNetwork:
     """Distil `flow_network`; returns the averaged student and writes student.safetensors in `folder`."""
-    network = deepcopy(flow_network).to(memory_format=torch.channels_last).requires_grad_(True)
+    network = channels_last(deepcopy(flow_network)).requires_grad_(True)
     average = deepcopy(network).requires_grad_(False)
     optimizer = torch.optim.AdamW(
         network.parameters(), RATE, betas=(0.9, 0.99), weight_decay=0.01, fused=True
     )
     run = Run(folder, {"network": network, "average": average, "optimizer": optimizer}, steps, batch_size)
+    couplings = None
     if run.step < steps:
         couplings = Couplings.make(flow_network, batch, batches=coupled_batches, steps=HEUN_STEPS)
     shown = to_tensors(batch())
     short = max(1, int(batch_size * BOOTSTRAP_SHARE))
     own = slice(batch_size - int(batch_size * AGREEMENT_SHARE), batch_size)
     for step in run.steps(lambda done: save_grid(folder / f"grid-{done:07d}.png", average, *shown)):
+        assert couplings is not None  # there are steps left
         z, picture, condition = couplings.draw(batch_size)
         t, length = step_times(batch_size)
         t[:short], length[:short] = step_times(short, STEP_COUNTS[:-1])  # those whose halves are taught too

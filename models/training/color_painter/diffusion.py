@@ -16,7 +16,7 @@ from models.painter.contenders import Contender
 from models.painter.flow import Condition
 from models.painter.network import NetworkConfig, PainterNetwork
 from models.sampling.paths import path_of
-from models.training.teacher import learn
+from models.training.color_painter.teacher import learn
 
 
 def train(

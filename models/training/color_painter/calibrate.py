@@ -19,15 +19,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.checkpoint import save
+from models.device.layout import channels_last
 from models.painter import flow
 from models.painter.flow import Condition
 from models.painter.network import PainterNetwork
+from models.training.color_painter.finish import EMA_DECAY, STEP_SHARES, descend, predict, student_picture
+from models.training.color_painter.losses import band_loss, pyramid_loss
+from models.training.data.tensors import to_tensors
 from models.training.evaluation.grids import save_grid
 from models.training.evaluation.metrics import laplacian_pyramid
-from models.training.finish import EMA_DECAY, STEP_SHARES, descend, predict, student_picture
-from models.training.losses import band_loss, pyramid_loss
 from models.training.run import Run, follow, learning_rate
-from models.training.teacher import to_tensors
 
 RATE = 1e-4
 PULL = 0.08  # of the way from the picture's colours to the paint's, in areas of COLOR_PX
@@ -52,8 +53,8 @@ def train(
     batch: gives `batch_size` views. Pictures of one, two and four steps learn the same target. In the end the
     weights before and after are mixed (Wortsman et al. 2022, Robust fine-tuning of zero-shot models).
     """
-    before = deepcopy(network).to(memory_format=torch.channels_last).requires_grad_(False)
-    network = network.to(memory_format=torch.channels_last).requires_grad_(True)
+    before = channels_last(deepcopy(network)).requires_grad_(False)
+    network = channels_last(network).requires_grad_(True)
     average = deepcopy(network).requires_grad_(False)
     optimizer = torch.optim.Adam(network.parameters(), RATE, betas=(0.9, 0.99), fused=True)
     parts = {"network": network, "average": average, "optimizer": optimizer}
@@ -66,7 +67,7 @@ def train(
         z = flow.start(condition, torch.randn_like(picture))
         with torch.no_grad():
             target = recast(predict(before, z, condition, 1.0, 1.0), condition, gains)
-        count = counts[int(torch.multinomial(torch.tensor(shares), 1))]
+        count = int(counts[int(torch.multinomial(torch.tensor(shares), 1))])
         made, _ = student_picture(network, average, condition, z, count)
         loss = pyramid_loss(made, target, LEVELS) + BAND_WEIGHT * band_loss(made, target)
         descend(optimizer, loss, learning_rate(step, steps, RATE, floor=0.1))
@@ -86,7 +87,7 @@ def detail_gains(
 ) -> list[float]:
     """What each band of the network's pictures has to be multiplied by to be as strong as in real views,
     finest first. Nothing is made weaker, nor stronger than MOST_GAIN."""
-    mine, real, seen = 0.0, 0.0, 0
+    mine, real, seen = torch.zeros(()), torch.zeros(()), 0
     while seen < crops:
         picture, condition = to_tensors(batch())
         made = predict(network, flow.start(condition, torch.randn_like(picture)), condition, 1.0, 1.0).clamp(

@@ -11,14 +11,15 @@ import torch
 from torch import Tensor
 
 from models.checkpoint import save
+from models.device.layout import channels_last
 from models.device.precision import autocast
 from models.painter import flow
 from models.painter.flow import Condition
 from models.painter.network import PainterNetwork
-from models.training.couplings import Couplings
+from models.training.color_painter.couplings import Couplings
+from models.training.data.tensors import to_tensors
 from models.training.evaluation.grids import save_grid
 from models.training.run import Run, follow, learning_rate, set_rate
-from models.training.teacher import to_tensors
 
 RATE = 4e-4
 EMA_DECAY = 0.999
@@ -41,12 +42,13 @@ def train(
     coupled_batches: int,
 ) -> PainterNetwork:
     """Straighten `teacher`; returns the averaged network and writes reflow.safetensors in `folder`."""
-    network = deepcopy(teacher).to(memory_format=torch.channels_last).requires_grad_(True)
+    network = channels_last(deepcopy(teacher)).requires_grad_(True)
     average = deepcopy(network).requires_grad_(False)
     optimizer = torch.optim.AdamW(
         network.parameters(), RATE, betas=(0.9, 0.99), weight_decay=0.01, fused=True
     )
     run = Run(folder, {"network": network, "average": average, "optimizer": optimizer}, steps, batch_size)
+    couplings = None
     if run.step < steps:
         couplings = Couplings.make(teacher, batch, batches=coupled_batches, steps=HEUN_STEPS)
     shown = to_tensors(batch())
@@ -54,6 +56,7 @@ def train(
     for step in run.steps(lambda done: save_grid(folder / f"grid-{done:07d}.png", average, *shown)):
         real, real_condition = to_tensors(batch())
         real, real_condition = real[:real_count], real_condition.rows(slice(real_count))
+        assert couplings is not None  # there are steps left
         z, picture, condition = couplings.draw(batch_size - real_count)
         z = torch.cat((flow.start(real_condition, torch.randn_like(real)), z))
         picture = torch.cat((real, picture))

@@ -116,12 +116,12 @@ def grid_loss(picture: Tensor) -> Tensor:
 def feature_loss(seen: list[Tensor], real: list[Tensor], paint: Tensor) -> Tensor:
     """How far two pictures are apart as sets of features, each along with the paint at its place.
 
-    seen, real: (B, C, h, w) of `eyes`, one for each scale; paint: (B, 4, H, W). The same transport as in
-    `texture_loss`: form is asked for wherever it may lie, so that it can be made of the noise.
+    seen, real: (B, C, h, w) of the feature network, one for each scale; paint: (B, 4, H, W). The same
+    transport as in `texture_loss`: form is asked for wherever it may lie, so that it may come from noise.
     """
     total = paint.new_zeros(())
     for mine, theirs in zip(seen, real, strict=True):
-        below = F.adaptive_avg_pool2d(paint, mine.shape[2:]).flatten(2)
+        below = F.adaptive_avg_pool2d(paint, (mine.shape[2], mine.shape[3])).flatten(2)
         mine, theirs = mine.flatten(2), theirs.flatten(2)
         mean, spread = theirs.mean((0, 2), keepdim=True), theirs.std((0, 2), keepdim=True)
         scale = spread + 0.05 * theirs.std()

@@ -31,13 +31,14 @@ class Judge(nn.Module):
     def __init__(self, channels: int, width: int):
         super().__init__()
         mix = torch.empty(width, channels, 1, 1)
+        self.mix: Tensor
         self.register_buffer("mix", nn.init.kaiming_normal_(mix))  # never trained: it spreads the features
         self.first = spectral_norm(nn.Conv2d(width + PAINT, width, 3, padding=1))
         self.second = spectral_norm(nn.Conv2d(width, width, 3, padding=1))
         self.last = spectral_norm(nn.Conv2d(width, 1, 1))
 
     def forward(self, x: Tensor, paint: Tensor) -> Tensor:
-        x = torch.cat((F.conv2d(x, self.mix), F.adaptive_avg_pool2d(paint, x.shape[2:])), 1)
+        x = torch.cat((F.conv2d(x, self.mix), F.adaptive_avg_pool2d(paint, (x.shape[2], x.shape[3]))), 1)
         x = F.leaky_relu(self.second(F.leaky_relu(self.first(x), 0.2)), 0.2)
         return self.last(x)
 
@@ -45,8 +46,8 @@ class Judge(nn.Module):
 def critic_loss(of_real: list[Tensor], of_made: list[Tensor]) -> Tensor:
     """Hinge loss: real above 1, made below -1, and no more (Lim and Ye 2017)."""
     pairs = zip(of_real, of_made, strict=True)
-    return sum((1 - real).relu().mean() + (1 + made).relu().mean() for real, made in pairs) / len(of_real)
+    return torch.stack([(1 - real).relu().mean() + (1 + made).relu().mean() for real, made in pairs]).mean()
 
 
 def painter_loss(of_made: list[Tensor]) -> Tensor:
-    return -sum(logits.mean() for logits in of_made) / len(of_made)
+    return -torch.stack([logits.mean() for logits in of_made]).mean()
