@@ -49,7 +49,8 @@ def paint(settings: Paint) -> None:
     from renderer.files import png
     from renderer.model_switcher import asked_of
     from renderer.stroke_log.log import read
-    from renderer.ui.window import Headless, Window
+    from renderer.ui.headless import Headless
+    from renderer.ui.window import Window
 
     def load(name: str, told: ProgressCallback = no_progress):
         extras = settings.extras() if name == settings.model else {}  # asked for beside that one alone
@@ -279,15 +280,15 @@ def compare(settings: Compare) -> None:
 @options_of(Race)
 def race(settings: Race) -> None:
     """Models side by side, fed by the same strokes: many steps against few, live."""
-    from renderer.race import setup
+    from renderer.race import command
 
-    session = setup.check(settings)
+    session = command.check(settings)
     from models.lab import racer
 
     found, choices, missing = racer.field(settings.columns, settings.weights, settings.model)
     for line in missing:
         print(f"flowbrush: {line}", file=sys.stderr)
-    figures, ended = setup.hold(
+    figures, ended = command.run(
         settings,
         lambda spec: racer.loader(spec, settings.weights),
         found,

@@ -209,7 +209,8 @@ def no_progress(line: str, share: float | None = None) -> None:
 class Img2Img(Protocol):
     """A model that turns a sketch into a picture. Lives on the worker thread; called by no other."""
 
-    card: ModelCard
+    @property
+    def card(self) -> ModelCard: ...
 
     def render(self, request: Request, *, cancelled: Callable[[], bool] = never) -> Frame:
         """Make one picture. Raises ModelError with one clear line where the request cannot be served.

@@ -54,7 +54,7 @@ def obey(app: App, command: Command, time_s: float) -> None:
         case "pick":
             color = app.canvas.color_at(*command.value)
             if color is not None:
-                app.window.hand.take(color)
+                app.window.tools.take(color)
         case "load":
             app.apply(Event(Paste(png.read_bytes(Path(str(command.value)))), time_s))
         case "save":

@@ -1,9 +1,10 @@
-"""Flows in the plane as they are seen: a panel a stage with paths and one-step samples; how bent they are."""
+"""Drawing of flows in the plane: a panel for each stage with paths and samples; a graph of straightness."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -13,8 +14,8 @@ from renderer.actions import InputError
 from renderer.files.png import write_png
 from renderer.recording.container import VideoFile
 from renderer.recording.encoder import FINE, Encoder, planar
-from renderer.ui.simple_window import Screen, leaves
-from renderer.ui.theme import ACCENT, BACK, CARD, EDGE, FAINT, GOOD, INK, SOFT, WELL, Theme, text
+from renderer.ui.simple_window import SimpleWindow, is_quit
+from renderer.ui.style.theme import ACCENT, BACK, CARD, EDGE, FAINT, GOOD, INK, SOFT, WELL, Theme, text
 
 SIZE = (1280, 720)
 PANEL = 408  # side of a panel
@@ -27,8 +28,24 @@ FPS, HOLD_S = 30, 2.0
 LEAST = 1e-4  # bottom of the graph of straightness
 
 
+class Snapshot(Protocol):
+    """A stage of training at one moment; see models.lab.straighten.Snapshot."""
+
+    stage: int
+    step: int
+    steps: int
+    bend: float
+    arc: float
+    one_step_distance: float
+    many_step_distance: float
+    starts: np.ndarray
+    paths: np.ndarray
+    one_step: np.ndarray
+    target: np.ndarray
+
+
 def check_output(path: Path | None) -> None:
-    """Raise InputError for a suffix that is neither a picture's nor a film's."""
+    """Raise InputError for a suffix that is neither of an image nor of a video."""
     if path is not None and path.suffix.lower() not in OUTPUTS:
         raise InputError(f"{path} must end in {', '.join(OUTPUTS[:-1])} or {OUTPUTS[-1]}")
 
@@ -39,7 +56,7 @@ def to_pixels(points: np.ndarray) -> np.ndarray:
     return np.clip(pixels * 16, -16 * PANEL, 32 * PANEL).round().astype(np.int32)
 
 
-def panel(snapshot) -> np.ndarray:
+def panel(snapshot: Snapshot) -> np.ndarray:
     """(PANEL, PANEL, 3) uint8: target and starts as dots, paths as lines, one-step samples on top."""
     picture = np.full((PANEL, PANEL, 3), WELL, np.uint8)
     for point in to_pixels(snapshot.target):
@@ -54,14 +71,14 @@ def panel(snapshot) -> np.ndarray:
 
 
 class FlowPlot:
-    """Draws the newest snapshot of each stage; their fields are those of models.lab.straighten.Snapshot."""
+    """Draws the newest snapshot of each stage, and the history of `bend`."""
 
     def __init__(self, words: str):
         self.theme, self.words = Theme(), words
-        self.newest: dict[int, object] = {}
+        self.newest: dict[int, Snapshot] = {}
         self.history: list[tuple[int, float, float]] = []  # (stage, its progress, bend)
 
-    def add(self, snapshot) -> None:
+    def add(self, snapshot: Snapshot) -> None:
         self.newest[snapshot.stage] = snapshot
         self.history.append((snapshot.stage, snapshot.step / snapshot.steps, snapshot.bend))
 
@@ -121,13 +138,15 @@ class FlowPlot:
             pygame.draw.aalines(surface, GOOD, False, points)
 
 
-def watch(snapshots: Iterable, words: str, *, headless: bool = False, output: Path | None = None) -> list:
-    """Draw the snapshots as they come; returns the last one of each stage that was finished.
+def watch(
+    snapshots: Iterable[Snapshot], words: str, *, headless: bool = False, output: Path | None = None
+) -> list:
+    """Draw the snapshots as they come; returns the last one of each stage.
 
-    A window stays until it is left. output: a PNG of the last picture, or a film of all.
+    A window stays open until it is closed. output: a PNG of the last picture, or a video of all.
     """
     check_output(output)
-    screen = Screen("Flowbrush: flows that straighten", SIZE, headless=headless)
+    screen = SimpleWindow("Flowbrush: flows that straighten", SIZE, headless=headless)
     try:
         board, film = FlowPlot(words), None
         if output is not None and output.suffix.lower() != ".png":
@@ -144,24 +163,24 @@ def watch(snapshots: Iterable, words: str, *, headless: bool = False, output: Pa
         screen.close()
 
 
-def play(snapshots: Iterable, board: FlowPlot, screen: Screen) -> Iterator[None]:
-    """Yield after each picture; after the last one wait until the window is left."""
+def play(snapshots: Iterable[Snapshot], board: FlowPlot, screen: SimpleWindow) -> Iterator[None]:
+    """Yield after each picture; after the last one wait until the window is closed."""
     clock = pygame.time.Clock()
     for snapshot in snapshots:
-        if any(leaves(event) for event in screen.poll()):
+        if any(is_quit(event) for event in screen.poll()):
             return
         board.add(snapshot)
         board.draw(screen.surface)
         screen.flip()
         yield
-    while not screen.headless and not any(leaves(event) for event in screen.poll()):
+    while not screen.headless and not any(is_quit(event) for event in screen.poll()):
         board.draw(screen.surface)
         screen.flip()
         clock.tick(FPS)
 
 
 class VideoWriter:
-    """A film at FPS, one picture a call; the last one stands for HOLD_S."""
+    """A video at FPS, one picture a call; the last one is held for HOLD_S."""
 
     def __init__(self, path: Path):
         self._encoder, self._number = Encoder(SIZE, FINE), 0
@@ -170,16 +189,17 @@ class VideoWriter:
 
     def add(self, picture: np.ndarray) -> None:
         self._last = planar(np.ascontiguousarray(picture[: SIZE[1], : SIZE[0]]))
-        self._write()
+        self._write(self._last)
 
-    def _write(self) -> None:
-        for packet in self._encoder.encode(self._last, round(self._number * 1000 / FPS)):
+    def _write(self, planes: np.ndarray) -> None:
+        for packet in self._encoder.encode(planes, round(self._number * 1000 / FPS)):
             self._film.add(packet)
         self._number += 1
 
     def close(self) -> None:
-        for _ in range(round(HOLD_S * FPS) if self._last is not None else 0):
-            self._write()
+        if self._last is not None:
+            for _ in range(round(HOLD_S * FPS)):
+                self._write(self._last)
         for packet in self._encoder.flush():
             self._film.add(packet)
         self._film.close()

@@ -40,7 +40,7 @@ def paint(film: Path, folder: Path) -> None:
     from renderer.recording.recorder import Recorder
     from renderer.stroke_log.log import read
     from renderer.stroke_log.store import LogStore
-    from renderer.ui.window import Headless
+    from renderer.ui.headless import Headless
 
     model = SlowModel(0.02)
     app = App(Headless(), lambda name, told: model, PictureParams(), size=(256, 256))

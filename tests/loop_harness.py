@@ -17,7 +17,7 @@ from renderer.app import App
 from renderer.canvas.canvas import Canvas
 from renderer.model_switcher import asked_of
 from renderer.picture_params import PictureParams
-from renderer.ui.window import Headless
+from renderer.ui.headless import Headless
 
 ROOT = Path(__file__).resolve().parent.parent
 RED = Brush((200, 30, 30), size_px=24)

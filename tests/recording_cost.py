@@ -48,7 +48,7 @@ def main(rounds: int, seconds: float, folder: Path, ways: tuple[str, ...] = WAYS
     from renderer.recording.recorder import Recorder
     from renderer.stroke_log.log import read
     from renderer.stroke_log.store import SAMPLES, LogStore
-    from renderer.ui.window import Headless
+    from renderer.ui.headless import Headless
 
     app = App(Headless(), lambda name, told: registry.loader(name), PictureParams(), size=(512, 512))
     session = read(SAMPLES / "lake.jsonl")

@@ -12,7 +12,8 @@ from pathlib import PurePosixPath
 import pytest
 from loop_harness import ROOT
 
-from renderer.ui.window import Headless, Window
+from renderer.ui.headless import Headless
+from renderer.ui.window import Window
 
 PACKAGES = ("renderer", "models", "kernels")
 FILES = sorted(
@@ -113,7 +114,7 @@ from models import registry
 from renderer.actions import Begin, Brush, End, Event
 from renderer.app import App
 from renderer.picture_params import PictureParams
-from renderer.ui.window import Headless
+from renderer.ui.headless import Headless
 script = [Event(Begin(Brush(), (50, 50, 0.8)), 0.0), Event(End(), 0.0)]
 app = App(Headless(script=script), lambda name, told: lambda: 1 / 0, PictureParams(), size=(256, 256))
 registry.loader("painter")

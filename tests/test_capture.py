@@ -35,8 +35,8 @@ def test_the_loop_films_what_the_window_shows(make_loop, tmp_path, layout):
     window = one.window
     one.app.persistence.capture.recorder.close()
     _, pictures = decoded(tmp_path / "a.mkv")
-    view = window.view
-    parts = {"side": (view.paper, view.picture), "picture": (view.picture,), "paper": (view.paper,)}
+    panes = window.panes
+    parts = {"side": (panes.paper, panes.picture), "picture": (panes.picture,), "paper": (panes.paper,)}
     if layout == "window":
         expected = window.screen()
         assert pictures[-1].shape == expected.shape

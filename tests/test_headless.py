@@ -13,7 +13,8 @@ import pytest
 from loop_harness import ROOT, SlowModel
 
 from renderer.actions import Begin, Brush, Command, Extend
-from renderer.ui.window import Headless, Window
+from renderer.ui.headless import Headless
+from renderer.ui.window import Window
 
 
 def test_the_twins_have_the_same_methods():
@@ -42,7 +43,7 @@ def test_what_is_drawn_bit_by_bit_is_what_is_drawn_at_once(make_loop, view, show
     shots = []
     for shape in (one.window._shape, ()):
         one.window._shape = shape
-        one.window.strip._next_s = float("inf")
+        one.window.hud._next_s = float("inf")
         one.window.draw(scene, time.monotonic())
         shots.append(one.window.screen())
     assert np.array_equal(*shots)
@@ -63,7 +64,7 @@ def test_an_idle_window_is_not_drawn(make_loop):
     one = make_loop(SlowModel()).ready()
     one.until(lambda: one.app.scene.ink.box.empty)
     one.tick(5)
-    one.window.strip._next_s = float("inf")
+    one.window.hud._next_s = float("inf")
     one.tick(1)
     drawn = []
     for _ in range(20):

@@ -14,8 +14,8 @@ from renderer.canvas.wet_ink import WetInk
 from renderer.picture_params import PictureParams
 from renderer.runtime.latency import RunStatistics
 from renderer.scene import VIEWS, Scene
-from renderer.ui.layout import Pane, arrange
-from renderer.ui.panes import View, ivory, over
+from renderer.ui.view.layout import Pane, arrange
+from renderer.ui.view.panes import PanePixels, ivory, over
 
 
 def scene(side: int = 64) -> Scene:
@@ -39,7 +39,7 @@ def test_two_papers_of_512_fit_a_window_of_1280x720_dot_for_dot():
 def test_nothing_overlaps_and_nothing_hangs_out(view, width, height, canvas, hud, scale):
     width, height = round(width * scale), round(height * scale)
     layout = arrange(view, (width, height), canvas, hud=hud, scale=scale)
-    parts = [*(pane.box for pane in layout.panes), layout.panel, layout.bar, layout.strip]
+    parts = [*(pane.box for pane in layout.panes), layout.panel, layout.bar, layout.hud]
     parts = [part for part in parts if not part.empty]
     for i, part in enumerate(parts):
         assert part == part.intersect(Rect(0, 0, width, height))
@@ -76,7 +76,7 @@ def test_paint_lies_on_paper_by_its_alpha():
 
 def test_the_picture_is_bit_for_bit_the_models_where_nothing_is_wet():
     one = scene()
-    view = View(64, 64)
+    view = PanePixels(64, 64)
     one.picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     one.picture_new = True
     view.update(one, NOTHING)
@@ -85,7 +85,7 @@ def test_the_picture_is_bit_for_bit_the_models_where_nothing_is_wet():
 
 def test_wet_ink_is_the_paper_itself():
     one = scene()
-    view = View(64, 64)
+    view = PanePixels(64, 64)
     one.picture, one.picture_new = np.full((64, 64, 3), 40, np.uint8), True
     view.update(one, NOTHING)
     before = one.canvas.pixels.copy()
@@ -102,7 +102,7 @@ def test_wet_ink_is_the_paper_itself():
 
 @pytest.mark.parametrize("scale", [0.5, 1.5, 2.0])
 def test_a_part_of_a_scaled_pane_is_the_part_of_the_whole(scale):
-    view = View(64, 64)
+    view = PanePixels(64, 64)
     view.paper[:] = np.random.default_rng(1).integers(0, 256, (64, 64, 3), np.uint8)
     side = round(64 * scale)
     pane = Pane("paper", Rect(7, 9, 7 + side, 9 + side), scale)

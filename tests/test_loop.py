@@ -13,7 +13,8 @@ from loop_harness import RED, SlowModel, differs
 
 from models.api import ModelError, Rect
 from renderer.actions import Begin, Brush, Change, Clear, End, Extend, Fill, Undo
-from renderer.ui.window import Headless, Window
+from renderer.ui.headless import Headless
+from renderer.ui.window import Window
 
 # The pen never waits
 

@@ -14,8 +14,9 @@ from models.painter import prompt_mood
 from renderer import app as app_module
 from renderer.actions import Begin, Brush, Change, End, Event, Fill
 from renderer.picture_params import PictureParams
-from renderer.ui.controls.sliders import worded
-from renderer.ui.window import Headless, Window
+from renderer.ui.controls.sliders import set_by_prompt
+from renderer.ui.headless import Headless
+from renderer.ui.window import Window
 
 
 @pytest.fixture
@@ -96,10 +97,10 @@ def test_a_crop_of_time_paints_the_same_again(make_loop, painter, tmp_path):
 def test_sliders_show_what_the_words_of_the_prompt_do(make_loop, painter):
     one = make_loop(lambda: painter, params=PictureParams(prompt="foggy noon with dragons")).ready()
     one.app.scene.read_prompt = prompt_mood.read
-    said = worded(one.app.scene)
-    assert said == {"mood.haze": 1.0, "mood.sun": 1.0, "mood.warmth": 0.3}
+    prompt_value = set_by_prompt(one.app.scene)
+    assert prompt_value == {"mood.haze": 1.0, "mood.sun": 1.0, "mood.warmth": 0.3}
     before = one.window.screen()
-    one.window.panel.stale, one.window.panel.worded = True, said
+    one.window.panel.stale, one.window.panel.set_by_prompt = True, prompt_value
     one.tick()
     haze = one.window.panel.sliders["mood.haze"].rect
     row = slice(haze.top, haze.bottom), slice(haze.left, one.window.layout(one.app.scene).panel.x1)

@@ -23,7 +23,7 @@ from models.pretrained.loading import component_loader, loader
 from models.pretrained.sources.catalogue import for_folder
 from models.pretrained.sources.folder import read_folder
 from renderer.actions import Change
-from renderer.ui.input import Hand
+from renderer.ui.input.tools import Tools
 
 pytestmark = pytest.mark.slow  # importing diffusers takes seconds
 CPU = {"device": "cpu", "dtype": "float32", "tiny": False, "fuse": True}
@@ -85,7 +85,7 @@ def test_the_keys_scale_a_lora_while_it_paints(whole, adapter, make_loop):
     one = make_loop(lambda: load(whole, lora=(f"{adapter}:0.8",))).ready()
     first = shown_at(one, 1)
     for _ in range(3):
-        one.do(*Hand().do("lora.less", one.app.params))
+        one.do(*Tools().do("lora.less", one.app.params))
         one.tick()
     less = shown_at(one, 0.7)
     assert (less.picture != first.picture).any() and less.notes == ("LoRA at 0.7 of its scale",)

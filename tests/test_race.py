@@ -19,8 +19,8 @@ from models.api import Frame, ModelCard, ModelError
 from models.lab import racer
 from renderer.picture_params import PictureParams
 from renderer.race.race import Race, stepped
-from renderer.race.view import tiles, words_of
-from renderer.ui.simple_window import Screen
+from renderer.race.view import figure_lines, tiles
+from renderer.ui.simple_window import SimpleWindow
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -53,7 +53,7 @@ def load(spec: str):
 @pytest.fixture
 def race():
     made = Race(
-        Screen("race", headless=True),
+        SimpleWindow("race", headless=True),
         load,
         ["slow:40", "fast:1"],
         ["slow:40", "fast:1", "other:3", "absent:1"],
@@ -96,8 +96,8 @@ def test_the_fast_column_runs_ahead_of_the_slow_one(race):
     assert slow.own_ms() > 10 * fast.own_ms() > 0
     figures = race.figures()
     assert [column["column"] for column in figures["columns"]] == ["slow:40", "fast:1"]
-    told = race.track.told[1]
-    assert f"{told['own_ms']:.0f} ms of its own" in words_of(told)[0]
+    figures_shown = race.view.figures_shown[1]
+    assert f"{figures_shown['own_ms']:.0f} ms of its own" in figure_lines(figures_shown)[0]
 
 
 def test_every_column_gets_the_last_stroke(race):
@@ -144,7 +144,7 @@ def test_a_late_column_does_not_lag_behind_strokes_from_before_its_time(race):
 def test_the_hand_paints_on_any_tile(race):
     race.tick()
     for kind, at in ((pygame.MOUSEBUTTONDOWN, 0), (pygame.MOUSEMOTION, 40), (pygame.MOUSEBUTTONUP, 40)):
-        box = race.track.boxes[1]
+        box = race.view.boxes[1]
         fields = {"pos": (box.x0 + 50 + at, box.y0 + 80), "button": 1}
         race.obey(pygame.event.Event(kind, **fields), time.monotonic())
     assert race.canvas.pixels[..., 3].any()
@@ -167,7 +167,13 @@ def test_a_race_without_some_weights(monkeypatch, tmp_path):
     assert all(choice.startswith("painter:") for choice in choices)
     message = "; ".join(missing)
     shown = Race(
-        Screen("race", headless=True), load, ["fast:1"], [], PictureParams(), (256, 256), message=message
+        SimpleWindow("race", headless=True),
+        load,
+        ["fast:1"],
+        [],
+        PictureParams(),
+        (256, 256),
+        message=message,
     )
     shown.tick()
     assert shown.message == message

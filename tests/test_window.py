@@ -114,7 +114,7 @@ def test_a_hand_paints_and_the_models_picture_changes_there(real, painter):
     one.tick(2)
     shot = one.window.screen()
     assert np.abs(part(shot, paper)[paper.height // 4, paper.width // 2] - MATERIALS[8].color).max() <= 1
-    scaled = one.window.view.scaled(one.window.layout(one.app.scene).panes[1], picture)
+    scaled = one.window.panes.scaled(one.window.layout(one.app.scene).panes[1], picture)
     ring = np.abs(part(shot, picture) - scaled).max(-1) > 2  # the ring of the brush lies over it
     assert ring.mean() < 0.02
 
@@ -134,7 +134,7 @@ def test_keys_and_buttons_of_a_real_window(real):
     assert one.app.canvas.blank
     swatch = one.window.panel.swatches.boxes[5].center
     act(one, "mousemove", *swatch, "click", 1)
-    assert one.window.hand.brush.color == MATERIALS[5].color
+    assert one.window.tools.brush.color == MATERIALS[5].color
     strength = one.window.panel.sliders["strength"].rect
     act(one, "mousemove", strength.right - 8, strength.centery, "click", 1)
     assert one.app.params.strength > 0.9
@@ -162,14 +162,14 @@ def test_keys_and_buttons_of_a_real_window(real):
 @needs_screen
 def test_the_prompt_is_typed_and_its_letters_are_no_shortcuts(real):
     one = real(SlowModel()).ready()
-    tool = one.window.hand.tool
+    tool = one.window.tools.tool
     act(one, "key", "Return")
     act(one, "type", "--delay", "20", "foggy lake")
-    assert one.window.hand.tool == tool
+    assert one.window.tools.tool == tool
     act(one, "key", "Return")
     assert one.app.params.prompt == "foggy lake"
     act(one, "key", "e")
-    assert one.window.hand.tool == "eraser"
+    assert one.window.tools.tool == "eraser"
     box = paper_box(one)
     act(one, "key", "Return")
     act(one, "type", "--delay", "20", " at dusk")

@@ -19,7 +19,7 @@ from renderer.files.png import write_png
 from renderer.stroke_log.log import StrokeLog, read
 from renderer.stroke_log.playback import Playback
 from renderer.stroke_log.store import LogStore, find_log, name_of
-from renderer.ui.panes import ivory, over
+from renderer.ui.view.panes import ivory, over
 
 THUMB, LABEL, GAP, COLUMNS = 256, 36, 12, 4  # pixels
 DESK, WORDS = (29, 31, 37), (234, 233, 228)

@@ -10,8 +10,8 @@ from renderer.canvas.wet_ink import WetInk
 from renderer.picture_params import PictureParams
 from renderer.runtime.latency import RunStatistics
 from renderer.scene import Scene
-from renderer.ui.panes import ivory, over
-from renderer.ui.window import Headless
+from renderer.ui.headless import Headless
+from renderer.ui.view.panes import ivory, over
 
 
 class Compositor:

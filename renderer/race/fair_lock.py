@@ -1,4 +1,4 @@
-"""Fair turns on one machine: who has had the least goes next, one evaluation of a model at a time."""
+"""A fair lock: models share one machine, one network evaluation at a time, least used first."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from dataclasses import replace
 from models.api import Cancelled, Frame, Img2Img, ModelCard, Request, never
 
 
-class Turns:
+class FairLock:
     """Threads call `begin`, `rest` between two pieces of work, and `end`. Times are in seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter):
         self._clock, self._lock = clock, threading.Lock()
-        self._used: dict[Hashable, float] = {}  # held so far, counted as equal from each one's arrival
+        self._used: dict[Hashable, float] = {}  # time held, from the least of the others on
         self._held: dict[Hashable, float] = {}  # held since its own `begin`
-        self._waiting: dict[Hashable, threading.Condition] = {}  # each woken alone, when its turn comes
+        self._waiting: dict[Hashable, threading.Condition] = {}  # each is woken alone, at its turn
         self._holder: Hashable | None = None
         self._since = 0.0
         self.closed = False
 
     def begin(self, key: Hashable) -> None:
-        """Wait for a turn. Who was idle has no claim on the time that it did not ask for."""
+        """Wait for the lock. Time during which a thread was idle gives it no priority."""
         with self._lock:
             others = [self._used[other] for other in self._held]
             self._used[key] = max([self._used.get(key, 0.0), *([min(others)] if others else [])])
@@ -31,21 +31,21 @@ class Turns:
             self._take(key)
 
     def rest(self, key: Hashable) -> None:
-        """Let another go first, if one has had less."""
+        """Hand the lock to a waiting thread that has held it for less time, if there is one."""
         with self._lock:
-            self._waiting[key] = threading.Condition(self._lock)  # it stays where nobody has had less
+            self._waiting[key] = threading.Condition(self._lock)  # before the release, so that it competes
             self._release(key)
             self._take(key)
 
     def end(self, key: Hashable) -> float:
-        """Give the turn back; returns how long it was held since `begin`."""
+        """Release the lock; returns how long it was held since `begin`."""
         with self._lock:
             if self._holder == key:
                 self._release(key)
             return self._held.pop(key, 0.0)
 
     def close(self) -> None:
-        """Whoever waits, now or later, gets Cancelled."""
+        """Raise Cancelled in every thread that waits, now or later."""
         with self._lock:
             self.closed = True
             for waiting in self._waiting.values():
@@ -71,27 +71,27 @@ class Turns:
         return min(self._waiting, key=lambda key: self._used[key])
 
 
-class TakingTurns:
-    """A model that shares the machine: its frames tell the time it held it, as the stage `own`."""
+class LockedModel:
+    """A model that holds the lock while it computes; frames report that time as the stage `own`."""
 
-    def __init__(self, model: Img2Img, turns: Turns, key: Hashable):
-        self._model, self._turns, self._key = model, turns, key
+    def __init__(self, model: Img2Img, lock: FairLock, key: Hashable):
+        self._model, self._lock, self._key = model, lock, key
 
     @property
     def card(self) -> ModelCard:
         return self._model.card
 
     def render(self, request: Request, *, cancelled: Callable[[], bool] = never) -> Frame:
-        """As the model's own; the turn changes wherever it asks whether it is cancelled."""
+        """As the model's own; the lock changes hands wherever the model polls `cancelled`."""
         try:
-            self._turns.begin(self._key)
+            self._lock.begin(self._key)
             frame = self._model.render(request, cancelled=lambda: self._between(cancelled))
         finally:
-            held_s = self._turns.end(self._key)
+            held_s = self._lock.end(self._key)
         return replace(frame, stage_ms={"own": held_s * 1e3})
 
     def _between(self, cancelled: Callable[[], bool]) -> bool:
-        self._turns.rest(self._key)
+        self._lock.rest(self._key)
         return cancelled()
 
     def gflop(self, height_px: int, width_px: int, steps: int) -> float:

@@ -1,4 +1,4 @@
-"""The race: columns of models fed by the same strokes, side by side. Read `tick` first."""
+"""The race loop: models side by side, given the same strokes. Read `tick` first."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from itertools import chain
 import pygame
 
 from models.api import MATERIALS, NOTHING, Img2Img, ModelError, Rect
-from renderer.actions import EDITS, Begin, Brush, Clear, End, Event, Extend, InputError, Undo
+from renderer.actions import EDITS, Begin, Brush, Clear, Edit, End, Extend, InputError, Undo
 from renderer.canvas.canvas import Canvas
 from renderer.picture_params import PictureParams
-from renderer.race.columns import MOST_COLUMNS, Column
-from renderer.race.fair_lock import Turns
-from renderer.race.view import Track
+from renderer.race.column import MOST_COLUMNS, Column
+from renderer.race.fair_lock import FairLock
+from renderer.race.view import RaceView
 from renderer.recording.recorder import Recorder
 from renderer.runtime import pacing
 from renderer.stroke_log.demo import DemoPlayer
-from renderer.ui.simple_window import Screen, leaves
+from renderer.ui.simple_window import SimpleWindow, is_quit
 
 DISPLAY_HZ = 60.0
-FILM_HZ = 30.0
+RECORD_HZ = 30.0
 STEPS = (1, 2, 3, 4, 8, 16, 20, 30, 50, 100, 250, 1000)
 KEYS = (
-    "1-9 0 - = material   [ ] size   C clear   Z undo   R dice      "
-    "left, right: column   up, down: model   , . steps   A add   X drop   Esc ends"
+    "1-9 0 - = material   [ ] size   C clear   Z undo   R seed      "
+    "Left, Right column   Up, Down model   , . steps   A add   X remove   Esc quit"
 )
 MATERIAL_KEYS = "1234567890-="
 
 
 class Race:
-    """One paper, several models. `load` gives a loader for a column's name, or raises ModelError."""
+    """One paper, several models. `load` returns a loader for a column's spec, or raises ModelError."""
 
     def __init__(
         self,
-        screen: Screen,
+        screen: SimpleWindow,
         load: Callable[[str], Callable[[], Img2Img]],
         specs: list[str],
         choices: list[str],
@@ -47,41 +47,41 @@ class Race:
         recorder: Recorder | None = None,
         message: str = "",
     ):
-        """choices: what up and down go through. message: shown until the first key."""
+        """choices: specs that Up and Down cycle through. message: shown until the first key."""
         self.screen, self._load, self.choices, self.params = screen, load, choices, params
-        self.canvas, self.track, self.turns = Canvas(*size), Track(), Turns()
+        self.canvas, self.view, self.lock = Canvas(*size), RaceView(), FairLock()
         self.script, self.recorder = script, recorder
-        self.columns = [Column(spec, load(spec), self.turns) for spec in specs[:MOST_COLUMNS]]
-        self.gone: list[Column] = []
+        self.columns = [Column(spec, load(spec), self.lock) for spec in specs[:MOST_COLUMNS]]
+        self.retired: list[Column] = []
         self.chosen, self.running, self.message = 0, True, message
-        self.flips, self.began_s = 0, time.monotonic()
+        self.flips, self.began_s = 0, time.perf_counter()
         self.brush = Brush(MATERIALS[0].color, size[0] / 12)
         self._dirty, self._painted_s = self.canvas.whole, self.began_s
-        self._fed: set[Column] = set()  # those that know the newest paper
+        self._fed: set[Column] = set()  # those that have the newest paper
         self._repaint = True
         self._sequence = 0
-        self._due_s = self._film_s = 0.0
+        self._due_s = self._record_s = 0.0
 
     def run(self, seconds: float) -> None:
-        """Go on for so long, or for 0 until it is left."""
-        self.began_s = time.monotonic()
-        while self.running and (not seconds or time.monotonic() - self.began_s < seconds):
+        """Run for so many seconds; 0: until the window is closed."""
+        self.began_s = time.perf_counter()
+        while self.running and (not seconds or time.perf_counter() - self.began_s < seconds):
             try:
                 self.tick()
-            except KeyboardInterrupt:  # a wish to quit, like any other
+            except KeyboardInterrupt:  # Ctrl+C ends the race as Esc does
                 self.running = False
 
     def tick(self) -> None:
         """One turn of the loop. Never waits for a model."""
-        now_s = time.monotonic()
+        now_s = time.perf_counter()
         self._due_s = pacing.next_tick_s(now_s, self._due_s, DISPLAY_HZ)
         time.sleep(max(0.0, self._due_s - now_s))
-        now_s = time.monotonic()
+        now_s = time.perf_counter()
         for event in self.screen.poll():
             self.obey(event, now_s)
         for event in self.script.due(now_s) if self.script else ():
             if isinstance(event.action, EDITS):
-                self.paint(event)
+                self.paint(event.action, event.time_s)
         self.feed()
         for column in self.columns:
             column.collect(now_s)
@@ -90,33 +90,33 @@ class Race:
         self.flips += 1
         for column in self.columns:
             column.flipped(shown_s)
-        self.film(shown_s)
+        self.record(shown_s)
 
-    def paint(self, event: Event) -> None:
-        """Carry out one edit; a bad one takes no other with it."""
+    def paint(self, edit: Edit, time_s: float) -> None:
+        """Apply one edit; an edit that fails shows a message."""
         try:
-            box = self.canvas.apply(event.action)
+            box = self.canvas.apply(edit)
         except InputError as error:
             self.message = str(error)
             return
         if not box.empty:
-            self.dirty(box, event.time_s)
+            self.dirty(box, time_s)
 
     def dirty(self, box: Rect, time_s: float) -> None:
         self._dirty, self._painted_s, self._repaint = self._dirty.union(box), time_s, True
         self._fed.clear()
 
     def feed(self) -> None:
-        """Give every column the newest paper, once."""
-        hungry = [column for column in self.columns if column.ready and column not in self._fed]
-        if not hungry:
+        """Submit the newest paper to every column, once."""
+        waiting = [column for column in self.columns if column.ready and column not in self._fed]
+        if not waiting:
             return
         self._sequence += 1
         dirty = self._dirty if not self._dirty.empty else self.canvas.whole
         request = self.params.request(self.canvas.snapshot(), sequence=self._sequence, dirty=dirty)
-        for column in hungry:
+        for column in waiting:
             column.submit(request, self._painted_s)
-        self._fed.update(hungry)
+        self._fed.update(waiting)
         self._dirty = NOTHING
 
     def draw(self, now_s: float) -> None:
@@ -124,18 +124,18 @@ class Race:
         seconds = now_s - self.began_s
         shown = f"{self.flips / seconds:.0f}/s shown   " if seconds > 1 else ""
         foot = shown + (self.message or KEYS)
-        if self.track.boxes and len(self.track.boxes) != len(self.columns) + 1:
+        if self.view.boxes and len(self.view.boxes) != len(self.columns) + 1:
             paper = self.canvas.pixels
-        self.track.draw(self.screen.surface, paper, self.columns, self.chosen, foot, now_s, seconds)
+        self.view.draw(self.screen.surface, paper, self.columns, self.chosen, foot, now_s, seconds)
         self._repaint = False
 
-    def film(self, shown_s: float) -> None:
-        if self.recorder is not None and shown_s >= self._film_s:
-            self._film_s = max(self._film_s + 1 / FILM_HZ, shown_s)
+    def record(self, shown_s: float) -> None:
+        if self.recorder is not None and shown_s >= self._record_s:
+            self._record_s = max(self._record_s + 1 / RECORD_HZ, shown_s)
             self.recorder.offer(self.screen.shot(), shown_s)
 
     def obey(self, event: pygame.event.Event, now_s: float) -> None:
-        if leaves(event):
+        if is_quit(event):
             self.running = False
         elif event.type == pygame.VIDEORESIZE:
             self._repaint = True
@@ -145,17 +145,17 @@ class Race:
             except ModelError as error:
                 self.message = str(error)
         elif event.type == pygame.MOUSEBUTTONDOWN and event.button in (1, 3):
-            at = self.track.place(event.pos, (self.canvas.width, self.canvas.height))
+            at = self.view.place(event.pos, (self.canvas.width, self.canvas.height))
             if at is not None:
-                self.script = None  # the brush is the hand's
+                self.script = None  # the user paints from here on
                 brush = Brush(self.brush.color, self.brush.size_px, erase=event.button == 3)
-                self.paint(Event(Begin(brush, (*at, 1.0)), now_s))
+                self.paint(Begin(brush, (*at, 1.0)), now_s)
         elif event.type == pygame.MOUSEMOTION and self.canvas.drawing:
-            at = self.track.place(event.pos, (self.canvas.width, self.canvas.height))
+            at = self.view.place(event.pos, (self.canvas.width, self.canvas.height))
             if at is not None:
-                self.paint(Event(Extend(((*at, 1.0),)), now_s))
+                self.paint(Extend(((*at, 1.0),)), now_s)
         elif event.type == pygame.MOUSEBUTTONUP and self.canvas.drawing:
-            self.paint(Event(End(), now_s))
+            self.paint(End(), now_s)
 
     def key(self, event: pygame.event.Event, now_s: float) -> None:
         self.message = ""
@@ -166,16 +166,16 @@ class Race:
             size_px = brush.size_px * (0.8 if word == "[" else 1.25)
             self.brush = Brush(brush.color, min(400.0, max(2.0, size_px)))
         elif event.key == pygame.K_c:
-            self.paint(Event(Clear(), now_s))
+            self.paint(Clear(), now_s)
         elif event.key == pygame.K_z:
-            self.paint(Event(Undo(), now_s))
+            self.paint(Undo(), now_s)
         elif event.key == pygame.K_r:
             self.params = self.params.change("seed", time.time_ns() % 2**31)
             self.dirty(self.canvas.whole, now_s)
         elif event.key in (pygame.K_LEFT, pygame.K_RIGHT):
             self.chosen = (self.chosen + (1 if event.key == pygame.K_RIGHT else -1)) % len(self.columns)
         elif event.key in (pygame.K_UP, pygame.K_DOWN):
-            self.turn(1 if event.key == pygame.K_DOWN else -1)
+            self.switch(1 if event.key == pygame.K_DOWN else -1)
         elif word in (",", "."):
             self.change(stepped(self.columns[self.chosen].spec, 1 if word == "." else -1))
         elif event.key == pygame.K_a:
@@ -183,37 +183,37 @@ class Race:
         elif event.key in (pygame.K_x, pygame.K_DELETE):
             self.drop()
 
-    def turn(self, by: int) -> None:
-        """Let the chosen column run the next of the choices."""
+    def switch(self, by: int) -> None:
+        """Switch the chosen column to the next of the choices."""
         spec = self.columns[self.chosen].spec
         at = self.choices.index(spec) if spec in self.choices else -by
         self.change(self.choices[(at + by) % len(self.choices)])
 
     def change(self, spec: str) -> None:
-        """Put another model in the chosen column. Raises ModelError, and the column stays."""
-        made = Column(spec, self._load(spec), self.turns)
-        self.gone.append(self.columns[self.chosen])
+        """Load another model in the chosen column. Raises ModelError and keeps the column."""
+        made = Column(spec, self._load(spec), self.lock)
+        self.retired.append(self.columns[self.chosen])
         self.columns[self.chosen] = made
 
     def add(self) -> None:
         if len(self.columns) == MOST_COLUMNS:
-            self.message = f"there is room for {MOST_COLUMNS} columns"
+            self.message = f"at most {MOST_COLUMNS} columns fit"
             return
         shown = {column.spec for column in self.columns}
         spec = next((choice for choice in self.choices if choice not in shown), self.choices[0])
-        self.columns.append(Column(spec, self._load(spec), self.turns))
+        self.columns.append(Column(spec, self._load(spec), self.lock))
         self.chosen = len(self.columns) - 1
 
     def drop(self) -> None:
         if len(self.columns) == 1:
-            self.message = "the last column stays"
+            self.message = "the last column cannot be removed"
             return
-        self.gone.append(self.columns.pop(self.chosen))
+        self.retired.append(self.columns.pop(self.chosen))
         self.chosen = min(self.chosen, len(self.columns) - 1)
 
     def figures(self) -> dict:
-        """Every number that is shown, and those of the whole run: `race --json`."""
-        now_s = time.monotonic()
+        """Figures of the whole run, and those last shown: `race --json`."""
+        now_s = time.perf_counter()
         seconds = now_s - self.began_s
         return {
             "shown_fps": round(self.flips / seconds, 2),
@@ -223,9 +223,9 @@ class Race:
         }
 
     def close(self) -> bool:
-        """Workers, film and window; idempotent. Returns whether all workers ended in time."""
-        self.turns.close()
-        ended = [column.close() for column in chain(self.columns, self.gone)]
+        """Close workers, recorder and window; idempotent. Returns whether all workers ended in time."""
+        self.lock.close()
+        ended = [column.close() for column in chain(self.columns, self.retired)]
         if self.recorder is not None:
             self.recorder.close()
             for line in self.recorder.news:
@@ -235,7 +235,7 @@ class Race:
 
 
 def stepped(spec: str, by: int) -> str:
-    """The same column with the next or the last number of steps of STEPS."""
+    """The spec with the next larger (by > 0) or smaller number of steps in STEPS."""
     *name, steps = spec.split(":")
     longer = [count for count in STEPS if count > int(steps)]
     shorter = [count for count in STEPS if count < int(steps)]

@@ -1,4 +1,4 @@
-"""How a race looks: the paper and its columns as tiles, each with its label and its own figures under it."""
+"""Drawing of the race: the paper and the columns as tiles, each with label and figures below it."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import numpy as np
 import pygame
 
 from models.api import Rect
-from renderer.race.columns import Column
-from renderer.ui.theme import ACCENT, BACK, BAD, EDGE, FAINT, INK, SOFT, WELL, Theme, text
+from renderer.race.column import Column
+from renderer.ui.style.theme import ACCENT, BACK, BAD, EDGE, FAINT, INK, SOFT, WELL, Theme, text
 
 LABEL_PX, FOOT_PX, GAP_PX = 50, 24, 8
 REFRESH_S = 0.25  # of the figures
 
 
 def tiles(count: int, width: int, height: int, label_px: int, foot_px: int, gap_px: int) -> list[Rect]:
-    """The squares of `count` tiles in a window, in reading order, each with room for a label below it."""
+    """Boxes of `count` square tiles in a window, in reading order, with room for a label below each."""
     rows = 1 if count <= 3 else 2
     across = -(-count // rows)
     side = min(
@@ -32,32 +32,32 @@ def tiles(count: int, width: int, height: int, label_px: int, foot_px: int, gap_
     return found
 
 
-def words_of(figures: dict) -> list[str]:
-    """The lines under a column. "alone": by itself, on the threads that it has here; "here": in this race."""
+def figure_lines(figures: dict) -> list[str]:
+    """The lines below a column. "alone": the rate without the other columns; "here": in this race."""
     if figures["problem"]:
         return [figures["problem"]]
     if figures["own_ms"] is None:
-        return ["waits for its first picture"]
+        return ["waiting for its first picture"]
     lag = figures["recent_pen_to_picture_ms"]
-    behind = "" if lag is None else f", {lag / 1000:.2f} s behind the pen"
+    behind = "" if lag is None else f", latency {lag / 1000:.2f} s"
     return [
-        f"{figures['own_ms']:.0f} ms of its own: {figures['own_fps']:.1f}/s alone",
+        f"{figures['own_ms']:.0f} ms a frame: {figures['own_fps']:.1f}/s alone",
         f"here {figures['race_fps']:.1f}/s{behind}",
     ]
 
 
-class Track:
-    """Draws what changed since the last call; everything after a change of size or number of columns."""
+class RaceView:
+    """Draws what changed since the last call; everything after a resize or a new number of columns."""
 
     def __init__(self, theme: Theme | None = None):
         self.theme = theme or Theme()
         self.boxes: list[Rect] = []  # paper first
-        self.told: list[dict] = []  # the figures that are on the screen
+        self.figures_shown: list[dict] = []  # by column
         self._shape: tuple = ()
         self._next_s = 0.0
 
     def place(self, point: tuple[int, int], size: tuple[int, int]) -> tuple[float, float] | None:
-        """Where on the paper a point of the window lies, over whichever tile; None between them."""
+        """Canvas position of a window position, over any tile; None between them."""
         for box in self.boxes:
             if box.x0 <= point[0] < box.x1 and box.y0 <= point[1] < box.y1:
                 x, y = (point[0] - box.x0) / box.width, (point[1] - box.y0) / box.height
@@ -74,7 +74,7 @@ class Track:
         now_s: float,
         seconds: float,
     ) -> None:
-        """paper: (H, W, 4) uint8, or None where it is as it was."""
+        """paper: (H, W, 4) uint8, or None where it did not change."""
         px = self.theme.px
         shape = (surface.get_size(), len(columns))
         anew = shape != self._shape
@@ -91,12 +91,12 @@ class Track:
                 column.new = False
         if now_s >= self._next_s or anew:
             self._next_s = now_s + REFRESH_S
-            self.told = [column.figures(now_s, seconds) for column in columns]
-            self.label(surface, self.boxes[0], "the paper", ["all columns are fed by it"], False, SOFT)
-            for index, figures in enumerate(self.told):
+            self.figures_shown = [column.figures(now_s, seconds) for column in columns]
+            self.label(surface, self.boxes[0], "paper", ["input of all columns"], False, SOFT)
+            for index, figures in enumerate(self.figures_shown):
                 tone = BAD if figures["problem"] else SOFT
                 box = self.boxes[index + 1]
-                self.label(surface, box, figures["label"], words_of(figures), index == chosen, tone)
+                self.label(surface, box, figures["label"], figure_lines(figures), index == chosen, tone)
             self.foot(surface, foot)
 
     def picture(self, surface: pygame.Surface, box: Rect, pixels: np.ndarray | None) -> None:
@@ -130,6 +130,6 @@ class Track:
 
 
 def on_white(paper: np.ndarray) -> np.ndarray:
-    """(H, W, 4) uint8 straight alpha -> (H, W, 3) on white."""
+    """Composite (H, W, 4) uint8 straight alpha on white; returns (H, W, 3) uint8."""
     alpha = paper[..., 3:].astype(np.uint16)
     return ((paper[..., :3] * alpha + 255 * (255 - alpha)) // 255).astype(np.uint8)

@@ -93,11 +93,11 @@ class WindowCapture:
         if self.layout == "window":
             shot = window.pixels()
             return self.filled(shot.shape, shot)
-        view = window.view
+        panes = window.panes
         if self.layout != "side":
-            return self.filled(view.paper.shape, getattr(view, self.layout))
-        height, width, depth = view.paper.shape
-        return self.filled((height, 2 * width, depth), view.paper, view.picture)
+            return self.filled(panes.paper.shape, getattr(panes, self.layout))
+        height, width, depth = panes.paper.shape
+        return self.filled((height, 2 * width, depth), panes.paper, panes.picture)
 
     def filled(self, shape: tuple[int, ...], *parts: np.ndarray) -> np.ndarray:
         """An array with the parts side by side, one that was used before if there is one of this shape."""

@@ -1,4 +1,4 @@
-"""The HUD as it is drawn: figures, stages, the path that runs, and a graph of the last latencies."""
+"""The HUD: frame rates, latency, stage times, execution path and a graph of the last latencies."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import pygame
 from renderer.runtime.latency import GRAPH, RunStatistics, percentiles
 from renderer.scene import Scene
 from renderer.ui.overlay import elided
-from renderer.ui.theme import ACCENT, BAD, CARD, FAINT, GOOD, INK, SOFT, WELL, Theme, rounded, text
+from renderer.ui.style.theme import ACCENT, BAD, CARD, FAINT, GOOD, INK, SOFT, WELL, Theme, rounded, text
 
 REFRESH_S = 0.25
 STAGES = ("upload", "start", "denoise", "decode", "download")
 STAGE_COLORS = ((96, 120, 150), (126, 170, 190), ACCENT, (196, 120, 110), (120, 110, 150))
-SLOW_MS = 50  # from here on the picture is felt to lag behind the pen
+SLOW_MS = 50  # latency above this is visible as lag
 TOPS_MS = (50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 20000.0)
 
 
-class Strip:
-    """Drawn four times a second; between, the last surface is shown again."""
+class Hud:
+    """Drawn four times a second; between, the last surface is used again."""
 
     def __init__(self, theme: Theme):
         self.theme = theme
@@ -26,7 +26,7 @@ class Strip:
         self._surface: pygame.Surface | None = None
 
     def surface(self, scene: Scene, size: tuple[int, int], now_s: float) -> tuple[pygame.Surface, bool]:
-        """(the strip, whether it is new)."""
+        """(the HUD, whether it was drawn again)."""
         if self._surface is not None and now_s < self._next_s and self._surface.get_size() == size:
             return self._surface, False
         self._next_s = now_s + REFRESH_S
@@ -49,8 +49,8 @@ class Strip:
         shown = (
             (f"{stats.model_fps(now_s):.0f}", "/s", "model frames"),
             (f"{stats.shown_fps(now_s):.0f}", "/s", "shown frames"),
-            (*duration(recent["p50"]), "pen to picture"),
-            (*duration(recent["p95"]), "95 of 100 within"),
+            (*duration(recent["p50"]), "latency, median"),
+            (*duration(recent["p95"]), "95th percentile"),
         )
         for i, (value, unit, name) in enumerate(shown):
             x = px(16 + i * 108)
@@ -60,7 +60,7 @@ class Strip:
             surface.blit(text(name, self.theme.small, FAINT), (x, px(36)))
 
     def stages(self, surface: pygame.Surface, stats: RunStatistics, box: pygame.Rect) -> None:
-        """One bar, divided as the time of a frame is."""
+        """One bar, divided by the stages of a frame."""
         px, medians = self.theme.px, stats.stage_medians(GRAPH)
         total = sum(medians.values())
         if not total:
@@ -102,7 +102,7 @@ class Strip:
         top = next((t for t in TOPS_MS if t >= most), TOPS_MS[-1])
         inner = pygame.Rect(box.x + 1, box.y + px(20), box.width - 2, box.height - px(22))
         if values:
-            bars = pygame.image.frombuffer(bars_of(values, top, inner.size), inner.size, "RGBX")
+            bars = pygame.image.frombuffer(bars_of(values, top, inner.size).data, inner.size, "RGBX")
             surface.blit(bars, inner)
         for ms, name in ((1000 / 60, "60 Hz"), (1000 / 30, "30 Hz")):
             y = round(inner.bottom - ms / top * inner.height)
@@ -110,15 +110,15 @@ class Strip:
                 pygame.draw.line(surface, FAINT, (box.x, y), (box.right - 1, y))
                 words = text(name, self.theme.font(9), SOFT)
                 surface.blit(words, words.get_rect(bottomright=(box.right - px(5), y)))
-        words = f"pen to picture, the last {GRAPH}; red: over {SLOW_MS} ms; top: {top:.0f} ms"
+        words = f"latency of the last {GRAPH} frames, to {top:.0f} ms; red: over {SLOW_MS} ms"
         title = text(words, self.theme.small, SOFT)
         surface.blit(title, (box.x + px(8), box.y + px(4)))
 
 
 def bars_of(values_ms: list[float], top_ms: float, size: tuple[int, int]) -> np.ndarray:
-    """(H, W, 4) uint8: a bar for each value, the newest at the right; drawn at once, for bars take time."""
+    """(H, W, 4) uint8 bar chart, the newest value at the right. In numpy: drawing single bars is slow."""
     width, height = size
-    values = np.full(GRAPH, -1.0)  # below the graph: no bar
+    values = np.full(GRAPH, -1.0)  # no bar
     values[GRAPH - len(values_ms) :] = np.maximum(values_ms, top_ms / height)
     column = values[np.arange(width) * GRAPH // width]
     filled = np.arange(height)[:, None] >= height - np.rint(np.minimum(column, top_ms) / top_ms * height)
@@ -132,7 +132,7 @@ def threads(count: int) -> str:
 
 
 def duration(ms: float | None) -> tuple[str, str]:
-    """(number, unit), short enough for a figure."""
+    """(number, unit) with at most three digits."""
     if ms is None:
         return "-", ""
     return (f"{ms:.0f}", "ms") if ms < 1000 else (f"{min(ms, 999_000) / 1000:.3g}", "s")

@@ -1,19 +1,20 @@
-"""What lies over the panes: the ring of the brush, the line being ruled, messages; small, redrawn whole."""
+"""Overlay of the panes: brush ring, line preview, timeline and messages. Marks are redrawn whole."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import pygame
 
 from models.api import Rect
 from renderer.scene import Scene
 from renderer.ui import timeline
-from renderer.ui.input import Hand
-from renderer.ui.layout import Layout, Pane
-from renderer.ui.theme import BAD, INK, Theme, rounded, text
+from renderer.ui.input.tools import Tools
+from renderer.ui.style.theme import BAD, INK, Theme, rounded, text
+from renderer.ui.view.layout import Layout, Pane
 
 DARK, LIGHT = (20, 20, 24), (250, 250, 248)
 BAD_SIGNS = ("fail", "error", "cannot", "not a number", "does not fit")
@@ -21,36 +22,36 @@ BAD_SIGNS = ("fail", "error", "cannot", "not a number", "does not fit")
 
 @dataclass(frozen=True)
 class Mark:
-    """box: all pixels of the window it may touch. kind: "ring", "line", "timeline" or "note"."""
+    """box: all pixels of the window that it may touch. what: its content, by kind."""
 
-    kind: str
+    kind: Literal["ring", "line", "timeline", "note"]
     box: Rect
     what: tuple
 
 
-def marks(hand: Hand, scene: Scene, layout: Layout, theme: Theme) -> tuple[Mark, ...]:
-    """Everything that lies over the panes now."""
+def marks_of(tools: Tools, scene: Scene, layout: Layout, theme: Theme) -> tuple[Mark, ...]:
+    """The marks to show now."""
     made = []
     for pane in layout.panes:
-        if hand.place is not None:
-            made.append(ring(pane, hand))
-        if hand.rubber is not None:
-            made.append(ruled(pane, hand))
+        if tools.place is not None:
+            made.append(ring(pane, tools.place, tools))
+        if tools.line_preview is not None:
+            made.append(line_mark(pane, *tools.line_preview))
     if scene.rewind is not None:
         back = scene.rewind
         made.append(Mark("timeline", timeline.bar(layout, theme), (back.at_s, tuple(back.pins), back)))
     return (*made, *notes(scene, layout, theme))
 
 
-def ring(pane: Pane, hand: Hand) -> Mark:
-    x, y = window_point(pane, hand.place)
-    radius = max(3, round(hand.brush.size_px * pane.scale / 2)) if hand.tool not in ("fill", "pick") else 3
+def ring(pane: Pane, place: tuple[float, float], tools: Tools) -> Mark:
+    x, y = window_point(pane, place)
+    radius = max(3, round(tools.brush.size_px * pane.scale / 2)) if tools.tool not in ("fill", "pick") else 3
     box = Rect(x - radius - 2, y - radius - 2, x + radius + 3, y + radius + 3)
     return Mark("ring", box.intersect(pane.box), (x, y, radius))
 
 
-def ruled(pane: Pane, hand: Hand) -> Mark:
-    (ax, ay), (bx, by) = (window_point(pane, end) for end in hand.rubber)
+def line_mark(pane: Pane, start: tuple[float, float], stop: tuple[float, float]) -> Mark:
+    (ax, ay), (bx, by) = (window_point(pane, end) for end in (start, stop))
     box = Rect(min(ax, bx) - 2, min(ay, by) - 2, max(ax, bx) + 3, max(ay, by) + 3)
     return Mark("line", box.intersect(pane.box), ((ax, ay), (bx, by)))
 
@@ -60,13 +61,13 @@ def window_point(pane: Pane, place: tuple[float, float]) -> tuple[int, int]:
 
 
 def notes(scene: Scene, layout: Layout, theme: Theme) -> list[Mark]:
-    """What is waited for, what failed, what was said: at the top of the picture."""
+    """Status, messages and notes, at the top of the picture."""
     pane = layout.panes[-1].box
     lines = [scene.status, *scene.messages[-2:]]
-    if scene.view != "picture":  # these stay as long as the prompt does
+    if scene.view != "picture":  # notes stay as long as the prompt does
         lines += scene.notes[:1]
     if scene.demo:
-        lines.append("demo: touch anything to paint yourself")
+        lines.append("demo: press any key or button to paint")
     if scene.offer:
         lines.append(scene.offer)
     if scene.recording.startswith("recording") and not scene.show_hud:
@@ -84,15 +85,15 @@ def notes(scene: Scene, layout: Layout, theme: Theme) -> list[Mark]:
     return made
 
 
-@functools.lru_cache(maxsize=32)  # a line stands for hundreds of ticks
+@functools.lru_cache(maxsize=32)  # a line is shown for hundreds of ticks
 def fitted(theme: Theme, words: str, most_px: int) -> tuple[str, int, int]:
-    """The words as they fit, and their width and height in pixels."""
+    """The text shortened to fit, and its width and height in pixels."""
     words = elided(words, lambda part: theme.body.size(part)[0], most_px)
     return words, *theme.body.size(words)
 
 
 def elided(words: str, width_of: Callable[[str], int], most_px: int) -> str:
-    """The words without their middle where they are too wide: what happened, and the end of a path."""
+    """The text, its middle replaced by "..." where it is too wide: a path keeps its end."""
     if width_of(words) <= most_px:
         return words
     kept = len(words)
@@ -115,8 +116,9 @@ def draw_mark(surface: pygame.Surface, mark: Mark, theme: Theme) -> None:
     elif mark.kind == "timeline":
         timeline.draw(surface, theme, mark.box, mark.what[-1])
     elif mark.kind == "line":
-        pygame.draw.line(surface, DARK, *mark.what, 3)
-        pygame.draw.line(surface, LIGHT, *mark.what, 1)
+        start, stop = mark.what
+        pygame.draw.line(surface, DARK, start, stop, 3)
+        pygame.draw.line(surface, LIGHT, start, stop, 1)
     else:
         words, bad = mark.what
         rounded(surface, (20, 20, 24, 215), box, theme.px(8))

@@ -1,4 +1,4 @@
-"""A plain window for what is no painting: opened, drawn to as one picture, asked for keys. Headless too."""
+"""A plain window, or its headless twin, for the race and the straightening demo."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import time
 import numpy as np
 import pygame
 
-from renderer.ui.display import opening
-from renderer.ui.theme import BACK
+from renderer.ui.display import bgra_view, display_surface, opening, rgb_copy
+from renderer.ui.style.theme import BACK
 
 
-class Screen:
-    """`surface` is drawn to, `flip` shows it. On a headless one nothing ever happens."""
+class SimpleWindow:
+    """Draw on `surface`, show it with `flip`. A headless one has no events."""
 
     def __init__(self, title: str, size: tuple[int, int] = (1280, 720), *, headless=False, resizable=False):
         """Raises InputError where no window can be opened."""
@@ -27,33 +27,29 @@ class Screen:
 
     def poll(self) -> list[pygame.event.Event]:
         events = pygame.event.get()
-        self.surface = pygame.display.get_surface()  # another one after a change of size
+        self.surface = display_surface()
         return events
 
     def flip(self) -> float:
-        """Show what was drawn; returns the monotonic time at which that was done."""
+        """Show what was drawn; returns the time at which it was shown, by time.perf_counter."""
         pygame.display.flip()
-        return time.monotonic()
+        return time.perf_counter()
 
     def pixels(self) -> np.ndarray:
         """(H, W, 3) uint8, a copy."""
-        return np.ascontiguousarray(pygame.surfarray.array3d(self.surface).swapaxes(0, 1))
+        return rgb_copy(self.surface)
 
     def shot(self) -> np.ndarray:
-        """(H, W, 4) uint8 BGRA, a copy: what a film takes, at a tenth of the time of `pixels`."""
-        surface = self.surface
-        if surface.get_masks()[:3] != (0xFF0000, 0xFF00, 0xFF) or surface.get_bytesize() != 4:
-            surface = surface.convert(32, 0)
-        rows = np.frombuffer(surface.get_buffer(), np.uint8).reshape(surface.get_height(), -1, 4)
-        return rows[:, : surface.get_width()].copy()
+        """(H, W, 4) uint8 BGRA, a copy; ten times faster than `pixels`, for recording."""
+        return bgra_view(self.surface).copy()
 
     def close(self) -> None:
         """Idempotent."""
         pygame.quit()
 
 
-def leaves(event: pygame.event.Event) -> bool:
-    """The person closes the window, or presses Escape or Q."""
+def is_quit(event: pygame.event.Event) -> bool:
+    """The window is closed, or Escape or Q pressed."""
     if event.type == pygame.KEYDOWN:
         return event.key in (pygame.K_ESCAPE, pygame.K_q)
     return event.type == pygame.QUIT

@@ -1,4 +1,4 @@
-"""The bar under the panes while one looks back: what keys and pointer mean on it, and how it looks."""
+"""Timeline of the rewind mode, below the panes: its keys, pointer input and drawing."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import pygame
 from models.api import Rect
 from renderer.actions import Command, Event
 from renderer.rewind import Rewind
-from renderer.ui.layout import Layout
-from renderer.ui.theme import ACCENT, CARD, EDGE, FAINT, INK, SOFT, Theme, rounded, text
+from renderer.ui.style.theme import ACCENT, CARD, EDGE, FAINT, INK, SOFT, Theme, rounded, text
+from renderer.ui.view.layout import Layout
 
 HIGH, MARGIN = 56, 16
 STEP_S, LEAP_S = 1.0, 10.0
-WORDS = (  # the longest that finds room
+HINTS = (  # the longest that fits is shown
     "Left, Right: one second    Shift: ten    Up, Down: pins    P: pin    Enter: paint on    Esc: now",
     "Left, Right: seconds    Up, Down: pins    P: pin    Enter: paint on    Esc: now",
     "P: pin    Enter: paint on    Esc: now",
@@ -28,14 +28,14 @@ KEYS = {
 
 
 def bar(layout: Layout, theme: Theme) -> Rect:
-    """Where it lies: at the foot of the panes."""
+    """Its box in the window: at the bottom of the panes."""
     left, right = layout.panes[0].box.x0, layout.panes[-1].box.x1
     foot = max(pane.box.y1 for pane in layout.panes)
     return Rect(left, foot - theme.px(HIGH), right, foot)
 
 
 def read(events: Iterable, back: Rewind, box: Rect, theme: Theme, now_s: float) -> tuple[list[Event], list]:
-    """(commands, events that are no business of the timeline). A drag across it is one command a tick."""
+    """(commands, events not used by the timeline). A drag becomes one seek a tick."""
     made: list[Event] = []
     rest, at_s = [], None
     for event in events:
@@ -43,7 +43,7 @@ def read(events: Iterable, back: Rewind, box: Rect, theme: Theme, now_s: float) 
             made.append(Event(Command(f"rewind.{KEYS[event.key]}"), now_s))
         elif event.type == pygame.KEYDOWN and event.key in MOVES:
             at_s = MOVES[event.key](back, at_s if at_s is not None else back.at_s, event.mod)
-        elif held(event) and box.x0 <= event.pos[0] < box.x1 and box.y0 <= event.pos[1] < box.y1:
+        elif is_drag(event) and box.x0 <= event.pos[0] < box.x1 and box.y0 <= event.pos[1] < box.y1:
             at_s = moment(back, box, theme, event.pos[0])
         else:
             rest.append(event)
@@ -52,8 +52,8 @@ def read(events: Iterable, back: Rewind, box: Rect, theme: Theme, now_s: float) 
     return made, rest
 
 
-def held(event) -> bool:
-    """The left button goes down, or the pointer moves while it is."""
+def is_drag(event) -> bool:
+    """The left button is pressed, or the pointer moves while it is held."""
     if event.type == pygame.MOUSEMOTION:
         return bool(event.buttons[0])
     return event.type == pygame.MOUSEBUTTONDOWN and event.button == 1
@@ -84,7 +84,7 @@ MOVES = {
 
 
 def groove(box: Rect, theme: Theme) -> tuple[int, int, int]:
-    """(left, right, y) of the line that stands for the time."""
+    """(left, right, y) of the line along which time runs."""
     return box.x0 + theme.px(MARGIN), box.x1 - theme.px(MARGIN), box.y0 + theme.px(34)
 
 
@@ -116,6 +116,6 @@ def draw(surface: pygame.Surface, theme: Theme, box: Rect, back: Rewind) -> None
     ago = text(f"{minutes}:{seconds:02} ago", theme.strong, INK)
     surface.blit(ago, (left, box.y0 + px(6)))
     room = right - left - ago.get_width() - px(MARGIN)
-    shown = next((words for words in WORDS if theme.small.size(words)[0] <= room), WORDS[-1])
+    shown = next((words for words in HINTS if theme.small.size(words)[0] <= room), HINTS[-1])
     words = text(shown, theme.small, SOFT)
     surface.blit(words, words.get_rect(topright=(right, box.y0 + px(8))))

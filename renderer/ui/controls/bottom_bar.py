@@ -1,4 +1,4 @@
-"""The bar under the panes: the prompt, the model, and buttons to look back, film, keep and save."""
+"""The bar below the panes: prompt, model menu, buttons for rewind, recording and saving."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from pygame_gui import elements
 
 from models.api import Rect
 from renderer.scene import Scene
-from renderer.ui.theme import FAINT, Theme, text
+from renderer.ui.controls.sliders import box_of
+from renderer.ui.style.theme import FAINT, Theme, text
 
-HINT = "What is it a picture of?  foggy autumn sunset ..."
+HINT = "Describe the picture: foggy autumn sunset ..."
 HIGH, GAP, MENU = 32, 8, 150
 BUTTONS = (("rewind", 34, ""), ("keep", 34, ""), ("record", 34, ""), ("save", 72, "Save"))
 
 
 class Bar:
-    """prompt: the text line. menu: the models. Their places are given by `arrange`."""
+    """prompt: the text line. menu: the models. `arrange` places them."""
 
     def __init__(self, manager: pygame_gui.UIManager, theme: Theme, scene: Scene, button: Callable):
         """button: makes one of the panel's buttons."""
@@ -30,7 +31,7 @@ class Bar:
         self._parts = [(self.menu, MENU), *buttons]
 
     def arrange(self, bar: Rect) -> None:
-        """From the right: buttons and menu as wide as they are, the prompt what is left."""
+        """Buttons and menu at the right with their own widths; the prompt takes the rest."""
         px, right = self.theme.px, bar.x1
         for part, wide in reversed(self._parts):
             part.set_relative_position((right - px(wide), bar.y0))
@@ -45,23 +46,23 @@ class Bar:
     def close_menu(self) -> None:
         self.menu.menu_states["expanded"].should_transition = True
 
-    def follow(self, scene: Scene) -> None:
-        """Show the prompt and the model that are true now."""
+    def show_state(self, scene: Scene) -> None:
+        """Show the current prompt and model."""
         params, menu = scene.params, self.menu
         if not self.prompt.is_focused:
             self.prompt.set_text(params.prompt)
         if menu.selected_option[0] != params.model and params.model in scene.models:
             menu.selected_option = (params.model, params.model)
-            closed = menu.menu_states["closed"]  # it shows an option of its own
+            closed = menu.menu_states["closed"]  # keeps a copy of the option
             closed.selected_option = menu.selected_option
             if closed.selected_option_button is not None:
                 closed.selected_option_button.set_text(params.model)
 
     def draw_hint(self, surface: pygame.Surface) -> None:
-        """What an empty prompt is for."""
+        """Placeholder text of an empty prompt."""
         if self.prompt.get_text() or self.prompt.is_focused:
             return
-        hint, box = text(HINT, self.theme.body, FAINT), self.prompt.rect.inflate(-self.theme.px(24), 0)
+        hint, box = text(HINT, self.theme.body, FAINT), box_of(self.prompt).inflate(-self.theme.px(24), 0)
         surface.set_clip(box)
         surface.blit(hint, hint.get_rect(midleft=box.midleft))
         surface.set_clip(None)

@@ -1,4 +1,4 @@
-"""The dialogs for a free colour and for an image file; pygame_gui's own, placed beside the panel."""
+"""Dialogs for a free colour and for an image file."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pygame
 from platformdirs import user_pictures_dir
 from pygame_gui import UIManager, windows
 
-from renderer.ui.layout import PANEL
-from renderer.ui.theme import Theme
+from renderer.ui.style.theme import Theme
+from renderer.ui.view.layout import PANEL
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 

@@ -1,4 +1,4 @@
-"""The panel of tools, palette, sliders and buttons; made of pygame_gui, as is the bar."""
+"""The tool panel: tools, palette, sliders and buttons, made of pygame_gui elements."""
 
 from __future__ import annotations
 
@@ -13,36 +13,45 @@ from renderer.actions import Action, Change, Command
 from renderer.scene import Scene
 from renderer.ui.controls.bottom_bar import Bar
 from renderer.ui.controls.dialogs import color_dialog, file_dialog
-from renderer.ui.controls.icons import dress
-from renderer.ui.controls.sliders import Slider, share_of, value_of, values_of, worded, words_of
+from renderer.ui.controls.sliders import (
+    Slider,
+    box_of,
+    set_by_prompt,
+    share_of,
+    value_of,
+    value_text,
+    values_of,
+)
 from renderer.ui.controls.swatches import Swatches
-from renderer.ui.input import NAMES, TOOLS, Hand, label
-from renderer.ui.layout import PANEL, Layout
-from renderer.ui.theme import ACCENT, BACK, CARD, EDGE, FAINT, INK, SOFT, Theme, text
+from renderer.ui.input.keymap import KeyMap
+from renderer.ui.input.tools import TOOLS, Tools
+from renderer.ui.style.icons import dress
+from renderer.ui.style.theme import ACCENT, BACK, CARD, EDGE, FAINT, INK, SOFT, Theme, text
+from renderer.ui.view.layout import PANEL, Layout
 
 MARGIN, GUTTER = 12, 4
 INNER = PANEL - 2 * MARGIN
 FOURTH = (INNER - 3 * GUTTER) / 4
 LABEL, VALUE, ROW = 66, 34, 22  # columns and height of a slider's row
 BUTTONS = (("undo", "redo", "clear", "open"), ("view", "full", "hud", "help"))
-AWAKE_S = 1.5  # pygame_gui, 0.7 ms a tick, sleeps so long after the last thing that concerned it
+AWAKE_S = 1.5  # after its last event pygame_gui, 0.7 ms a tick, is no longer updated
 GROOVE = (146, 150, 160)
 POINTER = (pygame.MOUSEBUTTONDOWN, pygame.MOUSEBUTTONUP, pygame.MOUSEMOTION, pygame.MOUSEWHEEL)
 
 
 class Panel:
-    """Reads and writes the Hand directly; everything that changes the picture comes back as actions."""
+    """Changes the Tools directly; what changes paper or picture is returned as actions."""
 
-    def __init__(self, window: tuple[int, int], theme: Theme, scene: Scene):
-        self.theme = theme
+    def __init__(self, window: tuple[int, int], theme: Theme, scene: Scene, keymap: KeyMap):
+        self.theme, self.keymap = theme, keymap
         self.manager = pygame_gui.UIManager(window, theme.gui(), enable_live_theme_updates=False)
-        self.buttons: dict[object, str] = {}  # element -> row of the key table
+        self.buttons: dict[elements.UIButton, str] = {}  # element -> row of the key table
         self.sliders: dict[str, Slider] = {}
-        self.labels: list[tuple[str, str, pygame.Rect]] = []  # (name of a slider or "", words, box)
+        self.labels: list[tuple[str, str, pygame.Rect]] = []  # (name of a slider or "", text, box)
         self.headings: list[tuple[str, int]] = []
         self.dialog: elements.UIWindow | None = None
         self.stale = True
-        self.worded: dict[str, float] = {}  # sliders that the prompt's words have set
+        self.set_by_prompt: dict[str, float] = {}  # sliders whose value comes from words of the prompt
         self._shown: tuple = ()
         self._floated = self._inside = False
         self._awake_s = AWAKE_S
@@ -92,9 +101,8 @@ class Panel:
         return y + 20
 
     def button(self, name: str, x: float, y: float, wide: float, high: float, words: str = ""):
-        tip = f"{NAMES[name].help}  ({label(NAMES[name])})"
         box = self.theme.box(x, y, wide, high)
-        made = elements.UIButton(box, words, self.manager, tool_tip_text=tip)
+        made = elements.UIButton(box, words, self.manager, tool_tip_text=self.keymap.tip(name))
         self.buttons[made] = name
         if not words:
             dress(made, name, self.theme.px(20), INK)
@@ -105,38 +113,38 @@ class Panel:
         groove = self.theme.box(MARGIN + LABEL, y + (ROW - 14) / 2, INNER - LABEL - VALUE, 14)
         self.sliders[name] = slider = Slider(groove, 0.0, (0.0, 1.0), self.manager)
         if tip:
-            slider.set_tooltip(f"{tip}  ({label(NAMES['mood.less'])}, {label(NAMES['mood.more'])})")
+            slider.set_tooltip(f"{tip}  ({self.keymap.label('mood.less')}, {self.keymap.label('mood.more')})")
         return y + ROW
 
     def typing(self) -> bool:
-        """A text line or a dialog has the keyboard."""
+        """A text line or a dialog has the keyboard focus."""
         return bool(self.bar.prompt.is_focused or self.seed.is_focused or self.dialog is not None)
 
     def covers(self, position: tuple[int, int], layout: Layout) -> bool:
         """The position belongs to the panel, the bar, an open menu or a dialog."""
-        if self.bar.menu_open() or (self.dialog is not None and self.dialog.rect.collidepoint(position)):
+        if self.bar.menu_open() or (self.dialog is not None and box_of(self.dialog).collidepoint(position)):
             return True
         return any(
             r.x0 <= position[0] < r.x1 and r.y0 <= position[1] < r.y1 for r in (layout.panel, layout.bar)
         )
 
     def floating(self) -> bool:
-        """Something of the panel lies over the panes: a dialog, the open menu, a tooltip."""
+        """A dialog, the open menu or a tooltip lies over the panes."""
         tips = any(e.tool_tip is not None for e in (*self.buttons, *self.sliders.values()))
         return tips or self.dialog is not None or self.bar.menu_open()
 
-    def ask(self, what: str, hand: Hand) -> None:
-        """Give the keyboard to the prompt, or open a dialog: "prompt", "color" or "open"."""
+    def ask(self, what: str, tools: Tools) -> None:
+        """Focus the prompt, or open a dialog: "prompt", "color" or "open"."""
         if what == "prompt":
             self.manager.set_focus_set({self.bar.prompt})
         elif self.dialog is None and what == "color":
-            self.dialog = color_dialog(self.manager, self.theme, hand.brush.color)
+            self.dialog = color_dialog(self.manager, self.theme, tools.brush.color)
         elif self.dialog is None and what == "open":
             self.dialog = file_dialog(self.manager, self.theme)
 
-    def handle(self, event, hand: Hand, scene: Scene, layout: Layout) -> tuple[bool, list[Action]]:
-        """(whether the panel kept the event, what it means)."""
-        if event.type in POINTER and not hand.drawing:
+    def handle(self, event, tools: Tools, scene: Scene, layout: Layout) -> tuple[bool, list[Action]]:
+        """(whether the panel used the event, its actions)."""
+        if event.type in POINTER and not tools.drawing:
             inside = event.type == pygame.MOUSEWHEEL or self.covers(event.pos, layout)
             if inside or self._inside or any(pygame.mouse.get_pressed()):
                 self.stale, self._awake_s = True, AWAKE_S
@@ -152,94 +160,94 @@ class Panel:
         if kept_keys and event.type == pygame.KEYDOWN and event.key == pygame.K_ESCAPE:
             self.leave()
             return True, []
-        if not (hand.drawing and event.type == pygame.MOUSEMOTION):
+        if not (tools.drawing and event.type == pygame.MOUSEMOTION):
             self.manager.process_events(event)
-        actions = self.meant(event, hand, scene)
-        if prompting and not self.bar.prompt.is_focused and not actions:  # a press elsewhere enters it, too
-            actions = self.entered(self.bar.prompt, scene)
+        actions = self.actions_of(event, tools, scene)
+        if prompting and not self.bar.prompt.is_focused and not actions:  # a click elsewhere enters it, too
+            actions = self.text_entered(self.bar.prompt, scene)
         return keep or kept_keys, actions
 
     def leave(self) -> None:
-        """Give the keyboard back; close the dialog."""
+        """Drop the keyboard focus; close the dialog."""
         self.manager.set_focus_set(None)
-        self._shown = ()  # what was typed and not entered is forgotten
+        self._shown = ()  # discards what was typed and not entered
         if self.dialog is not None:
             self.dialog.kill()
             self.dialog = None
 
-    def meant(self, event, hand: Hand, scene: Scene) -> list[Action]:
+    def actions_of(self, event, tools: Tools, scene: Scene) -> list[Action]:
         element = getattr(event, "ui_element", None)
         if event.type == pygame.MOUSEBUTTONDOWN and event.button == 1 and self.dialog is None:
             color = self.swatches.at(event.pos)
             if color is not None:
-                hand.take(color)
+                tools.take(color)
         elif event.type == pygame_gui.UI_BUTTON_PRESSED and element in self.buttons:
-            return hand.do(self.buttons[element], scene.params)
+            return tools.do(self.buttons[element], scene.params)
         elif event.type == pygame_gui.UI_HORIZONTAL_SLIDER_MOVED:
-            return self.slid(element, event.value, hand)
+            return self.slider_moved(element, event.value, tools)
         elif event.type == pygame_gui.UI_TEXT_ENTRY_FINISHED and element in (self.bar.prompt, self.seed):
             self.manager.set_focus_set(None)
-            return self.entered(element, scene)
+            return self.text_entered(element, scene)
         elif event.type == pygame_gui.UI_DROP_DOWN_MENU_CHANGED and element is self.bar.menu:
             return [Change("model", event.text)]
         elif event.type == pygame_gui.UI_COLOUR_PICKER_COLOUR_PICKED:
-            hand.take(tuple(event.colour)[:3])
+            tools.take(tuple(event.colour)[:3])
         elif event.type == pygame_gui.UI_FILE_DIALOG_PATH_PICKED:
             return [Command("load", event.text)]
         elif event.type == pygame_gui.UI_WINDOW_CLOSE and element is self.dialog:
             self.dialog = None
         return []
 
-    def slid(self, element, share: float, hand: Hand) -> list[Action]:
+    def slider_moved(self, element, share: float, tools: Tools) -> list[Action]:
         name = next((n for n, slider in self.sliders.items() if slider is element), None)
         value = value_of(name, share) if name is not None else share
         if name == "size":
-            hand.brush = replace(hand.brush, size_px=value)
+            tools.brush = replace(tools.brush, size_px=value)
         elif name in ("hardness", "opacity"):
-            hand.brush = replace(hand.brush, **{name: value})
+            tools.brush = replace(tools.brush, **{name: value})
         elif name == "tolerance":
-            hand.tolerance = round(value)
+            tools.tolerance = round(value)
         elif name is not None:
             if name.startswith("mood."):
-                hand.mood_axis = [axis.name for axis in MOOD_AXES].index(name[5:])
+                tools.mood_axis = [axis.name for axis in MOOD_AXES].index(name[5:])
             return [Change(name, value)]
         return []
 
-    def entered(self, element, scene: Scene) -> list[Action]:
+    def text_entered(self, element, scene: Scene) -> list[Action]:
         words = element.get_text()
         if element is self.bar.prompt:
             return [Change("prompt", words)]
         self._shown = ()
         return [Change("seed", int(words))] if words.strip().isdecimal() else []
 
-    def follow(self, hand: Hand, scene: Scene) -> None:
-        """Show what is true now, unless the hand is at that very control."""
+    def show_state(self, tools: Tools, scene: Scene) -> None:
+        """Bring the controls up to date, except one that is being dragged or typed in."""
         params = scene.params
         filming, back = scene.recording.startswith("recording"), scene.rewind is not None
-        state = (hand.tool, hand.brush, hand.tolerance, hand.mood_axis, params, scene.card, filming, back)
+        state = (tools.tool, tools.brush, tools.tolerance, tools.mood_axis, params, scene.card, filming, back)
         if state == self._shown:
             return
         self._shown, self.stale, self._awake_s = state, True, AWAKE_S
-        for name, value in values_of(hand, scene).items():
+        for name, value in values_of(tools, scene).items():
             slider = self.sliders[name]
-            if not slider.sliding_button.held:
+            if not slider.knob.held:
                 slider.set_current_value(share_of(name, value), warn=False)
-        self.worded = worded(scene)
-        on = {f"tool.{hand.tool}", f"steps.{params.steps}", "record" * filming, "rewind" * back}
+        self.set_by_prompt = set_by_prompt(scene)
+        on = {f"tool.{tools.tool}", f"steps.{params.steps}", "record" * filming, "rewind" * back}
         for button, name in self.buttons.items():
             chosen = name in on
             if chosen != button.is_selected:
                 (button.select if chosen else button.unselect)()
-        for name, wanted in (("tolerance", hand.tool == "fill"), ("hardness", hand.tool != "fill")):
+        for name, wanted in (("tolerance", tools.tool == "fill"), ("hardness", tools.tool != "fill")):
             slider = self.sliders[name]
             if bool(slider.visible) != wanted:
                 (slider.show if wanted else slider.hide)()
         if not self.seed.is_focused:
             self.seed.set_text(str(params.seed))
-        self.bar.follow(scene)
+        self.bar.show_state(scene)
 
     def update(self, elapsed_s: float) -> bool:
-        """Let pygame_gui move on; returns whether everything under the floating parts must be drawn anew."""
+        """Update pygame_gui; returns whether everything must be drawn again, below a dialog or menu."""
         if self.typing() or self.bar.menu_open():
             self._awake_s = AWAKE_S
         if self._awake_s > 0:
@@ -248,23 +256,23 @@ class Panel:
         floated, self._floated = self._floated, self.floating()
         return floated or self._floated
 
-    def draw(self, surface: pygame.Surface, hand: Hand, scene: Scene, layout: Layout) -> list[pygame.Rect]:
-        """Draw if anything in it changed; returns the boxes it drew on."""
+    def draw(self, surface: pygame.Surface, tools: Tools, scene: Scene, layout: Layout) -> list[pygame.Rect]:
+        """Draw if anything changed; returns the boxes drawn on."""
         if not (self.stale or self.typing()):
             return []
         self.stale = False
         boxes = [pygame.Rect(r.x0, r.y0, r.width, r.height) for r in (layout.panel, layout.bar)]
         surface.fill(CARD, boxes[0])
         surface.fill(BACK, boxes[1])
-        self.draw_labels(surface, hand, scene)
-        self.swatches.draw(surface, hand.brush.color)
-        self.swatches.draw_sample(surface, self.sample, hand.brush, hand.tool)
+        self.draw_labels(surface, tools, scene)
+        self.swatches.draw(surface, tools.brush.color)
+        self.swatches.draw_sample(surface, self.sample, tools.brush, tools.tool)
         self.manager.draw_ui(surface)
         self.bar.draw_hint(surface)
         return boxes
 
-    def draw_labels(self, surface: pygame.Surface, hand: Hand, scene: Scene) -> None:
-        theme, values = self.theme, values_of(hand, scene)
+    def draw_labels(self, surface: pygame.Surface, tools: Tools, scene: Scene) -> None:
+        theme, values = self.theme, values_of(tools, scene)
         right = theme.px(PANEL - MARGIN)
         for words, y in self.headings:
             shown = text(words, theme.heading, FAINT)
@@ -272,15 +280,17 @@ class Panel:
             middle = y + shown.get_height() // 2
             start = (theme.px(MARGIN + 6) + shown.get_width(), middle)
             pygame.draw.line(surface, EDGE, start, (right, middle))
-        chosen = f"mood.{MOOD_AXES[hand.mood_axis].name}"
+        chosen = f"mood.{MOOD_AXES[tools.mood_axis].name}"
         for name, words, box in self.labels:
             slider = self.sliders.get(name)
             if slider is None or slider.visible:
                 shown = text(words, theme.body, ACCENT if name == chosen else SOFT)
                 surface.blit(shown, shown.get_rect(midleft=box.midleft))
             if slider is not None and slider.visible:
-                said = self.worded.get(name)
-                color = INK if said is None else ACCENT
-                words = words_of(name, values[name] if said is None else said)
+                prompt_value = self.set_by_prompt.get(name)
+                color = INK if prompt_value is None else ACCENT
+                words = value_text(name, values[name] if prompt_value is None else prompt_value)
                 slider.draw_value(surface, theme, words, color, right)
-                slider.draw_groove(surface, theme, ACCENT if name.startswith("mood.") else GROOVE, said)
+                slider.draw_groove(
+                    surface, theme, ACCENT if name.startswith("mood.") else GROOVE, prompt_value
+                )

@@ -1,4 +1,4 @@
-"""Sliders, and what their place along the groove stands for."""
+"""Sliders, and the conversion between their position and their value."""
 
 from __future__ import annotations
 
@@ -6,66 +6,82 @@ import math
 
 import pygame
 from pygame_gui import elements
+from pygame_gui.core import UIElement
 
 from models.api import MOOD_AXES
 from renderer.scene import Scene
-from renderer.ui.input import LARGEST_PX, SMALLEST_PX, Hand
-from renderer.ui.theme import WELL, Theme, rounded, text
+from renderer.ui.input.tools import LARGEST_PX, SMALLEST_PX, Tools
+from renderer.ui.style.theme import WELL, Theme, rounded, text
+
+
+def box_of(element: UIElement) -> pygame.Rect:
+    """Where an element is in the window."""
+    assert element.rect is not None  # it is None only while pygame_gui builds the element
+    return element.rect
 
 
 class Slider(elements.UIHorizontalSlider):
-    """A slider of 0..1 whose knob comes to where the groove is pressed."""
+    """A slider of 0..1; a click on the groove moves the knob there."""
+
+    @property
+    def box(self) -> pygame.Rect:
+        return box_of(self)
+
+    @property
+    def knob(self) -> elements.UIButton:
+        assert self.sliding_button is not None
+        return self.sliding_button
 
     def process_event(self, event) -> bool:
-        if event.type == pygame.MOUSEBUTTONDOWN and event.button == 1 and self.rect.collidepoint(event.pos):
-            along = event.pos[0] - self.rect.x - self.sliding_button_width / 2
+        if event.type == pygame.MOUSEBUTTONDOWN and event.button == 1 and self.box.collidepoint(event.pos):
+            along = event.pos[0] - self.box.x - self.sliding_button_width / 2
             self.set_current_value(min(1.0, max(0.0, along / self.scrollable_width)))
             self._update_data_and_fire_events_when_moved()
-            self.sliding_button.process_event(event)
+            self.knob.process_event(event)
             return True
         return super().process_event(event)
 
     def draw_value(self, surface: pygame.Surface, theme: Theme, words: str, color: tuple, right: int) -> None:
         shown = text(words, theme.small, color)
-        surface.blit(shown, shown.get_rect(midright=(right, self.rect.centery)))
+        surface.blit(shown, shown.get_rect(midright=(right, self.box.centery)))
 
     def draw_groove(
-        self, surface: pygame.Surface, theme: Theme, color: tuple[int, int, int], said: float | None
+        self, surface: pygame.Surface, theme: Theme, color: tuple[int, int, int], prompt_value: float | None
     ) -> None:
-        """The groove under the knob, filled as far as the knob. said: where words set it, 0..1: a notch."""
+        """The groove, filled up to the knob. prompt_value: set by the prompt, 0..1, drawn as a notch."""
         px = theme.px
-        groove = self.rect.inflate(-px(4), -px(10))
+        groove = self.box.inflate(-px(4), -px(10))
         rounded(surface, WELL, groove, px(2))
-        filled = pygame.Rect(groove.x, groove.y, self.sliding_button.rect.centerx - groove.x, groove.height)
+        filled = pygame.Rect(groove.x, groove.y, box_of(self.knob).centerx - groove.x, groove.height)
         if filled.width > 1:
             rounded(surface, color, filled, px(2))
-        if said is not None:
-            x = self.rect.x + round(said * self.scrollable_width) + self.sliding_button_width // 2
+        if prompt_value is not None:
+            x = self.box.x + round(prompt_value * self.scrollable_width) + self.sliding_button_width // 2
             notch = pygame.Rect(0, 0, px(4), px(14))
-            notch.center = x, self.rect.centery
+            notch.center = x, self.box.centery
             rounded(surface, color, notch, px(2))
 
 
-def values_of(hand: Hand, scene: Scene) -> dict[str, float]:
-    """What each slider stands for, by name."""
-    brush, params = hand.brush, scene.params
+def values_of(tools: Tools, scene: Scene) -> dict[str, float]:
+    """Value of each slider, by name."""
+    brush, params = tools.brush, scene.params
     moods = {f"mood.{axis.name}": level for axis, level in zip(MOOD_AXES, params.mood, strict=True)}
     values = {"size": brush.size_px, "hardness": brush.hardness, "opacity": brush.opacity}
-    return {**values, "tolerance": hand.tolerance, "strength": params.strength, **moods}
+    return {**values, "tolerance": tools.tolerance, "strength": params.strength, **moods}
 
 
-def worded(scene: Scene) -> dict[str, float]:
-    """What words of the prompt have set, by the slider's name; the slider itself waits meanwhile."""
+def set_by_prompt(scene: Scene) -> dict[str, float]:
+    """Mood values set by words of the prompt, by slider name; they override the sliders."""
     card, params = scene.card, scene.params
     if card is None or not (card.understands_mood and card.understands_prompt):
         return {}
-    said, _ = scene.read_prompt(params.prompt, params.mood)
-    both = zip(MOOD_AXES, params.mood, said, strict=True)
+    prompt_value, _ = scene.read_prompt(params.prompt, params.mood)
+    both = zip(MOOD_AXES, params.mood, prompt_value, strict=True)
     return {f"mood.{axis.name}": level for axis, own, level in both if level != own}
 
 
 def share_of(name: str, value: float) -> float:
-    """Value -> 0..1 along the slider; sizes by their ratio, so that small brushes have room."""
+    """Value -> position 0..1; sizes on a logarithmic scale, for precision with small brushes."""
     if name == "size":
         return math.log(value / SMALLEST_PX) / math.log(LARGEST_PX / SMALLEST_PX)
     return value / 255 if name == "tolerance" else value
@@ -77,7 +93,7 @@ def value_of(name: str, share: float) -> float:
     return share * 255 if name == "tolerance" else round(share, 3)
 
 
-def words_of(name: str, value: float) -> str:
+def value_text(name: str, value: float) -> str:
     if name == "size":
         return f"{value:.0f} px"
     return f"{value:.0f}" if name == "tolerance" else f"{value * 100:.0f} %"

@@ -1,4 +1,4 @@
-"""The palette of materials, and a sample of the brush in hand."""
+"""The palette of materials, and a sample stroke of the current brush."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import numpy as np
 import pygame
 
 from models.api import MATERIALS
-from renderer.actions import Begin, Brush, End, Extend
+from renderer.actions import Begin, Brush, End, Extend, Point
 from renderer.canvas.canvas import Canvas
-from renderer.ui.panes import ivory, over
-from renderer.ui.theme import CARD, Theme, plate, rounded, text
+from renderer.ui.input.keymap import PALETTE_KEYS
+from renderer.ui.style.theme import CARD, Theme, rounded, rounded_plate, text
+from renderer.ui.view.panes import ivory, over
 
-KEYS = "1234567890-="
 WAVE = 24  # points of the sample's stroke
 
 
 class Swatches:
-    """Four in a row, each with its name and its key."""
+    """Four in a row, each with its material's name and key."""
 
     def __init__(self, theme: Theme, x: float, y: float, width: float, height: float, gutter: float):
         self.theme = theme
@@ -36,7 +36,7 @@ class Swatches:
 
     def draw(self, surface: pygame.Surface, chosen: tuple[int, int, int]) -> None:
         px, round_px = self.theme.px, self.theme.px(6)
-        for box, material, key in zip(self.boxes, MATERIALS, KEYS, strict=True):
+        for box, material, key in zip(self.boxes, MATERIALS, PALETTE_KEYS, strict=True):
             color = material.color
             rounded(surface, color, box, round_px)
             if color == chosen:
@@ -52,7 +52,7 @@ class Swatches:
             surface.blit(number, number.get_rect(topright=(box.right - px(4), box.top + px(1))))
 
     def draw_sample(self, surface: pygame.Surface, box: pygame.Rect, brush: Brush, tool: str) -> None:
-        """One stroke of the brush on a bit of paper."""
+        """Draw a sample stroke of the brush."""
         state = (brush, tool, box.size)
         if self._sample is None or self._sample[0] != state:
             self._sample = (state, sample(brush, tool, box.size, self.theme.px(6)))
@@ -65,13 +65,13 @@ def sample(brush: Brush, tool: str, size: tuple[int, int], corner_px: int) -> py
     x = np.linspace(width * 0.12, width * 0.88, WAVE)
     y = height / 2 - np.sin(np.linspace(0, 2 * np.pi, WAVE)) * height * 0.16
     p = 0.55 + 0.45 * np.sin(np.linspace(0.2, np.pi - 0.2, WAVE))
-    points = [tuple(float(v) for v in point) for point in zip(x, y, p, strict=True)]
+    points: list[Point] = [(float(a), float(b), float(c)) for a, b, c in zip(x, y, p, strict=True)]
     if tool == "eraser":
         canvas.pixels[:] = (*brush.color, 255)
     canvas.apply(Begin(replace(brush, erase=tool == "eraser"), points[0]))
     canvas.apply(Extend(tuple(points[1:])))
     canvas.apply(End())
     shown = pygame.image.frombuffer(over(ivory(width, height), canvas.pixels).tobytes(), size, "RGB")
-    cut = plate(size, (255, 255, 255), corner_px).copy()
+    cut = rounded_plate(size, (255, 255, 255), corner_px).copy()
     cut.blit(shown, (0, 0), special_flags=pygame.BLEND_RGB_MULT)
     return cut

@@ -1,4 +1,4 @@
-"""Pixels of the panes, kept between ticks: only what changed is worked out again and sent to the window."""
+"""Pixels of the panes, cached between ticks: only what changed is composed again."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import pygame
 
 from models.api import NOTHING, Rect
 from renderer.scene import Scene
-from renderer.ui.layout import Pane
+from renderer.ui.view.layout import Pane
 
 IVORY = (245, 241, 232)  # blank paper
-SLIVER = np.ones((5, 5), np.uint8)  # thinner than this, it is the bending tip of a stroke, not an eraser
+SLIVER = np.ones((5, 5), np.uint8)  # erased parts thinner than this come from a stroke's moving tip
 BAND_PX = 64
-FIBRE, GRAIN = 1.6, 1.4  # how far the paper's texture strays from it, in levels
+FIBRE, GRAIN = 1.6, 1.4  # standard deviation of the paper's texture, in levels of 255
 
 
-class View:
-    """paper: as it lies on the desk. picture: the model's, with wet ink over it. Both (H, W, 3) uint8."""
+class PanePixels:
+    """paper: paint over blank paper. picture: the model's, with wet ink over it. Both (H, W, 3) uint8."""
 
     def __init__(self, width: int, height: int):
         self.blank = ivory(width, height)
@@ -50,15 +50,14 @@ class View:
         return {"paper": changed, "picture": wet.union(fresh)}
 
     def refresh(self, scene: Scene) -> None:
-        """Work out everything from the canvas, for a new one."""
+        """Compose everything again, for a new canvas."""
         self.paper[:] = over(self.blank, scene.canvas.pixels)
         self.lay_ink(self.whole, scene)
 
     def lay_ink(self, box: Rect, scene: Scene) -> None:
-        """Lay the paint over the picture where it is wet, in `box`; the paper itself before there is one.
+        """Composite wet paint over the picture inside `box`; the paper itself before the first picture.
 
-        Paint lies there with its own soft edge; where it was taken away, blank paper shows until the picture
-        knows of it.
+        Where paint was erased, blank paper shows until a picture of the edited paper arrives.
         """
         if self._clean is None:
             self.picture[box.slices] = self.paper[box.slices]
@@ -78,7 +77,7 @@ class View:
             picture[rows] = cv2.add(below, cv2.multiply(color, share, scale=1 / 255))
 
     def draw(self, surface: pygame.Surface, pane: Pane, box: Rect) -> None:
-        """Copy these pixels of the window from the pane."""
+        """Draw the part of a pane inside `box`, in pixels of the window."""
         box = box.intersect(pane.box)
         if box.empty:
             return
@@ -87,10 +86,10 @@ class View:
             surface.blit(self._surfaces[pane.kind], box[:2], inside)
         else:
             part = self.scaled(pane, box)
-            surface.blit(pygame.image.frombuffer(part, (box.width, box.height), "RGB"), box[:2])
+            surface.blit(pygame.image.frombuffer(part.data, (box.width, box.height), "RGB"), box[:2])
 
     def scaled(self, pane: Pane, box: Rect) -> np.ndarray:
-        """(h, w, 3) of the pane at the window's size, in `box` of the window."""
+        """(h, w, 3) uint8 of the pane, scaled to the window, inside `box` of the window."""
         source = self.paper if pane.kind == "paper" else self.picture
         if pane.scale < 1:
             whole = cv2.resize(source, (pane.box.width, pane.box.height), interpolation=cv2.INTER_AREA)
@@ -104,12 +103,12 @@ class View:
 
 
 def bands(height: int) -> Iterator[slice]:
-    """Its rows by and by: what a band needs stays in the cache, and the heap small."""
+    """Slices of BAND_PX rows: temporary arrays stay in the CPU cache."""
     return (slice(top, top + BAND_PX) for top in range(0, height, BAND_PX))
 
 
 def over(below: np.ndarray, pixels: np.ndarray) -> np.ndarray:
-    """(h, w, 3) below, (h, w, 4) RGBA -> (h, w, 3) uint8 as the paint looks on it."""
+    """Composite (h, w, 4) RGBA over (h, w, 3); returns (h, w, 3) uint8."""
     made = np.empty(below.shape, np.uint8)
     for rows in bands(len(made)):
         alpha = pixels[rows, :, 3:].astype(np.uint16)
@@ -122,7 +121,7 @@ def over(below: np.ndarray, pixels: np.ndarray) -> np.ndarray:
 
 
 def ivory(width: int, height: int) -> np.ndarray:
-    """(H, W, 3) uint8: blank paper, with fibres and grain that one sees only when one looks for them."""
+    """(H, W, 3) uint8 of blank paper, with a faint texture of fibres and grain."""
     random = np.random.default_rng(11)
     fibre = cv2.GaussianBlur(random.standard_normal((height, width), np.float32), (0, 0), 6.0, sigmaY=1.2)
     grain = cv2.GaussianBlur(random.standard_normal((height, width), np.float32), (0, 0), 0.8)

@@ -1,4 +1,4 @@
-"""The columns of a race: each a model on a thread of its own, its newest picture, and its figures."""
+"""A column of the race: a model on its own thread, its newest picture and its figures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from models.api import Failure, Img2Img, Request
-from renderer.race.fair_lock import TakingTurns, Turns
+from renderer.race.fair_lock import FairLock, LockedModel
 from renderer.runtime.engine import Engine
 from renderer.runtime.latency import RunStatistics, percentiles
 
@@ -16,16 +16,16 @@ MOST_COLUMNS = 6
 
 
 class Column:
-    """spec: how it was asked for. picture: the newest, (H, W, 3) uint8. new: it was not drawn yet."""
+    """spec: the model as given by the user. picture: the newest, (H, W, 3) uint8. new: not drawn yet."""
 
-    def __init__(self, spec: str, load: Callable[[], Img2Img], turns: Turns):
+    def __init__(self, spec: str, load: Callable[[], Img2Img], lock: FairLock):
         self.spec, self.engine, self.stats = spec, Engine(), RunStatistics()
         self.picture: np.ndarray | None = None
         self.new = True
         self.problem = ""
         self._shown = -1
-        self._met_s = 0.0  # when it was first given a paper
-        self.engine.load(lambda: TakingTurns(load(), turns, self))
+        self._first_s = 0.0  # when it was first given a paper
+        self.engine.load(lambda: LockedModel(load(), lock, self))
 
     @property
     def ready(self) -> bool:
@@ -36,13 +36,13 @@ class Column:
         return self.engine.card.name if self.engine.card else self.spec
 
     def submit(self, request: Request, time_s: float) -> None:
-        """Ask for a picture of what was painted at `time_s`; only the newest request is kept.
+        """Request a picture of what was painted at `time_s`; only the newest request is kept.
 
-        Whoever came after that stroke lags behind its own coming alone.
+        Latency of a column that was added after that stroke counts from when it was ready.
         """
         if self.ready:
-            self._met_s = self._met_s or time.monotonic()
-            self.stats.input(max(time_s, self._met_s), request.sequence)
+            self._first_s = self._first_s or time.perf_counter()
+            self.stats.input(max(time_s, self._first_s), request.sequence)
             self.engine.submit(request)
 
     def collect(self, now_s: float) -> None:
@@ -59,11 +59,11 @@ class Column:
         self.stats.flip(shown_s, self._shown)
 
     def own_ms(self) -> float | None:
-        """Median time for which a picture held the machine; None before the first."""
+        """Median compute time of a frame without waiting for the lock; None before the first."""
         return self.stats.stage_medians().get("own")
 
     def figures(self, now_s: float, seconds: float) -> dict:
-        """What the column shows, and the same over the whole run: fields of `race --json`."""
+        """Recent figures, and those of the whole run: fields of `race --json`."""
         own = self.own_ms()
         card = self.engine.card
         return {

@@ -12,7 +12,7 @@ GRID, OVER = 24, 8
 Shape = tuple  # ("line", width, points) | ("area", points) | ("dot", centre, radius)
 
 
-def mirrored(shapes: list[Shape]) -> list[Shape]:
+def mirror(shapes: list[Shape]) -> list[Shape]:
     turned = []
     for kind, *rest in shapes:
         *numbers, points = rest
@@ -67,7 +67,7 @@ ICONS: dict[str, list[Shape]] = {
         ("line", 5.2, [(15.4, 8.6), (18.2, 5.8)]),
     ],
     "undo": BACK_ARROW,
-    "redo": mirrored(BACK_ARROW),
+    "redo": mirror(BACK_ARROW),
     "clear": [
         ("line", 2.0, [(4.5, 7), (19.5, 7)]),
         ("line", 2.0, [(9.5, 6.5), (9.5, 4), (14.5, 4), (14.5, 6.5)]),

@@ -1,4 +1,4 @@
-"""What stands before and after a race: checks, window, film; then the figures."""
+"""The `race` command: checks its options, runs the race in a window, returns the figures."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from renderer.recording.recorder import Recorder
 from renderer.stroke_log.demo import DemoPlayer
 from renderer.stroke_log.log import StrokeLog, read
 from renderer.stroke_log.store import find_log
-from renderer.ui.simple_window import Screen
+from renderer.ui.simple_window import SimpleWindow
 
-DEMO = "lake"  # what is painted where there is no hand
+DEMO = "lake"  # painted where there is no user
 
 
 def check(settings: Settings) -> StrokeLog | None:
-    """Raise InputError for what cannot be; returns the session that is to be painted, if one is."""
+    """Check the options; returns the stroke log to paint from, if any. Raises InputError."""
     side_px(settings.size)
     check_film(settings.record, "window")
     writable(settings.save_last)
@@ -29,7 +29,7 @@ def check(settings: Settings) -> StrokeLog | None:
     return read(find_log(demo)) if demo else None
 
 
-def hold(
+def run(
     settings: Settings,
     load: Callable[[str], Callable[[], Img2Img]],
     specs: list[str],
@@ -37,17 +37,17 @@ def hold(
     session: StrokeLog | None,
     message: str = "",
 ) -> tuple[dict, bool]:
-    """Run the race; returns its figures, and whether all workers ended in time. message: shown at first."""
+    """Run the race; returns its figures, and whether all workers ended. message: shown at first."""
     side = side_px(settings.size)
     recorder = Recorder(ring_s=0) if settings.record else None
     params = PictureParams(strength=settings.strength, seed=settings.seed)
     script = DemoPlayer(session, (side, side)) if session else None
-    screen = Screen("Flowbrush: race", headless=settings.headless, resizable=True)
+    screen = SimpleWindow("Flowbrush: race", headless=settings.headless, resizable=True)
     race = Race(
         screen, load, specs, choices, params, (side, side), script=script, recorder=recorder, message=message
     )
     try:
-        if recorder is not None:
+        if recorder is not None and settings.record is not None:
             recorder.start(settings.record)
         race.run(settings.seconds)
         if settings.save_last:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from models.api import Cancelled, Frame, Request
-from renderer.race.columns import Column
-from renderer.race.fair_lock import TakingTurns, Turns
+from renderer.race.column import Column
+from renderer.race.fair_lock import FairLock, LockedModel
 
 
 class Clock:
@@ -26,25 +26,25 @@ class Clock:
         self.now_s += seconds
 
 
-def work(turns: Turns, clock: Clock, key: str, pieces: int, log: list, times: dict) -> None:
+def work(lock: FairLock, clock: Clock, key: str, pieces: int, log: list, times: dict) -> None:
     try:
-        turns.begin(key)
+        lock.begin(key)
         for index in range(pieces):
             if index:
-                turns.rest(key)
+                lock.rest(key)
             log.append(key)
             clock.work(0.01)
     finally:
-        times[key] = turns.end(key)
+        times[key] = lock.end(key)
 
 
 def test_long_work_does_not_hold_up_the_short():
     clock, log, times = Clock(), [], {}
-    turns = Turns(clock)
-    long = threading.Thread(target=work, args=(turns, clock, "long", 12, log, times))
+    lock = FairLock(clock)
+    long = threading.Thread(target=work, args=(lock, clock, "long", 12, log, times))
     long.start()
     time.sleep(0.015)
-    short = threading.Thread(target=work, args=(turns, clock, "short", 2, log, times))
+    short = threading.Thread(target=work, args=(lock, clock, "short", 2, log, times))
     short.start()
     short.join(5)
     assert log.count("long") <= 6  # it went on after the short one, not before it
@@ -56,41 +56,41 @@ def test_long_work_does_not_hold_up_the_short():
 
 def test_who_was_idle_does_not_catch_up():
     now = [0.0]
-    turns = Turns(clock=lambda: now[0])
-    turns.begin("busy")
+    lock = FairLock(clock=lambda: now[0])
+    lock.begin("busy")
     now[0] += 10
-    turns.rest("busy")
+    lock.rest("busy")
     done = threading.Event()
 
     def late():
-        turns.begin("late")
+        lock.begin("late")
         now[0] += 1
-        turns.end("late")
+        lock.end("late")
         done.set()
 
     thread = threading.Thread(target=late)
     thread.start()
     time.sleep(0.05)
     now[0] += 2
-    assert turns.end("busy") == 12
+    assert lock.end("busy") == 12
     assert done.wait(2)
-    assert turns._used["late"] >= 11
+    assert lock._used["late"] >= 11
     thread.join(2)
 
 
 def test_a_close_frees_those_who_wait():
-    turns, freed = Turns(), threading.Event()
-    turns.begin("one")
+    lock, freed = FairLock(), threading.Event()
+    lock.begin("one")
 
     def wait():
         with pytest.raises(Cancelled):
-            turns.begin("two")
+            lock.begin("two")
         freed.set()
 
     thread = threading.Thread(target=wait)
     thread.start()
     time.sleep(0.02)
-    turns.close()
+    lock.close()
     assert freed.wait(2)
     thread.join(2)
 
@@ -116,14 +116,14 @@ class Slow:
 
 def test_a_model_tells_the_time_it_held_the_machine():
     clock = Clock()
-    frame = TakingTurns(Slow(clock), Turns(clock), "a").render(Request(np.zeros((32, 32, 4), np.uint8)))
+    frame = LockedModel(Slow(clock), FairLock(clock), "a").render(Request(np.zeros((32, 32, 4), np.uint8)))
     assert frame.stage_ms["own"] == pytest.approx(30)
 
 
 def test_a_column_has_pictures_and_figures():
     clock = Clock()
-    turns = Turns(clock)
-    column = Column("slow", lambda: Slow(clock), turns)
+    lock = FairLock(clock)
+    column = Column("slow", lambda: Slow(clock), lock)
     deadline = time.monotonic() + 5
     while not column.ready and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -136,5 +136,5 @@ def test_a_column_has_pictures_and_figures():
     assert figures["frames"] == 1 and figures["own_ms"] == pytest.approx(30)
     assert figures["own_fps"] == round(1e3 / figures["own_ms"], 2)
     assert figures["pen_to_picture_ms"]["p50"] > 25 and figures["problem"] is None
-    turns.close()
+    lock.close()
     assert column.close()

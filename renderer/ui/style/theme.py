@@ -1,4 +1,4 @@
-"""Colours, type and measures of the window, in one place; also the theme that pygame_gui is given."""
+"""Colours, fonts and sizes of the window; also the theme of pygame_gui."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from assets import ASSETS
 FONTS = ASSETS / "fonts"
 FACES = {False: "NotoSans-Regular.ttf", True: "NotoSans-Bold.ttf"}
 
-SMOOTH = 4  # how many times too large round corners are drawn before they are scaled down
+SMOOTH = 4  # supersampling of round corners
 BACK = (19, 20, 24)  # behind everything
-CARD = (29, 31, 37)  # panel, strip
+CARD = (29, 31, 37)  # panel, HUD
 WELL = (22, 23, 28)  # grooves, text lines, the graph
 RAISED = (44, 47, 55)  # buttons
 EDGE = (58, 62, 72)
 INK, SOFT, FAINT = (234, 233, 228), (170, 172, 178), (116, 120, 130)
-ACCENT, ACCENT_DARK = (232, 168, 84), (142, 94, 38)  # the one warm colour: what is chosen
+ACCENT, ACCENT_DARK = (232, 168, 84), (142, 94, 38)  # what is selected
 GOOD, BAD = (128, 190, 160), (232, 112, 94)
 
 
 class Theme:
-    """Measures are written for a scale of 1, a screen of about 96 dots an inch, and multiplied by `scale`."""
+    """Lengths are given for scale 1, a screen of about 96 dots an inch, and multiplied by `scale`."""
 
     def __init__(self, scale: float = 1.0):
         self.scale = scale
@@ -73,23 +73,23 @@ class Theme:
         theme = {
             "defaults": {
                 "colours": {
-                    "dark_bg": tone(WELL),
-                    "normal_bg": tone(RAISED),
-                    "hovered_bg": tone((56, 60, 70)),
-                    "active_bg": tone(ACCENT_DARK),
-                    "selected_bg": tone(ACCENT_DARK),
-                    "disabled_bg": tone(CARD),
-                    "normal_text": tone(INK),
+                    "dark_bg": hex_color(WELL),
+                    "normal_bg": hex_color(RAISED),
+                    "hovered_bg": hex_color((56, 60, 70)),
+                    "active_bg": hex_color(ACCENT_DARK),
+                    "selected_bg": hex_color(ACCENT_DARK),
+                    "disabled_bg": hex_color(CARD),
+                    "normal_text": hex_color(INK),
                     "hovered_text": "#ffffff",
                     "active_text": "#ffffff",
                     "selected_text": "#ffffff",
-                    "disabled_text": tone(FAINT),
-                    "normal_border": tone(EDGE),
-                    "hovered_border": tone((84, 89, 102)),
-                    "active_border": tone(ACCENT),
-                    "selected_border": tone(ACCENT),
-                    "disabled_border": tone(CARD),
-                    "text_cursor": tone(ACCENT),
+                    "disabled_text": hex_color(FAINT),
+                    "normal_border": hex_color(EDGE),
+                    "hovered_border": hex_color((84, 89, 102)),
+                    "active_border": hex_color(ACCENT),
+                    "selected_border": hex_color(ACCENT),
+                    "disabled_border": hex_color(CARD),
+                    "text_cursor": hex_color(ACCENT),
                 },
                 "misc": {
                     "border_width": "1",
@@ -102,7 +102,7 @@ class Theme:
             "#default_shape_style": {"misc": plain},
             "#no_frills_button": {"misc": {**plain, "border_width": "0"}},
             "button": {
-                "colours": {"normal_border": tone(RAISED)},
+                "colours": {"normal_border": hex_color(RAISED)},
                 "misc": {**plain, "text_horiz_alignment_padding": px(12)},
             },
             "horizontal_slider": {
@@ -116,18 +116,18 @@ class Theme:
             },
             "horizontal_slider.#sliding_button": {
                 "colours": {
-                    "normal_bg": tone((206, 206, 202)),
+                    "normal_bg": hex_color((206, 206, 202)),
                     "hovered_bg": "#ffffff",
-                    "active_bg": tone(ACCENT),
-                    "selected_bg": tone(ACCENT),
-                    "normal_border": tone(CARD),
-                    "hovered_border": tone(CARD),
-                    "active_border": tone(CARD),
+                    "active_bg": hex_color(ACCENT),
+                    "selected_bg": hex_color(ACCENT),
+                    "normal_border": hex_color(CARD),
+                    "hovered_border": hex_color(CARD),
+                    "active_border": hex_color(CARD),
                 },
                 "misc": {**plain, "shape_corner_radius": px(7), "border_width": px(2)},
             },
             "text_entry_line": {
-                "colours": {"normal_border": tone(EDGE), "selected_bg": tone(ACCENT_DARK)},
+                "colours": {"normal_border": hex_color(EDGE), "selected_bg": hex_color(ACCENT_DARK)},
                 "misc": {**plain, "padding": f"{px(10)},{px(4)}", "text_horiz_alignment_padding": px(10)},
             },
             "drop_down_menu": {"misc": {**plain, "expand_direction": "up"}},
@@ -135,11 +135,11 @@ class Theme:
             "selection_list": {"misc": {**plain, "list_item_height": px(26)}},
             "drop_down_menu.selection_list.button": {"misc": {**plain, "border_width": "0"}},
             "colour_picker_dialog.colour_channel_editor.horizontal_slider": {
-                "colours": {"dark_bg": tone(WELL)}
+                "colours": {"dark_bg": hex_color(WELL)}
             },
             "tool_tip": {"misc": {"rect_width": px(210)}},
             "window": {
-                "colours": {"dark_bg": tone(CARD)},
+                "colours": {"dark_bg": hex_color(CARD)},
                 "misc": {"shape": "rounded_rectangle", "shadow_width": px(12)},
             },
         }
@@ -150,13 +150,15 @@ class Theme:
 
 @lru_cache(maxsize=512)
 def text(words: str, face: pygame.font.Font, color: tuple[int, int, int]) -> pygame.Surface:
-    """Rendered words, kept: most of them are on the screen again the next time."""
+    """Rendered text, cached."""
     return face.render(words, True, color)
 
 
 @lru_cache(maxsize=128)
-def plate(size: tuple[int, int], color: tuple[int, ...], radius_px: int, width_px: int = 0) -> pygame.Surface:
-    """A rectangle with smooth round corners; an outline where width_px is not 0."""
+def rounded_plate(
+    size: tuple[int, int], color: tuple[int, ...], radius_px: int, width_px: int = 0
+) -> pygame.Surface:
+    """An antialiased rectangle with round corners; an outline where width_px is not 0."""
     large = pygame.Surface((size[0] * SMOOTH, size[1] * SMOOTH), pygame.SRCALPHA)
     large.fill((*color[:3], 0))
     corner = radius_px * SMOOTH
@@ -165,13 +167,13 @@ def plate(size: tuple[int, int], color: tuple[int, ...], radius_px: int, width_p
 
 
 def rounded(surface: pygame.Surface, color, box: pygame.Rect, radius_px: int, width_px: int = 0) -> None:
-    surface.blit(plate(tuple(box.size), tuple(color), radius_px, width_px), box)
+    surface.blit(rounded_plate(tuple(box.size), tuple(color), radius_px, width_px), box)
 
 
-def tone(color: tuple[int, int, int]) -> str:
+def hex_color(color: tuple[int, int, int]) -> str:
     return "#{:02x}{:02x}{:02x}".format(*color)
 
 
 def scale_for(desktop: tuple[int, int]) -> float:
-    """How much larger everything is drawn on a screen with many dots; whole or half steps stay sharp."""
+    """Scale for a screen of this resolution, in steps of a half."""
     return min(3.0, max(1.0, min(desktop[0] / 1920, desktop[1] / 1080) * 2 // 1 / 2))

@@ -1,0 +1,1 @@
+"""From mouse, pen and keyboard to actions."""

@@ -1,0 +1,201 @@
+"""The only key table: what each key does, its label, and which row a key press means.
+
+Keys are matched by the symbols of the keyboard layout: by the typed character where it is no letter
+(AltGr+8 is "[" on a German keyboard), else by the key's own symbol and exactly the modifiers held.
+Unshifted keys of the digit row are digits on every layout, also where they type other characters (AZERTY).
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import NamedTuple
+
+import pygame
+
+from models.api import MATERIALS
+
+MAC = sys.platform == "darwin"
+NAMED = {
+    pygame.K_RETURN: "Enter",
+    pygame.K_ESCAPE: "Esc",
+    pygame.K_DELETE: "Del",
+    pygame.K_BACKSPACE: "Backspace",
+    pygame.K_TAB: "Tab",
+    pygame.K_SPACE: "Space",
+    pygame.K_UP: "Up",
+    pygame.K_DOWN: "Down",
+    pygame.K_LEFT: "Left",
+    pygame.K_RIGHT: "Right",
+    pygame.K_HOME: "Home",
+    pygame.K_END: "End",
+    pygame.K_PAGEUP: "PageUp",
+    pygame.K_PAGEDOWN: "PageDown",
+    pygame.K_INSERT: "Ins",
+    **{key: f"F{number}" for number, key in enumerate(range(pygame.K_F1, pygame.K_F12 + 1), 1)},
+}
+KEYPAD = {
+    **{key: str(digit) for digit, key in enumerate(range(pygame.K_KP_1, pygame.K_KP_9 + 1), 1)},
+    pygame.K_KP_0: "0",
+    pygame.K_KP_ENTER: "Enter",
+    pygame.K_KP_PLUS: "+",
+    pygame.K_KP_MINUS: "-",
+}
+DIGIT_ROW = {
+    **{code: str(digit) for digit, code in enumerate(range(pygame.KSCAN_1, pygame.KSCAN_9 + 1), 1)},
+    pygame.KSCAN_0: "0",
+}
+MODIFIERS = ("Ctrl", "Alt", "Shift")
+
+
+class Shortcut(NamedTuple):
+    """symbol: a lower-case character, or a name such as "Enter" or "F1". modifiers: in MODIFIERS' order."""
+
+    symbol: str
+    modifiers: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Shortcut:
+        """The shortcut of a label such as "Ctrl+Shift+Z" or "Ctrl++". Raises ValueError for what is none."""
+        *words, symbol = text.split("+")
+        if text == "+" or text.endswith("++"):  # the key itself
+            words, symbol = words[:-1], "+"
+        names = {name.lower(): name for name in NAMED.values()}
+        symbol = names.get(symbol.lower(), symbol.lower())
+        held = [word.capitalize() for word in words]
+        if not symbol or symbol.isspace() or (len(symbol) > 1 and symbol not in NAMED.values()):
+            raise ValueError(f"{text!r} is no key: write it as Ctrl+Shift+Z, F5 or [")
+        if not set(held) <= set(MODIFIERS):
+            raise ValueError(f"{text!r} has a modifier other than {', '.join(MODIFIERS)}")
+        return cls(symbol, tuple(name for name in MODIFIERS if name in held))
+
+    @property
+    def label(self) -> str:
+        """As help and tooltips print it: Ctrl+Shift+Z; Cmd in place of Ctrl on macOS."""
+        held = ("Cmd" if MAC and name == "Ctrl" else name for name in self.modifiers)
+        return "+".join([*held, self.symbol.upper() if len(self.symbol) == 1 else self.symbol])
+
+
+class Key(NamedTuple):
+    """One row: the action, its keys, the text of the help, and the group that it stands in.
+
+    repeats: a held key does it again and again.
+    """
+
+    name: str
+    keys: tuple[str, ...]
+    help: str
+    group: str
+    repeats: bool = False
+
+
+PALETTE_KEYS = "1234567890-="
+KEYS = (
+    Key("tool.brush", ("B",), "brush", "tools"),
+    Key("tool.eraser", ("E",), "eraser, back to blank paper", "tools"),
+    Key("tool.line", ("V", "L"), "straight line", "tools"),
+    Key("tool.fill", ("F",), "fill", "tools"),
+    Key("tool.pick", ("P",), "pick a colour", "tools"),
+    Key("size.less", ("[",), "smaller brush", "tools", True),
+    Key("size.more", ("]",), "larger brush", "tools", True),
+    Key("hardness.less", ("Shift+[", "{"), "softer brush", "tools", True),
+    Key("hardness.more", ("Shift+]", "}"), "harder brush", "tools", True),
+    Key("opacity.less", ("I",), "less opacity", "tools", True),
+    Key("opacity.more", ("O",), "more opacity", "tools", True),
+    Key("tolerance.less", ("T",), "fill: less tolerance", "tools", True),
+    Key("tolerance.more", ("Shift+T",), "fill: more tolerance", "tools", True),
+    Key("color", ("C",), "free colour", "tools"),
+    *(
+        Key(f"material.{at}", (key,), material.name, "palette")
+        for at, (key, material) in enumerate(zip(PALETTE_KEYS, MATERIALS, strict=True))
+    ),
+    Key("undo", ("Ctrl+Z",), "undo", "paper", True),
+    Key("redo", ("Ctrl+Shift+Z", "Ctrl+Y"), "redo", "paper", True),
+    Key("clear", ("Del",), "clear the paper", "paper"),
+    Key("open", ("Ctrl+O",), "open an image as paper", "paper"),
+    Key("save", ("Ctrl+S",), "save picture and paper", "paper"),
+    Key("steps.1", ("F5",), "1 step", "picture"),
+    Key("steps.2", ("F6",), "2 steps", "picture"),
+    Key("steps.3", ("F7",), "3 steps", "picture"),
+    Key("steps.4", ("F8",), "4 steps", "picture"),
+    Key("strength.less", (",",), "less strength: closer to the strokes", "picture", True),
+    Key("strength.more", (".",), "more strength: freer", "picture", True),
+    Key("lora.less", ("Shift+,",), "less of the LoRA", "picture", True),
+    Key("lora.more", ("Shift+.",), "more of the LoRA", "picture", True),
+    Key("dice", ("R",), "random seed", "picture"),
+    Key("prompt", ("Enter",), "write the prompt", "picture"),
+    Key("model", ("Shift+M",), "next model", "picture"),
+    Key("mood.before", ("Up",), "mood: slider above", "mood"),
+    Key("mood.after", ("Down",), "mood: slider below", "mood"),
+    Key("mood.less", ("Left",), "mood: less", "mood", True),
+    Key("mood.more", ("Right",), "mood: more", "mood", True),
+    Key("record", ("F2",), "start or stop recording", "recording"),
+    Key("keep", ("F3",), "save the last seconds", "recording"),
+    Key("rewind", ("F4",), "rewind to an earlier paper", "recording"),
+    Key("restore", ("Ctrl+R",), "restore the painting a crash ended", "recording"),
+    Key("view", ("Tab",), "next view", "window"),
+    Key("full", ("F11",), "full screen", "window"),
+    Key("hud", ("H",), "statistics on or off", "window"),
+    Key("help", ("F1",), "this help", "window"),
+    Key("back", ("Esc",), "cancel, leave help or full screen", "window"),
+    Key("quit", ("Ctrl+Q",), "quit", "window"),
+)
+
+
+class KeyMap:
+    """The rows in force: the defaults, or those with the user's own keys."""
+
+    def __init__(self, rows: tuple[Key, ...] = KEYS):
+        """Raises ValueError where two rows share a key."""
+        self.rows = rows
+        self.names = {row.name: row for row in rows}
+        self._table: dict[Shortcut, Key] = {}
+        for row in rows:
+            for shortcut in map(Shortcut.parse, row.keys):
+                other = self._table.setdefault(shortcut, row)
+                if other is not row:
+                    raise ValueError(f"{shortcut.label} is both {other.name} and {row.name}")
+
+    def label(self, name: str) -> str:
+        """The first key of an action as help and tooltips print it; "" where it has none."""
+        keys = self.names[name].keys
+        return Shortcut.parse(keys[0]).label if keys else ""
+
+    def tip(self, name: str) -> str:
+        """The tooltip of a button that does the same as a key."""
+        key = self.label(name)
+        return f"{self.names[name].help}  ({key})" if key else self.names[name].help
+
+    def find(self, event: pygame.event.Event) -> Key | None:
+        """The row that a KEYDOWN event means."""
+        tried = candidates(event.key, event.mod, event.unicode, getattr(event, "scancode", 0))
+        return next((self._table[shortcut] for shortcut in tried if shortcut in self._table), None)
+
+
+def candidates(key: int, mods: int, text: str = "", scancode: int = 0) -> list[Shortcut]:
+    """The shortcuts that a key press may mean, the likeliest first. key, mods, text: as SDL reports them."""
+    typed = len(text) == 1 and text.isprintable()
+    alt_graph = bool(mods & pygame.KMOD_MODE) or (bool(mods & pygame.KMOD_RALT) and typed)
+    command = pygame.KMOD_META if MAC else pygame.KMOD_CTRL
+    if mods & (pygame.KMOD_CTRL if MAC else pygame.KMOD_META):
+        return []  # the system's own shortcuts
+    ctrl, alt = bool(mods & command) and not alt_graph, bool(mods & pygame.KMOD_ALT) and not alt_graph
+    shift = bool(mods & pygame.KMOD_SHIFT)
+    held = tuple(name for name, on in zip(MODIFIERS, (ctrl, alt, shift), strict=True) if on)
+    made = []
+    if scancode in DIGIT_ROW and not shift and not alt_graph:
+        made.append(Shortcut(DIGIT_ROW[scancode], held))
+    if typed and not text.isalpha() and text != " " and not (ctrl or alt):
+        made.append(Shortcut(text))
+    if not alt_graph and (symbol := symbol_of(key, mods)):
+        made.append(Shortcut(symbol, held))
+    return made
+
+
+def symbol_of(key: int, mods: int) -> str:
+    """The symbol of an SDL key code; "" for one that has none. Keypad digits count while Num Lock is on."""
+    if key in KEYPAD:
+        digits = KEYPAD[key].isdigit()
+        return KEYPAD[key] if not digits or mods & pygame.KMOD_NUM else ""
+    if key in NAMED:
+        return NAMED[key]
+    return chr(key).lower() if 32 < key < 0x10000 and chr(key).isprintable() else ""
