@@ -97,7 +97,7 @@ def test_the_fast_column_runs_ahead_of_the_slow_one(race):
     figures = race.figures()
     assert [column["column"] for column in figures["columns"]] == ["slow:40", "fast:1"]
     figures_shown = race.view.figures_shown[1]
-    assert f"{figures_shown['own_ms']:.0f} ms of its own" in figure_lines(figures_shown)[0]
+    assert f"{figures_shown['own_ms']:.0f} ms a frame" in figure_lines(figures_shown)[0]
 
 
 def test_every_column_gets_the_last_stroke(race):
