@@ -127,7 +127,7 @@ def test_keys_change_columns(race):
     until(race, lambda: all(column.picture is not None for column in race.columns))
     for _ in range(5):
         press(race, pygame.K_x)
-    assert len(race.columns) == 1 and race.message == "the last column stays"
+    assert len(race.columns) == 1 and race.message == "the last column cannot be removed"
     press(race, pygame.K_ESCAPE)
     assert not race.running
 
