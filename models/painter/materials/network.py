@@ -51,7 +51,9 @@ class MaterialConfig:
     def from_dict(cls, values: dict) -> MaterialConfig:
         """Raises TypeError for what is no config of this network."""
         rest: dict[str, Any] = {key: value for key, value in values.items() if key != "kind"}
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in rest.items()})
+        for key, value in rest.items():
+            rest[key] = tuple(value) if isinstance(value, list) else value
+        return cls(**rest)
 
 
 PAINTER = MaterialConfig()
@@ -93,7 +95,7 @@ class MaterialNetwork(nn.Module):
         return [(layer, layer.out_channels) for layer in layers if isinstance(layer, nn.Conv2d)]
 
     def reset(self) -> None:
-        """Start weights. Every chain of skips keeps its variance near one; the picture begins near the sketch."""
+        """Start weights. A chain of skips keeps its variance near one; the picture begins near the sketch."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight)
