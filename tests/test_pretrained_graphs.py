@@ -164,8 +164,9 @@ def test_changed_adapters_forget_the_graphs(load, monkeypatch):
     assert captures.made == 6 and not np.array_equal(made[0], before[0])
     with model.eagerly():
         assert all(np.array_equal(a, b) for a, b in zip(made, pictures(model), strict=True))
+    graphs = model.family.graphed.graphs
     model.close()
-    assert model.family.graphed.graphs.keys == ()
+    assert graphs.keys == () and model.family.graphed is None
 
 
 def test_work_is_counted_where_graphs_serve(load):

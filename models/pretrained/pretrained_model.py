@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import replace
+from weakref import ref
 
 import torch
 from torch import Tensor
@@ -98,7 +99,7 @@ class Pretrained:
     def use_graphs(self, **graphs) -> None:
         """graphs: capture and spawn of FrameGraphs, where others than CUDA's and a thread are wanted."""
         family = self.family
-        parts = {name: getattr(family, name) for name in ("encoded", "forward", "decoded")}
+        parts = {name: weak_part(family, name) for name in ("encoded", "forward", "decoded")}
         family.graphed = GraphedParts(parts, family.device, **graphs)
 
     @torch.inference_mode()
@@ -187,10 +188,32 @@ class Pretrained:
         self.forget_graphs()
 
     def close(self) -> None:
+        """Give up graphs, prompts, noises, and the hooks of offloading."""
         self._noises, self._made = {}, None
         self.prompts = PromptCache(self.family.encode)
         self.forget_graphs()
+        self.family.graphed = None
+        if getattr(self.family.pipe, "_all_hooks", ()):
+            remove_hooks(self.family.pipe)
 
     def forget_graphs(self) -> None:
         if self.family.graphed is not None:
             self.family.graphed.invalidate()
+
+
+def weak_part(family: Family, name: str) -> Callable[..., Tensor]:
+    """A part of a frame by its name, which does not keep the family alive: the family holds the graphs."""
+    own = ref(family)
+    return lambda **inputs: getattr(own(), name)(**inputs)
+
+
+def remove_hooks(pipe) -> None:
+    """Take the hooks of offloading from a pipeline's components.
+
+    accelerate puts back a bound method of each component as its `forward`: a reference cycle. The class has
+    the same one.
+    """
+    pipe.remove_all_hooks()
+    for part in pipe.components.values():
+        if isinstance(part, torch.nn.Module):
+            vars(part).pop("forward", None)

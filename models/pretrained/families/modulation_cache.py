@@ -78,9 +78,15 @@ class Modulations:
 
 
 def hand_on(layer: nn.Module, row: Row, finish: Callable = lambda x: x) -> None:
-    """Have a layer finish its input, no more, wherever a row is read. `surgery.restore` takes it back."""
-    own = layer.forward
-    layer.forward = lambda x, *rest, **named: own(x, *rest, **named) if row.values is None else finish(x)
+    """Have a layer finish its input, no more, wherever a row is read. `patching.restore` takes it back."""
+    fused = vars(layer).get("forward")
+
+    def forward(layer: nn.Module, x, *rest, **named):
+        if row.values is not None:
+            return finish(x)
+        return fused(x, *rest, **named) if fused else type(layer).forward(layer, x, *rest, **named)
+
+    patching.cover(layer, forward)
     if "fused" not in vars(layer):
         layer.fused = SimpleNamespace()
 

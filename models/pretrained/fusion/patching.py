@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import MethodType
+from weakref import ref
 
 from torch import nn
 
@@ -49,10 +49,20 @@ def operate(model: nn.Module) -> Report:
         except Unfit as reason:
             report.left[f"{name}: {reason}"] += 1
             continue
-        module.forward = MethodType(forward, module)
+        cover(module, forward)
         report.fused[name] += 1
         inner.update(module.modules())
     return report
+
+
+def cover(module: nn.Module, forward: Callable) -> None:
+    """Have `forward(module, ...)` run in place of the module's own forward pass, until `restore`.
+
+    The module is referred to weakly. A bound method stored on its own module is a reference cycle, which only
+    the garbage collector frees, and never one that `gc.freeze` has set aside.
+    """
+    own = ref(module)
+    module.forward = lambda *args, **kwargs: forward(own(), *args, **kwargs)
 
 
 def restore(model: nn.Module) -> None:
