@@ -150,13 +150,15 @@ class Frame:
     """A finished picture: (H, W, 3) uint8 of the same height and width as the request's paper.
 
     stage_ms: milliseconds by stage: upload, start, denoise, decode, download.
-    notes: lines for the HUD, such as prompt words that the model does not know.
+    notes: lines for the HUD, such as prompt words that the model does not know. why_not_faster: why no faster
+    path made this frame; None: what the model's card says.
     """
 
     request: Request
     picture: np.ndarray
     stage_ms: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    why_not_faster: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,7 +209,7 @@ def no_progress(line: str, share: float | None = None) -> None:
 
 
 class Img2Img(Protocol):
-    """A model that turns a sketch into a picture. Lives on the worker thread; called by no other."""
+    """A model that turns a sketch into a picture. Called by one thread, the one that serves it."""
 
     @property
     def card(self) -> ModelCard: ...
@@ -216,6 +218,14 @@ class Img2Img(Protocol):
         """Make one picture. Raises ModelError with one clear line where the request cannot be served.
 
         cancelled: asked between two steps; where it says True, Cancelled is raised.
+        """
+        ...
+
+    def rest(self) -> bool:
+        """Do one piece of work that was put off, such as the capture of a CUDA graph or a check of results.
+
+        Called by the serving thread while no request waits, and only there; it may take as long as some
+        frames. A model that serves one request is never asked. Returns whether more is left to do.
         """
         ...
 

@@ -233,7 +233,7 @@ class App:
             size = (self.canvas.width, self.canvas.height)
             picture = cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC)
         self.scene.picture, self.scene.picture_new = picture, True
-        self.scene.notes = frame.notes
+        self.scene.notes, self.scene.why_not_faster = frame.notes, frame.why_not_faster
         self.scene.ink.shown(frame.request.sequence)
 
     def fail(self, failure: Failure) -> None:

@@ -44,6 +44,7 @@ class Scene:
     status: str = ""  # "" when all is well, else what is being waited for or what failed
     messages: list[str] = field(default_factory=list)
     notes: tuple[str, ...] = ()
+    why_not_faster: str | None = None  # of the newest frame
     models: tuple[str, ...] = ("painter",)
     demo: bool = False
     rewind: Rewind | None = None

@@ -1,10 +1,25 @@
 """What the graphs of a frame decide, on a CPU: only the capture itself is a stand-in."""
 
+import contextlib
+import functools
+import threading
+import warnings
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
-from models.device.cuda_graphs import FrameGraphs, HostBuffers
+from models.device.cuda_graphs import (
+    MAX_TRIES,
+    NOT_YET,
+    WARM_UPS,
+    CaptureGate,
+    FrameGraphs,
+    capture_cuda,
+)
+from models.device.graph_frames import GraphedParts
+from models.device.host_buffers import HostBuffers
 from models.device.stopwatch import Stopwatch
 
 
@@ -14,61 +29,43 @@ def stand_in(function, inputs):
     return lambda: output.copy_(function(**inputs)), output
 
 
-class Later:
-    """A thread that works when it is told to."""
-
-    def __init__(self):
-        self.work = []
-
-    def __call__(self, work):
-        self.work.append(work)
-
-    def finish(self):
-        for work in self.work:
-            work()
-        self.work = []
-
-
 @pytest.fixture
-def later():
-    return Later()
-
-
-@pytest.fixture
-def graphs(later):
-    return FrameGraphs(lambda key: lambda x, gain: x * gain * key, capture=stand_in, spawn=later)
+def graphs():
+    return FrameGraphs(lambda key: lambda x, gain: x * gain * key, capture=stand_in)
 
 
 def inputs(value=1.0, size=3):
     return {"x": torch.full((size,), value), "gain": torch.tensor([2.0])}
 
 
-def test_eager_until_the_graph_is_there(graphs, later):
+def test_eager_until_the_graph_is_there(graphs):
+    assert not graphs.rest()  # nothing was asked for
     assert graphs.run(5, **inputs()).tolist() == [10] * 3
-    assert graphs.why_eager == "a CUDA graph is being captured"
+    assert graphs.why_eager == NOT_YET
     assert graphs.run(5, **inputs(2.0)).tolist() == [20] * 3
-    assert len(later.work) == 1  # asked for once
-    later.finish()
+    assert not graphs.rest()  # one graph, asked for twice
     assert graphs.run(5, **inputs(3.0)).tolist() == [30] * 3
     assert graphs.why_eager == "" and graphs.keys == (5,)
 
 
-def test_the_present_graph_serves_while_another_is_captured(graphs, later):
+def test_a_graph_serves_while_another_is_missing(graphs):
     graphs.run(1, **inputs())
-    later.finish()
+    graphs.rest()
     graphs.run(2, **inputs(size=7))
     assert graphs.why_eager
     assert graphs.run(1, **inputs(4.0)).tolist() == [8] * 3
     assert graphs.why_eager == ""
-    later.finish()
+    graphs.rest()
     assert graphs.run(2, **inputs(size=7)).tolist() == [4] * 7
     assert graphs.keys == (1, 2)
 
 
-def test_a_graph_owns_its_places(graphs, later):
+def test_a_graph_owns_its_memory(graphs):
     given = inputs()
     graphs.run(1, **given)
-    later.finish()
+    given["x"].fill_(50)  # before the capture
+    graphs.rest()
+    given = inputs()
     first = graphs.run(1, **given)
     given["x"].fill_(100)
     assert first.tolist() == [2] * 3
@@ -77,73 +74,203 @@ def test_a_graph_owns_its_places(graphs, later):
     assert given["x"].tolist() == [100] * 3  # nothing is written to what the caller holds
 
 
-def test_changed_weights_forget_all_graphs(graphs, later):
+def test_changed_weights_forget_all_graphs(graphs):
     for key in (1, 2):
         graphs.run(key, **inputs())
-        later.finish()
+        graphs.rest()
+    graphs.run(3, **inputs())
     graphs.invalidate()
-    assert graphs.keys == ()
+    assert graphs.keys == () and not graphs.rest()
     graphs.run(1, **inputs())
-    graphs.invalidate()  # while it is captured: that graph has read the old weights
-    later.finish()
-    assert graphs.keys == ()
-    graphs.run(1, **inputs())
-    later.finish()
+    graphs.rest()
     assert graphs.keys == (1,)
 
 
-def test_a_capture_that_fails_leaves_the_frame_and_says_why(later):
+def test_a_capture_that_fails_is_tried_again_and_given_up_with_its_reason():
+    tried = []
+
     def refuse(function, inputs):
+        tried.append(1)
         raise RuntimeError("operation not permitted when stream is capturing\nand more")
 
-    graphs = FrameGraphs(lambda key: lambda x, gain: x * gain, capture=refuse, spawn=later)
-    graphs.run(1, **inputs())
-    later.finish()
-    assert graphs.run(1, **inputs()).tolist() == [2] * 3
+    graphs = FrameGraphs(lambda key: lambda x, gain: x * gain, capture=refuse)
+    for _ in range(MAX_TRIES + 2):
+        assert graphs.run(1, **inputs()).tolist() == [2] * 3  # the frame is there all the same
+        graphs.rest()
+        assert "operation not permitted when stream is capturing" in graphs.why_eager or len(tried) == 1
+    assert len(tried) == MAX_TRIES
     assert graphs.why_eager == "no CUDA graph: operation not permitted when stream is capturing"
-    assert not later.work  # not tried again
     graphs.invalidate()
     graphs.run(1, **inputs())
-    assert len(later.work) == 1
+    graphs.rest()
+    assert len(tried) == MAX_TRIES + 1
 
 
-def test_one_capture_at_a_time(graphs, later):
+def test_a_capture_that_fails_once_is_made_the_second_time():
+    failures = [RuntimeError("out of memory")]
+
+    def capture(function, inputs):
+        if failures:
+            raise failures.pop()
+        return stand_in(function, inputs)
+
+    graphs = FrameGraphs(lambda key: lambda x, gain: x * gain, capture=capture)
     graphs.run(1, **inputs())
-    graphs.run(2, **inputs())
-    assert len(later.work) == 1
-    later.finish()
-    graphs.run(2, **inputs())
-    later.finish()
-    assert graphs.keys == (1, 2)
+    graphs.rest()
+    graphs.run(1, **inputs())
+    assert graphs.why_eager == "no CUDA graph yet, tried 1 times: out of memory"
+    graphs.rest()
+    assert graphs.run(1, **inputs(2.0)).tolist() == [4] * 3 and graphs.why_eager == ""
 
 
-def test_the_oldest_graph_goes_first(later):
-    graphs = FrameGraphs(lambda key: lambda x, gain: x * key, capture=stand_in, spawn=later, max_graphs=2)
+def test_one_capture_at_a_time_the_newest_first(graphs):
+    for key in (1, 2, 3):
+        graphs.run(key, **inputs())
+    graphs.run(1, **inputs())
+    assert graphs.rest() and graphs.keys == (1,)
+    assert graphs.rest() and graphs.keys == (1, 3)
+    assert not graphs.rest() and graphs.keys == (1, 3, 2)
+
+
+def test_one_capture_in_the_process():
+    """Two models in two threads: the second does not begin inside the first, and waits for nothing."""
+    gate, seen = CaptureGate(), []
+    other = FrameGraphs(lambda key: lambda x, gain: x, capture=stand_in, gate=gate)
+    other.run(1, **inputs())
+
+    def capture(function, inputs):
+        thread = threading.Thread(target=lambda: seen.append((other.rest(), other.keys)))
+        thread.start()
+        thread.join(5)
+        return stand_in(function, inputs)
+
+    first = FrameGraphs(lambda key: lambda x, gain: x, capture=capture, gate=gate)
+    first.run(1, **inputs())
+    assert not first.rest() and first.keys == (1,)
+    assert seen == [(True, ())]  # more is left to do
+    assert not other.rest() and other.keys == (1,)
+
+
+def test_no_capture_beside_a_load_and_no_load_into_a_capture():
+    gate, order = CaptureGate(), []
+    graphs = FrameGraphs(lambda key: lambda x, gain: x, capture=stand_in, gate=gate)
+    graphs.run(1, **inputs())
+    with gate.other_work(), gate.other_work():
+        assert graphs.rest() and graphs.keys == ()
+
+    def load():
+        with gate.other_work():
+            order.append("load")
+
+    thread = threading.Thread(target=load)
+
+    def capture(function, inputs):
+        thread.start()
+        thread.join(0.1)
+        order.append("captured")
+        return stand_in(function, inputs)
+
+    graphs.capture = capture
+    assert not graphs.rest()
+    thread.join(5)
+    assert order == ["captured", "load"]
+
+
+def test_the_oldest_graph_goes_first():
+    graphs = FrameGraphs(lambda key: lambda x, gain: x * key, capture=stand_in, max_graphs=2)
     for key in (1, 2):
         graphs.run(key, **inputs())
-        later.finish()
+        graphs.rest()
     graphs.run(1, **inputs())
     graphs.run(3, **inputs())
-    later.finish()
+    graphs.rest()
     assert graphs.keys == (1, 3)
 
 
-def test_inputs_that_do_not_fit_are_named(graphs, later):
+def test_inputs_that_do_not_fit_are_named(graphs):
     graphs.run(1, **inputs())
-    later.finish()
+    graphs.rest()
     with pytest.raises(ValueError, match=r"graph 1 takes .*\(3,\).* not .*\(4,\)"):
         graphs.run(1, **inputs(size=4))
     with pytest.raises(ValueError, match="graph 1 takes"):
         graphs.run(1, x=torch.zeros(3))
 
 
-def test_capture_in_a_real_thread():
-    graphs = FrameGraphs(lambda key: lambda x, gain: x * gain, capture=stand_in)
-    for _ in range(1000):
-        assert graphs.run(1, **inputs()).tolist() == [2] * 3
-        if not graphs.why_eager:
-            return
-    pytest.fail("the graph never came")
+def test_a_part_of_an_older_version_is_not_captured():
+    """What lay in fixed memory has moved: a graph captured now would be another version's."""
+    captured = []
+
+    def capture(function, inputs):
+        captured.append(function)
+        return stand_in(function, inputs)
+
+    parts = GraphedParts({"a": lambda x: x + 1, "b": lambda x: x}, torch.device("cpu"), capture=capture)
+    parts.run("a", 0, {"x": torch.zeros(2)})
+    parts.run("b", 0, {"x": torch.zeros(2)})
+    parts.run("a", 1, {"x": torch.zeros(2)})
+    while parts.rest():
+        pass
+    assert len(captured) == 2 and [key[:2] for key in parts.graphs.keys] == [("a", 1), ("b", 0)]
+
+
+class Log:
+    """A stand-in for torch.cuda that notes what is called, with which device current."""
+
+    def __init__(self, monkeypatch):
+        self.calls, self.current = [], 0
+        for name in ("device", "stream", "graph"):
+            monkeypatch.setattr(torch.cuda, name, functools.partial(self.context, name))
+        monkeypatch.setattr(torch.cuda, "Stream", lambda device: self.Stream(self, str(device)))
+        monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"stream of {device}")
+        monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: SimpleNamespace(replay=lambda: None))
+
+    class Stream:
+        def __init__(self, log, device):
+            self.log, self.device = log, device
+            log.note(f"new stream on {device}")
+
+        def wait_stream(self, other):
+            self.log.note(f"waits for {other}")
+
+        def synchronize(self):
+            self.log.note("synchronize")
+
+    def note(self, what):
+        self.calls.append((self.current, what))
+
+    @contextlib.contextmanager
+    def context(self, name, value, **options):
+        before = self.current
+        if name == "device":
+            self.current = torch.device(value).index
+        self.note(f"{name} begins")
+        yield
+        self.note(f"{name} ends")
+        self.current = before
+
+
+class OnSecondDevice(torch.Tensor):
+    device = torch.device("cuda:1")
+
+
+def test_a_capture_runs_under_the_device_of_its_tensors(monkeypatch):
+    log = Log(monkeypatch)
+    x = torch.zeros(3).as_subclass(OnSecondDevice)
+    capture_cuda(lambda x: log.note("frame") or x, {"x": x})
+    assert {current for current, _ in log.calls} == {1} and log.current == 0
+    assert [what for _, what in log.calls] == [
+        "device begins",
+        "new stream on cuda:1",
+        "waits for stream of cuda:1",
+        "stream begins",
+        *["frame"] * WARM_UPS,
+        "stream ends",
+        "synchronize",
+        "graph begins",
+        "frame",
+        "graph ends",
+        "device ends",
+    ]
 
 
 def test_host_buffers_take_turns():
@@ -155,7 +282,16 @@ def test_host_buffers_take_turns():
         buffers.upload(array, target)
         seen.append(buffers.download(target))
     assert [int(array[0, 0]) for array in seen] == [1, 2, 3]  # each its own memory
-    assert len({place.data_ptr() for place in buffers.places}) == 2
+    assert len({buffer.data_ptr() for buffer in buffers.buffers}) == 2
+
+
+def test_a_read_only_array_is_uploaded_without_a_warning():
+    array = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    array.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        target = HostBuffers((2, 3), torch.uint8, "cpu").upload(array, torch.zeros(2, 3, dtype=torch.uint8))
+    assert target.tolist() == array.tolist()
 
 
 class Event:
@@ -233,12 +369,11 @@ def test_laps_elsewhere_are_the_hosts_time():
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_real_graph():
-    later = Later()
     weight = torch.randn(64, 64, device="cuda")
-    graphs = FrameGraphs(lambda key: lambda x: (x @ weight).relu(), spawn=later)
+    graphs = FrameGraphs(lambda key: lambda x: (x @ weight).relu())
     x = torch.randn(8, 64, device="cuda")
     expected = graphs.run((8, 1), x=x)
-    later.finish()
+    assert not graphs.rest()
     assert torch.equal(graphs.run((8, 1), x=x), expected) and graphs.why_eager == ""
     buffers = HostBuffers((8, 64), torch.float32, "cuda")
     assert np.array_equal(buffers.download(buffers.upload(x.cpu().numpy(), x)), x.cpu().numpy())

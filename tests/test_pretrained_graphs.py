@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from functools import partial
 
 import numpy as np
@@ -12,6 +13,7 @@ from small_flows import SAVERS
 from small_models import painted, save_sd, save_sdxl
 
 from models.api import ModelError, Request
+from models.device.cuda_graphs import NOT_YET
 from models.pretrained.components.prompt_cache import PromptCache
 from models.pretrained.loading import loader
 
@@ -28,7 +30,7 @@ CALLS = [
 
 
 class Captures:
-    """How many were made; each at once, in the place of a thread."""
+    """Counts the captures that are made."""
 
     def __init__(self):
         self.made = 0
@@ -38,12 +40,20 @@ class Captures:
         return record_graph(function, inputs)
 
     def over(self, model):
-        model.use_graphs(capture=self, spawn=lambda work: work())
+        model.use_graphs(capture=self)
         return self
 
 
+def picture(model, request: Request) -> np.ndarray:
+    """A frame, and the rest after it, in which the graphs that it lacked are captured."""
+    made = model.render(request).picture
+    while model.rest():
+        pass
+    return made
+
+
 def pictures(model) -> list[np.ndarray]:
-    return [model.render(Request(painted(), **call)).picture for call in CALLS]
+    return [picture(model, Request(painted(), **call)) for call in CALLS]
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +77,7 @@ def test_captured_parts_are_the_same_bytes(load, name):
     assert all(np.array_equal(a, b) for a, b in zip(made, wanted, strict=True))
     assert model.card.why_not_faster == "" and captures.made >= 3
     before = captures.made
-    again = model.render(Request(painted(), **CALLS[-1])).picture
+    again = picture(model, Request(painted(), **CALLS[-1]))
     assert captures.made == before and np.array_equal(again, wanted[-1])
     assert len({picture.tobytes() for picture in wanted}) == len(wanted) - 1
 
@@ -127,7 +137,7 @@ def test_guidance_that_changes(load, name):
 def at_guidance(model, value: float) -> np.ndarray:
     model.family.guidance = value
     model.prompts, model._made = PromptCache(model.family.encode), None
-    return model.render(Request(painted(), **CALLS[2])).picture
+    return picture(model, Request(painted(), **CALLS[2]))
 
 
 def test_sizes_have_graphs_of_their_own(load):
@@ -136,7 +146,7 @@ def test_sizes_have_graphs_of_their_own(load):
     wanted = [model.render(request).picture for request in requests]
     captures = Captures().over(model)
     for turn in (0, 1, 0):
-        assert np.array_equal(model.render(requests[turn]).picture, wanted[turn])
+        assert np.array_equal(picture(model, requests[turn]), wanted[turn])
     assert captures.made == 6  # three parts at each size
 
 
@@ -187,7 +197,7 @@ def test_a_part_that_cannot_be_captured_is_named(load):
             raise RuntimeError("operation not permitted when stream is capturing")
         return record_graph(function, inputs)
 
-    model.use_graphs(capture=refuse, spawn=lambda work: work())
+    model.use_graphs(capture=refuse)
     assert all(np.array_equal(a, b) for a, b in zip(pictures(model), wanted, strict=True))
     assert model.card.why_not_faster == (
         "forward: no CUDA graph: operation not permitted when stream is capturing"
@@ -203,16 +213,20 @@ def test_what_is_not_a_number_is_told_by_a_graph_too(load):
         pictures(model)
 
 
-def test_captured_in_a_thread_beside_the_frames(load):
-    """The tape runs while frames are served: neither must see the other's step."""
-    model = load("sd")
-    wanted = pictures(model)
-    model.use_graphs(capture=record_graph)
-    for _ in range(200):
-        assert all(np.array_equal(a, b) for a, b in zip(pictures(model), wanted, strict=True))
-        if len(model.family.graphed.graphs.keys) == 3 and not model.card.why_not_faster:
-            return
-    pytest.fail("the graphs never came")
+def test_captured_by_the_thread_that_serves_and_only_when_it_rests(load):
+    model, threads = load("sd"), []
+
+    def noted(function, inputs):
+        threads.append(threading.current_thread())
+        return record_graph(function, inputs)
+
+    model.use_graphs(capture=noted)
+    for call in CALLS:
+        frame = model.render(Request(painted(), **call))
+        assert frame.why_not_faster.endswith(NOT_YET) and not threads
+    while model.rest():
+        pass
+    assert threads == [threading.current_thread()] * len(threads) and len(threads) >= 3
 
 
 @pytest.mark.gpu
@@ -222,7 +236,7 @@ def test_real_graphs_of_every_family(tmp_path, name):
     model = loader.load(str(FAMILIES[name](tmp_path / name)), loader.Options(device="cuda", dtype="float32"))
     with model.eagerly():
         wanted = pictures(model)
-    model.use_graphs(spawn=lambda work: work())
+    model.use_graphs()
     for _ in range(2):
         for made, expected in zip(pictures(model), wanted, strict=True):
             assert np.abs(made.astype(int) - expected).max() <= 1

@@ -150,7 +150,11 @@ class Painter:
         elif self.card.why_not_faster != self.graphed.why_eager:
             self.card = replace(self.card, why_not_faster=self.graphed.why_eager)
         notes = (f"ignored: {', '.join(ignored[:6])}",) if ignored else ()
-        return Frame(request, picture, clock.stage_ms, notes)
+        return Frame(request, picture, clock.stage_ms, notes, self.card.why_not_faster)
+
+    def rest(self) -> bool:
+        """Capture a CUDA graph that a frame lacked; see Img2Img.rest."""
+        return self.graphed is not None and self.graphed.rest()
 
     def noise(self, seed: int, height: int, width: int, origin: tuple[int, int]) -> Tensor:
         """(1, 48, h, w) anchored noise in cells, kept until seed, size or origin changes."""

@@ -70,7 +70,7 @@ class Pretrained:
         if graphed is None:
             paper = torch.from_numpy(request.paper.copy()).to(family.device)  # a snapshot is read-only
         else:
-            paper = graphed.ends.upload(request.paper)
+            paper = graphed.transfer.upload(request.paper)
         clock.lap("upload")
         start = self.start(paper, request, grid)
         clock.lap("start")
@@ -84,7 +84,7 @@ class Pretrained:
         clock.lap("denoise")
         made = family.run("decoded", latent=latent)
         clock.lap("decode")
-        pixels = made.cpu().numpy() if graphed is None else graphed.ends.download(made)
+        pixels = made.cpu().numpy() if graphed is None else graphed.transfer.download(made)
         if not pixels[-1]:
             raise ModelError(f"{self.card.name} gave what is not a number; the last picture stays")
         clock.finish("download")
@@ -94,10 +94,15 @@ class Pretrained:
         notes = (f"the prompt is too long; left out: {condition.cut}",) if condition.cut else ()
         if self._lora_scale != 1:
             notes += (f"LoRA at {self._lora_scale:g} of its scale",)
-        return Frame(request, pixels[:-1].reshape(height, width, 3), clock.stage_ms, notes)
+        picture, why = pixels[:-1].reshape(height, width, 3), self.card.why_not_faster
+        return Frame(request, picture, clock.stage_ms, notes, why)
+
+    def rest(self) -> bool:
+        """Capture a CUDA graph that a frame lacked; see Img2Img.rest."""
+        return self.family.graphed is not None and self.family.graphed.rest()
 
     def use_graphs(self, **graphs) -> None:
-        """graphs: capture and spawn of FrameGraphs, where others than CUDA's and a thread are wanted."""
+        """graphs: arguments of FrameGraphs, such as another capture than CUDA's."""
         family = self.family
         parts = {name: weak_part(family, name) for name in ("encoded", "forward", "decoded")}
         family.graphed = GraphedParts(parts, family.device, **graphs)

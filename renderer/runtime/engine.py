@@ -18,6 +18,7 @@ from renderer.runtime.mailbox import Mailbox
 
 WORKER_NICENESS = 5  # the thread that draws goes first when both want the core
 Load = Callable[[], Img2Img]
+REST_S = 0.25  # without a request: a pause between two strokes, not between two points of one
 IDLE_S = 0.05  # how often an idle worker looks whether another model is wanted
 
 
@@ -124,6 +125,7 @@ class Engine:
 
     def _run(self) -> None:
         lower_priority()
+        served_s = time.perf_counter()
         while not self._mailbox.closed:
             if self._loads:
                 self._try_load(*self._loads.pop())
@@ -134,15 +136,27 @@ class Engine:
                 continue
             request = self._mailbox.take(timeout_s=IDLE_S)
             if request is None:
+                self._rest(served_s)
                 continue
             self._serving = True
             self._serve(request)
+            served_s = time.perf_counter()
             self._serving = False
             if not self.busy:
                 self.at_rest()
         for model in (self._model, self._kept and self._kept[0]):
             if model is not None:
                 model.close()
+
+    def _rest(self, served_s: float) -> None:
+        """Let the model do what it put off, once no request has come for REST_S since the last was served."""
+        rest = getattr(self._model, "rest", None)
+        if rest is None or time.perf_counter() - served_s < REST_S:
+            return
+        try:
+            rest()
+        except BaseException as error:  # the next frame says whether the model still works
+            self.error = one_line(error)
 
     def _try_load(self, load: Load, name: str) -> None:
         try:

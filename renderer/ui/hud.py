@@ -87,6 +87,8 @@ class Hud:
         else:
             line = scene.status
         why = card.why_not_faster if card is not None else ""
+        if card is not None and scene.why_not_faster is not None:
+            why = scene.why_not_faster
         if scene.recording:
             line = f"{scene.recording}.  {line}"
         if stats.stale or stats.errors:
