@@ -11,7 +11,7 @@ import pytest
 from loop_harness import SlowModel
 
 from models.api import Cancelled, Failure, Frame, ModelError, Rect, Request
-from renderer.runtime.engine import WORKER_NICENESS, Engine
+from renderer.runtime.engine import REST_S, WORKER_NICENESS, Engine
 
 PAPER = np.zeros((256, 256, 4), np.uint8)
 DIRTY = Rect(0, 0, 9, 9)
@@ -52,6 +52,28 @@ def test_a_model_is_loaded_and_serves_on_a_thread_of_its_own(engine):
     assert isinstance(frame, Frame) and frame.request.sequence == 1
     assert threading.get_ident() not in model.threads
     assert not engine.busy and engine.calls == 1
+
+
+def test_a_model_does_what_it_put_off_on_its_thread_once_no_request_has_come_for_a_while(engine):
+    class PutsOff(SlowModel):
+        def __init__(self):
+            super().__init__()
+            self.rests: list[tuple[int, float]] = []
+
+        def rest(self) -> bool:
+            self.rests.append((threading.get_ident(), time.perf_counter()))
+            return False
+
+    model = PutsOff()
+    start(engine, model)
+    for sequence in range(1, 4):
+        engine.submit(Request(PAPER, sequence, dirty=DIRTY))
+        result(engine)
+    served_s = time.perf_counter()
+    before = len(model.rests)
+    wait(lambda: len(model.rests) > before)
+    thread, rested_s = model.rests[before]
+    assert rested_s - served_s > REST_S / 2 and {thread} == set(model.threads)
 
 
 def test_a_failure_is_a_value_and_the_next_request_is_served(engine):
