@@ -1,0 +1,63 @@
+"""The table of OSC addresses, made from the key table, the settings and the mood axes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from models.api import MOOD_AXES
+from renderer.actions import Change, Command
+
+PREFIX = "/flowbrush"
+SETTINGS = ("prompt", "strength", "seed", "steps", "model", "lora_scale")
+WORDS = ("prompt", "model")  # settings that are text
+DIALOGS = ("color", "open", "prompt", "back", "quit")  # rows that want a person at the window
+
+
+@dataclass(frozen=True)
+class Address:
+    """path: OSC address. takes: type of its argument, or "nothing". help: one line."""
+
+    path: str
+    name: str  # of the setting or of the row in the key table
+    takes: Literal["nothing", "text", "number"]
+    help: str
+
+
+def addresses(rows: Iterable[tuple[str, str]], *, more: Iterable[Address] = ()) -> dict[str, Address]:
+    """The table by path. rows: (name, help) of the key table. more: addresses besides."""
+    table: dict[str, Address] = {}
+    for name, words in rows:
+        if name not in DIALOGS:
+            path = f"{PREFIX}/{name.replace('.', '/')}"
+            table.setdefault(path, Address(path, name, "nothing", words))
+    for name in SETTINGS:
+        path = f"{PREFIX}/{name}"
+        takes = "text" if name in WORDS else "number"
+        table[path] = Address(path, name, takes, f"set {name.replace('_', ' ')}")
+    for axis in MOOD_AXES:
+        path = f"{PREFIX}/mood/{axis.name}"
+        table[path] = Address(path, f"mood.{axis.name}", "number", f"{axis.low} (0) to {axis.high} (1)")
+    for address in more:
+        table[address.path] = address
+    return table
+
+
+def action_of(address: Address, arguments: tuple) -> Change | Command | str:
+    """What a message means: a Change of a setting, a Command, or the name of a row of the key table.
+
+    A row is carried out for a message without argument, or with one that is not 0: buttons send 1 and 0.
+    Raises ValueError with one line where the argument will not do.
+    """
+    if address.takes == "nothing":
+        pressed = not arguments or bool(arguments[0])
+        return address.name if pressed else ""
+    if not arguments:
+        raise ValueError(f"{address.path} wants a {'word' if address.takes == 'text' else 'number'}")
+    value = arguments[0]
+    if address.takes == "text":
+        return Change(address.name, str(value))
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+        raise ValueError(f"{address.path} wants a number, not {value!r}")
+    return Change(address.name, value)

@@ -1,0 +1,189 @@
+"""Send the recorder's H.264 packets over the network: MPEG-TS over UDP or SRT, RTMP, or an HLS folder."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import av
+
+from renderer.actions import InputError
+from renderer.recording.encoder import MILLISECOND, Packet
+
+QUEUE = 60  # packets that may wait, two seconds at 30 a second
+OPEN_S, WRITE_S = 5.0, 5.0  # a receiver that is silent for so long is lost
+FIRST_RETRY_S, LAST_RETRY_S = 1.0, 5.0
+CLOSE_S = 2.0
+TS_BYTES = 1316  # seven packets of MPEG-TS, what fits an Ethernet frame
+SCHEMES = ("udp", "srt", "rtmp", "rtmps", "tcp")
+
+
+@dataclass(frozen=True)
+class StreamTarget:
+    """Where a stream goes. format: of the container. options: of the muxer."""
+
+    url: str
+    format: str
+    options: dict[str, str]
+
+
+def parse_stream(text: str) -> StreamTarget:
+    """The target that `--stream` names: a URL, or a folder for HLS. Raises InputError."""
+    scheme = text.partition("://")[0].lower() if "://" in text else ""
+    if scheme in ("rtmp", "rtmps"):
+        return checked(StreamTarget(text, "flv", {"flvflags": "no_duration_filesize"}))
+    if scheme in SCHEMES:
+        if scheme == "udp" and "pkt_size=" not in text:
+            text += f"{'&' if '?' in text else '?'}pkt_size={TS_BYTES}"
+        return checked(StreamTarget(text, "mpegts", {"muxdelay": "0", "muxpreload": "0"}))
+    if scheme:
+        raise InputError(f"{scheme}:// cannot be streamed to; use {', '.join(SCHEMES)}, or a folder for HLS")
+    folder = Path(text).expanduser()
+    if folder.suffix == ".m3u8":
+        folder = folder.parent
+    elif folder.suffix and not folder.is_dir():
+        raise InputError(f"{text} is no URL and no folder; to write a file use --record")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} is there already and not empty; name a new folder for the stream")
+    options = {
+        "hls_time": "2",
+        "hls_list_size": "6",
+        "hls_flags": "delete_segments+independent_segments",
+        "hls_segment_filename": str(folder / "segment-%05d.ts"),
+    }
+    return StreamTarget(str(folder / "index.m3u8"), "hls", options)
+
+
+def checked(target: StreamTarget) -> StreamTarget:
+    """Raise InputError where this build of FFmpeg has no such protocol."""
+    scheme = target.url.partition("://")[0]
+    try:
+        av.open(f"{scheme}:", "r", format="mpegts", timeout=0.1).close()
+    except av.error.ProtocolNotFoundError as error:
+        others = ", ".join(name for name in ("udp", "tcp", "rtmp") if name != scheme)
+        raise InputError(
+            f"the FFmpeg inside this PyAV has no {scheme}://; stream with {others}, or to a folder for HLS"
+        ) from error
+    except (av.error.FFmpegError, OSError, ValueError):
+        pass  # the protocol is there, and nothing answers to an empty address
+    return target
+
+
+class NetworkStream:
+    """Sends packets on a thread of its own. What does not fit the queue is dropped and counted.
+
+    state, problem: of the connection; a lost one is retried. sent, dropped: pictures. A receiver can begin
+    only at a key frame, so after a drop or a new connection everything up to the next one is left out.
+    """
+
+    def __init__(self, target: StreamTarget):
+        self.target = target
+        self.state: Literal["opening", "live", "lost", "closed"] = "opening"
+        self.problem = ""
+        self.sent = self.dropped = 0
+        self.wants_key = True  # the encoder is asked for a key frame
+        self._like: av.VideoStream | None = None
+        self._queue: deque[Packet] = deque()
+        self._ready = threading.Condition()
+        self._closing = False
+        self._thread: threading.Thread | None = None
+
+    def offer(self, packet: Packet, like: av.VideoStream) -> None:
+        """Take a packet; never waits. like: the encoder's stream, for the header."""
+        with self._ready:
+            self._like = like
+            if self._closing:
+                return
+            if len(self._queue) >= QUEUE or (self.wants_key and not packet.key):
+                self.dropped += 1
+                self.wants_key = True
+                return
+            self.wants_key = False
+            self._queue.append(packet)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="stream", daemon=True)
+                self._thread.start()
+            self._ready.notify()
+
+    def close(self) -> bool:
+        """Send what waits, end the stream; returns whether that was done in time. Idempotent."""
+        with self._ready:
+            self._closing = True
+            self._ready.notify()
+        if self._thread is None:
+            return True
+        self._thread.join(CLOSE_S)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        retry_s = FIRST_RETRY_S
+        while not self._closing:
+            output, before = None, self.sent
+            try:
+                output = self._open()
+                self._send(*output)
+            except (av.error.FFmpegError, OSError, ValueError) as error:
+                self._lose(error)
+            finally:
+                if output is not None:
+                    with contextlib.suppress(av.error.FFmpegError, OSError):
+                        output[0].close()
+            if not self._closing:
+                retry_s = FIRST_RETRY_S if self.sent > before else min(LAST_RETRY_S, 2 * retry_s)
+                with self._ready:
+                    self._ready.wait_for(lambda: self._closing, retry_s)
+                    self.dropped += len(self._queue)
+                    self._queue.clear()
+                    self.wants_key = True
+        self.state = "closed"
+
+    def _lose(self, error: Exception) -> None:
+        if self._closing:
+            return
+        if isinstance(error, av.error.ExitError | av.error.TimeoutError):
+            words = "does not answer"
+        else:
+            words = (getattr(error, "strerror", None) or str(error)).lower()
+        self.state, self.problem = "lost", f"the stream to {self.target.url}: {words}"
+
+    def _open(self) -> tuple[av.container.OutputContainer, av.VideoStream]:
+        target = self.target
+        if target.format == "hls":
+            Path(target.url).parent.mkdir(parents=True, exist_ok=True)
+        container = av.open(
+            target.url, "w", format=target.format, options=target.options, timeout=(OPEN_S, WRITE_S),
+            container_options={"flush_packets": "1"},
+        )  # fmt: skip
+        stream = container.add_stream_from_template(self._like)
+        stream.time_base = MILLISECOND
+        return container, stream
+
+    def _send(self, container: av.container.OutputContainer, stream: av.VideoStream) -> None:
+        begin_ms: int | None = None
+        while True:
+            with self._ready:
+                self._ready.wait_for(lambda: self._queue or self._closing)
+                if not self._queue:
+                    return
+                packet = self._queue.popleft()
+            if begin_ms is None:
+                begin_ms = packet.ms
+            out = av.Packet(packet.data)
+            out.pts = out.dts = packet.ms - begin_ms
+            out.time_base, out.is_keyframe, out.stream = MILLISECOND, packet.key, stream
+            container.mux(out)
+            self.sent += 1
+            self.state, self.problem = "live", ""
+
+    def words(self) -> str:
+        """One line for the HUD."""
+        if self.state == "lost":
+            return f"{self.problem}; trying again"
+        return f"streaming, {self.dropped} dropped" if self.state == "live" else "the stream opens"
+
+

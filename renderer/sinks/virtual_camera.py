@@ -1,0 +1,94 @@
+"""Offer the picture as a camera to other programs, through pyvirtualcam."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+
+from renderer.actions import InputError
+
+FPS = 30.0  # programs that read a camera expect frames at a steady rate, new or not
+CLOSE_S = 2.0
+MISSING = "there is no virtual camera without pyvirtualcam; install it with: pip install flowbrush[live]"
+
+
+class VirtualCamera:
+    """Sends the newest picture at a steady rate, on a thread of its own.
+
+    device: its name, once it is open. problem: why there is none, in one line. sent: frames.
+    """
+
+    def __init__(self, *, backend: str | None = None):
+        """backend: of pyvirtualcam; None for the one of this system. Raises InputError where pyvirtualcam is
+        not installed."""
+        try:
+            import pyvirtualcam  # noqa: F401
+        except ImportError as error:
+            raise InputError(MISSING) from error
+        self.device = self.problem = ""
+        self.sent = 0
+        self._backend = backend
+        self._picture: np.ndarray | None = None
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def offer(self, picture: np.ndarray) -> None:
+        """Show this picture from now on: (H, W, 3) uint8 RGB, which must not be written to afterwards."""
+        with self._lock:
+            self._picture = picture
+        if self._thread is None and not self._closing.is_set():
+            self._thread = threading.Thread(target=self._run, name="virtual camera", daemon=True)
+            self._thread.start()
+
+    def close(self) -> None:
+        """Idempotent."""
+        self._closing.set()
+        if self._thread is not None:
+            self._thread.join(CLOSE_S)
+
+    def words(self) -> str:
+        """One line for the HUD."""
+        return self.problem or (f"camera on {self.device}" if self.device else "the virtual camera opens")
+
+    def _run(self) -> None:
+        import pyvirtualcam
+
+        with self._lock:
+            height, width = self._picture.shape[:2]  # type: ignore[union-attr]  # offered before the start
+        try:
+            camera = pyvirtualcam.Camera(width, height, FPS, backend=self._backend)
+        except Exception as error:  # each backend has errors of its own
+            self.problem = explain(error)
+            return
+        self.device = camera.device
+        due_s = time.perf_counter()
+        try:
+            while not self._closing.is_set():
+                with self._lock:
+                    picture = self._picture
+                camera.send(picture)
+                self.sent += 1
+                due_s = max(due_s + 1 / FPS, time.perf_counter() - 1 / FPS)
+                self._closing.wait(max(0.0, due_s - time.perf_counter()))
+        except Exception as error:
+            self.device, self.problem = "", f"the virtual camera stopped: {first_line(error)}"
+        finally:
+            camera.close()
+
+
+def explain(error: Exception) -> str:
+    """Why there is no virtual camera, and what to do."""
+    words = first_line(error)
+    if "v4l2loopback" in words or "v4l2 loopback" in words:
+        return "there is no virtual camera; load the kernel module: sudo modprobe v4l2loopback"
+    if "obs" in words.lower():
+        return "there is no virtual camera; install OBS Studio and start its virtual camera once"
+    return f"there is no virtual camera: {words}"
+
+
+def first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

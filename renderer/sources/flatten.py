@@ -1,0 +1,93 @@
+"""Turn a moving picture into flat colours, which is what a model of painted strokes has learnt to read."""
+
+from __future__ import annotations
+
+import functools
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from models.api import MATERIALS, Rect
+
+Flatten = Literal["off", "colors", "materials"]
+FLATTENS: tuple[Flatten, ...] = ("off", "colors", "materials")
+REACH_PX = 20  # a pixel of the source changes nothing further away than this
+ALIGN_PX = 4  # blocks are worked out on this grid, so that a part equals the same part of the whole
+LIGHTNESS_STEP, CHROMA_STEP = 28.0, 26.0  # of the grid of colours in Lab, OpenCV's 8-bit scale
+BITS = 5  # of each channel in the table from colour to flat colour
+
+
+def flatten(rgb: np.ndarray, mode: Flatten) -> np.ndarray:
+    """(H, W, 3) uint8 -> the same size in flat colours: of a grid in Lab, or the palette's nearest.
+
+    Smoothed at half size by a median and a bilateral filter (Tomasi and Manduchi 1998), which keep edges.
+    """
+    if mode == "off":
+        return rgb
+    height, width = rgb.shape[:2]
+    half = (max(1, width // 2), max(1, height // 2))
+    small = cv2.resize(rgb, half, interpolation=cv2.INTER_AREA)
+    small = cv2.bilateralFilter(cv2.medianBlur(small, 3), 5, 32, 3)
+    code = (small >> (8 - BITS)).astype(np.uint16)
+    code = (code[..., 0] << (2 * BITS)) | (code[..., 1] << BITS) | code[..., 2]
+    if mode == "colors":
+        flat = np.take(grid_colors(), code, axis=0)
+        return cv2.medianBlur(cv2.resize(flat, (width, height), interpolation=cv2.INTER_NEAREST), 5)
+    labels = np.take(nearest_materials(), code)
+    labels = cv2.medianBlur(cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST), 5)
+    return np.take(palette(), labels, axis=0)
+
+
+def flatten_part(rgb: np.ndarray, box: Rect, mode: Flatten) -> tuple[np.ndarray, Rect]:
+    """What a change inside `box` of the picture does to the flat one: (pixels, where they belong).
+
+    Equal to that part of the whole flat picture.
+    """
+    whole = Rect(0, 0, rgb.shape[1], rgb.shape[0])
+    reached = aligned(box.grow(REACH_PX), whole)
+    seen = aligned(reached.grow(REACH_PX), whole)
+    flat = flatten(rgb[seen.slices], mode)
+    inside = Rect(
+        reached.x0 - seen.x0, reached.y0 - seen.y0, reached.x1 - seen.x0, reached.y1 - seen.y0
+    )
+    return flat[inside.slices], reached
+
+
+def aligned(box: Rect, whole: Rect) -> Rect:
+    """The box out to the grid of ALIGN_PX, within the picture."""
+    x0, y0 = box.x0 // ALIGN_PX * ALIGN_PX, box.y0 // ALIGN_PX * ALIGN_PX
+    x1, y1 = -(-box.x1 // ALIGN_PX) * ALIGN_PX, -(-box.y1 // ALIGN_PX) * ALIGN_PX
+    return Rect(x0, y0, x1, y1).intersect(whole)
+
+
+def table_colors() -> np.ndarray:
+    """(1, 2 ** 15, 3) uint8 RGB: the middle of every cell of the table."""
+    levels = (np.arange(1 << BITS) * 2 + 1) * (256 >> BITS) // 2
+    grid = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), -1)
+    return grid.reshape(1, -1, 3).astype(np.uint8)
+
+
+@functools.lru_cache
+def grid_colors() -> np.ndarray:
+    """(2 ** 15, 3) uint8: colour of the table -> the nearest on a grid in Lab."""
+    lab = cv2.cvtColor(table_colors(), cv2.COLOR_RGB2LAB).astype(np.float32)
+    steps = np.array((LIGHTNESS_STEP, CHROMA_STEP, CHROMA_STEP), np.float32)
+    middle = np.array((128, 128, 128), np.float32)
+    snapped = np.clip(np.rint((lab - middle) / steps) * steps + middle, 0, 255).astype(np.uint8)
+    return cv2.cvtColor(snapped, cv2.COLOR_LAB2RGB)[0]
+
+
+@functools.lru_cache
+def nearest_materials() -> np.ndarray:
+    """(2 ** 15,) uint8: colour of the table -> index in MATERIALS of the nearest colour in Lab."""
+    lab = cv2.cvtColor(table_colors(), cv2.COLOR_RGB2LAB)[0].astype(np.float32)
+    named = cv2.cvtColor(palette()[None], cv2.COLOR_RGB2LAB)[0].astype(np.float32)
+    apart = ((lab[:, None] - named[None]) ** 2).sum(-1)
+    return apart.argmin(-1).astype(np.uint8)
+
+
+@functools.lru_cache
+def palette() -> np.ndarray:
+    """(len(MATERIALS), 3) uint8 RGB."""
+    return np.array([material.color for material in MATERIALS], np.uint8)

@@ -1,0 +1,114 @@
+"""From a captured picture to a frame on the paper: fit, keep still what is still, flatten, and the dirty Rect."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+import numpy as np
+
+from models.api import NOTHING, Rect
+from renderer.sources.changes import ChangeDetector
+from renderer.sources.flatten import Flatten, flatten_part
+from renderer.sources.geometry import Placement
+from renderer.sources.shot import Shot
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What is done to every picture of a source."""
+
+    placement: Placement = Placement()
+    flatten: Flatten = "off"
+
+
+@dataclass(frozen=True, eq=False)
+class SourceFrame:
+    """A picture of the source on the paper. Arrays are read-only.
+
+    pixels: (H, W, 3) uint8 RGB. alpha: (H, W) uint8, or None where it covers the paper. dirty: what differs
+    from the frame that was taken before. number: counts frames that showed something new. captured_s:
+    perf_counter time of capture.
+    """
+
+    pixels: np.ndarray
+    alpha: np.ndarray | None
+    dirty: Rect
+    number: int
+    captured_s: float
+    media_s: float
+
+
+class Preparer:
+    """Prepares the pictures of one source, in order, on one thread."""
+
+    def __init__(self, paper: tuple[int, int], preparation: Preparation):
+        """paper: (width, height) in pixels."""
+        self.paper = paper
+        self._preparation = preparation
+        self._begin()
+
+    def _begin(self) -> None:
+        self.changes = ChangeDetector(*self.paper)
+        self._flat = np.zeros((self.paper[1], self.paper[0], 3), np.uint8)
+        self._alpha: np.ndarray | None = None
+        self._first = True
+
+    def prepare(
+        self, shot: Shot, number: int, preparation: Preparation
+    ) -> SourceFrame | None:
+        """The frame, or None where nothing in it differs from the one before."""
+        if preparation != self._preparation:
+            self._preparation = preparation
+            self._begin()
+        rgb, alpha = preparation.placement.place(shot, self.paper)
+        box = self.changes.update(rgb)
+        if self._first or not same(alpha, self._alpha):
+            box, self._first = Rect(0, 0, *self.paper), False
+            if alpha is not None:
+                alpha.flags.writeable = False
+            self._alpha = alpha
+        if box.empty:
+            return None
+        if preparation.flatten == "off":
+            pixels = self.changes.still.copy()
+        else:
+            part, box = flatten_part(self.changes.still, box, preparation.flatten)
+            self._flat[box.slices] = part
+            pixels = self._flat.copy()
+        pixels.flags.writeable = False
+        return SourceFrame(pixels, self._alpha, box, number, shot.captured_s, shot.media_s)
+
+
+def same(one: np.ndarray | None, other: np.ndarray | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return np.array_equal(one, other)
+
+
+class Slot:
+    """One place for the newest frame: `put` replaces what waits there, and what changed adds up."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._frame: SourceFrame | None = None
+        self._dirty = NOTHING
+
+    def put(self, frame: SourceFrame) -> None:
+        with self._lock:
+            self._dirty = self._dirty.union(frame.dirty)
+            self._frame = frame
+
+    def take(self) -> tuple[SourceFrame, Rect] | None:
+        """(the newest frame, what differs from the one taken before), or None where no new one is there."""
+        with self._lock:
+            if self._frame is None:
+                return None
+            taken = self._frame, self._dirty
+            self._frame, self._dirty = None, NOTHING
+            return taken
+
+    @property
+    def waiting(self) -> bool:
+        with self._lock:
+            return self._frame is not None

@@ -1,0 +1,264 @@
+"""The thread of a source: opens it, takes its pictures at their times, retries when it is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Literal
+
+from renderer.sources.preparation import Preparation, Preparer, Slot
+from renderer.sources.shot import Capture, Shot, SourceLost
+from renderer.sources.spec import SourceSpec
+
+State = Literal["opening", "live", "paused", "ended", "lost"]
+FIRST_RETRY_S, LAST_RETRY_S = 1.0, 5.0  # the wait doubles from the first to the last
+SKIP_S = 0.2  # a file that is decoded too slowly still shows a frame at least so often
+STALLED_S = 1.0  # behind its clock by so much, the clock is set back
+CLOSE_S = 2.0
+TURN_S = 0.05  # how often a waiting thread looks whether it is to end
+
+
+class SourceThread:
+    """Takes pictures of one source and keeps the newest prepared one for the loop.
+
+    problem: one line while the source is lost. captured: pictures taken. unchanged: of these, how many showed
+    nothing new. spacing_s: pictures are not prepared more often than this; set by the loop from the time a
+    model frame takes.
+    """
+
+    def __init__(
+        self,
+        spec: SourceSpec,
+        open_capture: Callable[[], Capture],
+        paper: tuple[int, int],
+        *,
+        preparation: Preparation = Preparation(),
+        fps: float = 0.0,
+        loop: bool = True,
+        every_frame: bool = False,
+    ):
+        """open_capture: called on this thread, again after each loss; raises SourceLost. paper: (width, height).
+
+        fps: at most so many pictures a second of a live source; 0: as they come. loop: begin again at the end.
+        every_frame: a file waits for each of its frames to be painted, instead of keeping to its clock.
+        """
+        self.spec, self._open_capture = spec, open_capture
+        self.preparation, self.loop, self.every_frame = preparation, loop, every_frame
+        self.state: State = "opening"
+        self.problem = ""
+        self.captured = self.unchanged = self.lost_times = 0
+        self.position_s = 0.0
+        self.duration_s: float | None = None
+        self.spacing_s = 0.0
+        self.slot = Slot()
+        self._interval_s = 1 / fps if fps else 0.0
+        self._preparer = Preparer(paper, preparation)
+        self._number = 0  # of the next frame that shows something new
+        self._painted = -1
+        self._prepared_s = -1e9
+        self._held: Shot | None = None  # the newest picture, where it was skipped
+        self._origin_s = 0.0  # time at which position 0 of a file is due
+        self._paused = False
+        self._seek_s: float | None = None
+        self._closing = False
+        self._wake = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def noise_levels(self) -> float:
+        """Standard deviation of the source's noise, in levels of 255."""
+        return self._preparer.changes.noise_levels
+
+    @property
+    def changed_share(self) -> float:
+        """Share of the area that the newest frame changed."""
+        return self._preparer.changes.changed_share
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="source", daemon=True)
+        self._thread.start()
+
+    def pause(self, paused: bool) -> None:
+        """Stop or go on; a live source goes on unseen."""
+        with self._wake:
+            self._paused = paused
+            self._wake.notify_all()
+
+    @property
+    def paused(self) -> bool:
+        return self._paused
+
+    def seek(self, media_s: float) -> None:
+        """Go to this position of a file."""
+        with self._wake:
+            length = self.duration_s
+            self._seek_s = max(0.0, media_s if length is None else min(media_s, length - 1e-3))
+            self._wake.notify_all()
+
+    def painted(self, number: int) -> None:
+        """The frame of this number is on the screen; a source that shows every frame goes on."""
+        with self._wake:
+            self._painted = max(self._painted, number)
+            self._wake.notify_all()
+
+    def close(self) -> bool:
+        """End the thread; returns whether it ended in time. Idempotent."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify_all()
+        if self._thread is None:
+            return True
+        self._thread.join(CLOSE_S)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        retry_s = FIRST_RETRY_S
+        while not self._closing:
+            capture, before = None, self.captured
+            try:
+                capture = self._open_capture()
+                self.duration_s = getattr(capture, "duration_s", None)
+                if self.spec.live:
+                    self._play_live(capture)
+                else:
+                    self._play_file(capture)
+            except SourceLost as error:
+                self._lose(str(error))
+            except Exception as error:  # a fault of a library ends no source for good
+                self._lose(f"{self.spec.name}: {type(error).__name__}: {str(error).splitlines()[0]}")
+            finally:
+                if capture is not None:
+                    with contextlib.suppress(Exception):
+                        capture.close()
+            retry_s = FIRST_RETRY_S if self.captured > before else min(LAST_RETRY_S, 2 * retry_s)
+            self._wait(retry_s)
+
+    def _lose(self, problem: str) -> None:
+        if not self._closing:
+            self.state, self.problem = "lost", problem
+            self.lost_times += 1
+
+    def _play_live(self, capture: Capture) -> None:
+        due_s = time.perf_counter()
+        while not self._closing:
+            if self._interval_s:
+                self._wait(due_s - time.perf_counter())
+                due_s = max(due_s + self._interval_s, time.perf_counter() - self._interval_s)
+            shot = capture.read()
+            if shot is None:
+                raise SourceLost(f"{self.spec.name} ended")
+            self.state, self.problem = ("paused" if self._paused else "live"), ""
+            if not self._paused:
+                self._publish(shot)
+
+    def _play_file(self, capture: Capture) -> None:
+        """Show a file at its own pace, or frame by frame as they are painted."""
+        interval_s = getattr(capture, "interval_s", 0.0)
+        resume_s = self.position_s if self.lost_times else 0.0
+        if resume_s:
+            capture.seek(resume_s)
+        self._origin_s = time.perf_counter() - resume_s
+        pending: Shot | None = None
+        shown_any = False  # since the begin or the last seek
+        while not self._closing:
+            wanted = self._take_seek()
+            if wanted is not None:
+                capture.seek(wanted)
+                self._origin_s, pending, shown_any = time.perf_counter() - wanted, None, False
+            if self._paused and shown_any:
+                self.state = "paused"
+                self._publish_held()
+                began_s = time.perf_counter()
+                self._wait_while(lambda: self._paused and self._seek_s is None)
+                self._origin_s += time.perf_counter() - began_s
+                continue
+            if pending is None:
+                pending = capture.read()
+            if pending is None:
+                if not shown_any:
+                    raise SourceLost(f"there is no frame in {self.spec.name}")
+                self._publish_held()
+                if not self.loop:
+                    self.state = "ended"
+                    self._wait_while(lambda: self._seek_s is None)
+                elif self.every_frame or self._due(self.position_s + interval_s):
+                    self.seek(0.0)
+                continue
+            self.state, self.problem = "live", ""
+            if self.every_frame:
+                self._wait_while(
+                    lambda: self._painted < self._number - 1 and self._seek_s is None and not self._paused
+                )
+                if self._seek_s is not None or (self._paused and shown_any):
+                    continue
+                pending = replace(pending, captured_s=time.perf_counter())
+            elif not self._due(pending.media_s):
+                continue
+            else:
+                pending = replace(pending, captured_s=self._origin_s + pending.media_s)
+            self.position_s = pending.media_s
+            self._publish(pending, first=not shown_any)
+            pending, shown_any = None, True
+
+    def _take_seek(self) -> float | None:
+        with self._wake:
+            wanted, self._seek_s = self._seek_s, None
+            return wanted
+
+    def _due(self, media_s: float) -> bool:
+        """Wait until a frame is due; False where a pause or a seek came first."""
+        wait_s = self._origin_s + media_s - time.perf_counter()
+        if wait_s < -STALLED_S:
+            self._origin_s -= wait_s
+        elif wait_s > 0:
+            end_s = time.perf_counter() + wait_s
+            with self._wake:
+                self._wake.wait_for(
+                    lambda: self._closing or self._seek_s is not None or self._paused, max(0.0, wait_s)
+                )
+            return time.perf_counter() >= end_s - 1e-3 and self._seek_s is None
+        return self._seek_s is None
+
+    def _publish(self, shot: Shot, *, first: bool = False) -> None:
+        """Prepare a picture for the loop, unless it comes too late or sooner than the model can use it.
+
+        first: after a begin or a seek, it is prepared in any case.
+        """
+        self.captured += 1
+        now_s = time.perf_counter()
+        since_s = now_s - self._prepared_s
+        late = not self.spec.live and now_s - shot.captured_s > 0.1 and since_s < SKIP_S
+        early = since_s < self.spacing_s and self.slot.waiting
+        if (late or early) and not (first or self.every_frame):
+            self._number += 1  # it is counted as skipped
+            self._held = shot
+            return
+        self._prepare(shot)
+
+    def _publish_held(self) -> None:
+        """Show the newest picture although it was skipped: none comes after it."""
+        if self._held is not None:
+            self._number -= 1
+            self._prepare(self._held)
+
+    def _prepare(self, shot: Shot) -> None:
+        self._held, self._prepared_s = None, time.perf_counter()
+        frame = self._preparer.prepare(shot, self._number, self.preparation)
+        if frame is None:
+            self.unchanged += 1
+            return
+        self._number += 1
+        self.slot.put(frame)
+
+    def _wait(self, seconds: float) -> None:
+        if seconds > 0:
+            with self._wake:
+                self._wake.wait_for(lambda: self._closing, seconds)
+
+    def _wait_while(self, holds: Callable[[], bool]) -> None:
+        with self._wake:
+            while holds() and not self._closing:
+                self._wake.wait(TURN_S)
