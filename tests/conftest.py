@@ -16,6 +16,7 @@ os.environ["FLOWBRUSH_DATA"] = tempfile.mkdtemp(prefix="flowbrush-tests-")  # no
 
 from loop_harness import ROOT, LoopHarness
 from video_helpers import circle, log
+from xserver import xserver  # noqa: F401  # a fixture
 
 from renderer.actions import Change, Command, Fill
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import av
+from av.container import OutputContainer
+from av.error import ExitError, FFmpegError, ProtocolNotFoundError, TimeoutError
 
 from renderer.actions import InputError
 from renderer.recording.encoder import MILLISECOND, Packet
@@ -64,12 +65,12 @@ def checked(target: StreamTarget) -> StreamTarget:
     scheme = target.url.partition("://")[0]
     try:
         av.open(f"{scheme}:", "r", format="mpegts", timeout=0.1).close()
-    except av.error.ProtocolNotFoundError as error:
+    except ProtocolNotFoundError as error:
         others = ", ".join(name for name in ("udp", "tcp", "rtmp") if name != scheme)
         raise InputError(
             f"the FFmpeg inside this PyAV has no {scheme}://; stream with {others}, or to a folder for HLS"
         ) from error
-    except (av.error.FFmpegError, OSError, ValueError):
+    except (FFmpegError, OSError, ValueError):
         pass  # the protocol is there, and nothing answers to an empty address
     return target
 
@@ -127,11 +128,11 @@ class NetworkStream:
             try:
                 output = self._open()
                 self._send(*output)
-            except (av.error.FFmpegError, OSError, ValueError) as error:
+            except (FFmpegError, OSError, ValueError) as error:
                 self._lose(error)
             finally:
                 if output is not None:
-                    with contextlib.suppress(av.error.FFmpegError, OSError):
+                    with contextlib.suppress(FFmpegError, OSError):
                         output[0].close()
             if not self._closing:
                 retry_s = FIRST_RETRY_S if self.sent > before else min(LAST_RETRY_S, 2 * retry_s)
@@ -145,16 +146,17 @@ class NetworkStream:
     def _lose(self, error: Exception) -> None:
         if self._closing:
             return
-        if isinstance(error, av.error.ExitError | av.error.TimeoutError):
+        if isinstance(error, ExitError | TimeoutError):
             words = "does not answer"
         else:
             words = (getattr(error, "strerror", None) or str(error)).lower()
         self.state, self.problem = "lost", f"the stream to {self.target.url}: {words}"
 
-    def _open(self) -> tuple[av.container.OutputContainer, av.VideoStream]:
+    def _open(self) -> tuple[OutputContainer, av.VideoStream]:
         target = self.target
         if target.format == "hls":
             Path(target.url).parent.mkdir(parents=True, exist_ok=True)
+        assert self._like is not None, "the thread starts with the first packet"
         container = av.open(
             target.url, "w", format=target.format, options=target.options, timeout=(OPEN_S, WRITE_S),
             container_options={"flush_packets": "1"},
@@ -163,7 +165,7 @@ class NetworkStream:
         stream.time_base = MILLISECOND
         return container, stream
 
-    def _send(self, container: av.container.OutputContainer, stream: av.VideoStream) -> None:
+    def _send(self, container: OutputContainer, stream: av.VideoStream) -> None:
         begin_ms: int | None = None
         while True:
             with self._ready:
@@ -185,5 +187,3 @@ class NetworkStream:
         if self.state == "lost":
             return f"{self.problem}; trying again"
         return f"streaming, {self.dropped} dropped" if self.state == "live" else "the stream opens"
-
-

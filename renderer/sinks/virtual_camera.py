@@ -53,11 +53,15 @@ class VirtualCamera:
         """One line for the HUD."""
         return self.problem or (f"camera on {self.device}" if self.device else "the virtual camera opens")
 
+    def _newest(self) -> np.ndarray:
+        with self._lock:
+            assert self._picture is not None, "the thread starts with the first picture"
+            return self._picture
+
     def _run(self) -> None:
         import pyvirtualcam
 
-        with self._lock:
-            height, width = self._picture.shape[:2]  # type: ignore[union-attr]  # offered before the start
+        height, width = self._newest().shape[:2]
         try:
             camera = pyvirtualcam.Camera(width, height, FPS, backend=self._backend)
         except Exception as error:  # each backend has errors of its own
@@ -67,9 +71,7 @@ class VirtualCamera:
         due_s = time.perf_counter()
         try:
             while not self._closing.is_set():
-                with self._lock:
-                    picture = self._picture
-                camera.send(picture)
+                camera.send(self._newest())
                 self.sent += 1
                 due_s = max(due_s + 1 / FPS, time.perf_counter() - 1 / FPS)
                 self._closing.wait(max(0.0, due_s - time.perf_counter()))

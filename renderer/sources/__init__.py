@@ -1,1 +1,1 @@
-"""Live sources: camera, video file, network stream, screen, folder of pictures; their thread and their layer."""
+"""Live sources: camera, video file, network stream, screen, folder of pictures; their thread and layer."""

@@ -11,7 +11,7 @@ BAND_PX = 64
 
 
 class Blend:
-    """The paper with the source in it: (H, W, 4) uint8 straight alpha in `pixels`. The strokes stay untouched.
+    """The paper with the source in it: (H, W, 4) uint8 straight alpha in `pixels`. Strokes stay untouched.
 
     What depends on strokes, opacity and order alone is kept between frames: the alpha of the result, and how
     much of its colour is the strokes'. A new frame of the source then costs one mix of two pictures, and none

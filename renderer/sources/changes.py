@@ -36,8 +36,8 @@ class ChangeDetector:
         self._blocks = (max(1, -(-width // BLOCK_PX)), max(1, -(-height // BLOCK_PX)))
         self._tiles = (max(1, width // TILE_PX), max(1, height // TILE_PX))
         self._measured = 0  # frames
-        self._last: np.ndarray | None = None  # block means of the frame before
-        self._still: np.ndarray | None = None  # block means of `still`
+        self._last = self._still = np.zeros((*self._blocks[::-1], 3), np.uint8)  # block means: frame, `still`
+        self._begun = False
 
     @property
     def noise_levels(self) -> float:
@@ -46,9 +46,9 @@ class ChangeDetector:
 
     def update(self, rgb: np.ndarray) -> Rect:
         """Take in a frame, (H, W, 3) uint8; returns the part of `still` that changed."""
-        means = cv2.resize(rgb, self._blocks, interpolation=cv2.INTER_AREA)
-        if self._last is None or self._still is None:
-            self._last, self._still = means, means.copy()
+        means = np.asarray(cv2.resize(rgb, self._blocks, interpolation=cv2.INTER_AREA))
+        if not self._begun:
+            self._last, self._still, self._begun = means, means.copy(), True
             self.still[:] = rgb
             self.changed_share = 1.0
             return Rect(0, 0, rgb.shape[1], rgb.shape[0])
@@ -75,7 +75,9 @@ class ChangeDetector:
         apart = cv2.subtract(means, self._last, dtype=cv2.CV_32F)
         if not cv2.countNonZero(apart.reshape(-1)):
             return  # the same frame twice says nothing about noise
-        power = cv2.resize(cv2.multiply(apart, apart), self._tiles, interpolation=cv2.INTER_AREA).mean(-1)
+        square = cv2.resize(cv2.multiply(apart, apart), self._tiles, interpolation=cv2.INTER_AREA)
+        mean = cv2.resize(apart, self._tiles, interpolation=cv2.INTER_AREA)  # a fade is no noise
+        power = np.maximum(square - mean**2, 0).mean(-1)
         bright = cv2.resize(means, self._tiles, interpolation=cv2.INTER_AREA).mean(-1)
         usable = (bright > DARK) & (bright < BRIGHT)
         if not usable.any():
@@ -97,7 +99,7 @@ class ChangeDetector:
         noise = np.interp(levels, np.arange(BANDS), self.noise)
         least = np.maximum(LEAST_LEVELS, SIGMAS * noise).astype(np.float32)
         apart = brightest(cv2.absdiff(means, self._still))
-        limit = np.take(least, cv2.cvtColor(means, cv2.COLOR_RGB2GRAY))
+        limit = cv2.LUT(cv2.cvtColor(means, cv2.COLOR_RGB2GRAY), least)
         weak = (apart > limit).astype(np.uint8)
         beside = cv2.boxFilter(weak, -1, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT)
         strong = (apart > 2 * limit) | ((weak > 0) & (beside > 1))  # one weak block alone is noise

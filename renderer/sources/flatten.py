@@ -29,14 +29,11 @@ def flatten(rgb: np.ndarray, mode: Flatten) -> np.ndarray:
     half = (max(1, width // 2), max(1, height // 2))
     small = cv2.resize(rgb, half, interpolation=cv2.INTER_AREA)
     small = cv2.bilateralFilter(cv2.medianBlur(small, 3), 5, 32, 3)
-    code = (small >> (8 - BITS)).astype(np.uint16)
+    code = np.asarray(small).astype(np.uint16) >> (8 - BITS)
     code = (code[..., 0] << (2 * BITS)) | (code[..., 1] << BITS) | code[..., 2]
-    if mode == "colors":
-        flat = np.take(grid_colors(), code, axis=0)
-        return cv2.medianBlur(cv2.resize(flat, (width, height), interpolation=cv2.INTER_NEAREST), 5)
-    labels = np.take(nearest_materials(), code)
-    labels = cv2.medianBlur(cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST), 5)
-    return np.take(palette(), labels, axis=0)
+    table, colors = grid_colors() if mode == "colors" else (nearest_materials(), palette())
+    labels = cv2.resize(table[code], (width, height), interpolation=cv2.INTER_NEAREST)
+    return colors[cv2.medianBlur(labels, 5).astype(np.intp)]
 
 
 def flatten_part(rgb: np.ndarray, box: Rect, mode: Flatten) -> tuple[np.ndarray, Rect]:
@@ -48,9 +45,7 @@ def flatten_part(rgb: np.ndarray, box: Rect, mode: Flatten) -> tuple[np.ndarray,
     reached = aligned(box.grow(REACH_PX), whole)
     seen = aligned(reached.grow(REACH_PX), whole)
     flat = flatten(rgb[seen.slices], mode)
-    inside = Rect(
-        reached.x0 - seen.x0, reached.y0 - seen.y0, reached.x1 - seen.x0, reached.y1 - seen.y0
-    )
+    inside = Rect(reached.x0 - seen.x0, reached.y0 - seen.y0, reached.x1 - seen.x0, reached.y1 - seen.y0)
     return flat[inside.slices], reached
 
 
@@ -69,13 +64,17 @@ def table_colors() -> np.ndarray:
 
 
 @functools.lru_cache
-def grid_colors() -> np.ndarray:
-    """(2 ** 15, 3) uint8: colour of the table -> the nearest on a grid in Lab."""
+def grid_colors() -> tuple[np.ndarray, np.ndarray]:
+    """((2 ** 15,) uint16: colour of the table -> label, (n, 3) uint8: its colour, on a grid in Lab).
+
+    Labels rise with lightness, so that a median of labels is a colour between its neighbours.
+    """
     lab = cv2.cvtColor(table_colors(), cv2.COLOR_RGB2LAB).astype(np.float32)
     steps = np.array((LIGHTNESS_STEP, CHROMA_STEP, CHROMA_STEP), np.float32)
     middle = np.array((128, 128, 128), np.float32)
     snapped = np.clip(np.rint((lab - middle) / steps) * steps + middle, 0, 255).astype(np.uint8)
-    return cv2.cvtColor(snapped, cv2.COLOR_LAB2RGB)[0]
+    found, labels = np.unique(snapped[0], axis=0, return_inverse=True)
+    return labels.reshape(-1).astype(np.uint16), cv2.cvtColor(found[None], cv2.COLOR_LAB2RGB)[0]
 
 
 @functools.lru_cache

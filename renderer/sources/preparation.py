@@ -1,4 +1,4 @@
-"""From a captured picture to a frame on the paper: fit, keep still what is still, flatten, and the dirty Rect."""
+"""From a captured picture to a frame on the paper: fit, keep what is still, flatten, and the dirty Rect."""
 
 from __future__ import annotations
 
@@ -13,13 +13,18 @@ from renderer.sources.flatten import Flatten, flatten_part
 from renderer.sources.geometry import Placement
 from renderer.sources.shot import Shot
 
+WHOLE = Placement()
+
 
 @dataclass(frozen=True)
 class Preparation:
     """What is done to every picture of a source."""
 
-    placement: Placement = Placement()
+    placement: Placement = WHOLE
     flatten: Flatten = "off"
+
+
+AS_IT_IS = Preparation()
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,9 +59,7 @@ class Preparer:
         self._alpha: np.ndarray | None = None
         self._first = True
 
-    def prepare(
-        self, shot: Shot, number: int, preparation: Preparation
-    ) -> SourceFrame | None:
+    def prepare(self, shot: Shot, number: int, preparation: Preparation) -> SourceFrame | None:
         """The frame, or None where nothing in it differs from the one before."""
         if preparation != self._preparation:
             self._preparation = preparation

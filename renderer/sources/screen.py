@@ -31,7 +31,7 @@ class ScreenReader:
         import mss
 
         try:
-            self._grabber = mss.mss()
+            self._grabber = mss.MSS()
         except mss.ScreenShotError as error:
             raise SourceLost(f"the screen cannot be read: {error}; Wayland does not allow it") from error
         self._error = mss.ScreenShotError

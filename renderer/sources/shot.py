@@ -1,4 +1,4 @@
-"""One picture of a source before it is fitted to the paper, and the interface of everything that takes them."""
+"""One picture of a source before it is fitted to the paper, and the interface of what takes them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class SourceLost(Exception):
 class Shot:
     """A picture that was captured and not yet converted: a frame that is skipped costs no conversion.
 
-    size: (width, height) in pixels as it is to be shown, upright and with square pixels. captured_s:
-    perf_counter time of capture. media_s: position in the file. convert: (width, height) -> (height, width, 3)
+    size: (width, height) in pixels as it is to be shown, upright, with square pixels. captured_s: time of
+    capture by perf_counter. media_s: position in the file. convert: (width, height) -> (height, width, 3)
     RGB or (height, width, 4) RGBA uint8 of the entire picture at that size.
     """
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
-from renderer.sources.preparation import Preparation, Preparer, Slot
+from renderer.sources.preparation import AS_IT_IS, Preparation, Preparer, Slot
 from renderer.sources.shot import Capture, Shot, SourceLost
 from renderer.sources.spec import SourceSpec
 
@@ -35,14 +35,14 @@ class SourceThread:
         open_capture: Callable[[], Capture],
         paper: tuple[int, int],
         *,
-        preparation: Preparation = Preparation(),
+        preparation: Preparation = AS_IT_IS,
         fps: float = 0.0,
         loop: bool = True,
         every_frame: bool = False,
     ):
-        """open_capture: called on this thread, again after each loss; raises SourceLost. paper: (width, height).
-
-        fps: at most so many pictures a second of a live source; 0: as they come. loop: begin again at the end.
+        """open_capture: called on this thread, again after each loss; raises SourceLost. paper: (width,
+        height). fps: at most so many pictures a second of a live source; 0: as they come. loop: begin again
+        at the end.
         every_frame: a file waits for each of its frames to be painted, instead of keeping to its clock.
         """
         self.spec, self._open_capture = spec, open_capture
@@ -158,6 +158,7 @@ class SourceThread:
         """Show a file at its own pace, or frame by frame as they are painted."""
         interval_s = getattr(capture, "interval_s", 0.0)
         resume_s = self.position_s if self.lost_times else 0.0
+        sought_s = resume_s
         if resume_s:
             capture.seek(resume_s)
         self._origin_s = time.perf_counter() - resume_s
@@ -167,6 +168,7 @@ class SourceThread:
             wanted = self._take_seek()
             if wanted is not None:
                 capture.seek(wanted)
+                sought_s = wanted
                 self._origin_s, pending, shown_any = time.perf_counter() - wanted, None, False
             if self._paused and shown_any:
                 self.state = "paused"
@@ -178,8 +180,12 @@ class SourceThread:
             if pending is None:
                 pending = capture.read()
             if pending is None:
-                if not shown_any:
-                    raise SourceLost(f"there is no frame in {self.spec.name}")
+                if not shown_any:  # the position lies after the last frame
+                    pending = last_before(capture, sought_s)
+                    if pending is None:
+                        raise SourceLost(f"there is no frame in {self.spec.name}")
+                    self._origin_s = time.perf_counter() - pending.media_s
+                    continue
                 self._publish_held()
                 if not self.loop:
                     self.state = "ended"
@@ -262,3 +268,15 @@ class SourceThread:
         with self._wake:
             while holds() and not self._closing:
                 self._wake.wait(TURN_S)
+
+
+def last_before(capture: Capture, media_s: float) -> Shot | None:
+    """The last picture before a position: with frames of uneven lengths, any of the last seconds."""
+    for back_s in (5.0, media_s):
+        capture.seek(max(0.0, media_s - back_s))
+        last = None
+        while (shot := capture.read()) is not None:
+            last = shot
+        if last is not None:
+            return last
+    return None

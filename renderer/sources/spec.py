@@ -31,7 +31,7 @@ class SourceSpec:
 
     @property
     def live(self) -> bool:
-        """Frames come by themselves: it cannot be paused, repeated or positioned, and is retried when lost."""
+        """Frames come by themselves; it has no positions and no end."""
         return self.kind in ("webcam", "screen", "url")
 
     @property
@@ -69,7 +69,7 @@ def parse_source(text: str) -> SourceSpec:
         return SourceSpec("folder", str(path))
     if not path.exists():
         raise InputError(
-            f"the source {text} is not there; name a video file, a folder of pictures, a URL, webcam or screen"
+            f"the source {text} is not there; name a video, a folder of pictures, a URL, webcam or screen"
         )
     return SourceSpec("file", str(path))
 

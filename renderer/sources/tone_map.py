@@ -37,7 +37,7 @@ def to_sdr(rgb: np.ndarray, transfer: str) -> np.ndarray:
 def roll_off(light: np.ndarray) -> np.ndarray:
     """Linear light, 1 at diffuse white -> 0..1: the identity up to KNEE, then Reinhard's extended curve
     (Reinhard et al. 2002) that reaches 1 at the peak, with no kink where they meet."""
-    over = (light - KNEE) / (1 - KNEE)
+    over = np.maximum(light - KNEE, 0) / (1 - KNEE)
     top = (PEAK_NITS / WHITE_NITS - KNEE) / (1 - KNEE)
     curved = KNEE + (1 - KNEE) * over * (1 + over / top**2) / (1 + over)
     return np.where(light < KNEE, light, np.minimum(curved, 1.0)).astype(np.float32)

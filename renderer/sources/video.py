@@ -1,4 +1,4 @@
-"""Decode video files and network streams with PyAV: upright, square pixels, sRGB, with the time of each frame."""
+"""Decode video files and network streams with PyAV: upright, square pixels, sRGB, with frame times."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import av
 import cv2
 import numpy as np
 from av.codec.hwaccel import HWAccel, hwdevices_available
+from av.error import EOFError, ExitError, FFmpegError, InvalidDataError, ProtocolNotFoundError, TimeoutError
 from av.video.reformatter import ColorRange, Colorspace, ColorTrc, Interpolation
 
 from renderer.sources.shot import Shot, SourceLost
@@ -55,10 +56,13 @@ class VideoReader:
         if self.live:
             options = LIVE_OPTIONS | PROTOCOL_OPTIONS.get(target.partition("://")[0].lower(), {}) | options
             opened["timeout"] = (OPEN_S, READ_S)
+        began_s = time.perf_counter()
         try:
             container = av.open(target, options=options, **opened)
             return container if self.live else on_hardware(container, target, options, opened)
-        except (av.error.FFmpegError, OSError, ValueError) as error:
+        except (FFmpegError, OSError, ValueError) as error:
+            if self.live and time.perf_counter() - began_s > 0.9 * OPEN_S:  # RTSP has another error for it
+                raise SourceLost(f"{self.name} does not answer") from error
             raise SourceLost(reason(self.name, error)) from error
 
     @property
@@ -71,17 +75,17 @@ class VideoReader:
         """The next frame; None at the end. Raises SourceLost."""
         try:
             return next(self._frames, None)
-        except (av.error.FFmpegError, OSError) as error:
+        except (FFmpegError, OSError) as error:
             raise SourceLost(reason(self.name, error)) from error
 
     def seek(self, media_s: float) -> None:
-        """Go to the first frame at or after this position, counted from the first frame. Raises SourceLost."""
+        """Go to the first frame at or after this position; the first frame is at 0. Raises SourceLost."""
         media_s = max(0.0, media_s)
         at_s = media_s + (self._begin_s or 0.0)
         try:
             self._container.seek(round(at_s * av.time_base), backward=True)
             self._stream.codec_context.flush_buffers()
-        except (av.error.FFmpegError, OSError) as error:
+        except (FFmpegError, OSError) as error:
             raise SourceLost(f"{self.name} cannot be positioned: {reason(self.name, error)}") from error
         self._from_s = media_s
         self._last_s = media_s - self.interval_s
@@ -101,7 +105,7 @@ class VideoReader:
             try:
                 frames = packet.decode()
                 broken = 0
-            except av.error.InvalidDataError:  # a damaged packet costs its own frames and no more
+            except InvalidDataError:  # a damaged packet costs its own frames and no more
                 broken += 1
                 if broken > MOST_BROKEN:
                     raise
@@ -164,7 +168,7 @@ def quarter_turns(frame: av.VideoFrame) -> int:
 
 
 def untagged(frame: av.VideoFrame) -> int:
-    """Which matrix an untagged frame is taken to have, as players do: BT.709 from 720 lines on, else BT.601."""
+    """Matrix of an untagged frame, as players take it: BT.709 from 720 lines on, else BT.601."""
     return int(Colorspace.ITU709 if frame.height >= 720 else Colorspace.ITU601)
 
 
@@ -183,7 +187,7 @@ def on_hardware(container, target: str, options: dict, opened: dict):
     for kind in HARDWARE:
         if kind not in hwdevices_available():
             continue
-        with contextlib.suppress(av.error.FFmpegError, OSError, ValueError, RuntimeError, NotImplementedError):
+        with contextlib.suppress(FFmpegError, OSError, ValueError, RuntimeError, NotImplementedError):
             accelerated = av.open(target, options=options, hwaccel=HWAccel(kind), **opened)
             if accelerated.streams.video and accelerated.streams.video[0].codec_context.is_hwaccel:
                 container.close()
@@ -194,14 +198,14 @@ def on_hardware(container, target: str, options: dict, opened: dict):
 
 def reason(name: str, error: Exception) -> str:
     """One line for a person: what is wrong with the source, and what to do where that is known."""
-    if isinstance(error, av.error.ExitError | av.error.TimeoutError):
+    if isinstance(error, ExitError | TimeoutError):
         return f"{name} does not answer"
-    if isinstance(error, av.error.ProtocolNotFoundError):
+    if isinstance(error, ProtocolNotFoundError):
         scheme = name.partition("://")[0]
         return f"this PyAV cannot read {scheme}://; use rtsp, udp, http or rtmp"
-    if isinstance(error, av.error.EOFError):
+    if isinstance(error, EOFError):
         return f"{name} ended"
-    if isinstance(error, av.error.InvalidDataError):
+    if isinstance(error, InvalidDataError):
         return f"{name} is no video that can be read"
     words = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return f"{name}: {words[0].lower()}{words[1:]}"

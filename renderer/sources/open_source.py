@@ -1,0 +1,46 @@
+"""From what `--source` names to a function that opens it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from renderer.sources.shot import Capture
+from renderer.sources.spec import SourceSpec
+
+FOLDER_FPS, SCREEN_FPS = 1.0, 30.0  # where no rate is asked for
+
+
+def check_source(spec: SourceSpec) -> None:
+    """Raise InputError where the source needs a package that is not installed."""
+    if spec.kind == "screen":
+        from renderer.sources.screen import check_mss
+
+        check_mss()
+
+
+def opener(spec: SourceSpec, fps: float = 0.0) -> Callable[[], Capture]:
+    """A function that opens the source on the thread that will read it. fps: of a folder; 0: one a second."""
+
+    def open_it() -> Capture:
+        if spec.kind == "webcam":
+            from renderer.sources.camera import open_camera
+
+            return open_camera(spec.index)
+        if spec.kind == "screen":
+            from renderer.sources.screen import ScreenReader
+
+            return ScreenReader(spec.index, spec.region)
+        if spec.kind == "folder":
+            from renderer.sources.folder import FolderReader
+
+            return FolderReader(spec.target, fps=fps or FOLDER_FPS)
+        from renderer.sources.video import VideoReader
+
+        return VideoReader(spec.target, live=spec.live, name=spec.name)
+
+    return open_it
+
+
+def live_fps(spec: SourceSpec, fps: float) -> float:
+    """How many pictures a second are taken of a live source at most; 0: as they come."""
+    return fps or (SCREEN_FPS if spec.kind == "screen" else 0.0)
