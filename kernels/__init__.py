@@ -63,12 +63,15 @@ def interpreted() -> bool:
 
 def why_not_triton(device: torch.device) -> str:
     """One line that says why Triton kernels cannot run on a device; empty where they can."""
-    from kernels.dispatch import MISSING
+    from kernels.dispatch import MISSING, why_no_launch
 
     if MISSING:
         return MISSING
-    if device.type == "cuda" or interpreted():
+    if interpreted():
         return ""
+    if device.type == "cuda":
+        index = torch.cuda.current_device() if device.index is None else device.index
+        return why_no_launch(torch.device("cuda", index))
     return (
         f"they need a CUDA tensor, this one is on {device.type} (TRITON_INTERPRET=1 runs them there, slowly)"
     )

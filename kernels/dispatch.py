@@ -7,8 +7,10 @@ of time).
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -21,7 +23,7 @@ MISSING = (
 if torch.cuda.is_available() or "TRITON_INTERPRET" in os.environ:
     try:
         import triton
-    except ImportError as error:  # not on this platform, or not installed: the reference runs
+    except Exception as error:  # not on this platform, not installed, or a library of its own is missing
         MISSING = f"triton cannot be imported: {error}"
     else:
         tl, MISSING = triton.language, ""
@@ -55,7 +57,34 @@ class Launch:
 
     def run(self) -> None:
         if 0 not in self.grid:
-            self.kernel[self.grid](*self.args, **self.constants, **self.options)
+            with current(next(arg for arg in self.args if isinstance(arg, Tensor))):
+                self.kernel[self.grid](*self.args, **self.constants, **self.options)
+
+
+def current(tensor: Tensor) -> AbstractContextManager:
+    """A context whose current CUDA device is the tensor's: triton launches on the current device's stream."""
+    return torch.cuda.device(tensor.device) if tensor.is_cuda else nullcontext()
+
+
+@jit
+def probe_kernel(out):
+    """Writes 1."""
+    tl.store(out, 1)
+
+
+@functools.cache
+def why_no_launch(device: torch.device) -> str:
+    """Why a kernel cannot be launched on a CUDA device, tried with a tiny one; empty where it can.
+
+    Triton compiles C at its first launch: that takes a compiler and the headers of Python and CUDA.
+    """
+    try:
+        out = torch.zeros(1, dtype=torch.int32, device=device)
+        Launch(probe_kernel, (1,), (out,)).run()
+        wrong = "" if int(out) == 1 else "it wrote nothing"
+    except Exception as error:  # of triton, the compiler or the driver
+        wrong = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return f"a trial launch failed: {wrong}" if wrong else ""
 
 
 def register(schema: str, plan: Callable, fake: Callable) -> Callable:

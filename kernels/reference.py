@@ -145,6 +145,17 @@ def linear_glu(
     return glu(y, activation, gate_first).to(x.dtype)
 
 
+@contextmanager
+def exact_convolution() -> Iterator[None]:
+    """Inside, float32 convolutions are exact: by default cuDNN rounds their inputs to TF32, 10 bits."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+
+
 def conv3x3(
     x: Tensor,
     weight: Tensor,
@@ -153,7 +164,8 @@ def conv3x3(
     activation: str = "none",
     stride: int = 1,
 ) -> Tensor:
-    y = F.conv2d(wide(x), wide(weight), None if bias is None else wide(bias), stride, padding=1)
+    with exact_convolution():
+        y = F.conv2d(wide(x), wide(weight), None if bias is None else wide(bias), stride, padding=1)
     if skip is not None:
         y = y + wide(skip)
     y = ACTIVATIONS[activation](y).to(x.dtype)

@@ -102,13 +102,12 @@ def loader(
 
 def has_dtype(dtype: str, device: str | None) -> bool:
     """Whether pictures can be made in it on the device; None is cuda where that is there, else cpu."""
-    if dtype != "bfloat16" or (device or "cpu") != "cpu":
+    if dtype != "bfloat16":
         return True
-    import torch
-
+    from models.device.cuda import usual_device
     from models.device.precision import has_bf16
 
-    return has_bf16("cuda" if device is None and torch.cuda.is_available() else "cpu")
+    return has_bf16(device or usual_device())
 
 
 def weights_hash(name: str) -> str:

@@ -1,5 +1,7 @@
 """Which implementation runs, and that the package does with little: no triton, no GPU, another `kernels`."""
 
+import contextlib
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +10,7 @@ import pytest
 import torch
 
 import kernels
+from kernels import dispatch
 from kernels.ops import glu, groupnorm, noise, paper
 from kernels.testing.cases import CASES, call, copied
 from kernels.testing.inputs import maker
@@ -58,6 +61,7 @@ import os, torch
 os.environ["TRITON_INTERPRET"] = "1"
 sys.modules["triton"] = None
 import kernels
+from kernels import dispatch
 from kernels.testing.cases import CASES, call
 from kernels.testing.inputs import maker
 for case in CASES.values():
@@ -171,3 +175,77 @@ def test_cost_counts_at_least_what_goes_in_and_out(name):
             touched = sum(t.nbytes for t in tensors)
         assert flops > 0
         assert 0.66 * touched <= size <= 1.6 * touched, (shape, size, touched)
+
+
+# fails at Triton's driver, long before the tensor is read
+TRIAL = """
+import os, torch
+os.environ["TRITON_INTERPRET"] = "0"
+import kernels
+from kernels import dispatch
+from kernels import dispatch
+torch.cuda.is_available = lambda: True
+print(dispatch.why_no_launch(torch.device("meta")))
+"""
+
+
+@pytest.mark.parametrize("compiler", [False, True])
+def test_no_c_compiler_is_the_reason_why_triton_does_not_run(compiler, tmp_path, monkeypatch):
+    """Triton compiles C when its driver is first used; with a compiler another reason is found here."""
+    pytest.importorskip("triton")
+    (tmp_path / "libcuda.so.1").touch()
+    monkeypatch.setenv("TRITON_LIBCUDA_PATH", str(tmp_path))
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.delenv("CC", raising=False)
+    if not compiler:
+        monkeypatch.setenv("PATH", str(tmp_path))
+    elif shutil.which("gcc") is None:
+        pytest.skip("no gcc here")
+    reason = run(TRIAL)
+    assert reason.startswith("a trial launch failed: ")
+    assert ("C compiler" in reason) != compiler, reason
+
+
+class OnSecondDevice(torch.Tensor):
+    device, is_cuda = torch.device("cuda:1"), True
+
+
+def test_where_a_trial_launch_fails_the_reference_runs_and_says_why(monkeypatch):
+    """On a card whose driver Triton cannot use, nothing is raised unless Triton was asked for."""
+    tried = []
+
+    def why(device):
+        tried.append(device)
+        return "a trial launch failed: Failed to find C compiler."
+
+    monkeypatch.setattr(dispatch, "MISSING", "")
+    monkeypatch.setattr(dispatch, "why_no_launch", why)
+    x = torch.zeros(2).as_subclass(OnSecondDevice)
+    assert kernels.active(x) == "reference"
+    assert kernels.why_not_triton(x.device) == "a trial launch failed: Failed to find C compiler."
+    assert tried == [torch.device("cuda:1")] * 2
+    monkeypatch.setattr(dispatch, "why_no_launch", lambda device: "")
+    assert kernels.active(x) == "triton"
+
+
+def test_a_kernel_is_launched_under_the_device_of_its_tensors(monkeypatch):
+    """Triton launches on the stream of the current device, which is another one until somebody changes it."""
+    calls = []
+
+    @contextlib.contextmanager
+    def device(which):
+        calls.append(f"under {which}")
+        yield
+        calls.append("back")
+
+    class Kernel:
+        def __getitem__(self, grid):
+            return lambda *args, **options: calls.append(f"launched {grid}")
+
+    monkeypatch.setattr(torch.cuda, "device", device)
+    x = torch.zeros(2).as_subclass(OnSecondDevice)
+    dispatch.Launch(Kernel(), (3,), (5, x)).run()
+    assert calls == ["under cuda:1", "launched (3,)", "back"]
+    dispatch.Launch(Kernel(), (0,), (5, x)).run()
+    dispatch.Launch(Kernel(), (1,), (torch.zeros(2),)).run()
+    assert calls[3:] == ["launched (1,)"]

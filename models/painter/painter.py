@@ -17,6 +17,7 @@ from models.checkpoint import content_hash
 from models.checkpoint import load as load_checkpoint
 from models.device import allocator, precision
 from models.device.convolution import bf16_gain
+from models.device.cuda import check_device, usual_device
 from models.device.graph_frames import GraphedFrames
 from models.device.stopwatch import Stopwatch
 from models.device.threads import ThreadCount
@@ -47,15 +48,10 @@ def load(
             f"{path} does not fit the painter's network: {str(error).splitlines()[0]}"
         ) from error
     if device is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device.split(":")[0] not in ("cpu", "cuda"):
-        raise ModelError(f"no device is named {device!r}; choose cpu or cuda")
+        device = usual_device()
+    check_device(device)
     if device == "cpu":
         allocator.keep()
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ModelError(
-            "device cuda was asked for but torch finds none here; leave --device out, or use cpu"
-        )
     return Painter(network.eval().requires_grad_(False), name, content_hash(path), device, dtype)
 
 
@@ -190,13 +186,14 @@ class Painter:
 
 
 def choose_body(network: PainterNetwork, device: torch.device, dtype: str | None) -> tuple[Body, str]:
-    """The faster of bf16 and fp32, measured now; returns it and the reason why no faster one runs."""
-    if dtype == "bfloat16" and not precision.has_bf16(device.type):
-        raise ModelError("this CPU has no bfloat16; leave --dtype out, or take float32")
+    """The faster of bf16 and fp32, measured now on a CPU; returns it and why no faster one runs."""
+    if dtype == "bfloat16" and not precision.has_bf16(str(device)):
+        this = "this CPU" if device.type == "cpu" else f"{device}"
+        raise ModelError(f"{this} has no bfloat16; leave --dtype out, or take float32")
     if dtype is not None:
         return Body(network, getattr(torch, dtype)), f"{dtype} was asked for"
     if device.type != "cpu":
-        return Body(network, torch.bfloat16), ""
+        return Body(network, precision.fast_dtype(str(device))), ""
     gain = bf16_gain() if torch.backends.mkldnn.is_available() else 0.0
     if gain > BF16_GAIN:
         return Body(network, torch.bfloat16), "no CUDA device"

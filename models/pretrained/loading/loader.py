@@ -70,11 +70,15 @@ def load(name: str, options: Options = Options(), *, progress: ProgressCallback 
 def _load(name: str, options: Options, progress: ProgressCallback):
     import torch
 
+    from models.device.cuda import check_device, usual_device
+    from models.device.precision import fast_dtype, has_bf16
+
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # or its import talks of what it could do
-    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if device != "cpu":
-        check_device(torch.device(device))
-    dtype = getattr(torch, options.dtype) if options.dtype else usual_dtype(device)
+    device = options.device or usual_device()
+    check_device(device)
+    dtype = getattr(torch, options.dtype) if options.dtype else fast_dtype(device)
+    if dtype == torch.bfloat16 and device != "cpu" and not has_bf16(device):
+        raise ModelError(f"{device} has no bfloat16; leave --dtype out, or take float16 or float32")
     loras = [lora.parse(text) for text in options.lora]
     check_options(options, device)
     kind = str(dtype).removeprefix("torch.")
@@ -124,16 +128,6 @@ def _load(name: str, options: Options, progress: ProgressCallback):
 def has_tiny(home: Path | None, model: Model, options: Options) -> bool:
     """Whether a tiny autoencoder will serve: one in the model's folder, or the hub's."""
     return options.tiny and bool(model.tiny or (home is not None and (home / TINY).is_dir()))
-
-
-def check_device(device) -> None:
-    """Raise ModelError for a CUDA device that is not here."""
-    import torch
-
-    if not torch.cuda.is_available():
-        raise ModelError("device cuda was asked for but torch finds none here; use cpu, or leave it out")
-    if (device.index or 0) >= torch.cuda.device_count():
-        raise ModelError(f"there is no {device} here; the last is cuda:{torch.cuda.device_count() - 1}")
 
 
 def check_options(options: Options, device: str) -> None:
@@ -218,12 +212,3 @@ def assemble(name: str, pipe, model: Model, device: str, options: Options, tiny=
 
 def is_fused(network) -> bool:
     return any("fused" in vars(module) for module in network.modules())
-
-
-def usual_dtype(device: str):
-    """bfloat16 where it is fast: on CUDA, and on a CPU that multiplies in it."""
-    import torch
-
-    from models.device.precision import fast_dtype
-
-    return torch.bfloat16 if device != "cpu" else fast_dtype()
