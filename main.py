@@ -129,8 +129,8 @@ def paint(settings: Paint) -> None:
 def render(settings: Render) -> None:
     """Make one picture from a sketch; a paper that the window saved brings its own settings."""
     from models import registry
-    from renderer.canvas.canvas import paper_of
     from renderer.files import png
+    from renderer.files.images import paper_of
     from renderer.runtime.pacing import finest
 
     data = png.read_bytes(settings.sketch)
@@ -198,7 +198,7 @@ def bench(settings: Bench) -> None:
     import cv2
 
     from models.benchmarks.frame_times import measure
-    from renderer.canvas.canvas import decode, fit
+    from renderer.files.images import decode, fit
     from renderer.offline.session_benchmark import StrokeLogBenchmark
 
     sketch = ASSETS / "sketches" / "lake.png"

@@ -15,6 +15,8 @@ import numpy as np
 MIN_SIZE_PX, MAX_SIZE_PX, SIZE_MULTIPLE_PX = 256, 2048, 32
 MAX_PROMPT_CHARS = 2000
 DTYPES = ("float32", "bfloat16", "float16")
+LOOKS = ("scenic", "photo", "oil", "print")  # styles of a picture; print is a woodblock print
+LEAST_NAMED = 0.005  # share of the paper that a material covers before its name joins a prompt
 
 
 class ModelError(Exception):
@@ -130,6 +132,9 @@ class Request:
     lora_scale: 0..2, how much of their own scales the LoRAs have that were laid over a model.
     mood: one number in 0..1 for each of MOOD_AXES.
     origin: canvas position (x, y) of the paper's top-left pixel, where the anchored noise is read.
+    materials: (H, W) uint8, 0 unknown or unpainted, else 1 + index in MATERIALS; None: all unknown.
+    look: one of LOOKS. A model that has only others (`ModelCard.looks`) ignores it.
+    material_prompt: whether names of materials join the prompt; for models that read whole sentences.
     """
 
     paper: np.ndarray
@@ -143,6 +148,25 @@ class Request:
     mood: tuple[float, ...] = DEFAULT_MOOD
     origin: tuple[int, int] = (0, 0)
     lora_scale: float = 1.0
+    materials: np.ndarray | None = None
+    look: str = "scenic"
+    material_prompt: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises ModelError for materials of another shape than the paper, and for an unknown look."""
+        check_look(self.look)
+        labels = self.materials
+        if labels is not None and (labels.dtype != np.uint8 or labels.shape != self.paper.shape[:2]):
+            raise ModelError(
+                f"materials are {labels.dtype} {labels.shape}, the paper needs uint8 {self.paper.shape[:2]}"
+            )
+
+    @property
+    def full_prompt(self) -> str:
+        """The prompt, with the names of what is painted in front of it where `material_prompt` says so."""
+        if not self.material_prompt or self.materials is None:
+            return self.prompt
+        return ", ".join(part for part in (*painted_names(self.materials), self.prompt) if part)
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,6 +212,7 @@ class ModelCard:
     weights_hash: str = ""  # first 16 hex digits of the SHA-256 of the weights file
     understands_mood: bool = False
     understands_prompt: bool = False
+    looks: tuple[str, ...] = ("scenic",)  # of LOOKS, those that it can paint
 
 
 def never() -> bool:
@@ -246,6 +271,19 @@ def check_size(height_px: int, width_px: int) -> None:
                 f"size {width_px}x{height_px} will not do: each side must be a multiple of "
                 f"{SIZE_MULTIPLE_PX} from {MIN_SIZE_PX} to {MAX_SIZE_PX}"
             )
+
+
+def check_look(look: str) -> None:
+    """Raise ModelError for what is none of LOOKS."""
+    if look not in LOOKS:
+        raise ModelError(f"no look is named {look!r}; choose {', '.join(LOOKS)}")
+
+
+def painted_names(materials: np.ndarray) -> list[str]:
+    """Names of the materials (H, W) uint8 that cover at least LEAST_NAMED of a paper, the largest first."""
+    counts = np.bincount(materials.ravel(), minlength=len(MATERIALS) + 1)[1 : len(MATERIALS) + 1]
+    order = np.argsort(-counts, kind="stable")
+    return [MATERIALS[i].name for i in order if counts[i] >= LEAST_NAMED * materials.size]
 
 
 def check_steps(card: ModelCard, steps: int | None) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+import numpy as np
 
 Point = tuple[float, float, float]
 """x and y in canvas pixels, pressure 0..1."""
@@ -10,13 +13,17 @@ Point = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Brush:
-    """color: (r, g, b) in 0..255. hardness, opacity: 0..1. erase: takes paint away, back to blank paper."""
+    """color: (r, g, b) in 0..255. hardness, opacity: 0..1. erase: takes paint away, back to blank paper.
+
+    material: what the paint stands for, 0 for a free colour, else 1 + index in MATERIALS.
+    """
 
     color: tuple[int, int, int] = (118, 169, 222)
     size_px: float = 40.0
     hardness: float = 0.8
     opacity: float = 1.0
     erase: bool = False
+    material: int = 0
 
 
 @dataclass(frozen=True)
@@ -44,17 +51,19 @@ class Line:
 
 @dataclass(frozen=True)
 class Fill:
-    """tolerance: 0..255, the largest difference in any channel that still counts as the same colour."""
+    """tolerance: 0..255, the largest difference in any channel that still counts as the same colour.
+    material: as of a Brush."""
 
     color: tuple[int, int, int]
     x: float
     y: float
     tolerance: int = 24
+    material: int = 0
 
 
 @dataclass(frozen=True)
 class Clear:
-    pass
+    """Make the active layer blank, inside the selection where there is one."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +78,64 @@ class Redo:
 
 @dataclass(frozen=True)
 class Paste:
-    """png: an image file's bytes, of any format that OpenCV reads; it is fitted to the canvas."""
+    """png: an image file's bytes, of any format that can be read; it is fitted to the canvas and replaces the
+    active layer. pixels: the same decoded and fitted already, (H, W, 4) uint8, so that no time is lost."""
 
     png: bytes
+    pixels: np.ndarray | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class OpenDocument:
+    """ora: bytes of an OpenRaster file, whose layers replace all layers. stack: the same, read already."""
+
+    ora: bytes
+    stack: object = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class LayerEdit:
+    """One change of the layers. index: the layer, from the bottom.
+
+    add: a blank layer above it, value is its name or empty. delete. duplicate. merge: onto the one below.
+    move: value is the new index. activate: it is painted on from now on. All others set a setting to value.
+    """
+
+    op: Literal[
+        "add", "delete", "duplicate", "merge", "move", "activate",
+        "name", "visible", "locked", "opacity", "blend", "alpha_lock", "reference",
+    ]  # fmt: skip
+    index: int = 0
+    value: str | int | float = ""
+
+
+@dataclass(frozen=True)
+class Select:
+    """Change the selection. shape: rectangle (two corners), lasso (its corners), material, all or none.
+
+    mode: replace, add, subtract or intersect, with the selection before.
+    """
+
+    shape: Literal["rectangle", "lasso", "material", "all", "none"]
+    points: tuple[tuple[float, float], ...] = ()
+    material: int = 0
+    mode: Literal["replace", "add", "subtract", "intersect"] = "replace"
+
+
+@dataclass(frozen=True)
+class FillSelection:
+    """Fill the selection on the active layer; the whole layer where there is no selection."""
+
+    color: tuple[int, int, int]
+    material: int = 0
+
+
+@dataclass(frozen=True)
+class MoveSelection:
+    """Move the selection and the paint in it by whole pixels; without a selection all paint of the layer."""
+
+    dx: int
+    dy: int
 
 
 @dataclass(frozen=True)
@@ -90,9 +154,24 @@ class Command:
     value: object = None
 
 
-Edit = Begin | Extend | End | Line | Fill | Clear | Undo | Redo | Paste
+Edit = (
+    Begin
+    | Extend
+    | End
+    | Line
+    | Fill
+    | Clear
+    | Undo
+    | Redo
+    | Paste
+    | OpenDocument
+    | LayerEdit
+    | Select
+    | FillSelection
+    | MoveSelection
+)
 Action = Edit | Change | Command
-EDITS = (Begin, Extend, End, Line, Fill, Clear, Undo, Redo, Paste)
+EDITS = get_args(Edit)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from models.api import NOTHING, Failure, Frame, Img2Img, ModelError, ProgressCal
 from renderer import commands, model_switcher, rewind
 from renderer.actions import EDITS, Change, Command, Event, InputError
 from renderer.canvas.canvas import Canvas
+from renderer.canvas.layers import LayerStack
 from renderer.canvas.wet_ink import WetInk
 from renderer.persistence import OFFER, Persistence
 from renderer.picture_params import PictureParams
@@ -50,7 +51,8 @@ class App:
         self.window, self.load, self.params, self.meanwhile = window, load, params, meanwhile
         self.asked: dict = {}  # of what each model has of its own, what was asked for otherwise
         self.canvas = Canvas(*size)
-        self._known = self.canvas.pixels.copy()  # the paper as of the last edit
+        self._known = self.canvas.seen.copy()  # the paper as of the last edit
+        self._known_materials = self.canvas.materials.copy()
         self.engine, self.stats = Engine(), RunStatistics()
         ink = WetInk(*size)
         self.scene = Scene(self.canvas, ink, params, self.stats, models=models, read_prompt=read_prompt)
@@ -133,18 +135,22 @@ class App:
                 self.scene.offer = ""
             self.persistence.event(Event(action, event.time_s), self.canvas)
 
-    def lay(self, pixels: np.ndarray, time_s: float) -> None:
-        """Show another paper, (H, W, 4) uint8, without an edit: nothing is logged, nothing can be undone."""
-        self.canvas.pixels[:] = pixels
+    def lay(self, stack: LayerStack | None, time_s: float) -> None:
+        """Show other layers without an edit, None for the canvas's own again: nothing is logged or undone."""
+        if stack is None:
+            self.canvas.show_own()
+        else:
+            self.canvas.show(stack)
         self.changed(self.canvas.whole, time_s)
 
     def changed(self, box: Rect, time_s: float) -> None:
         """The paper may differ in the box; ink, window and model are told where it does."""
-        before, after = self._known[box.slices], self.canvas.pixels[box.slices]
-        if box.empty or np.array_equal(before, after):
+        before, after = self._known[box.slices], self.canvas.seen[box.slices]
+        labels, materials = self._known_materials[box.slices], self.canvas.materials[box.slices]
+        if box.empty or (np.array_equal(before, after) and np.array_equal(labels, materials)):
             return
         self.scene.ink.touch(box, before, after, self._sequence + 1)
-        before[:] = after
+        before[:], labels[:] = after, materials
         self.scene.changed = self.scene.changed.union(box)
         self.dirty(box, time_s)
 
@@ -198,13 +204,19 @@ class App:
 
     def ask(self, steps: int, side: int) -> None:
         self._sequence += 1
-        paper = self.canvas.snapshot()
+        paper, materials = self.canvas.snapshot(), self.canvas.snapshot_materials()
         if side != self.canvas.width:
             height = max(pacing.SMALLEST_SIDE_PX, self.canvas.height * side // self.canvas.width // 32 * 32)
             paper = cv2.resize(paper, (side, height), interpolation=cv2.INTER_AREA)
-            paper.flags.writeable = False
+            materials = cv2.resize(materials, (side, height), interpolation=cv2.INTER_NEAREST)
+            paper.flags.writeable = materials.flags.writeable = False
         self._asked = self.params.request(
-            paper, sequence=self._sequence, epoch=self._epoch, dirty=self._dirty, steps=steps
+            paper,
+            materials=materials,
+            sequence=self._sequence,
+            epoch=self._epoch,
+            dirty=self._dirty,
+            steps=steps,
         )
         self._dirty = NOTHING
         self.engine.submit(self._asked)

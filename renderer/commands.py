@@ -52,9 +52,9 @@ def obey(app: App, command: Command, time_s: float) -> None:
         case "dice":
             app.apply(Event(Change("seed", random.randrange(1 << 31)), time_s))
         case "pick":
-            color = app.canvas.color_at(*command.value)
-            if color is not None:
-                app.window.tools.take(color)
+            paint = app.canvas.paint_at(*command.value)
+            if paint is not None:
+                app.window.tools.take(*paint)
         case "load":
             app.apply(Event(Paste(png.read_bytes(Path(str(command.value)))), time_s))
         case "save":

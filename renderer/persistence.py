@@ -8,9 +8,8 @@ from pathlib import Path
 from threading import Lock, Thread
 from typing import TYPE_CHECKING
 
-import cv2
-
-from renderer.actions import Change, Event, InputError, Paste
+from renderer.actions import Change, Event, InputError, OpenDocument
+from renderer.canvas.open_raster import document_bytes
 from renderer.canvas.snapshots import History
 from renderer.picture_params import PictureParams
 from renderer.scene import Scene
@@ -30,7 +29,7 @@ class Persistence:
 
     def __init__(self, width: int, height: int):
         self.news: deque[str] = deque()
-        self.arrived: deque[Change | Paste] = deque()
+        self.arrived: deque[Change | OpenDocument] = deque()
         self.history = History(width, height)
         self.capture: WindowCapture | None = None
         self.opens: Callable[[], WindowCapture] | None = (
@@ -96,8 +95,7 @@ class Persistence:
         if session.fault:
             self.news.append(session.fault)
         self.arrived += params.changes_to(playback.params, models)
-        order = cv2.cvtColor(playback.canvas.pixels, cv2.COLOR_RGBA2BGRA)
-        self.arrived.append(Paste(cv2.imencode(".png", order)[1].tobytes()))
+        self.arrived.append(OpenDocument(document_bytes(playback.canvas.stack), playback.canvas.stack))
 
     def end_film(self) -> None:
         if self.capture is not None and self.capture.recorder.filming:
@@ -111,4 +109,3 @@ class Persistence:
             log.close()
         if self.store is not None and answered:
             self.store.close()
-        self.history.close()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from models.api import DEFAULT_MOOD, MAX_PROMPT_CHARS, MOOD_AXES, Request
+from models.api import DEFAULT_MOOD, MAX_PROMPT_CHARS, MOOD_AXES, ModelError, Request, check_look
 from renderer.actions import Change, InputError
 
 MAX_SEED = 2**63 - 1
-KEPT = ("steps", "strength", "seed", "prompt", "lora_scale")  # fields that requests, logs and pictures carry
+KEPT = ("steps", "strength", "seed", "prompt", "lora_scale", "look", "material_prompt")
+# fields that requests, logs and pictures carry
 
 
 @dataclass(frozen=True)
@@ -23,9 +24,11 @@ class PictureParams:
     mood: tuple[float, ...] = DEFAULT_MOOD
     target_fps: float = 0.0
     lora_scale: float = 1.0
+    look: str = "scenic"  # one of models.api.LOOKS
+    material_prompt: bool = False  # names of painted materials join the prompt of pretrained models
 
     def change(self, name: str, value) -> PictureParams:
-        """The look with one setting changed, in its range. Raises InputError for what is none."""
+        """The settings with one changed, in its range. Raises InputError for what is none."""
         axes = [axis.name for axis in MOOD_AXES]
         try:
             if name.startswith("mood.") and name[5:] in axes:
@@ -44,38 +47,43 @@ class PictureParams:
                 return replace(self, seed=min(MAX_SEED, max(0, int(value))))
             if name == "target_fps":
                 return replace(self, target_fps=max(0.0, float(value)))
+            if name == "look":
+                check_look(str(value))
+                return replace(self, look=str(value))
+            if name == "material_prompt":
+                return replace(self, material_prompt=bool(value))
             if name == "model":
                 return replace(self, model=str(value))
+        except ModelError as error:
+            raise InputError(str(error)) from error
         except (TypeError, ValueError, OverflowError) as error:
             raise InputError(f"{name} cannot be {value!r}") from error
         raise InputError(f"there is no setting named {name!r}")
 
     def asked(self, options) -> PictureParams:
-        """The look with what the command line asked for: of its fields, those that are not None."""
+        """The settings with those of the command line that are not None. options.mood: levels by axis."""
         params = self
-        for name in ("steps", "strength", "seed", "prompt"):
-            if getattr(options, name) is not None:
+        for name in ("steps", "strength", "seed", "prompt", "look", "material_prompt"):
+            if getattr(options, name, None) is not None:
                 params = params.change(name, getattr(options, name))
+        for axis, level in zip(MOOD_AXES, getattr(options, "mood", None) or (), strict=False):
+            params = params.change(f"mood.{axis.name}", level)
         return params
 
     def starts_epoch(self, other: PictureParams) -> bool:
-        """Whether pictures made with the other look are refused once this one holds."""
-        return (self.model, self.seed, self.prompt, self.mood) != (
-            other.model,
-            other.seed,
-            other.prompt,
-            other.mood,
-        )
+        """Whether pictures made with the other settings are refused once these hold."""
+        names = ("model", "seed", "prompt", "mood", "look", "material_prompt")
+        return any(getattr(self, name) != getattr(other, name) for name in names)
 
     def changes_to(self, other: PictureParams, models: tuple[str, ...]) -> list[Change]:
-        """The changes that make this look the other one; of its model only where it is one of `models`."""
+        """The changes that make these settings the others; of the model only where it is one of `models`."""
         names = [*KEPT, *["model"] * (other.model in models)]
         made = [Change(n, getattr(other, n)) for n in names if getattr(self, n) != getattr(other, n)]
         moods = zip(MOOD_AXES, self.mood, other.mood, strict=True)
         return made + [Change(f"mood.{axis.name}", to) for axis, level, to in moods if level != to]
 
     def request(self, paper, **fields) -> Request:
-        """A request for this look. fields: sequence, epoch, dirty, steps."""
+        """A request with these settings. fields: materials, sequence, epoch, dirty, steps."""
         made = {name: getattr(self, name) for name in KEPT}
         return Request(paper=paper, mood=self.mood, **(made | fields))
 
@@ -85,12 +93,12 @@ class PictureParams:
 
     @classmethod
     def of(cls, request: Request, model: str) -> PictureParams:
-        """The look that a request was made with."""
+        """The settings that a request was made with."""
         return cls(model, mood=tuple(request.mood), **{name: getattr(request, name) for name in KEPT})
 
     @classmethod
     def from_dict(cls, values: dict, model: str = "painter") -> PictureParams:
-        """The look that a log or a picture carries. Raises InputError for what cannot be one."""
+        """The settings that a log or a picture carries. Raises InputError for what cannot be any."""
         params = cls(model=model)
         for name in KEPT:
             if name in values:

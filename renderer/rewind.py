@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import cv2
-import numpy as np
-
-from renderer.actions import End, Event, InputError, Paste
+from renderer.actions import End, Event, InputError, OpenDocument
+from renderer.canvas.open_raster import document_bytes
 
 if TYPE_CHECKING:
     from renderer.app import App
@@ -16,12 +14,11 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Rewind:
-    """What the window shows of it, in monotonic seconds. now: the paper that was left, (H, W, 4) uint8."""
+    """What the window shows of it, in seconds."""
 
     begin_s: float
     end_s: float
     at_s: float
-    now: np.ndarray
     pins: list[float] = field(default_factory=list)
 
 
@@ -32,7 +29,7 @@ def enter(app: App, time_s: float) -> None:
         raise InputError("nothing was painted yet: there is nothing to go back to")
     if app.canvas.drawing:
         app.apply(Event(End(), time_s))
-    app.scene.rewind = Rewind(*span, span[1], app.canvas.pixels.copy(), app.persistence.history.pins)
+    app.scene.rewind = Rewind(*span, span[1], app.persistence.history.pins)
 
 
 def seek(app: App, at_s: float, time_s: float) -> None:
@@ -55,17 +52,15 @@ def pin(app: App) -> None:
 
 def leave(app: App, time_s: float) -> None:
     """Back to now: the paper is as it was."""
-    back, app.scene.rewind = app.scene.rewind, None
-    app.lay(back.now, time_s)
+    app.scene.rewind = None
+    app.lay(None, time_s)
 
 
 def branch(app: App, time_s: float) -> None:
     """Paint on from the paper that lies there: one edit, which the log holds and undo takes back."""
-    back, app.scene.rewind = app.scene.rewind, None
-    chosen = app.canvas.pixels.copy()
-    app.canvas.pixels[:] = back.now
-    order = cv2.cvtColor(chosen, cv2.COLOR_RGBA2BGRA)
-    app.apply(Event(Paste(cv2.imencode(".png", order)[1].tobytes()), time_s))
+    app.scene.rewind, chosen = None, app.canvas.stack
+    app.canvas.show_own()
+    app.apply(Event(OpenDocument(document_bytes(chosen), chosen), time_s))
 
 
 def obey(app: App, name: str, value: object, time_s: float) -> None:

@@ -1,8 +1,7 @@
-"""Memory outside the heap, for what is kept for minutes and for papers that pass from thread to thread.
+"""Memory outside the heap, for what is kept for minutes and for arrays that pass from thread to thread.
 
-Among the large tensors that a model takes and gives back for every frame, small blocks that stay and papers
-that come and go would split the heap into gaps that fit nothing, and the program would grow by what it never
-uses.
+A model takes and frees large tensors with every frame. Small blocks between them that stay would split the
+heap into gaps that fit nothing, and the process would grow by what it never uses.
 """
 
 from __future__ import annotations
@@ -16,8 +15,8 @@ import numpy as np
 Kept = bytes | mmap.mmap
 
 
-def aside(data: bytes) -> Kept:
-    """The same bytes, in pages of their own; those of less than a page are given back as they are."""
+def outside_heap(data: bytes) -> Kept:
+    """The same bytes in pages of their own; less than a page is returned as it is."""
     if len(data) < mmap.PAGESIZE:
         return data
     pages = mmap.mmap(-1, len(data))
@@ -25,15 +24,15 @@ def aside(data: bytes) -> Kept:
     return pages
 
 
-class Pool:
-    """uint8 arrays of one shape, whose memory is taken again once nobody holds them or a view of them."""
+class BufferPool:
+    """uint8 arrays of one shape, whose memory is used again once neither they nor a view of them is held."""
 
     def __init__(self, shape: tuple[int, ...]):
         self._shape = shape
         self._free: list[mmap.mmap] = []
 
     def take(self) -> np.ndarray:
-        """An array with whatever stood there before."""
+        """An array with undefined contents."""
         pages = self._free.pop() if self._free else mmap.mmap(-1, math.prod(self._shape))
         array = np.ndarray(self._shape, np.uint8, buffer=pages)
         weakref.finalize(array, self._free.append, pages).atexit = False

@@ -1,61 +1,88 @@
-"""The paper: RGBA pixels, the edits of a hand, their undoing. Every edit returns the Rect it changed."""
+"""The paper: layers and the edits of them. Every edit returns the Rect of the composite that it changed."""
 
 from __future__ import annotations
 
-import zlib
-from typing import NamedTuple
-
-import cv2
 import numpy as np
 
-from models.api import NOTHING, ModelError, Rect, check_size
-from renderer.actions import Begin, Clear, Edit, End, Extend, Fill, InputError, Line, Paste, Redo, Undo
+from models.api import NOTHING, Rect
+from renderer.actions import (
+    Begin,
+    Brush,
+    Clear,
+    Edit,
+    End,
+    Extend,
+    Fill,
+    FillSelection,
+    InputError,
+    LayerEdit,
+    Line,
+    MoveSelection,
+    OpenDocument,
+    Paste,
+    Redo,
+    Select,
+    Undo,
+)
+from renderer.canvas import layer_edits
 from renderer.canvas.brushes import Stroke
-from renderer.canvas.buffer_pool import Kept, Pool, aside
+from renderer.canvas.buffer_pool import BufferPool
+from renderer.canvas.compositing import LEAST_ALPHA, lay_stroke, lay_stroke_format_1
+from renderer.canvas.fill import flood_fill
+from renderer.canvas.layers import Layer, LayerStack
+from renderer.canvas.materials import UNKNOWN
+from renderer.canvas.open_raster import read_document
+from renderer.canvas.selection import bounded, extent, selected, shifted
+from renderer.canvas.undo import Change, Changes, PixelChange, SelectionChange, StackChange, UndoHistory
+from renderer.files.images import decode, fit
+from renderer.files.images_format_1 import decode_format_1, fit_format_1
 
-UNDO_DEPTH = 128
-UNDO_BYTES = 256 << 20
-COMPRESS_FROM_BYTES = 1 << 14
-SEAM_PX = 2  # a fill goes so far under what it meets,
-SOFTEST_PX = 150  # and up its soft edge, which is no wider
-MAX_IMAGE_PIXELS = 64_000_000
-
-
-class Patch(NamedTuple):
-    """Pixels that an edit replaced: where, and what stood there, compressed where that pays."""
-
-    box: Rect
-    data: Kept
-    packed: bool
-
-    @classmethod
-    def of(cls, pixels: np.ndarray, box: Rect) -> Patch:
-        raw = np.ascontiguousarray(pixels[box.slices])
-        if raw.nbytes < COMPRESS_FROM_BYTES:
-            return cls(box, aside(raw.tobytes()), False)
-        return cls(box, aside(zlib.compress(raw, 1)), True)
-
-    def restore(self, pixels: np.ndarray) -> None:
-        raw = zlib.decompress(self.data) if self.packed else self.data
-        pixels[self.box.slices] = np.frombuffer(raw, np.uint8).reshape(self.box.height, self.box.width, 4)
+FORMAT = 2  # of stroke logs: how edits of such a log are carried out
 
 
 class Canvas:
-    """pixels: (H, W, 4) uint8, straight alpha, owned by the thread that draws. Others get snapshots."""
+    """Owned by the thread that draws; other threads get snapshots.
 
-    def __init__(self, width: int, height: int):
-        self.width, self.height = width, height
-        self.pixels = np.zeros((height, width, 4), np.uint8)
-        self._papers = Pool(self.pixels.shape)
-        self._undo: list[Patch] = []
-        self._redo: list[Patch] = []
+    stack: the layers. pixels, materials: their composite as the model gets it, without reference layers.
+    """
+
+    def __init__(self, width: int, height: int, *, format: int = FORMAT):
+        """format: of the stroke log whose edits are to be carried out; 1 rounds as the first logs did."""
+        self.width, self.height, self.format = width, height, format
+        self.stack = LayerStack([Layer.blank(width, height)])
+        self.undo_history = UndoHistory()
+        self._own: LayerStack | None = None  # while another one is shown
+        self._papers = BufferPool((height, width, 4))
+        self._labels = BufferPool((height, width))
         self._stroke: Stroke | None = None
-        self._before = self.pixels  # the paper as it was when the stroke began
         self._touched = NOTHING
+        # The active layer as it was after the last edit: what a stroke is laid over, and what undo keeps.
+        self._base = Layer.blank(width, height)
+        self._base_of: Layer | None = self.stack.layer
 
     @property
     def whole(self) -> Rect:
         return Rect(0, 0, self.width, self.height)
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """(H, W, 4) uint8, straight alpha."""
+        return self.stack.pixels
+
+    @property
+    def materials(self) -> np.ndarray:
+        """(H, W) uint8: 0 unknown or unpainted, else 1 + index in MATERIALS."""
+        return self.stack.materials
+
+    @property
+    def seen(self) -> np.ndarray:
+        """(H, W, 4) uint8: the composite as the painter sees it, reference layers and all."""
+        return self.stack.seen
+
+    @property
+    def selection(self) -> np.ndarray | None:
+        """(H, W) uint8 mask, or None."""
+        return self.stack.selection
 
     @property
     def blank(self) -> bool:
@@ -67,27 +94,45 @@ class Canvas:
         return self._stroke is not None
 
     def snapshot(self) -> np.ndarray:
-        """A read-only copy that later edits do not reach."""
+        """A read-only copy of the pixels that later edits do not reach."""
         copy = self._papers.take()
         copy[:] = self.pixels
         copy.flags.writeable = False
         return copy
 
-    def color_at(self, x: float, y: float) -> tuple[int, int, int] | None:
-        """The paint's colour at a point; None off the paper or where nothing is painted."""
+    def snapshot_materials(self) -> np.ndarray:
+        """The same of the materials."""
+        copy = self._labels.take()
+        copy[:] = self.materials
+        copy.flags.writeable = False
+        return copy
+
+    def paint_at(self, x: float, y: float) -> tuple[tuple[int, int, int], int] | None:
+        """Colour and material at a point; None off the paper or where nothing is painted."""
         column, row = int(x), int(y)
-        if not (0 <= column < self.width and 0 <= row < self.height) or not self.pixels[row, column, 3]:
+        inside = 0 <= x < self.width and 0 <= y < self.height
+        if not inside or not self.pixels[row, column, 3]:
             return None
-        return tuple(int(v) for v in self.pixels[row, column, :3])
+        r, g, b = (int(v) for v in self.pixels[row, column, :3])
+        return (r, g, b), int(self.materials[row, column])
+
+    def show(self, stack: LayerStack) -> None:
+        """Show other layers in place of the canvas's own, without an edit; `show_own` brings those back."""
+        if self._own is None:
+            self.finish()
+            self._own = self.stack
+        self.stack, self._base_of = stack, None
+
+    def show_own(self) -> None:
+        if self._own is not None:
+            self.stack, self._own, self._base_of = self._own, None, None
 
     def apply(self, edit: Edit) -> Rect:
-        """Do what the hand did. Raises InputError for a bad image; the paper stays as it was."""
+        """Carry out one edit. Raises InputError for one that cannot be; the paper stays as it was."""
         match edit:
             case Begin(brush, point):
                 self.finish()
-                self._before = self.snapshot()
-                self._stroke = Stroke(brush, np.zeros((self.height, self.width), np.uint8))
-                return self.paint(self._stroke.begin(point))
+                return self.paint(self.begin(brush).begin(point))
             case Extend(points):
                 if self._stroke is None:
                     return NOTHING
@@ -99,44 +144,80 @@ class Canvas:
                 return self.finish()
             case Line(brush, start, stop):
                 self.finish()
-                self._before = self.snapshot()
-                self._stroke = stroke = Stroke(brush, np.zeros((self.height, self.width), np.uint8))
+                stroke = self.begin(brush)
                 box = stroke.begin((*start, 1.0))
                 box = box.union(stroke.segment((*start, 1.0), (*stop, 1.0))).union(stroke.stamp(*stop, 1.0))
                 return self.paint(box).union(self.finish())
-            case Fill(color, x, y, tolerance):
-                return self.fill(color, int(x), int(y), tolerance)
-            case Clear():
-                return self.replace(np.zeros_like(self.pixels))
-            case Paste(png):
-                return self.replace(fit(decode(png), self.width, self.height))
             case Undo():
-                return self.step(self._undo, self._redo)
+                self.finish()
+                return self.step(self.undo_history.undo(self.stack))
             case Redo():
-                return self.step(self._redo, self._undo)
+                self.finish()
+                return self.step(self.undo_history.redo(self.stack))
+        self.finish()
+        match edit:
+            case Fill():
+                return self.fill(edit)
+            case Clear():
+                return self.replace(np.zeros_like(self.stack.layer.pixels))
+            case Paste(data, pixels):
+                return self.replace(self.decoded(data) if pixels is None else pixels, bounds=False)
+            case FillSelection(color, material):
+                full = np.empty_like(self.stack.layer.pixels)
+                full[:] = (*color, 255)
+                return self.replace(full, material)
+            case MoveSelection(dx, dy):
+                return self.move(dx, dy)
+            case Select():
+                before = SelectionChange(self.stack)
+                self.stack.selection = selected(edit, self.selection, self.materials)
+                self.undo_history.add(before)
+                return NOTHING
+            case LayerEdit():
+                change = layer_edits.carry_out(edit, self.stack)
+                if change is not None:
+                    self.undo_history.add(change, key=layer_edits.key(edit))
+                self._base_of = None
+                return NOTHING if edit.op in ("activate", "name", "locked", "alpha_lock") else self.whole
+            case OpenDocument(ora, stack):
+                return self.open(ora, stack)
         raise TypeError(f"not an edit: {edit!r}")
 
+    def begin(self, brush: Brush) -> Stroke:
+        """A stroke on the active layer."""
+        self.base()
+        self._stroke = Stroke(brush, np.zeros((self.height, self.width), np.uint8))
+        return self._stroke
+
+    def base(self) -> Layer:
+        """The active layer as it was after the last edit. Raises InputError where it takes no paint."""
+        layer = self.stack.layer
+        if layer.settings.locked or not layer.settings.visible:
+            state = "locked" if layer.settings.locked else "hidden"
+            raise InputError(f"the layer {layer.settings.name!r} is {state}: nothing can be painted on it")
+        if self._base_of is not layer:
+            self._base.pixels[:], self._base.materials[:] = layer.pixels, layer.materials
+            self._base_of = layer
+        return self._base
+
     def paint(self, box: Rect) -> Rect:
-        """Lay the stroke's coverage over the paper as it was before the stroke, inside `box`."""
-        if box.empty:
-            return box
+        """Lay the stroke's coverage over the layer as it was before the stroke, inside `box`."""
+        if box.empty or self._stroke is None:
+            return NOTHING
         self._touched = self._touched.union(box)
-        brush = self._stroke.brush
-        before = self._before[box.slices]
-        cover = self._stroke.cover(box).astype(np.float32)
-        cover *= brush.opacity / 255
-        alpha = before[..., 3] * np.float32(1 / 255)
-        out = self.pixels[box.slices]
-        if brush.erase:
-            out[..., 3] = np.rint(before[..., 3] * (1 - cover))
-            out[..., :3] = np.where(out[..., 3:] > 0, before[..., :3], 0)
-            return box
-        total = cover + alpha * (1 - cover)
-        share = np.divide(cover, total, out=np.zeros_like(cover), where=total > 0)[..., None]
-        old = before[..., :3].astype(np.float32)
-        old += (np.array(brush.color, np.float32) - old) * share
-        out[..., :3] = np.rint(old)
-        out[..., 3] = np.rint(total * 255)
+        layer, brush, inside = self.stack.layer, self._stroke.brush, box.slices
+        before, labels = self._base.pixels[inside], self._base.materials[inside]
+        cover = bounded(self._stroke.cover(box), self.selection, box)
+        if self.format == 1:
+            layer.pixels[inside] = made = lay_stroke_format_1(before, cover, brush)
+            mostly = cover.astype(np.uint16) * brush.opacity >= 127.5
+            labels = labels if brush.erase else np.where(mostly, np.uint8(brush.material), labels)
+            layer.materials[inside] = labels * (made[..., 3] > 0)
+        else:
+            layer.pixels[inside], layer.materials[inside] = lay_stroke(
+                before, labels, cover, brush, alpha_lock=layer.settings.alpha_lock
+            )
+        self.stack.compose(box)
         return box
 
     def finish(self) -> Rect:
@@ -144,142 +225,115 @@ class Canvas:
         if self._stroke is None:
             return NOTHING
         changed = self.paint(self._stroke.lift().union(self._stroke.end()))
-        if not self._touched.empty:
-            self.remember(Patch.of(self._before, self._touched))
-        self._stroke, self._before, self._touched = None, self.pixels, NOTHING
+        touched, self._stroke, self._touched = self._touched, None, NOTHING
+        self.commit(touched)
         return changed
 
-    def fill(self, color: tuple[int, int, int], x: int, y: int, tolerance: int) -> Rect:
-        self.finish()
-        if not (0 <= x < self.width and 0 <= y < self.height):
-            return NOTHING
-        apart = np.abs(self.pixels.astype(np.int16) - self.pixels[y, x].astype(np.int16))
-        if not self.pixels[y, x, 3]:
-            apart = apart[..., 3:]  # blank paper has no colour
-        alike = (apart.max(-1) <= tolerance).astype(np.uint8)
-        _, regions, stats, _ = cv2.connectedComponentsWithStats(alike, connectivity=4)
-        number = regions[y, x]
-        left, top, width, height = (int(v) for v in stats[number][:4])
-        near = Rect(left, top, left + width, top + height).grow(SOFTEST_PX).intersect(self.whole)
-        part = self.pixels[near.slices]
-        inside = (regions[near.slices] == number).astype(np.uint8)
-        under, reach = climb(inside, part[..., 3])
-        box = extent(under, near)
-        self.remember(Patch.of(self.pixels, box))
-        seam = (under > inside) & (part[..., 3] < 255) & (part[..., 3] > 0)
-        top = cv2.dilate(part[..., 3], np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
-        part[seam] = laid_under(part[seam], top[seam], color)
-        part[inside > 0] = (*color, 255)
+    def commit(self, box: Rect, *more: Change) -> Rect:
+        """The active layer was changed inside `box`: compose it, and remember how to undo it."""
+        if box.empty:
+            return box
+        layer, base = self.stack.layer, self._base
+        change = PixelChange(layer, box, base.pixels, base.materials)
+        self.undo_history.add(Changes([change, *more]) if more else change)
+        base.pixels[box.slices] = layer.pixels[box.slices]
+        base.materials[box.slices] = layer.materials[box.slices]
+        self.stack.compose(box)
         return box
 
-    def replace(self, pixels: np.ndarray) -> Rect:
-        self.finish()
-        self.remember(Patch.of(self.pixels, self.whole))
-        self.pixels[:] = pixels
+    def step(self, box: Rect) -> Rect:
+        """After an undo or a redo: layers changed without their base."""
+        self._base_of = None
+        return box
+
+    def fill(self, edit: Fill) -> Rect:
+        x, y = int(edit.x), int(edit.y)
+        if not (0 <= x < self.width and 0 <= y < self.height):
+            return NOTHING
+        self.base()
+        layer = self.stack.layer
+        box, mostly = flood_fill(
+            layer.pixels, (x, y), color=edit.color, tolerance=edit.tolerance, within=self.selection
+        )
+        if layer.settings.alpha_lock and not box.empty:
+            alpha = self._base.pixels[box.slices][..., 3]
+            layer.pixels[box.slices][..., 3] = alpha
+            layer.pixels[box.slices][alpha == 0] = 0
+            mostly &= alpha > 0
+        if not box.empty:
+            layer.materials[box.slices][mostly] = edit.material
+        return self.commit(box)
+
+    def replace(self, pixels: np.ndarray, material: int = UNKNOWN, *, bounds: bool = True) -> Rect:
+        """Put other pixels in place of the active layer's; inside the selection where that bounds them."""
+        self.base()
+        layer, mask = self.stack.layer, self.selection if bounds else None
+        box = self.whole if mask is None else extent(mask)
+        if box.empty:
+            return box
+        inside = box.slices
+        made = pixels[inside]
+        labels = np.where(made[..., 3] > 0, np.uint8(material), np.uint8(UNKNOWN))
+        if mask is not None:
+            made, labels = blend_masked(
+                (layer.pixels[inside], layer.materials[inside]), (made, labels), mask[inside]
+            )
+        if layer.settings.alpha_lock and bounds:
+            made = np.dstack((made[..., :3], layer.pixels[inside][..., 3]))
+            made[made[..., 3] == 0] = 0
+            labels = labels * (made[..., 3] > 0)
+        layer.pixels[inside], layer.materials[inside] = made, labels
+        return self.commit(box)
+
+    def move(self, dx: int, dy: int) -> Rect:
+        """Move the selected paint of the active layer, and the selection with it."""
+        self.base()
+        layer, mask = self.stack.layer, self.selection
+        held = np.full((self.height, self.width), 255, np.uint8) if mask is None else mask
+        pixels, labels = np.zeros_like(layer.pixels), np.zeros_like(layer.materials)
+        lifted, lifted_labels = blend_masked((pixels, labels), (layer.pixels, layer.materials), held)
+        left, left_labels = blend_masked((layer.pixels, layer.materials), (pixels, labels), held)
+        lifted, lifted_labels = shifted(lifted, dx, dy), shifted(lifted_labels, dx, dy)
+        top, below = Layer(lifted, lifted_labels), Layer(left, left_labels)
+        LayerStack([below, top]).flatten_into(layer)
+        before = SelectionChange(self.stack)
+        if mask is not None:
+            self.stack.selection = shifted(mask, dx, dy)
+        return self.commit(self.whole, before)
+
+    def open(self, ora: bytes, stack: object = None) -> Rect:
+        """Put the layers of a document in the place of all layers. Raises InputError."""
+        size = self.width, self.height
+        read = stack if isinstance(stack, LayerStack) else read_document(ora, size).stack
+        if (read.whole.width, read.whole.height) != (self.width, self.height):
+            raise InputError(f"the document is {read.whole.width}x{read.whole.height}, the paper is not")
+        before = StackChange(self.stack)
+        copies = [layer.copy() for layer in read.layers]
+        self.stack.layers, self.stack.active = copies, read.active
+        self.stack.rearranged()
+        self.undo_history.add(before.made(self.stack))
+        self._base_of = None
         return self.whole
 
-    def remember(self, patch: Patch) -> None:
-        self._undo.append(patch)
-        self._redo.clear()
-        while len(self._undo) > UNDO_DEPTH or sum(len(p.data) for p in self._undo) > UNDO_BYTES:
-            self._undo.pop(0)
-
-    def step(self, source: list[Patch], target: list[Patch]) -> Rect:
-        self.finish()
-        if not source:
-            return NOTHING
-        patch = source.pop()
-        target.append(Patch.of(self.pixels, patch.box))
-        patch.restore(self.pixels)
-        return patch.box
+    def decoded(self, data: bytes) -> np.ndarray:
+        """(H, W, 4) uint8 of an image file, fitted to the paper. Raises InputError."""
+        if self.format == 1:
+            return fit_format_1(decode_format_1(data), self.width, self.height)
+        return fit(decode(data), self.width, self.height)
 
 
-def extent(marked: np.ndarray, box: Rect) -> Rect:
-    """The part of the box that holds all its marked pixels, (h, w) uint8 not 0."""
-    x, y, width, height = cv2.boundingRect(marked)
-    return Rect(box.x0 + x, box.y0 + y, box.x0 + x + width, box.y0 + y + height) if width else NOTHING
-
-
-def climb(inside: np.ndarray, alpha: np.ndarray) -> tuple[np.ndarray, int]:
-    """(h, w) uint8 region of ones, widened by a seam and by what rises from it: the soft edge of a stroke.
-
-    Returns it and by how many pixels it grew.
-    """
-    near = np.ones((3, 3), np.uint8)
-    wide = cv2.dilate(inside, np.ones((2 * SEAM_PX + 1, 2 * SEAM_PX + 1), np.uint8))
-    reach = SEAM_PX
-    while reach < SEAM_PX + SOFTEST_PX:
-        lowest = cv2.erode(cv2.max(alpha, 255 * (1 - wide)), near)  # of the neighbours within
-        wider = cv2.max(wide, ((alpha > lowest) & (alpha < 255)).view(np.uint8))
-        if np.array_equal(wider, wide):
-            break
-        wide, reach = wider, reach + 1
-    return wide, reach
-
-
-def laid_under(paint: np.ndarray, top: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
-    """(n, 4) uint8 edge of a stroke -> the same over an opaque colour.
-
-    top: (n,) uint8 alpha of the stroke within its edge, which stays as it is: thin paint over blank paper.
-    """
-    alpha, top = paint[:, 3:].astype(np.float32) / 255, top[:, None].astype(np.float32) / 255
-    free = 1 - alpha / top
-    total = free + alpha
-    mixed = (np.array(color, np.float32) * free + paint[:, :3] * alpha) / total
-    return np.rint(np.concatenate((mixed, 255 * total), 1)).astype(np.uint8)
-
-
-def decode(data: bytes) -> np.ndarray:
-    """Bytes of an image file -> (H, W, 4) uint8 RGBA. Raises InputError for no image, or too large a one."""
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
-    except cv2.error as error:
-        raise InputError(
-            f"this image cannot be used: it is over {MAX_IMAGE_PIXELS / 1e6:.0f} megapixels"
-        ) from error
-    if image is None:
-        raise InputError("this file is not an image that can be read; use PNG, JPEG, WebP, BMP or TIFF")
-    if image.shape[0] * image.shape[1] > MAX_IMAGE_PIXELS:
-        raise InputError(
-            f"this image is {image.shape[1]}x{image.shape[0]}, over {MAX_IMAGE_PIXELS / 1e6:.0f} megapixels; "
-            "make it smaller first"
-        )
-    if image.dtype != np.uint8:
-        top = np.iinfo(image.dtype).max if image.dtype.kind == "u" else 1.0
-        image = np.rint(np.clip(image / top, 0, 1) * 255).astype(np.uint8)
-    if image.ndim == 2:
-        image = image[..., None]
-    if image.shape[2] <= 2:
-        gray, alpha = image[..., :1], image[..., 1:]
-        image = np.concatenate((gray, gray, gray, alpha), 2)
-    image = cv2.cvtColor(image, cv2.COLOR_BGR2RGBA if image.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
-    image[image[..., 3] == 0] = 0  # what cannot be seen has no colour
-    return image
-
-
-def paper_of(data: bytes, side: int | None) -> np.ndarray:
-    """An image file -> (H, W, 4) uint8 RGBA: of this side, or as it is if that will do, else 512x512."""
-    image = decode(data)
-    height, width = image.shape[:2] if side is None else (side, side)
-    try:
-        check_size(height, width)
-    except ModelError:
-        height = width = 512
-    return np.ascontiguousarray(fit(image, width, height))
-
-
-def fit(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Scale to cover width x height and cut the rest off evenly; unchanged where the size is right."""
-    rows, columns = image.shape[:2]
-    if (columns, rows) == (width, height):
-        return image
-    scale = max(width / columns, height / rows)
-    size = (max(width, round(columns * scale)), max(height, round(rows * scale)))
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    weights = image[..., 3:].astype(np.float32) * (1 / 255)
-    alpha = cv2.resize(weights, size, interpolation=how)
-    paint = cv2.resize(image[..., :3] * weights, size, interpolation=how) / np.maximum(alpha, 1e-3)[..., None]
-    image = np.clip(np.rint(np.dstack((paint, alpha * 255))), 0, 255).astype(np.uint8)
-    image[image[..., 3] == 0] = 0
-    x, y = (size[0] - width) // 2, (size[1] - height) // 2
-    return image[y : y + height, x : x + width]
+def blend_masked(
+    before: tuple[np.ndarray, np.ndarray], after: tuple[np.ndarray, np.ndarray], mask: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(pixels, materials): `after` where the mask is 255, `before` where it is 0, mixed by alpha between."""
+    if mask.min() == 255:
+        return after
+    share = mask.astype(np.float32)[..., None] / 255
+    old, new = (pixels.astype(np.float32) for pixels, _ in (before, after))
+    alpha = old[..., 3:] * (1 - share) + new[..., 3:] * share
+    paint = old[..., :3] * old[..., 3:] * (1 - share) + new[..., :3] * new[..., 3:] * share
+    np.divide(paint, alpha, out=paint, where=alpha > 0)
+    made = np.rint(np.concatenate((paint, alpha), 2)).astype(np.uint8)
+    made[made[..., 3] < LEAST_ALPHA] = 0
+    labels = np.where(mask >= 128, after[1], before[1]) * (made[..., 3] > 0)
+    return made, labels.astype(np.uint8)

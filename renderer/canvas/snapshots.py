@@ -1,20 +1,17 @@
-"""The last minutes of the paper: whole papers and the edits in between, packed on a thread of their own."""
+"""The last minutes of the paper, to rewind to: whole papers, and the edits in between."""
 
 from __future__ import annotations
 
 import contextlib
 import pickle
-import threading
 import zlib
 from collections import deque
-from collections.abc import Callable
-from queue import SimpleQueue
 
-import numpy as np
-
-from renderer.actions import EDITS, Event, InputError, Paste, Redo, Undo
-from renderer.canvas.buffer_pool import Kept, aside
+from renderer.actions import EDITS, Event, InputError, OpenDocument, Paste, Redo, Undo
+from renderer.canvas.buffer_pool import Kept, outside_heap
 from renderer.canvas.canvas import Canvas
+from renderer.canvas.compression import PackedArray, pack_later
+from renderer.canvas.layers import Layer, LayerStack
 
 REACH_S = 600.0
 FIRST_S = 0.1  # so long before the first edit one can go back, to the blank paper
@@ -25,52 +22,57 @@ MOST_BYTES = 96 << 20
 class Mark:
     """The whole paper after all edits up to `time_s`, and the edits that follow until the next mark."""
 
-    def __init__(self, time_s: float, pixels: np.ndarray):
-        self.time_s, self.shape = time_s, pixels.shape
-        self._pixels: np.ndarray | Kept = pixels
+    def __init__(self, time_s: float, stack: LayerStack):
+        self.time_s = time_s
+        self._layers = [
+            (PackedArray(one.pixels), PackedArray(one.materials), one.settings) for one in stack.layers
+        ]
+        self._active = stack.active
+        self._selection = None if stack.selection is None else PackedArray(stack.selection)
         self._edits: list[Event] | Kept = []
 
     def add(self, event: Event) -> None:
-        self._edits.append(event)
+        if isinstance(self._edits, list):
+            self._edits.append(event)
 
-    def pack_pixels(self) -> None:
-        self._pixels = aside(zlib.compress(self._pixels, 1))
+    def pack(self) -> None:
+        """No more edits will follow. As objects those of ten minutes took 20 MB."""
+        if isinstance(self._edits, list):
+            packed = zlib.compress(pickle.dumps(self._edits, pickle.HIGHEST_PROTOCOL), 1)
+            self._edits = outside_heap(packed)
 
-    def pack_edits(self) -> None:
-        """No more will follow. As objects those of ten minutes took 20 MB."""
-        self._edits = aside(zlib.compress(pickle.dumps(self._edits, pickle.HIGHEST_PROTOCOL), 1))
-
-    def pixels(self) -> np.ndarray:
-        data = self._pixels
-        if isinstance(data, np.ndarray):
-            return data
-        return np.frombuffer(zlib.decompress(data), np.uint8).reshape(self.shape)
+    def stack(self) -> LayerStack:
+        """The paper at `time_s`."""
+        layers = [
+            Layer(pixels.unpack().copy(), materials.unpack().copy(), settings)
+            for pixels, materials, settings in self._layers
+        ]
+        made = LayerStack(layers, self._active)
+        made.selection = None if self._selection is None else self._selection.unpack().copy()
+        return made
 
     def edits(self) -> list[Event]:
         data = self._edits
         return data if isinstance(data, list) else pickle.loads(zlib.decompress(data))
 
     @property
-    def bytes(self) -> int:
-        data = self._pixels
-        pixels = data.nbytes if isinstance(data, np.ndarray) else len(data)
-        return pixels + (0 if isinstance(self._edits, list) else len(self._edits))
+    def nbytes(self) -> int:
+        layers = sum(pixels.nbytes + materials.nbytes for pixels, materials, _ in self._layers)
+        return layers + (0 if isinstance(self._edits, list) else len(self._edits))
 
 
 class History:
-    """Told of every edit after it was made. pins: times that were marked by hand."""
+    """Keeps the paper of the last minutes. pins: times that the painter marked."""
 
     def __init__(self, width: int, height: int):
         self.pins: list[float] = []
         self._size = width, height
         self._marks: deque[Mark] = deque()
         self._newest_s = 0.0
-        self._packing: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._thread: threading.Thread | None = None
 
     @property
     def span(self) -> tuple[float, float] | None:
-        """First and last moment that can be gone back to, monotonic seconds; None before the first edit."""
+        """First and last moment that can be gone back to, in seconds; None before the first edit."""
         return (self._marks[0].time_s, self._newest_s) if self._marks else None
 
     def event(self, event: Event, canvas: Canvas) -> None:
@@ -78,50 +80,41 @@ class History:
         if not isinstance(event.action, EDITS):
             return
         if not self._marks:
-            self._mark(event.time_s - FIRST_S, np.zeros_like(canvas.pixels))
+            self._mark(event.time_s - FIRST_S, LayerStack([Layer.blank(*self._size)]))
         self._marks[-1].add(event)
         self._newest_s = event.time_s
-        jumps = isinstance(event.action, Undo | Redo | Paste)  # these lean on more than the paper before
+        jumps = isinstance(
+            event.action, Undo | Redo | Paste | OpenDocument
+        )  # need more than the paper before
         old = event.time_s - self._marks[-1].time_s > MARK_EVERY_S
         if not canvas.drawing and (jumps or old):
-            self._mark(event.time_s, canvas.snapshot())
+            self._mark(event.time_s, canvas.stack)
             self._forget(event.time_s)
 
-    def at(self, time_s: float) -> np.ndarray:
-        """(H, W, 4) uint8: the paper at this moment. Raises InputError before the first edit."""
+    def at(self, time_s: float) -> LayerStack:
+        """The layers at this moment. Raises InputError before the first edit."""
         if not self._marks:
             raise InputError("nothing was painted yet")
         mark = next((mark for mark in reversed(self._marks) if mark.time_s <= time_s), self._marks[0])
         canvas = Canvas(*self._size)
-        canvas.pixels[:] = mark.pixels()
+        canvas.show(mark.stack())
         for event in mark.edits():
             if event.time_s > time_s:
                 break
-            with contextlib.suppress(InputError):  # an image that could not be read then either
+            with contextlib.suppress(InputError):  # one that could not be carried out then either
                 canvas.apply(event.action)
-        return canvas.pixels
+        canvas.finish()
+        return canvas.stack
 
-    def close(self) -> None:
-        """Idempotent."""
-        self._packing.put(None)
-
-    def _mark(self, time_s: float, pixels: np.ndarray) -> None:
+    def _mark(self, time_s: float, stack: LayerStack) -> None:
         if self._marks:
-            self._packing.put(self._marks[-1].pack_edits)
-        self._marks.append(Mark(time_s, pixels))
-        self._packing.put(self._marks[-1].pack_pixels)
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._pack, name="history", daemon=True)
-            self._thread.start()
-
-    def _pack(self) -> None:
-        while (pack := self._packing.get()) is not None:
-            pack()
+            pack_later(self._marks[-1])
+        self._marks.append(Mark(time_s, stack))
 
     def _forget(self, now_s: float) -> None:
         marks = self._marks
         while len(marks) > 2 and (
-            marks[1].time_s < now_s - REACH_S or sum(mark.bytes for mark in marks) > MOST_BYTES
+            marks[1].time_s < now_s - REACH_S or sum(mark.nbytes for mark in marks) > MOST_BYTES
         ):
             marks.popleft()
         self.pins = [pin for pin in self.pins if pin >= marks[0].time_s]

@@ -128,7 +128,7 @@ def card(name: str, session: StrokeLog) -> np.ndarray:
     playback = Playback(session, tuple(size))
     playback.to(float("inf"))
     made = np.full((THUMB + LABEL + GAP, THUMB + GAP, 3), DESK, np.uint8)
-    made[: size[1], : size[0]] = over(ivory(*size), playback.canvas.pixels)
+    made[: size[1], : size[0]] = over(ivory(*size), playback.canvas.seen)
     words = f"{name}  {session.seconds:.0f} s"
     place, face = (2, THUMB + 22), cv2.FONT_HERSHEY_SIMPLEX
     cv2.putText(made, words, place, face, 0.42, WORDS, 1, cv2.LINE_AA)

@@ -2,65 +2,60 @@
 
 from __future__ import annotations
 
+import io
 import json
-import os
-import struct
-import zlib
+import warnings
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from renderer.actions import InputError
+from renderer.files.outputs import write_whole
 
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
-KEYWORD = b"flowbrush"
+KEYWORD = "flowbrush"
+COMPRESSION = 1  # zlib level: larger ones take several times as long for a tenth of the size
 MAX_FILE_BYTES = 512 << 20
 MAX_TEXT_BYTES = 1 << 20
 
 
-def write_png(path: Path, pixels: np.ndarray, about: dict | None = None) -> None:
-    """Write (H, W, 3) or (H, W, 4) uint8 with `about` as an iTXt chunk, by way of a temporary file.
+def png_bytes(pixels: np.ndarray, about: dict | None = None) -> bytes:
+    """A PNG of (H, W), (H, W, 3) or (H, W, 4) uint8, with `about` as JSON in an iTXt chunk."""
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
 
-    Raises InputError where the folder cannot be written.
-    """
-    order = cv2.COLOR_RGBA2BGRA if pixels.shape[2] == 4 else cv2.COLOR_RGB2BGR
-    data = cv2.imencode(".png", cv2.cvtColor(np.ascontiguousarray(pixels), order))[1].tobytes()
+    info = None
     if about is not None:
-        data = data[:-12] + chunk(about) + data[-12:]  # before IEND, which is 12 bytes
-    temporary = path.with_name(path.name + ".part")
-    if path.exists() and not path.is_file():
-        raise InputError(f"{path} is not a file that can be replaced; name another")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror}") from error
+        info = PngInfo()
+        info.add_itxt(KEYWORD, json.dumps(about, sort_keys=True))
+    made = io.BytesIO()
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    image.save(made, "PNG", compress_level=COMPRESSION, pnginfo=info)
+    return made.getvalue()
 
 
-def chunk(about: dict) -> bytes:
-    """An iTXt chunk (PNG specification, 11.3.4.5): keyword, no compression, no language, UTF-8 text."""
-    body = b"iTXt" + KEYWORD + b"\0\0\0\0\0" + json.dumps(about, sort_keys=True).encode()
-    return struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+def write_png(path: Path, pixels: np.ndarray, about: dict | None = None, *, overwrite: bool = False) -> None:
+    """Write a PNG as of `png_bytes`, whole or not at all.
+
+    Raises InputError where it cannot be written, or would replace a file that this run did not write.
+    """
+    write_whole(path, png_bytes(pixels, about), overwrite=overwrite)
 
 
 def read_about(data: bytes) -> dict:
     """The settings inside a PNG's bytes; empty where there are none."""
-    if not data.startswith(SIGNATURE):
-        return {}
-    at = len(SIGNATURE)
-    while at + 12 <= len(data):
-        (length,) = struct.unpack(">I", data[at : at + 4])
-        kind, body = data[at + 4 : at + 8], data[at + 8 : at + 8 + length]
-        if kind == b"iTXt" and body.startswith(KEYWORD + b"\0") and length <= MAX_TEXT_BYTES:
-            try:
-                found = json.loads(body.split(b"\0", 5)[-1])
-            except ValueError:
+    from PIL import Image, PngImagePlugin
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image = Image.open(io.BytesIO(data), formats=("PNG",))
+            if not isinstance(image, PngImagePlugin.PngImageFile):
                 return {}
-            return found if isinstance(found, dict) else {}
-        at += 12 + length
-    return {}
+            text = image.text.get(KEYWORD, "")  # behind the pixels, which are decoded for it
+        found = json.loads(text) if text and len(text) <= MAX_TEXT_BYTES else {}
+    except Exception:  # no PNG, or a damaged one: who decodes the pixels says so
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def read_bytes(path: Path) -> bytes:

@@ -37,5 +37,5 @@ class Compositor:
             return self._window.screen()
         if self.layout == "picture":
             return picture
-        paper = over(self._blank, self._canvas.pixels)
+        paper = over(self._blank, self._canvas.seen)
         return paper if self.layout == "paper" else cv2.hconcat([paper, picture])

@@ -113,7 +113,8 @@ class Race:
             return
         self._sequence += 1
         dirty = self._dirty if not self._dirty.empty else self.canvas.whole
-        request = self.params.request(self.canvas.snapshot(), sequence=self._sequence, dirty=dirty)
+        paper, materials = self.canvas.snapshot(), self.canvas.snapshot_materials()
+        request = self.params.request(paper, materials=materials, sequence=self._sequence, dirty=dirty)
         for column in waiting:
             column.submit(request, self._painted_s)
         self._fed.update(waiting)

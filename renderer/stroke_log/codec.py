@@ -8,7 +8,9 @@ point to point in tenths of a pixel and hundredths of pressure, each in one char
 from __future__ import annotations
 
 import base64
+from typing import get_args, get_type_hints
 
+from models.api import MATERIALS
 from renderer.actions import (
     Action,
     Begin,
@@ -18,12 +20,18 @@ from renderer.actions import (
     End,
     Extend,
     Fill,
+    FillSelection,
+    LayerEdit,
     Line,
+    MoveSelection,
+    OpenDocument,
     Paste,
     Point,
     Redo,
+    Select,
     Undo,
 )
+from renderer.canvas.materials import material_of
 
 PLAIN = {"z": Undo, "y": Redo, "c": Clear, "x": End}
 DIGITS = "".join(chr(code) for code in range(33, 127) if chr(code) not in '"\\')  # no escapes in JSON
@@ -32,6 +40,8 @@ MAX_DIGITS = 6
 MOST_WAIT_MS = 1e9  # eleven days between two actions
 MOST_PX = 16_384  # from the paper's corner: a stroke that wanders farther takes seconds to draw
 MOST_BRUSH_PX = 512
+LAYER_OPS = get_args(get_type_hints(LayerEdit)["op"])
+SHAPES, MODES = (get_args(get_type_hints(Select)[name]) for name in ("shape", "mode"))
 
 
 def quantized(action: Action) -> Action:
@@ -43,8 +53,10 @@ def quantized(action: Action) -> Action:
             return Extend(tuple(rounded_point(point) for point in points))
         case Line(brush, (ax, ay), (bx, by)):
             return Line(rounded_brush(brush), (round(ax, 1), round(ay, 1)), (round(bx, 1), round(by, 1)))
-        case Fill(color, x, y, tolerance):
-            return Fill(color, round(x, 1), round(y, 1), tolerance)
+        case Fill(color, x, y, tolerance, material):
+            return Fill(color, round(x, 1), round(y, 1), tolerance, material)
+        case Select(shape, points, material, mode):
+            return Select(shape, tuple((round(x, 1), round(y, 1)) for x, y in points), material, mode)
     return action
 
 
@@ -54,7 +66,8 @@ def rounded_point(point: Point) -> Point:
 
 def rounded_brush(brush: Brush) -> Brush:
     size, hardness, opacity = round(brush.size_px, 1), round(brush.hardness, 2), round(brush.opacity, 2)
-    return Brush(tuple(int(c) for c in brush.color), size, hardness, opacity, brush.erase)
+    r, g, b = (int(c) for c in brush.color)
+    return Brush((r, g, b), size, hardness, opacity, brush.erase, brush.material)
 
 
 class Codec:
@@ -106,10 +119,20 @@ class Codec:
                 return ["b", *brush_fields(brush), *self._at]
             case Line(brush, start, stop):
                 return ["l", *brush_fields(brush), *start, *stop]
-            case Fill(color, x, y, tolerance):
-                return ["f", *color, x, y, tolerance]
+            case Fill(color, x, y, tolerance, material):
+                return ["f", *color, x, y, tolerance, material]
             case Paste(png):
                 return ["p", base64.b64encode(png).decode()]
+            case OpenDocument(ora):
+                return ["o", base64.b64encode(ora).decode()]
+            case LayerEdit(op, index, value):
+                return ["L", op, index, value]
+            case Select(shape, points, material, mode):
+                return ["S", shape, mode, material, *(v for point in points for v in point)]
+            case FillSelection(color, material):
+                return ["F", *color, material]
+            case MoveSelection(dx, dy):
+                return ["M", dx, dy]
             case Change(name, value):
                 return ["s", name, value]
         for letter, kind in PLAIN.items():
@@ -130,12 +153,32 @@ class Codec:
             ax, ay, bx, by = (limited(v, MOST_PX) for v in (ax, ay, bx, by))
             return Line(brush_of(brush), (ax, ay), (bx, by))
         if letter == "f":
-            r, g, b, x, y, tolerance = rest
-            return Fill(
-                color_of((r, g, b)), limited(x, MOST_PX), limited(y, MOST_PX), int(limited(tolerance))
-            )
+            r, g, b, x, y, tolerance, *material = rest
+            color = color_of((r, g, b))
+            x, y = limited(x, MOST_PX), limited(y, MOST_PX)
+            return Fill(color, x, y, int(limited(tolerance)), material_in(material, color))
         if letter == "p":
             return Paste(base64.b64decode(rest[0], validate=True))
+        if letter == "o":
+            return OpenDocument(base64.b64decode(rest[0], validate=True))
+        if letter == "L":
+            op, index, value = rest
+            if op not in LAYER_OPS or not isinstance(value, str | int | float):
+                raise ValueError("an unknown change of a layer")
+            return LayerEdit(op, whole_number(index), value)
+        if letter == "S":
+            shape, mode, material, *places = rest
+            if shape not in SHAPES or mode not in MODES or len(places) % 2:
+                raise ValueError("an unknown selection")
+            places = [limited(v, MOST_PX) for v in places]
+            points = tuple(zip(places[::2], places[1::2], strict=True))
+            return Select(shape, points, material_in([material], ()), mode)
+        if letter == "F":
+            r, g, b, material = rest
+            return FillSelection(color_of((r, g, b)), material_in([material], ()))
+        if letter == "M":
+            dx, dy = rest
+            return MoveSelection(whole_number(dx), whole_number(dy))
         if letter == "s":
             name, value = rest
             if not isinstance(name, str) or not isinstance(value, str | int | float):
@@ -155,19 +198,36 @@ def point_of(at: tuple[int, int, int]) -> Point:
 
 
 def brush_fields(brush: Brush) -> list:
-    return [*brush.color, brush.size_px, brush.hardness, brush.opacity, int(brush.erase)]
+    return [*brush.color, brush.size_px, brush.hardness, brush.opacity, int(brush.erase), brush.material]
 
 
 def brush_of(fields: list) -> Brush:
-    r, g, b, size, hardness, opacity, erase = fields
-    size = limited(size, MOST_BRUSH_PX)
-    return Brush(color_of((r, g, b)), size, limited(hardness, 1), limited(opacity, 1), bool(erase))
+    r, g, b, size, hardness, opacity, erase, *material = fields
+    size, color = limited(size, MOST_BRUSH_PX), color_of((r, g, b))
+    held = limited(hardness, 1), limited(opacity, 1), bool(erase)
+    return Brush(color, size, *held, material_in(material, color))
 
 
 def color_of(values: tuple) -> tuple[int, int, int]:
     if not all(isinstance(v, int) and 0 <= v <= 255 for v in values):
         raise ValueError("a colour is three whole numbers from 0 to 255")
     return values
+
+
+def material_in(fields: list, color: tuple) -> int:
+    """The material at the end of an action; in format 1 it is that of an exact palette colour."""
+    if not fields:
+        return material_of(color)
+    (number,) = fields
+    if not 0 <= whole_number(number) <= len(MATERIALS):
+        raise ValueError(f"there is no material {number}")
+    return number
+
+
+def whole_number(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or abs(value) > MOST_PX:
+        raise ValueError(f"not a whole number that a log holds: {value!r}")
+    return value
 
 
 def limited(value: float, most: float = 10 * MOST_PX) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from renderer.actions import Action, Begin, Clear, Event, Extend, Fill, Line
+from renderer.actions import Action, Begin, Clear, Event, Extend, Fill, Line, MoveSelection, Select
 from renderer.stroke_log.log import StrokeLog
 
 PAUSE_S = 4.0  # the finished painting stands for so long before the demo begins anew
@@ -20,8 +20,12 @@ def scale_action(action: Action, x: float, y: float) -> Action:
             return Extend(tuple((px * x, py * y, pressure) for px, py, pressure in points))
         case Line(brush, (ax, ay), (bx, by)):
             return Line(replace(brush, size_px=brush.size_px * size), (ax * x, ay * y), (bx * x, by * y))
-        case Fill(color, px, py, tolerance):
-            return Fill(color, px * x, py * y, tolerance)
+        case Fill(color, px, py, tolerance, material):
+            return Fill(color, px * x, py * y, tolerance, material)
+        case Select(shape, points, material, mode):
+            return Select(shape, tuple((px * x, py * y) for px, py in points), material, mode)
+        case MoveSelection(dx, dy):
+            return MoveSelection(round(dx * x), round(dy * y))
     return action
 
 

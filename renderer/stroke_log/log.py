@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from renderer.actions import Command, Event, InputError
+from renderer.canvas.canvas import FORMAT
 from renderer.stroke_log.codec import MOST_WAIT_MS, Codec
 
-FORMAT = 1
 SYNC_EVERY_S = 1.0
 MAX_LINE_BYTES = 128 << 20
 
@@ -97,6 +97,7 @@ class StrokeLog:
     header: LogHeader
     events: list[Event]
     fault: str = ""
+    format: int = FORMAT
 
     @property
     def seconds(self) -> float:
@@ -110,8 +111,8 @@ def read(path: Path) -> StrokeLog:
     except OSError as error:
         raise InputError(f"the session {path} cannot be read: {error.strerror}") from error
     with lines:
-        header = read_header(path, lines.readline(MAX_LINE_BYTES))
-        session = StrokeLog(header, [])
+        header, version = read_header(path, lines.readline(MAX_LINE_BYTES))
+        session = StrokeLog(header, [], format=version)
         try:
             for event in read_events(lines):
                 session.events.append(event)
@@ -120,20 +121,23 @@ def read(path: Path) -> StrokeLog:
     return session
 
 
-def read_header(path: Path, line: bytes) -> LogHeader:
+def read_header(path: Path, line: bytes) -> tuple[LogHeader, int]:
+    """The header, and the format of what follows."""
     try:
         fields = json.loads(line)
         version = fields.pop("flowbrush")
         if isinstance(version, int) and version > FORMAT:
-            raise InputError(f"{path} has session format {version}; this Flowbrush reads {FORMAT}: update it")
+            raise InputError(
+                f"{path} has session format {version}; this Flowbrush reads up to {FORMAT}: update it"
+            )
         header = LogHeader(**fields)
         sizes = all(isinstance(v, int) and 1 <= v <= 8192 for v in (header.width, header.height))
         kinds = isinstance(header.settings, dict) and isinstance(header.model, str)
-        if not sizes or not kinds or version != FORMAT:
+        if not sizes or not kinds or version not in range(1, FORMAT + 1):
             raise ValueError
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InputError(f"{path} is not a Flowbrush session") from error
-    return header
+    return header, version
 
 
 def read_events(lines) -> Iterator[Event]:

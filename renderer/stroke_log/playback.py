@@ -22,7 +22,7 @@ class Playback:
     def __init__(self, session: StrokeLog, size: tuple[int, int] | None = None):
         """size: (width, height) of the canvas in pixels; by default the log's own."""
         header = session.header
-        self.canvas = Canvas(*(size or (header.width, header.height)))
+        self.canvas = Canvas(*(size or (header.width, header.height)), format=session.format)
         self.params = PictureParams.from_dict(header.settings, header.model)
         self.faults = 0  # actions that could not be carried out, as in the window
         self.version = 0  # grows with every change of paper or look
@@ -46,7 +46,9 @@ class Playback:
 
     def request(self, steps: int) -> Request:
         """What the model is asked at this moment."""
-        return self.params.request(self.canvas.snapshot(), sequence=self.version, steps=steps)
+        materials = self.canvas.snapshot_materials()
+        paper = self.canvas.snapshot()
+        return self.params.request(paper, materials=materials, sequence=self.version, steps=steps)
 
     def steps(self, time_s: float, offered: Iterable[int]) -> int:
         """Steps of the picture that the window showed then: finer where the pen had come to rest."""

@@ -178,9 +178,9 @@ class Panel:
     def actions_of(self, event, tools: Tools, scene: Scene) -> list[Action]:
         element = getattr(event, "ui_element", None)
         if event.type == pygame.MOUSEBUTTONDOWN and event.button == 1 and self.dialog is None:
-            color = self.swatches.at(event.pos)
-            if color is not None:
-                tools.take(color)
+            material = self.swatches.at(event.pos)
+            if material is not None:
+                return tools.do(f"material.{material}", scene.params)
         elif event.type == pygame_gui.UI_BUTTON_PRESSED and element in self.buttons:
             return tools.do(self.buttons[element], scene.params)
         elif event.type == pygame_gui.UI_HORIZONTAL_SLIDER_MOVED:
@@ -265,7 +265,7 @@ class Panel:
         surface.fill(CARD, boxes[0])
         surface.fill(BACK, boxes[1])
         self.draw_labels(surface, tools, scene)
-        self.swatches.draw(surface, tools.brush.color)
+        self.swatches.draw(surface, tools.brush.material)
         self.swatches.draw_sample(surface, self.sample, tools.brush, tools.tool)
         self.manager.draw_ui(surface)
         self.bar.draw_hint(surface)

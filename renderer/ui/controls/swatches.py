@@ -8,7 +8,7 @@ import numpy as np
 import pygame
 
 from models.api import MATERIALS
-from renderer.actions import Begin, Brush, End, Extend, Point
+from renderer.actions import Begin, Brush, End, Extend, FillSelection, Point
 from renderer.canvas.canvas import Canvas
 from renderer.ui.input.keymap import PALETTE_KEYS
 from renderer.ui.style.theme import CARD, Theme, rounded, rounded_plate, text
@@ -28,18 +28,17 @@ class Swatches:
         self.boxes = [theme.box(*place, width, height) for place in places]
         self._sample: tuple | None = None
 
-    def at(self, position: tuple[int, int]) -> tuple[int, int, int] | None:
-        for box, material in zip(self.boxes, MATERIALS, strict=True):
-            if box.collidepoint(position):
-                return material.color
-        return None
+    def at(self, position: tuple[int, int]) -> int | None:
+        """Index of the material under a position of the window."""
+        return next((i for i, box in enumerate(self.boxes) if box.collidepoint(position)), None)
 
-    def draw(self, surface: pygame.Surface, chosen: tuple[int, int, int]) -> None:
+    def draw(self, surface: pygame.Surface, chosen: int) -> None:
+        """chosen: the material of the brush, 0 for a free colour."""
         px, round_px = self.theme.px, self.theme.px(6)
-        for box, material, key in zip(self.boxes, MATERIALS, PALETTE_KEYS, strict=True):
+        for number, (box, material, key) in enumerate(zip(self.boxes, MATERIALS, PALETTE_KEYS, strict=True), 1):
             color = material.color
             rounded(surface, color, box, round_px)
-            if color == chosen:
+            if number == chosen:
                 rounded(surface, (255, 255, 255), box.inflate(px(4), px(4)), round_px + px(2), px(2))
                 rounded(surface, CARD, box, round_px, px(1))
             light = 0.3 * color[0] + 0.59 * color[1] + 0.11 * color[2] > 128
@@ -67,7 +66,7 @@ def sample(brush: Brush, tool: str, size: tuple[int, int], corner_px: int) -> py
     p = 0.55 + 0.45 * np.sin(np.linspace(0.2, np.pi - 0.2, WAVE))
     points: list[Point] = [(float(a), float(b), float(c)) for a, b, c in zip(x, y, p, strict=True)]
     if tool == "eraser":
-        canvas.pixels[:] = (*brush.color, 255)
+        canvas.apply(FillSelection(brush.color))
     canvas.apply(Begin(replace(brush, erase=tool == "eraser"), points[0]))
     canvas.apply(Extend(tuple(points[1:])))
     canvas.apply(End())

@@ -42,7 +42,7 @@ class Tools:
     def __init__(self, keymap: KeyMap | None = None) -> None:
         self.keymap = keymap or KeyMap()
         self.tool = "brush"
-        self.brush = Brush(color=MATERIALS[0].color)
+        self.brush = Brush(color=MATERIALS[0].color, material=1)
         self.tolerance = 24
         self.mood_axis = 0
         self.pane: Pane | None = None  # where the current stroke began
@@ -115,7 +115,7 @@ class Tools:
         self.place = self._start = self._at = place = pane.canvas_at(*event.pos)
         self._speed, self._pressure, self._moved_s = 0.0, FIRST_PRESSURE, now_s
         if self.tool == "fill" and event.button == 1:
-            return [Fill(self.brush.color, *place, self.tolerance)]
+            return [Fill(self.brush.color, *place, self.tolerance, self.brush.material)]
         if self.tool == "pick":
             return [Command("pick", place)]
         self.pane, self._button = pane, event.button
@@ -170,7 +170,7 @@ class Tools:
         elif kind == "tolerance":
             self.tolerance = min(255, max(0, self.tolerance + 8 * sign))
         elif kind == "material":
-            self.take(MATERIALS[int(what)].color)
+            self.take(MATERIALS[int(what)].color, int(what) + 1)
         elif kind == "strength":
             return [Change("strength", params.strength + 0.05 * sign)]
         elif kind == "lora":
@@ -188,8 +188,8 @@ class Tools:
             return [Command(name)]
         return []
 
-    def take(self, color: tuple[int, int, int]) -> None:
+    def take(self, color: tuple[int, int, int], material: int = 0) -> None:
         """Paint with a colour; a tool that has none becomes the brush."""
-        self.brush = replace(self.brush, color=color)
+        self.brush = replace(self.brush, color=color, material=material)
         if self.tool in ("eraser", "pick"):
             self.tool = "brush"

@@ -38,7 +38,7 @@ class PanePixels:
         """Bring both up to date; returns what changed in each, in canvas pixels."""
         changed = scene.changed.intersect(self.whole)
         if not changed.empty:
-            self.paper[changed.slices] = over(self.blank[changed.slices], scene.canvas.pixels[changed.slices])
+            self.paper[changed.slices] = over(self.blank[changed.slices], scene.canvas.seen[changed.slices])
         wet, fresh = changed.union(dried), NOTHING
         if scene.picture_new and scene.picture is not None:
             self._clean, fresh = scene.picture, self.whole
@@ -51,7 +51,7 @@ class PanePixels:
 
     def refresh(self, scene: Scene) -> None:
         """Compose everything again, for a new canvas."""
-        self.paper[:] = over(self.blank, scene.canvas.pixels)
+        self.paper[:] = over(self.blank, scene.canvas.seen)
         self.lay_ink(self.whole, scene)
 
     def lay_ink(self, box: Rect, scene: Scene) -> None:
@@ -62,7 +62,7 @@ class PanePixels:
         if self._clean is None:
             self.picture[box.slices] = self.paper[box.slices]
             return
-        wet, paint = scene.ink.wet[box.slices], scene.canvas.pixels[box.slices]
+        wet, paint = scene.ink.wet[box.slices], scene.canvas.seen[box.slices]
         alpha = cv2.extractChannel(paint, 3)
         gone = cv2.bitwise_and(wet, cv2.inRange(alpha, 0, 0))
         if cv2.countNonZero(gone):

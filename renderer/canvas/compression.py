@@ -1,0 +1,90 @@
+"""Arrays that are kept for minutes, compressed on a thread, so that the drawing thread never waits for zlib.
+
+zlib takes 29 ms for a noisy paper of 512 px and 461 ms for one of 2048 px; the copy before it 0.1 and 2 ms.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import weakref
+import zlib
+from typing import Protocol
+
+import numpy as np
+
+from renderer.canvas.buffer_pool import Kept, outside_heap
+
+COMPRESS_FROM_BYTES = 1 << 14
+
+
+class PackedArray:
+    """A copy of a uint8 array, at first as it is, compressed soon after where that pays."""
+
+    def __init__(self, array: np.ndarray):
+        self.shape = array.shape
+        self._data: np.ndarray | Kept = np.array(array, order="C")
+        pack_later(self)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes now."""
+        data = self._data
+        return data.nbytes if isinstance(data, np.ndarray) else len(data)
+
+    @property
+    def packed(self) -> bool:
+        return not isinstance(self._data, np.ndarray)
+
+    def unpack(self) -> np.ndarray:
+        """The array, uint8; not to be written to."""
+        data = self._data
+        if isinstance(data, np.ndarray):
+            return data
+        size = int(np.prod(self.shape))
+        raw = zlib.decompress(data) if size >= COMPRESS_FROM_BYTES else data
+        return np.frombuffer(raw, np.uint8, size).reshape(self.shape)
+
+    def pack(self) -> None:
+        """Compress it; called on the thread."""
+        data = self._data
+        if isinstance(data, np.ndarray):
+            self._data = outside_heap(
+                zlib.compress(data, 1) if data.nbytes >= COMPRESS_FROM_BYTES else data.tobytes()
+            )
+
+
+class Packable(Protocol):
+    def pack(self) -> None:
+        """Compress what it keeps; called on the thread."""
+        ...
+
+
+_waiting: queue.Queue[weakref.ref[Packable]] = queue.Queue()
+_thread: threading.Thread | None = None
+_starting = threading.Lock()
+
+
+def pack_later(kept: Packable) -> None:
+    """Have it packed on the thread, unless it is forgotten before."""
+    global _thread
+    _waiting.put(weakref.ref(kept))
+    if _thread is None:
+        with _starting:
+            if _thread is None:
+                _thread = threading.Thread(target=_work, name="compression", daemon=True)
+                _thread.start()
+
+
+def _work() -> None:
+    while True:
+        kept = _waiting.get()()
+        if kept is not None:
+            kept.pack()
+        del kept
+        _waiting.task_done()
+
+
+def wait_until_packed() -> None:
+    """Wait until all arrays that were made so far are compressed."""
+    _waiting.join()
