@@ -136,7 +136,7 @@ def render(settings: Render) -> None:
     data = png.read_bytes(settings.sketch)
     about = png.read_about(data)
     name = settings.model or str(about.get("model", "painter"))
-    paper = paper_of(data, None if settings.size is None else side_px(settings.size))
+    paper = paper_of(data, None if settings.size is None else (side_px(settings.size),) * 2)
     extras = {"side_px": max(paper.shape), **settings.extras()}
     if about.get("dtype") in DTYPES and "dtype" not in extras:
         if registry.has_dtype(about["dtype"], settings.device):

@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import platform
+import threading
+import zlib
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loop_harness import SHARP, stroke
+from loop_harness import ROOT, SHARP, stroke
 
 from models.api import NOTHING
-from renderer.actions import Begin, Brush, Clear, End, Extend, Fill, InputError, Paste, Redo, Undo
-from renderer.canvas import canvas as canvas_module
+from renderer.actions import (
+    Begin,
+    Brush,
+    Clear,
+    End,
+    Extend,
+    Fill,
+    FillSelection,
+    InputError,
+    Paste,
+    Redo,
+    Undo,
+)
+from renderer.canvas import undo as undo_module
 from renderer.canvas.canvas import Canvas
+from renderer.canvas.compositing import LEAST_ALPHA
+from renderer.canvas.compression import wait_until_packed
+from renderer.stroke_log.log import read
+from renderer.stroke_log.playback import Playback
 
 SIDE = 96
 
@@ -78,7 +99,7 @@ def test_undo_and_redo_bring_back_every_byte(strokes):
         canvas.apply(Begin(held, points[0]))
         canvas.apply(Extend(tuple(points[1:])))
         canvas.apply(End())
-        if not np.array_equal(canvas.pixels, states[-1]) or len(canvas._undo) >= len(states):
+        if not np.array_equal(canvas.pixels, states[-1]) or len(canvas.undo_history) >= len(states):
             states.append(canvas.snapshot())
     for state in reversed(states[:-1]):
         canvas.apply(Undo())
@@ -100,19 +121,20 @@ def test_undo_is_at_least_100_deep():
 
 
 def test_undo_memory_is_bounded(monkeypatch):
-    monkeypatch.setattr(canvas_module, "UNDO_BYTES", 200_000)
+    monkeypatch.setattr(undo_module, "UNDO_BYTES", 200_000)
     canvas = Canvas(256, 256)
     noise = np.random.default_rng(0).integers(0, 256, (256, 256, 4), np.uint8)
     for _ in range(5):
         canvas.apply(Paste(png(noise)))
-    assert sum(len(patch.data) for patch in canvas._undo) <= 200_000
+    assert canvas.undo_history.nbytes <= 330_000  # the newest is kept, however large
 
 
 def test_a_large_stroke_is_kept_as_a_small_patch():
     canvas = Canvas(512, 512)
     stroke(canvas, (10, 10), (500, 500), brush=Brush((1, 2, 3), 60))
     stroke(canvas, (10, 500), (500, 10), brush=Brush((200, 2, 3), 60))
-    assert len(canvas._undo[-1].data) < canvas.pixels.nbytes / 20
+    wait_until_packed()
+    assert canvas.undo_history.nbytes < canvas.pixels.nbytes / 10
 
 
 def test_an_edit_after_undo_ends_redo():
@@ -130,6 +152,47 @@ def test_opacity_holds_for_the_whole_stroke_and_adds_between_strokes():
     assert canvas.pixels[48, 50, 3] == 128
     stroke(canvas, (20, 48), (80, 48), brush=thin)
     assert canvas.pixels[48, 50, 3] in (191, 192)
+
+
+@pytest.mark.parametrize("opacity", [0.05, 0.3])
+@pytest.mark.parametrize("hardness", [0.0, 1.0])
+def test_thin_paint_reaches_its_colour_when_it_is_laid_often(opacity, hardness):
+    canvas = Canvas(SIDE, SIDE)
+    canvas.apply(FillSelection((0, 200, 90)))
+    for _ in range(150):
+        stroke(canvas, (20, 48), (70, 48), brush=Brush((255, 10, 90), 24, hardness, opacity))
+    assert canvas.pixels[48, 45].tolist() == [255, 10, 90, 255]
+
+
+def test_thin_paint_on_blank_paper_becomes_opaque():
+    canvas = Canvas(SIDE, SIDE)
+    for _ in range(150):
+        stroke(canvas, (20, 48), (70, 48), brush=Brush((255, 10, 90), 24, 1.0, 0.05))
+    assert canvas.pixels[48, 45].tolist() == [255, 10, 90, 255]
+
+
+@pytest.mark.parametrize("opacity", [0.05, 0.5, 1.0])
+def test_a_soft_eraser_reaches_blank_paper(opacity):
+    canvas = Canvas(SIDE, SIDE)
+    canvas.apply(FillSelection((9, 9, 9), material=3))
+    for _ in range(150):
+        stroke(canvas, (20, 48), (70, 48), brush=Brush(size_px=24, hardness=0.0, opacity=opacity, erase=True))
+    assert not canvas.pixels[48, 45].any() and not canvas.materials[48, 45]
+    assert canvas.paint_at(45, 48) is None
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(brush, st.lists(point, min_size=1, max_size=6)), min_size=1, max_size=8))
+def test_what_cannot_be_seen_is_unpainted(strokes):
+    """Whatever was painted and erased: alpha is 0, with no colour and no material, or can be seen."""
+    canvas = Canvas(SIDE, SIDE)
+    for held, points in strokes:
+        canvas.apply(Begin(replace(held, material=4), points[0]))
+        canvas.apply(Extend(tuple(points[1:])))
+        canvas.apply(End())
+    alpha = canvas.pixels[..., 3]
+    assert (alpha[alpha > 0] >= LEAST_ALPHA).all()
+    assert not canvas.pixels[alpha == 0].any() and not canvas.materials[alpha == 0].any()
 
 
 def test_the_eraser_takes_paint_back_to_blank():
@@ -205,11 +268,21 @@ def test_clear_can_be_undone():
     assert np.array_equal(canvas.pixels, painted)
 
 
-@pytest.mark.parametrize("shape", [(40, 40), (200, 100), (96, 96)])
-def test_paste_covers_the_paper(shape):
+@pytest.mark.parametrize("shape", [(40, 40), (98, 96), (96, 96)])
+def test_an_image_of_the_papers_shape_covers_it(shape):
     canvas = Canvas(SIDE, SIDE)
     canvas.apply(Paste(png(np.full((*shape, 4), (10, 200, 30, 255), np.uint8))))
     assert (canvas.pixels == (10, 200, 30, 255)).all()
+
+
+def test_an_image_of_another_shape_is_fitted_whole():
+    canvas = Canvas(SIDE, SIDE)
+    image = np.full((200, 100, 4), (10, 200, 30, 255), np.uint8)
+    image[:20], image[-20:] = (250, 0, 0, 255), (0, 0, 250, 255)
+    canvas.apply(Paste(png(image)))
+    painted = canvas.pixels[..., 3] > 0
+    assert painted[:, 24:72].all() and not painted[:, :24].any() and not painted[:, 72:].any()
+    assert canvas.pixels[2, 48, 0] == canvas.pixels[-3, 48, 2] == 250
 
 
 def test_paste_keeps_transparency_without_dark_seams():
@@ -239,6 +312,40 @@ def test_an_image_over_64_megapixels_is_refused():
         Canvas(SIDE, SIDE).apply(Paste(data))
 
 
+def test_a_log_of_format_1_replays_byte_for_byte():
+    """Hashes of the papers that the program of that format made: strokes, fills, images, undo."""
+    playback, papers = Playback(read(ROOT / "tests" / "format_1.jsonl")), []
+    for share in (0.4, 0.8, 9):
+        playback.to(playback.seconds * share)
+        papers.append(hashlib.sha256(playback.canvas.pixels.tobytes()).hexdigest()[:16])
+    assert papers[0] == "55ed89d66cde3009" and playback.faults == 0
+    if platform.machine() == "x86_64":  # OpenCV scales images a little differently on other processors
+        assert papers[1:] == ["009fd0f74019c868", "46dbea7a79066d55"]
+
+
+def test_the_drawing_thread_does_not_compress(monkeypatch):
+    """What an edit replaces is packed on another thread: at pen-up, at Clear and for an image."""
+    threads, real = set(), zlib.compress
+
+    def compress(*words):
+        threads.add(threading.get_ident())
+        return real(*words)
+
+    monkeypatch.setattr(zlib, "compress", compress)
+    canvas = Canvas(256, 256)
+    stroke(canvas, (20, 20), (200, 220), brush=Brush((9, 90, 9), 60))
+    for edit in (
+        Clear(),
+        Undo(),
+        FillSelection((1, 2, 3)),
+        Paste(png(np.zeros((9, 9, 4), np.uint8))),
+        Redo(),
+    ):
+        canvas.apply(edit)
+    wait_until_packed()
+    assert threads and threading.get_ident() not in threads
+
+
 def test_a_snapshot_is_not_reached_by_later_edits():
     canvas = Canvas(SIDE, SIDE)
     taken = canvas.snapshot()
@@ -251,6 +358,6 @@ def test_a_snapshot_is_not_reached_by_later_edits():
 def test_colour_under_the_pointer():
     canvas = Canvas(SIDE, SIDE)
     stroke(canvas, (48, 48))
-    assert canvas.color_at(48.5, 48.2) == SHARP.color
-    assert canvas.color_at(2, 2) is None
-    assert canvas.color_at(-1, 500) is None
+    assert canvas.paint_at(48.5, 48.2) == (SHARP.color, 0)
+    assert canvas.paint_at(2, 2) is None
+    assert canvas.paint_at(-1, 500) is None

@@ -154,7 +154,7 @@ def test_the_line_tool_gives_one_line():
 def test_fill_pick_and_eraser():
     tools = Tools()
     tools.tool = "fill"
-    assert actions(tools, down(10, 10), up()) == [Fill(tools.brush.color, 10, 10, tools.tolerance)]
+    assert actions(tools, down(10, 10), up()) == [Fill(tools.brush.color, 10, 10, tools.tolerance, 1)]
     tools.tool = "pick"
     assert actions(tools, down(10, 10), up()) == [Command("pick", (10, 10))]
     tools.tool = "eraser"

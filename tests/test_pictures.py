@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import zlib
+import io
+import json
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from renderer.actions import InputError
-from renderer.files.png import SIGNATURE, chunk, read_about, read_bytes, write_png
+from renderer.files.png import read_about, read_bytes, write_png
 
 ABOUT = {"seed": 2**63 - 1, "prompt": 'fog "over" é 山', "mood": {"haze": 0.125}, "strength": 0.1}
 
@@ -26,18 +29,22 @@ def test_pixels_and_settings_come_back_exactly(tmp_path, channels):
     assert [p.name for p in (tmp_path / "a").iterdir()] == ["b.png"]
 
 
-def test_every_chunk_is_whole(tmp_path):
-    """Length, type and CRC of each chunk, as the PNG specification has them."""
+def test_settings_stand_before_the_pixels(tmp_path):
+    """So that reading them decodes nothing; files that have them behind the pixels are read, too."""
     write_png(tmp_path / "p.png", np.zeros((4, 4, 3), np.uint8), ABOUT)
     data = (tmp_path / "p.png").read_bytes()
-    at, kinds = len(SIGNATURE), []
-    while at < len(data):
-        length = int.from_bytes(data[at : at + 4], "big")
-        body = data[at + 4 : at + 8 + length]
-        kinds.append(body[:4])
-        assert int.from_bytes(data[at + 8 + length : at + 12 + length], "big") == zlib.crc32(body)
-        at += 12 + length
-    assert kinds[0] == b"IHDR" and kinds[-2:] == [b"iTXt", b"IEND"]
+    assert data.index(b"iTXt") < data.index(b"IDAT")
+    begin = data.index(b"iTXt") - 4
+    size = 12 + int.from_bytes(data[begin : begin + 4], "big")
+    chunk = data[begin : begin + size]
+    assert read_about(data[:begin] + data[begin + size : -12] + chunk + data[-12:]) == ABOUT
+
+
+def png_with(text: str) -> bytes:
+    made, info = io.BytesIO(), PngInfo()
+    info.add_itxt("flowbrush", text)
+    Image.new("RGB", (4, 4)).save(made, "PNG", pnginfo=info)
+    return made.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -45,11 +52,12 @@ def test_every_chunk_is_whole(tmp_path):
     [
         b"",
         b"GIF89a",
-        SIGNATURE,
-        SIGNATURE + b"\xff" * 40,
-        SIGNATURE + chunk(ABOUT)[:-9],
-        SIGNATURE + chunk([1, 2]),
-        SIGNATURE + b"\0\0\0\x0ciTXtflowbrush\0\0\0",
+        b"\x89PNG\r\n\x1a\n",
+        b"\x89PNG\r\n\x1a\n" + b"\xff" * 40,
+        png_with(json.dumps(ABOUT))[:60],
+        png_with("[1, 2]"),
+        png_with("{"),
+        png_with(""),
     ],
 )
 def test_what_holds_no_settings_gives_none(data):

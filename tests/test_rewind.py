@@ -25,6 +25,7 @@ from renderer.actions import (
 )
 from renderer.canvas import snapshots as history_module
 from renderer.canvas.canvas import Canvas
+from renderer.canvas.compression import wait_until_packed
 from renderer.canvas.snapshots import History
 from renderer.stroke_log.log import read
 from renderer.ui import timeline
@@ -58,10 +59,9 @@ def test_every_earlier_paper_comes_back_to_the_byte(seed):
         papers.append((now_s, canvas.pixels.copy()))
         now_s += chance.uniform(0.01, 0.4)
     for at_s, paper in chance.sample(papers, 60):
-        assert np.array_equal(history.at(at_s + 0.005), paper)
+        assert np.array_equal(history.at(at_s + 0.005).pixels, paper)
     assert history.span == (99.9, papers[-1][0])
-    assert not history.at(99.0).any()
-    history.close()
+    assert not history.at(99.0).pixels.any()
 
 
 def test_history_is_bounded_in_time_and_memory(monkeypatch):
@@ -76,12 +76,11 @@ def test_history_is_bounded_in_time_and_memory(monkeypatch):
     begin_s, end_s = history.span
     assert end_s == 99.75 and 19 < end_s - begin_s < 23
     assert len(history._marks) < 26
-    assert history.at(90.0)[5, 5, 0] == 360 % 256
+    assert history.at(90.0).pixels[5, 5, 0] == 360 % 256
     monkeypatch.setattr(history_module, "MOST_BYTES", 0)
     canvas.apply(Clear())
     history.event(Event(Clear(), 102.0), canvas)
     assert len(history._marks) == 2
-    history.close()
 
 
 def test_history_keeps_its_edits_packed():
@@ -90,11 +89,10 @@ def test_history_keeps_its_edits_packed():
         action = Line(Brush((number % 256, 0, 0), 9), (0, number % 64), (63, 9))
         canvas.apply(action)
         history.event(Event(action, number * 0.25), canvas)
-    before = history.at(50.0)
-    history.close()
-    history._thread.join(10)
-    assert sum(mark.bytes for mark in history._marks) < 400 * 150  # with papers; as objects over 500
-    assert np.array_equal(history.at(50.0), before)
+    before = history.at(50.0).pixels
+    wait_until_packed()
+    assert sum(mark.nbytes for mark in history._marks) < 400 * 150  # with papers; as objects over 500
+    assert np.array_equal(history.at(50.0).pixels, before)
 
 
 def test_there_is_nothing_to_go_back_to_before_the_first_stroke(make_loop):

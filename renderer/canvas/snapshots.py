@@ -103,7 +103,6 @@ class History:
                 break
             with contextlib.suppress(InputError):  # one that could not be carried out then either
                 canvas.apply(event.action)
-        canvas.finish()
         return canvas.stack
 
     def _mark(self, time_s: float, stack: LayerStack) -> None:

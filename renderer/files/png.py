@@ -51,8 +51,8 @@ def read_about(data: bytes) -> dict:
             image = Image.open(io.BytesIO(data), formats=("PNG",))
             if not isinstance(image, PngImagePlugin.PngImageFile):
                 return {}
-            text = image.text.get(KEYWORD, "")  # behind the pixels, which are decoded for it
-        found = json.loads(text) if text and len(text) <= MAX_TEXT_BYTES else {}
+            text = image.info.get(KEYWORD) or image.text.get(KEYWORD, "")
+        found = json.loads(text) if isinstance(text, str) and len(text) <= MAX_TEXT_BYTES else {}
     except Exception:  # no PNG, or a damaged one: who decodes the pixels says so
         return {}
     return found if isinstance(found, dict) else {}

@@ -27,6 +27,7 @@ class Playback:
         self.faults = 0  # actions that could not be carried out, as in the window
         self.version = 0  # grows with every change of paper or look
         self.edited_s = 0.0
+        self.seconds = session.seconds
         self._events, self._next = session.events, 0
         self._scale = self.canvas.width / header.width, self.canvas.height / header.height
 

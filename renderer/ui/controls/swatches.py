@@ -35,7 +35,9 @@ class Swatches:
     def draw(self, surface: pygame.Surface, chosen: int) -> None:
         """chosen: the material of the brush, 0 for a free colour."""
         px, round_px = self.theme.px, self.theme.px(6)
-        for number, (box, material, key) in enumerate(zip(self.boxes, MATERIALS, PALETTE_KEYS, strict=True), 1):
+        for number, (box, material, key) in enumerate(
+            zip(self.boxes, MATERIALS, PALETTE_KEYS, strict=True), 1
+        ):
             color = material.color
             rounded(surface, color, box, round_px)
             if number == chosen:

@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 import pytest
 
-from renderer.canvas.buffer_pool import Pool, aside
+from renderer.canvas.buffer_pool import BufferPool, outside_heap
 from renderer.canvas.canvas import Canvas
 
 
@@ -17,7 +17,7 @@ def address(array: np.ndarray) -> int:
 
 
 def test_memory_is_used_again_once_the_last_view_is_gone():
-    pool = Pool((8, 8, 4))
+    pool = BufferPool((8, 8, 4))
     first = pool.take()
     first[:] = 7
     where, part = address(first), first[2:4].reshape(-1)[::2]
@@ -43,7 +43,11 @@ def test_a_snapshot_outlives_edits_and_other_snapshots():
 
 
 @pytest.mark.parametrize("size", [0, 1, mmap.PAGESIZE - 1, mmap.PAGESIZE, 3 * mmap.PAGESIZE + 5])
-def test_what_lies_aside_is_the_same(size):
+def test_what_lies_outside_the_heap_is_the_same(size):
     data = np.random.default_rng(size).integers(0, 256, size, np.uint8).tobytes()
-    packed = aside(zlib.compress(data))
-    assert zlib.decompress(packed) == data and bytes(aside(data)) == data and len(aside(data)) == size
+    packed = outside_heap(zlib.compress(data))
+    assert (
+        zlib.decompress(packed) == data
+        and bytes(outside_heap(data)) == data
+        and len(outside_heap(data)) == size
+    )
