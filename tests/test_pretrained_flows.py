@@ -64,7 +64,8 @@ def theirs(name, model, monkeypatch, steps, strength, guidance=0.0):
         module = importlib.import_module(module)
         monkeypatch.setattr(module, "randn_tensor", lambda *_, **__: first.pop() if first else fresh())
     image = torch.from_numpy(painted()[..., :3].copy()).permute(2, 0, 1)[None].float() / 255
-    sigmas = [strength * k / steps for k in range(steps, 0, -1)]
+    last = strength / steps if name != "sd3" else min(3 / 1002, strength / steps)  # 1 / 1000 at a shift of 3
+    sigmas = np.linspace(strength, last, steps).tolist()
     plan = {"image": image, "strength": 1.0, "sigmas": sigmas, "guidance_scale": guidance}
     if name == "flux2":
         plan = {"latents": start, "sigmas": sigmas, "guidance_scale": 1.0}

@@ -126,7 +126,7 @@ OTHERS = {
     "dpm++2m": ("DPMSolverMultistepScheduler", {}),
     "heun": ("HeunDiscreteScheduler", {}),
     "unipc": ("UniPCMultistepScheduler", {}),
-    "lcm": ("LCMScheduler", {"original_inference_steps": 1000}),
+    "lcm": ("LCMScheduler", {}),
 }
 
 

@@ -18,6 +18,7 @@ from models.sampling import solvers, stochastic
 from models.sampling.paths import KARRAS_MAX, KARRAS_RHO, TIMESTEPS, Grid, Straight, sigma_at
 
 LEAST_STRENGTH = 1e-3  # what strength 0 is taken for: a path needs a length
+LCM_STEPS = 50  # of the solver that latent consistency models were distilled with
 END = -1.0  # the time of a discrete diffusion at which nothing of the noise is left
 
 
@@ -57,6 +58,18 @@ def diffusion_grid(path: Discrete, steps: int, strength: float) -> Grid:
     return Grid(path, (*(max(length * share - 1, share) for share in shares), END))
 
 
+def lcm_grid(path: Discrete, steps: int, strength: float) -> Grid:
+    """Timesteps that a latent consistency model was distilled at: of LCM_STEPS evenly spaced ones, those up
+    to the strength, thinned to `steps` (Luo et al. 2023, arXiv 2310.04378; as in `diffusers`' LCMScheduler).
+    """
+    between = (path.start + 1) / LCM_STEPS
+    count = max(strength, LEAST_STRENGTH) * LCM_STEPS
+    kept = [count - math.floor(k * count / steps) for k in range(steps)]
+    if count < steps:  # fewer than are asked for: evenly spaced
+        kept = [count * (steps - k) / steps for k in range(steps)]
+    return Grid(path, (*(max(between * k - 1, k / LCM_STEPS) for k in kept), END))
+
+
 def karras_grid(path: Discrete, steps: int, strength: float) -> Grid:
     """The same start, and sigma a straight line in sigma^(1/7) from there to the lowest that was trained
     (Karras et al. 2022, eq. 5), then the end."""
@@ -71,12 +84,16 @@ def karras_sigmas(high: float, low: float, steps: int) -> list[float]:
     return [float(sigma) for sigma in np.linspace(*ends, steps)[1:] ** KARRAS_RHO]
 
 
-def flow_grid(sampler: str, steps: int, strength: float, shift: Callable[[float], float]) -> Grid:
-    """Times of a rectified flow: shift(strength k / steps) for k = steps .. 0. On Karras's grid the same
-    start, whose sigma is taken for KARRAS_MAX where it is beyond, and then as of a diffusion, down to the
-    sigma of the first of TIMESTEPS."""
+def flow_grid(
+    sampler: str, steps: int, strength: float, shift: Callable[[float], float], *, last: float = 1.0
+) -> Grid:
+    """Times of a rectified flow: shift(u) for `steps` values of u in even steps from the strength down to
+    strength / steps, or to `last` where that is lower, then 0. On Karras's grid the same start, whose sigma
+    is taken for KARRAS_MAX where it is beyond, and then as of a diffusion, down to the sigma of the first of
+    TIMESTEPS."""
     path, strength = Straight(), max(strength, LEAST_STRENGTH)
-    times = [shift(strength * k / steps) for k in range(steps, 0, -1)]
+    even = np.linspace(strength, min(last, strength / steps), steps)
+    times = [float(shift(u)) for u in even]
     if sampler.endswith("karras"):
         high = min(sigma_at(path, times[0]), KARRAS_MAX)
         low = min(sigma_at(path, 1 / TIMESTEPS), high / 2)

@@ -43,7 +43,14 @@ class SD3Family(Modulated):
     def grid(self, sampler: str, steps: int, strength: float, size: Size) -> Grid:
         side = self.latent_px * self.network.config.patch_size
         tokens = (size.height // side) * (size.width // side)
-        return flow_grid(sampler, steps, strength, shift_of(self.pipe.scheduler.config, tokens))
+        config = self.pipe.scheduler.config
+        shift = shift_of(config, tokens)
+        # the pipeline leaves the sigmas to the scheduler, whose last one is that of its first timestep; a
+        # fixed shift is applied to it twice
+        last = 1 / config.num_train_timesteps
+        if not config.get("use_dynamic_shifting"):
+            last = shift(last)
+        return flow_grid(sampler, steps, strength, shift, last=last)
 
     def told_time(self, t: float) -> float:
         return t * self.timesteps

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from models.api import ModelError
 from models.pretrained.components.controlnet import Control
 from models.pretrained.components.prompt_cache import Condition, cut_words
-from models.pretrained.components.schedule import Discrete, diffusion_grid, karras_grid
+from models.pretrained.components.schedule import Discrete, diffusion_grid, karras_grid, lcm_grid
 from models.pretrained.families.base import Family, Size
 from models.pretrained.fusion import patching
 from models.pretrained.fusion.prepared_unet import PreparedUNet
@@ -69,6 +69,8 @@ class UNetFamily(Family):
         return {"states": states.to(self.dtype)}
 
     def grid(self, sampler: str, steps: int, strength: float, size: Size) -> Grid:
+        if sampler == "lcm":
+            return lcm_grid(self.path, steps, strength)
         make = karras_grid if sampler.endswith("karras") else diffusion_grid
         return make(self.path, steps, strength)
 
@@ -114,7 +116,9 @@ class UNetFamily(Family):
         a, b = grid.path.scale(t)
         if self.predicts == "epsilon":
             return (x - b * out) / a
-        return a * x - b * out if self.predicts == "v_prediction" else out
+        if self.predicts == "v_prediction":
+            return a * x - b * out
+        return out if self.guided else out.clone()  # the next run of a graph writes where `out` lies
 
     def lead(self, control: Control) -> None:
         """Have a ControlNet lead the UNet, whose blocks then run as they come."""
