@@ -32,7 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Paint rough strokes; a one-step rectified flow turns them into a finished picture, live.",
 )
-DEFAULT_DEMO = "lake"
+BY_ITSELF = {"--demo": "lake", "--ray": "local"}  # what an option means without a value
 
 
 @app.command()
@@ -173,7 +173,19 @@ def replay(settings: Replay) -> None:
     if settings.model is not None:
         registry.loader(settings.model, settings.device)
         check_steps(registry.expected(settings.model), settings.steps)
-    run(settings, tuple(registry.ENTRIES), functools.partial(registry.loader, device=settings.device))
+    names = tuple(registry.ENTRIES)
+    if settings.ray is None:
+        if settings.any_device:
+            raise InputError("--any-device goes with --ray: one machine is one kind of device")
+        run(settings, names, functools.partial(registry.loader, device=settings.device))
+        return
+    from models.cluster.tasks import open_cluster
+    from renderer.offline.cluster import OnCluster
+
+    used = names if settings.model is None else (settings.model,)
+    nodes = {"models": used, "any_device": settings.any_device, "workers": settings.workers}
+    with open_cluster(settings.ray, device=settings.device, **nodes) as cluster:
+        run(settings, names, functools.partial(registry.loader, device=cluster.device), OnCluster(cluster))
 
 
 @app.command()
@@ -309,8 +321,9 @@ def main() -> None:
     if not arguments or (arguments[0].startswith("-") and arguments[0] != "--help"):
         arguments = ["paint", *arguments]
     for at, word in enumerate(arguments):
-        if word == "--demo" and (at + 1 == len(arguments) or arguments[at + 1].startswith("-")):
-            arguments[at] = f"--demo={DEFAULT_DEMO}"
+        alone = at + 1 == len(arguments) or arguments[at + 1].startswith("-")
+        if word in BY_ITSELF and alone:
+            arguments[at] = f"{word}={BY_ITSELF[word]}"
     try:
         sys.exit(app(args=arguments, prog_name="flowbrush", standalone_mode=False))
     except (InputError, ModelError, WrongUsage) as error:

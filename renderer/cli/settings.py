@@ -144,6 +144,10 @@ class Replay:
     hold: float = option(2.0, "Seconds for which the finished picture stands.", min=0, max=600)
     workers: int = option(1, "Processes that render.", min=1, max=64)
     device: str | None = option(None, "cpu or cuda.")
+    ray: str | None = option(
+        None, "Render on a Ray cluster: HOST:PORT or ray://HOST:PORT; without an address on this machine."
+    )
+    any_device: bool = option(False, "--ray: let nodes of different kinds render; the file says which did.")
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,7 @@ class Plan:
     def fingerprint(self) -> str:
         """Hash of log and settings: parts of another plan are not gone on with."""
         told = {name: str(value) for name, value in vars(self.settings).items() if name not in NO_MATTER}
+        told["ray"] = str(self.settings.ray is not None)  # another cluster may go on with the parts of one
         text = json.dumps([told, self.size], sort_keys=True).encode()
         return hashlib.sha256(text + self.settings.log.read_bytes()).hexdigest()
 

@@ -12,6 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 import av
 import cv2
@@ -21,6 +22,7 @@ from renderer.actions import InputError
 from renderer.cli.settings import Replay
 from renderer.files.outputs import FILMS, check_layout, check_plain, writable
 from renderer.files.png import write_png
+from renderer.offline import makers
 from renderer.offline.replay import Plan, ReplayRenderer, plan
 from renderer.recording.animation import ANIMATIONS, write_animation
 from renderer.recording.container import VideoFile
@@ -31,19 +33,48 @@ PART_FRAMES = 60
 _player: ReplayRenderer | None = None  # of a worker process
 
 
-def run(settings: Replay, models: tuple[str, ...], load) -> None:
-    """The command: plan, bar and output. models and load: as in Plan. Raises InputError."""
+class Elsewhere(Protocol):
+    """Makes segments and puts their files where this machine would; as renderer.offline.cluster.OnCluster."""
+
+    @property
+    def words(self) -> str: ...
+
+    def make(self, plan: Plan, missing: list[int]) -> Iterator[int]: ...
+
+
+def run(settings: Replay, models: tuple[str, ...], load, elsewhere: Elsewhere | None = None) -> None:
+    """The command: plan, bar and output. models and load: as in Plan. Raises InputError.
+
+    elsewhere: what makes the segments, if not this machine.
+    """
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> str:
+            return "" if task.speed is None else f"{task.speed:.1f}/s"
 
     check_layout(settings.layout)
     check_output(settings.output)
     made, session = plan(replace(settings, log=find_log(str(settings.log))), models, load)
     if session.fault:
         print(f"flowbrush: {session.fault}", file=sys.stderr)
-    with Progress(console=Console(stderr=True)) as progress:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+        Rate(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("frames", total=made.frames)
-        produce(made, lambda count: progress.advance(task, count))
+
+        def done(count: int) -> None:
+            progress.advance(task, count)
+            if elsewhere is not None:
+                progress.update(task, description=elsewhere.words)
+
+        produce(made, done, elsewhere)
 
 
 def check_output(path: Path) -> None:
@@ -57,7 +88,7 @@ def check_output(path: Path) -> None:
         raise InputError(f"{path} is there already; name a new folder for the pictures")
 
 
-def produce(plan: Plan, done: Callable[[int], None]) -> None:
+def produce(plan: Plan, done: Callable[[int], None], elsewhere: Elsewhere | None = None) -> None:
     """Write the plan's output. done: told how many frames are ready, also of those made before a stop.
 
     Raises InputError where it cannot be written.
@@ -72,8 +103,9 @@ def produce(plan: Plan, done: Callable[[int], None]) -> None:
                 done(end_of(plan, first) - first)
             else:
                 missing.append(first)
-        for first in make(plan, missing, done):
-            if plan.settings.workers > 1:
+        made = make(plan, missing, done) if elsewhere is None else elsewhere.make(plan, missing)
+        for first in made:
+            if plan.settings.workers > 1 or elsewhere is not None:
                 done(end_of(plan, first) - first)
         join(plan, folder)
     except OSError as error:
@@ -194,6 +226,7 @@ def join(plan: Plan, folder: Path) -> None:
         if output.exists():
             output.rmdir()
         (folder / "plan.json").unlink()
+        (folder / makers.NAME).unlink(missing_ok=True)
         os.replace(folder, output)
         return
     check_plain(output)
@@ -222,12 +255,12 @@ class Pictures(Sequence):
 
 def join_films(parts: list[Path], output: Path, plan: Plan) -> None:
     """Copy the packets of all parts; every part begins with a key frame, and none reorders."""
-    film, frame = None, 0
+    film, frame, devices = None, 0, makers.mixture(folder_of(plan))
     for path in parts:
         with av.open(str(path)) as part:
             stream = part.streams.video[0]
             if film is None:
-                film = VideoFile(output, stream)
+                film = VideoFile(output, stream, comment=devices, exact=True)
             for packet in part.demux(stream):
                 if packet.size:
                     film.copy(bytes(packet), ms_of(plan, frame), packet.is_keyframe)

@@ -23,15 +23,22 @@ CONTAINERS = {
 class VideoFile:
     """Matroska in small clusters, or MP4 in small fragments; both need no end to be played."""
 
-    def __init__(self, path: Path, like: av.VideoStream):
-        """like: where the packets come from. Raises InputError where the file cannot be written."""
+    def __init__(self, path: Path, like: av.VideoStream, *, comment: str = "", exact: bool = False):
+        """like: where the packets come from. comment: metadata of the file. exact: the same packets make the
+        same bytes, without the random track and segment numbers of Matroska.
+
+        Raises InputError where the file cannot be written.
+        """
         self.path = path
         kind, options = CONTAINERS[path.suffix.lower()]
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = av.open(str(path), "w", format=kind, options={**options, "flush_packets": "1"})
+            options = {**options, "flush_packets": "1", **({"fflags": "bitexact"} if exact else {})}
+            self._file = av.open(str(path), "w", format=kind, options=options)
             self._stream = self._file.add_stream_from_template(like)
             self._stream.time_base = MILLISECOND
+            if comment:
+                self._file.metadata["comment"] = comment
         except OSError as error:
             raise InputError(f"{path} cannot be written: {error.strerror}") from error
         self._begin_ms: int | None = None

@@ -1,0 +1,100 @@
+"""Connect to Ray: a cluster of this machine alone, a node of a cluster, or a client address. Needs no torch.
+
+Ray reads its authentication settings when it is imported, so `import_ray` sets them before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from models.api import ModelError
+
+LOCAL = "local"  # the address that stands for a cluster of this machine alone
+NAMESPACE = "flowbrush"
+CLIENT_PORT = 10001
+OBJECT_STORE_BYTES = 512 << 20  # of a local cluster: results wait there until they are written to disk
+LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # else Ray listens on every network interface
+
+
+def token_file() -> Path:
+    """Where Ray looks for a token that no environment variable names."""
+    return Path.home() / ".ray" / "auth_token"
+
+
+def token() -> str:
+    """The token that Ray would use here, or an empty string."""
+    if os.environ.get("RAY_AUTH_TOKEN"):
+        return os.environ["RAY_AUTH_TOKEN"]
+    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or token_file())
+    with contextlib.suppress(OSError):
+        return path.read_text(encoding="utf-8").strip()
+    return ""
+
+
+def import_ray(address: str = LOCAL) -> Any:
+    """The module `ray`, with token authentication on wherever there is a token.
+
+    A local cluster gets a token of its own, which no file keeps. Raises ModelError without the extra.
+    """
+    if address == LOCAL:
+        os.environ.setdefault("RAY_AUTH_TOKEN", token() or secrets.token_hex(32))
+        for name, value in LOOPBACK_ONLY.items():
+            os.environ.setdefault(name, value)
+    if token():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anyone
+    os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
+    try:
+        import ray
+    except ImportError as error:
+        raise ModelError("this needs Ray: pip install 'flowbrush[ray]'") from error
+    return ray
+
+
+@contextlib.contextmanager
+def connected(address: str, *, cpus: int | None = None) -> Iterator[Any]:
+    """Connect to a cluster, give the module `ray`, and disconnect in the end; a local cluster ends then, too.
+
+    address: LOCAL, HOST:PORT of the head of a cluster that this machine is a node of, or ray://HOST:PORT.
+    cpus: of a local cluster; by default all. Raises ModelError in one line where nobody answers.
+    """
+    ray = import_ray(address)
+    options: dict = {"namespace": NAMESPACE, "log_to_driver": False, "logging_level": "ERROR"}
+    if address == LOCAL:
+        options |= {"num_cpus": cpus or os.cpu_count(), "include_dashboard": False, "address": LOCAL}
+        options["object_store_memory"] = OBJECT_STORE_BYTES
+    else:
+        options["address"] = address
+    try:
+        ray.init(**options)
+        quiet()
+    except Exception as error:  # gRPC, ConnectionError, RuntimeError, AuthenticationError: Ray's are many
+        ray.shutdown()
+        raise ModelError(f"no Ray cluster answers at {address}: {reason(error)}") from error
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def quiet() -> None:
+    """Keep off stdout what Ray prints there of workers that die, whatever `log_to_driver` says: stdout is for
+    results, and a job that is made again is told of where it matters."""
+    from ray._private import worker
+
+    worker.print_to_stdstream = lambda data, ignore_prefix=False: None
+
+
+def reason(error: BaseException) -> str:
+    """The first telling line of one of Ray's errors, which run over many."""
+    if type(error).__name__ == "AuthenticationError" or "uthenticat" in str(error):
+        return (
+            "the token is missing or wrong; set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
+        )
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

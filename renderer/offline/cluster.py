@@ -1,0 +1,112 @@
+"""Segments of a replay made on the nodes of a cluster and kept on this machine's disk.
+
+Knows no cluster: the command hands in what spreads the jobs. A node gets the log's bytes and gives back the
+files that a replay on one machine would have written.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from renderer.actions import InputError
+from renderer.files.png import chunk
+from renderer.offline import makers, segments
+from renderer.offline.replay import Plan, ReplayRenderer
+from renderer.recording.animation import ANIMATIONS
+
+
+class Made(Protocol):
+    """What comes back of a job: as models.cluster.tasks.Done."""
+
+    job: int
+    result: dict[str, bytes]
+    node: str
+    identity: dict[str, str]
+
+
+class Spread(Protocol):
+    """As models.cluster.tasks.Cluster."""
+
+    device: str
+    any_device: bool
+    deaths: int
+
+    @property
+    def nodes(self) -> int: ...
+
+    def run(
+        self, function: Callable, shared: Any, jobs: list[int], expected: dict | None = None
+    ) -> Iterator[Made]: ...
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What every node needs: the plan and the bytes of its log. key: of the plan, to keep a player by."""
+
+    key: str
+    plan: Plan
+    log: bytes
+
+
+_player: tuple[str, ReplayRenderer, tempfile.TemporaryDirectory] | None = None  # of a worker process
+
+
+class OnCluster:
+    """Makes the segments of a replay on the nodes that `spread` reaches."""
+
+    def __init__(self, spread: Spread):
+        self.spread = spread
+
+    @property
+    def words(self) -> str:
+        """For the progress bar."""
+        nodes = self.spread.nodes
+        lost = f", {self.spread.deaths} workers lost" if self.spread.deaths else ""
+        return f"frames, {nodes} node{'s' * (nodes != 1)}{lost}"
+
+    def make(self, plan: Plan, missing: list[int]) -> Iterator[int]:
+        """Yield the first frame of each segment as it is on the disk. Raises InputError."""
+        spread = self.spread
+        if spread.any_device and plan.settings.output.suffix.lower() in ANIMATIONS:
+            raise InputError(
+                "--any-device goes with .mkv, .mp4 or a folder of PNG: others cannot say it inside"
+            )
+        folder = segments.folder_of(plan)
+        known = makers.read(folder)
+        expected = next((maker for maker, _ in known), None)
+        shared = Shared(plan.fingerprint(), plan, plan.settings.log.read_bytes())
+        for made in spread.run(render_segment, shared, missing, expected):
+            for name, data in made.result.items():
+                if spread.any_device and name.endswith(".png"):
+                    data = data[:-12] + chunk({"device": made.identity}) + data[-12:]  # before IEND
+                temporary = folder / f".{name}"
+                temporary.write_bytes(data)
+                os.replace(temporary, folder / name)
+            known = makers.added(known, made.identity, made.job)
+            makers.write(folder, known)
+            yield made.job
+
+
+def render_segment(shared: Shared, first: int) -> dict[str, bytes]:
+    """On a node: the files of one segment by name, as segments.write_part writes them."""
+    global _player
+    if _player is None or _player[0] != shared.key:
+        folder = tempfile.TemporaryDirectory(prefix="flowbrush-")
+        log = Path(folder.name) / "log.jsonl"
+        log.write_bytes(shared.log)
+        output = Path(folder.name) / f"out{shared.plan.settings.output.suffix}"
+        settings = replace(shared.plan.settings, log=log, output=output)
+        _player = shared.key, ReplayRenderer(replace(shared.plan, settings=settings)), folder
+    player = _player[1]
+    files = segments.folder_of(player.plan)
+    files.mkdir(exist_ok=True)
+    segments.write_part(player, first, lambda count: None)
+    made = {path.name: path.read_bytes() for path in sorted(files.iterdir())}
+    for name in made:
+        (files / name).unlink()
+    return made
