@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
-from easel import ROOT
+from loop_harness import ROOT
 
 from models.cluster.ray_session import LOCAL, import_ray
 

@@ -51,8 +51,7 @@ def identity(device: str, models: tuple[str, ...]) -> Identity:
 def weights_of(name: str) -> str:
     """Hash of a weights file, or the revision that a pretrained model has on the hub."""
     from models import registry
-    from models.pretrained import catalogue
-    from models.pretrained.loading import hub
+    from models.pretrained.sources import catalogue, hub
 
     if not registry.is_pretrained(name):
         return registry.weights_hash(name) or "none"

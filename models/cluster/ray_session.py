@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from models.api import ModelError
 LOCAL = "local"  # the address that stands for a cluster of this machine alone
 NAMESPACE = "flowbrush"
 CLIENT_PORT = 10001
+ANSWER_S = 5.0  # for a connection to be taken
 OBJECT_STORE_BYTES = 512 << 20  # of a local cluster: results wait there until they are written to disk
 LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # else Ray listens on every network interface
 
@@ -70,6 +72,7 @@ def connected(address: str, *, cpus: int | None = None) -> Iterator[Any]:
         options["object_store_memory"] = OBJECT_STORE_BYTES
     else:
         options["address"] = address
+        check_answers(address)
     try:
         ray.init(**options)
         quiet()
@@ -80,6 +83,17 @@ def connected(address: str, *, cpus: int | None = None) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def check_answers(address: str) -> None:
+    """Raise ModelError unless something listens there: Ray itself tries for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        raise ModelError(f"{address!r} is no address; give HOST:PORT or ray://HOST:{CLIENT_PORT}")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), ANSWER_S).close()
+    except (OSError, OverflowError) as error:
+        raise ModelError(f"no Ray cluster answers at {address}: {error}") from error
 
 
 def quiet() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ KEYWORD = "flowbrush"
 COMPRESSION = 1  # zlib level: larger ones take several times as long for a tenth of the size
 MAX_FILE_BYTES = 512 << 20
 MAX_TEXT_BYTES = 1 << 20
+IEND_BYTES = 12  # of the chunk that ends a PNG
 
 
 def png_bytes(pixels: np.ndarray, about: dict | None = None) -> bytes:
@@ -31,6 +34,13 @@ def png_bytes(pixels: np.ndarray, about: dict | None = None) -> bytes:
     image = Image.fromarray(np.ascontiguousarray(pixels))
     image.save(made, "PNG", compress_level=COMPRESSION, pnginfo=info)
     return made.getvalue()
+
+
+def with_about(data: bytes, about: dict) -> bytes:
+    """The same PNG with `about` as a further iTXt chunk (PNG specification, 11.3.4.5); pixels stay encoded."""
+    body = b"iTXt" + KEYWORD.encode() + b"\0\0\0\0\0" + json.dumps(about, sort_keys=True).encode()
+    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    return data[:-IEND_BYTES] + chunk + data[-IEND_BYTES:]
 
 
 def write_png(path: Path, pixels: np.ndarray, about: dict | None = None, *, overwrite: bool = False) -> None:

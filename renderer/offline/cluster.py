@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from renderer.actions import InputError
-from renderer.files.png import chunk
+from renderer.files.png import with_about
 from renderer.offline import makers, segments
 from renderer.offline.replay import Plan, ReplayRenderer
 from renderer.recording.animation import ANIMATIONS
@@ -79,11 +79,12 @@ class OnCluster:
         folder = segments.folder_of(plan)
         known = makers.read(folder)
         expected = next((maker for maker, _ in known), None)
-        shared = Shared(plan.fingerprint(), plan, plan.settings.log.read_bytes())
+        key = plan.fingerprint() + plan.settings.output.suffix
+        shared = Shared(key, plan, plan.settings.log.read_bytes())
         for made in spread.run(render_segment, shared, missing, expected):
             for name, data in made.result.items():
                 if spread.any_device and name.endswith(".png"):
-                    data = data[:-12] + chunk({"device": made.identity}) + data[-12:]  # before IEND
+                    data = with_about(data, {"device": made.identity})
                 temporary = folder / f".{name}"
                 temporary.write_bytes(data)
                 os.replace(temporary, folder / name)

@@ -51,7 +51,7 @@ class Plan:
         return hashlib.sha256(text + self.settings.log.read_bytes()).hexdigest()
 
 
-NO_MATTER = ("output", "workers", "log")
+NO_MATTER = ("output", "workers", "log", "ray", "any_device")
 
 
 def plan(settings: Replay, models: tuple[str, ...], load) -> tuple[Plan, StrokeLog]:
