@@ -37,7 +37,7 @@ def png_bytes(pixels: np.ndarray, about: dict | None = None) -> bytes:
 
 
 def with_about(data: bytes, about: dict) -> bytes:
-    """The same PNG with `about` as a further iTXt chunk (PNG specification, 11.3.4.5); pixels stay encoded."""
+    """The same PNG with `about` in another iTXt chunk (PNG specification, 11.3.4.5)."""
     body = b"iTXt" + KEYWORD.encode() + b"\0\0\0\0\0" + json.dumps(about, sort_keys=True).encode()
     chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
     return data[:-IEND_BYTES] + chunk + data[-IEND_BYTES:]
