@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from models.api import MATERIALS, Rect
+from renderer.actions import InputError
 
 Flatten = Literal["off", "colors", "materials"]
 FLATTENS: tuple[Flatten, ...] = ("off", "colors", "materials")
@@ -16,6 +17,14 @@ REACH_PX = 20  # a pixel of the source changes nothing further away than this
 ALIGN_PX = 4  # blocks are worked out on this grid, so that a part equals the same part of the whole
 LIGHTNESS_STEP, CHROMA_STEP = 28.0, 26.0  # of the grid of colours in Lab, OpenCV's 8-bit scale
 BITS = 5  # of each channel in the table from colour to flat colour
+
+
+def checked_flatten(text: str) -> Flatten:
+    """The mode of this name. Raises InputError."""
+    for mode in FLATTENS:
+        if mode == text:
+            return mode
+    raise InputError(f"flat colours are one of {', '.join(FLATTENS)}, not {text!r}")
 
 
 def flatten(rgb: np.ndarray, mode: Flatten) -> np.ndarray:

@@ -68,6 +68,11 @@ class SourceThread:
         self._thread: threading.Thread | None = None
 
     @property
+    def numbered(self) -> int:
+        """Pictures that showed something new: each is painted or skipped in the end."""
+        return self._number
+
+    @property
     def noise_levels(self) -> float:
         """Standard deviation of the source's noise, in levels of 255."""
         return self._preparer.changes.noise_levels

@@ -1,0 +1,167 @@
+"""A live source as a layer of the paper: takes its frames into the loop and counts what became of each."""
+
+from __future__ import annotations
+
+from array import array
+from collections import deque
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from models.api import NOTHING, Rect
+from renderer.sources.blend import Blend
+from renderer.sources.preparation import SourceFrame
+from renderer.sources.source_thread import SourceThread
+
+RECENT = 240  # latencies that the HUD shows
+SMOOTHING = 0.25  # weight of the newest model time in the running mean
+
+
+@dataclass(frozen=True)
+class LayerSettings:
+    """over: above the strokes, not below. opacity: 0..1. feedback: 0..1, how much of the model's last picture
+    is mixed into the source, which steadies the picture. visible: it is shown at all."""
+
+    over: bool = False
+    opacity: float = 1.0
+    feedback: float = 0.0
+    visible: bool = True
+
+
+class LiveSource:
+    """Used by the loop alone. pixels: strokes and source together, (H, W, 4) uint8; strokes are untouched.
+
+    painted: frames of the source that a shown picture was made from. skipped: frames between them.
+    capture_ms: from capture to the end of the window update that first shows it.
+    """
+
+    def __init__(self, thread: SourceThread, size: tuple[int, int], settings: LayerSettings):
+        """size: (width, height) of the paper."""
+        self.thread, self.settings = thread, settings
+        self.frame: SourceFrame | None = None
+        self.painted = self.skipped = 0
+        self.capture_ms = array("d")
+        self.recent_ms: deque[float] = deque(maxlen=RECENT)
+        self.taken_s = -1e9
+        self.frame_ms = 0.0  # mean model time of a picture with a new frame of the source
+        self._whole = Rect(0, 0, *size)
+        self._blend = Blend(*size)
+        self._mixed: np.ndarray | None = None  # the source with feedback
+        self._sent: deque[tuple[int, SourceFrame]] = deque()  # (sequence, frame in its request)
+        self._shown_number = -1
+        self._area = self._requests = 0  # dirty pixels of all requests with a new frame
+
+    @property
+    def pixels(self) -> np.ndarray:
+        return self._blend.pixels
+
+    @property
+    def active(self) -> bool:
+        """There is a frame, and it is to be seen."""
+        return self.frame is not None and self.settings.visible
+
+    @property
+    def skipped_area(self) -> float | None:
+        """Share of the paper that frames of the source left as it was, on average; None before the first."""
+        if not self._requests:
+            return None
+        return 1 - self._area / (self._requests * self._whole.width * self._whole.height)
+
+    @property
+    def in_flight(self) -> int:
+        """Frames with a number that are neither painted nor skipped yet."""
+        return self.thread.numbered - self.painted - self.skipped
+
+    def take(self, strokes: np.ndarray, picture: np.ndarray | None, now_s: float) -> Rect:
+        """Take the newest frame, if there is one. Returns what it changes on the paper.
+
+        strokes: (H, W, 4) uint8, what is painted. picture: (H, W, 3) uint8, the model's last one.
+        """
+        taken = self.thread.slot.take()
+        if taken is None:
+            return NOTHING
+        frame, dirty = taken
+        first = self.frame is None
+        covers = self.frame is not None and frame.alpha is self.frame.alpha
+        self.frame, self.taken_s = frame, now_s
+        if first or not covers:
+            self._weigh(strokes, self._whole)
+            dirty = self._whole
+        feedback = self.settings.feedback
+        self._mixed = None
+        if feedback and picture is not None and picture.shape == frame.pixels.shape:
+            self._mixed = cv2.addWeighted(frame.pixels, 1 - feedback, picture, feedback, 0)
+            dirty = self._whole
+        if not self.settings.visible:
+            return NOTHING
+        self._compose(strokes, dirty)
+        return dirty
+
+    def strokes_changed(self, strokes: np.ndarray, box: Rect) -> None:
+        """Something was painted inside the box."""
+        if self.frame is not None:
+            self._weigh(strokes, box)
+            self._compose(strokes, box)
+
+    def change(self, settings: LayerSettings, strokes: np.ndarray) -> Rect:
+        """Lay the source otherwise. Returns what that changes on the paper."""
+        if settings == self.settings:
+            return NOTHING
+        self.settings = settings
+        if self.frame is None:
+            return NOTHING
+        self._weigh(strokes, self._whole)
+        self._compose(strokes, self._whole)
+        return self._whole
+
+    def _weigh(self, strokes: np.ndarray, box: Rect) -> None:
+        assert self.frame is not None
+        opacity, over = self.settings.opacity, self.settings.over
+        self._blend.weigh(strokes, box, opacity=opacity, over=over, cover=self.frame.alpha)
+
+    def _compose(self, strokes: np.ndarray, box: Rect) -> None:
+        assert self.frame is not None
+        self._blend.compose(strokes, self.frame.pixels if self._mixed is None else self._mixed, box)
+
+    # What became of each frame
+
+    def sent(self, sequence: int, dirty: Rect) -> None:
+        """A request for a picture was made; it has the newest frame in it."""
+        if not self.active:
+            return
+        assert self.frame is not None
+        if not self._sent or self._sent[-1][1] is not self.frame:
+            self._requests += 1
+            self._area += dirty.width * dirty.height
+        self._sent.append((sequence, self.frame))
+
+    def answered(self, sequence: int, model_ms: float) -> None:
+        """The picture of this request is there."""
+        frame = next((frame for asked, frame in self._sent if asked == sequence), None)
+        if frame is not None and frame.number > self._shown_number:
+            if not self.frame_ms:
+                self.frame_ms = model_ms
+            self.frame_ms += SMOOTHING * (min(model_ms, 3 * self.frame_ms) - self.frame_ms)
+
+    def failed(self, sequence: int) -> None:
+        """The request brought no picture; a source that waits for each of its frames goes on."""
+        for asked, frame in self._sent:
+            if asked == sequence:
+                self.thread.painted(frame.number)
+
+    def flipped(self, end_s: float, shown: int) -> None:
+        """The window was updated at end_s and shows the picture of this sequence."""
+        newest = None
+        while self._sent and self._sent[0][0] <= shown:
+            sequence, frame = self._sent.popleft()
+            newest = frame if sequence == shown else newest
+        if newest is None or newest.number <= self._shown_number:
+            return
+        self.painted += 1
+        self.skipped += newest.number - self._shown_number - 1
+        self._shown_number = newest.number
+        ms = (end_s - newest.captured_s) * 1e3
+        self.capture_ms.append(ms)
+        self.recent_ms.append(ms)
+        self.thread.painted(newest.number)
