@@ -19,6 +19,7 @@ from assets import ASSETS
 from models.api import DTYPES, ModelError, ProgressCallback, check_steps, no_progress
 from renderer.actions import InputError
 from renderer.cli.lab_settings import Compare, Race, Straighten, report_folder
+from renderer.cli.live_settings import Convert
 from renderer.cli.options import WrongUsage, check_installed, one_line, options_of, report
 from renderer.cli.settings import Bench, Paint, Render, Replay, Sessions, Train, side_px
 from renderer.files.outputs import check_film, check_new, writable
@@ -159,6 +160,19 @@ def render(settings: Render) -> None:
     png.write_png(settings.output, frame.picture, made)
     for note in frame.notes:
         print(f"flowbrush: {note}", file=sys.stderr)
+
+
+@app.command()
+@options_of(Convert)
+def convert(settings: Convert) -> None:
+    """Turn a video into another with a model: every frame, the sound kept; resumed where it was stopped."""
+    from models import registry
+    from renderer.offline.convert import run
+
+    card = registry.expected(settings.model)
+    check_steps(card, settings.steps)
+    extras = {"side_px": settings.size or 512, **settings.extras()}
+    run(settings, registry.loader(settings.model, settings.device, progress=Progress(), **extras), card)
 
 
 @app.command()

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.api import MATERIALS, NOTHING, Rect
-from renderer.sources.blend import Blend
+from renderer.canvas.materials import from_colors
+from renderer.sources.blend import Blend, Painted
 from renderer.sources.changes import ChangeDetector
 from renderer.sources.flatten import flatten, flatten_part
 
@@ -105,11 +106,12 @@ def test_what_did_not_change_keeps_its_bits():
 @settings(max_examples=40, deadline=None)
 def test_a_part_is_flattened_as_in_the_whole_and_reaches_no_further(x, y, wide, high, mode):
     box = Rect(x, y, x + wide, y + high).intersect(WHOLE)
-    before, picture = flatten(scene(), mode), scene()
+    (before, _), picture = flatten(scene(), mode), scene()
     picture[box.slices] = 255 - picture[box.slices]
-    whole = flatten(picture, mode)
-    part, where = flatten_part(picture, box, mode)
+    whole, labels = flatten(picture, mode)
+    part, materials, where = flatten_part(picture, box, mode)
     assert (part == whole[where.slices]).all()
+    assert labels is None or (materials == labels[where.slices]).all()
     outside = np.ones((SIDE, SIDE), bool)
     outside[where.slices] = False
     assert (whole[outside] == before[outside]).all()
@@ -120,7 +122,8 @@ def test_materials_are_the_palettes_own_colours_and_few_specks_are_left():
     named = {material.name: material.color for material in MATERIALS}
     picture = np.zeros((SIDE, SIDE, 3), np.uint8)
     picture[:100], picture[100:170], picture[170:] = named["sky"], named["forest"], named["water"]
-    flat = flatten(noisy(picture, 12, random), "materials")
+    flat, materials = flatten(noisy(picture, 12, random), "materials")
+    assert (materials == from_colors(np.dstack((flat, np.full((SIDE, SIDE), 255, np.uint8))))).all()
     assert {tuple(color) for color in flat.reshape(-1, 3)} <= set(named.values())
     assert (flat[4:96] == named["sky"]).all(-1).mean() > 0.97
     assert (flat[104:166] == named["forest"]).all(-1).mean() > 0.97
@@ -128,7 +131,8 @@ def test_materials_are_the_palettes_own_colours_and_few_specks_are_left():
 
 
 def test_flat_colours_are_few_and_near():
-    flat = flatten(scene(), "colors")
+    flat, materials = flatten(scene(), "colors")
+    assert materials is None
     assert len(np.unique(flat.reshape(-1, 3), axis=0)) < 150
     assert np.abs(flat.astype(int) - scene()).mean() < 14
 
@@ -170,7 +174,7 @@ def test_a_source_lies_over_or_under_the_strokes(over, opacity, covered):
     blend, paint, source = Blend(SIDE, SIDE), strokes(), scene()
     untouched = paint.copy()
     blend.weigh(paint, WHOLE, opacity=opacity, over=over, cover=cover)
-    blend.compose(paint, source, WHOLE)
+    blend.compose(Painted(paint), Painted(source), WHOLE)
     color, alpha = exact(paint, source, opacity, over, cover)
     assert np.abs(blend.pixels[..., 3] - alpha).max() <= 0.5 + 1e-6
     seen = alpha > 8
@@ -182,7 +186,7 @@ def test_a_source_lies_over_or_under_the_strokes(over, opacity, covered):
 def test_where_nothing_is_painted_the_source_is_exact_and_solid_paint_is_too():
     blend, paint, source = Blend(SIDE, SIDE), strokes(), scene()
     blend.weigh(paint, WHOLE, opacity=1.0, over=False)
-    blend.compose(paint, source, WHOLE)
+    blend.compose(Painted(paint), Painted(source), WHOLE)
     bare, solid = paint[..., 3] == 0, paint[..., 3] == 255
     assert (blend.pixels[bare][:, :3] == source[bare]).all()
     assert (blend.pixels[solid] == paint[solid]).all()
@@ -193,7 +197,19 @@ def test_a_part_is_worked_out_as_in_the_whole():
     whole, parts = Blend(SIDE, SIDE), Blend(SIDE, SIDE)
     for box in (Rect(0, 0, 100, 256), Rect(100, 0, 256, 90), Rect(100, 90, 256, 256)):
         parts.weigh(paint, box, opacity=0.7, over=False)
-        parts.compose(paint, source, box)
+        parts.compose(Painted(paint), Painted(source), box)
     whole.weigh(paint, WHOLE, opacity=0.7, over=False)
-    whole.compose(paint, source, WHOLE)
+    whole.compose(Painted(paint), Painted(source), WHOLE)
     assert (parts.pixels == whole.pixels).all()
+
+
+def test_materials_are_those_of_whatever_gives_most_of_the_colour():
+    blend, paint, source = Blend(SIDE, SIDE), strokes(), scene()
+    labels = np.where(paint[..., 3] > 0, 9, 0).astype(np.uint8)
+    below = np.full((SIDE, SIDE), 3, np.uint8)
+    blend.weigh(paint, WHOLE, opacity=1.0, over=False)
+    blend.compose(Painted(paint, labels), Painted(source, below), WHOLE)
+    assert (blend.materials[paint[..., 3] > 140] == 9).all()
+    assert (blend.materials[paint[..., 3] < 110] == 3).all()
+    blend.compose(Painted(paint, labels), Painted(source), WHOLE)
+    assert set(np.unique(blend.materials)) == {0, 9}

@@ -34,6 +34,7 @@ def write_video(
     pixels: str = "yuv420p",
     turned: int | None = None,
     audio_s: float = 0.0,
+    sound: str = "aac",
     pictures: Sequence[np.ndarray] | None = None,
     options: dict[str, str] | None = None,
 ) -> Path:
@@ -46,22 +47,22 @@ def write_video(
         stream.codec_context.time_base = stream.time_base = TICK
         if turned is not None:
             stream.set_display_rotation(turned)
-        sound = file.add_stream("aac", rate=48000, layout="mono") if audio_s else None
+        heard = file.add_stream(sound, rate=48000, layout="mono") if audio_s else None
         for number, ms in enumerate(times_ms):
             picture = numbered(number, size) if pictures is None else pictures[number]
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts, frame.time_base = ms, TICK
             file.mux(stream.encode(frame))
         file.mux(stream.encode(None))
-        if sound is not None:
+        if heard is not None:
             total = int(audio_s * 48000)
             wave = 0.3 * np.sin(np.arange(total) * 2 * np.pi * 440 / 48000)
             for begin in range(0, total, 1024):
-                part = wave[begin : begin + 1024].astype(np.float32)[None]
-                heard = av.AudioFrame.from_ndarray(part, format="fltp", layout="mono")
-                heard.sample_rate, heard.pts, heard.time_base = 48000, begin, Fraction(1, 48000)
-                file.mux(sound.encode(heard))
-            file.mux(sound.encode(None))
+                part = (wave[begin : begin + 1024] * 32767).astype(np.int16)[None]
+                samples = av.AudioFrame.from_ndarray(part, format="s16", layout="mono")
+                samples.sample_rate, samples.pts, samples.time_base = 48000, begin, Fraction(1, 48000)
+                file.mux(heard.encode(samples))
+            file.mux(heard.encode(None))
     return path
 
 

@@ -25,6 +25,7 @@ class Convert(Extras):
     )
     seed: int | None = option(None, "Seed of the noise, which stands still.", min=0, max=MAX_SEED)
     prompt: str | None = option(None, "What to paint, in words.")
+    look: str | None = option(None, "Style of the pictures: scenic, photo, oil or print.")
     feedback: float = option(
         0.0, "How much of the last picture is mixed into the next frame: 0 to 1.", min=0, max=1
     )
@@ -33,3 +34,4 @@ class Convert(Extras):
         None, 'A text file of settings over time: lines such as `4.5 strength=0.8 prompt="night"`.'
     )
     device: str | None = option(None, "cpu or cuda; by default cuda where it is there.")
+    overwrite: bool = option(False, "Replace the output if it is there already.")

@@ -10,8 +10,8 @@ from models.api import MOOD_AXES
 from renderer.actions import Change, Command
 
 PREFIX = "/flowbrush"
-SETTINGS = ("prompt", "strength", "seed", "steps", "model", "lora_scale")
-WORDS = ("prompt", "model")  # settings that are text
+SETTINGS = ("prompt", "strength", "seed", "steps", "look", "model", "lora_scale")
+WORDS = ("prompt", "look", "model")  # settings that are text
 DIALOGS = ("color", "open", "prompt", "back", "quit")  # rows that want a person at the window
 
 

@@ -24,7 +24,7 @@ from models.api import (
 )
 from renderer.actions import InputError
 from renderer.cli.live_settings import Convert
-from renderer.files.outputs import FILMS, writable
+from renderer.files.outputs import FILMS, check_free, writable, wrote
 from renderer.offline.keyframes import Keyframes, read_keyframes
 from renderer.offline.sound import Sound, write_with_sound
 from renderer.picture_params import PictureParams
@@ -37,6 +37,7 @@ from renderer.sources.shot import Shot, SourceLost
 from renderer.sources.video import VideoReader
 
 PART_FRAMES = 60
+NOTE = "convert.json"  # in the folder of parts
 USUAL_SIDE = 512  # the painter was trained at this size
 NO_MATTER = ("output", "video", "overwrite", "keyframes")  # what does not decide the pictures, or is hashed
 
@@ -83,7 +84,7 @@ def plan(settings: Convert, card) -> Conversion:
         raise InputError(f"there is no video {settings.video}")
     if settings.output.exists() and settings.output.resolve() == settings.video.resolve():
         raise InputError("the output is the video itself; name another")
-    writable(settings.output)
+    writable(settings.output, overwrite=settings.overwrite)
     keyframes = read_keyframes(settings.keyframes) if settings.keyframes is not None else Keyframes()
     try:
         reader = VideoReader(str(settings.video), name=settings.video.name)
@@ -96,7 +97,9 @@ def plan(settings: Convert, card) -> Conversion:
     own = {"steps": finest(card.default_steps, card.steps), "strength": card.default_strength}
     params = PictureParams.from_dict(own, settings.model).asked(settings)
     size = paper_size(shot.size, settings.size)
-    return Conversion(settings, size, seconds, keyframes, params, flattening)
+    made = Conversion(settings, size, seconds, keyframes, params, flattening)
+    check_folder(made.folder)
+    return made
 
 
 def paper_size(size: tuple[int, int], side: int | None) -> tuple[int, int]:
@@ -143,20 +146,28 @@ def produce(
 
 
 def prepare(folder: Path, fingerprint: str) -> None:
-    """An empty folder, or the one with parts of this conversion. Raises InputError for any other."""
-    note, ours = folder / "convert.json", {"flowbrush": fingerprint}
+    """An empty folder, or the one with parts of this conversion."""
+    ours = {"flowbrush": fingerprint}
     if folder.exists():
-        try:
-            found = json.loads(note.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            found = None
-        if not isinstance(found, dict) or "flowbrush" not in found:
-            raise InputError(f"{folder} is in the way; move it, or name another output")
-        if found == ours:
+        if check_folder(folder) == ours:
             return
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
-    note.write_text(json.dumps(ours), encoding="utf-8")
+    write_text(folder / NOTE, json.dumps(ours))
+
+
+def check_folder(folder: Path) -> dict:
+    """The note of a folder of parts; empty where there is no folder. Raises InputError for any other folder:
+    nothing in it is touched."""
+    if not folder.exists():
+        return {}
+    try:
+        found = json.loads((folder / NOTE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        found = None
+    if not isinstance(found, dict) or "flowbrush" not in found:
+        raise InputError(f"{folder} is in the way; move it, or name another output")
+    return found
 
 
 @dataclass(frozen=True)
@@ -250,14 +261,14 @@ class FrameRenderer:
         settings, size = conversion.settings, conversion.size
         params, feedback = conversion.keyframes.at(shot.media_s, conversion.params, settings.feedback)
         rgb, _ = Placement("cover").place(shot, size)
-        rgb = flatten(rgb, conversion.flatten)
+        rgb, materials = flatten(rgb, conversion.flatten)
         if feedback and self._before is not None:
-            rgb = cv2.addWeighted(rgb, 1 - feedback, self._before, feedback, 0)
+            rgb, materials = cv2.addWeighted(rgb, 1 - feedback, self._before, feedback, 0), None
         paper = np.dstack((rgb, np.full(rgb.shape[:2], 255, np.uint8)))
         made_from = (params, paper.tobytes())
         if made_from != self._made_from or self._before is None:
             paper.flags.writeable = False
-            request = params.request(paper, dirty=Rect(0, 0, *size))
+            request = params.request(paper, materials=materials, dirty=Rect(0, 0, *size))
             self._before, self._made_from = self._model.render(request).picture, made_from
         return self._before
 
@@ -321,5 +332,6 @@ def join(conversion: Conversion) -> None:
     parts = [(part_files(conversion, part.first)[0], part.times_ms) for part in parts_there(conversion)]
     with Sound(conversion.settings.video) as sound:
         write_with_sound(temporary, parts, sound)
-    writable(output)
+    check_free(output, overwrite=conversion.settings.overwrite)
     os.replace(temporary, output)
+    wrote(output)

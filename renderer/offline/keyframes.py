@@ -6,8 +6,8 @@ Each line is a time and settings, as a shell would split them; `#` begins a comm
     4.5    strength=0.8  feedback=0.3
     1:10   mood.sun=0.1  seed=7
 
-strength, feedback, lora_scale and the mood go evenly from one of their keyframes to the next; prompt, seed
-and steps hold until theirs.
+strength, feedback, lora_scale and the mood go evenly from one of their keyframes to the next; prompt,
+look, seed and steps hold until theirs.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from models.api import MOOD_AXES
+from models.api import LOOKS, MOOD_AXES
 from renderer.actions import InputError
 from renderer.picture_params import PictureParams
 
 EVEN = {"strength": 1.0, "feedback": 1.0, "lora_scale": 2.0} | {
     f"mood.{axis.name}": 1.0 for axis in MOOD_AXES
 }
-HELD = ("prompt", "seed", "steps")
+HELD = ("prompt", "look", "seed", "steps")
 TIME = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?|\.\d+)")
 
 
@@ -105,7 +105,9 @@ def parse_setting(word: str) -> tuple[str, object]:
     name = name.strip()
     if not equals:
         raise ValueError(f"{word!r} is no setting; write NAME=VALUE")
-    if name == "prompt":
+    if name == "look" and text not in LOOKS:
+        raise ValueError(f"there is no look {text!r}; use {', '.join(LOOKS)}")
+    if name in ("prompt", "look"):
         return name, text
     if name not in (*EVEN, *HELD):
         raise ValueError(f"there is no setting {name!r}; use {', '.join((*EVEN, *HELD))}")

@@ -22,6 +22,7 @@ IN_MP4 = (
     "flac",
 )  # sound that is copied; other sound becomes AAC
 AAC_BITS = 192_000
+PRIMING_S = 0.1  # packets so shortly before the first picture only fill the decoder
 
 
 class Sound:
@@ -42,7 +43,7 @@ class Sound:
         self._file.close()
 
     def packets(self) -> Iterator[av.Packet]:
-        """Its packets in order; those before the first picture are left out."""
+        """Its packets in order from the first picture on, with those that an encoder puts before them."""
         if self.stream is None:
             return
         for packet in self._file.demux(self.stream):
@@ -50,7 +51,7 @@ class Sound:
                 shift = round(self.begin_s / packet.time_base)
                 packet.pts -= shift
                 packet.dts = packet.pts
-                if packet.pts >= 0:
+                if packet.pts * packet.time_base > -PRIMING_S:
                     yield packet
 
     def frames(self) -> Iterator[av.AudioFrame]:
@@ -114,7 +115,7 @@ def sound_packets(out: OutputContainer, sound: Sound) -> Iterator[av.Packet]:
         copy = out.add_stream_from_template(sound.stream)
         return copied(sound, copy)
     rate = sound.stream.codec_context.sample_rate
-    layout = sound.stream.codec_context.layout.name
+    layout = "mono" if sound.stream.codec_context.channels == 1 else "stereo"
     encoded = out.add_stream("aac", rate=rate, layout=layout)
     encoded.bit_rate = AAC_BITS
     return encoded_anew(sound, encoded, rate, layout)

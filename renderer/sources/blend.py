@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 
@@ -10,8 +12,18 @@ from models.api import Rect
 BAND_PX = 64
 
 
+class Painted(NamedTuple):
+    """Pixels (H, W, 3 or 4) uint8, and their materials, (H, W) uint8, or None where they are unknown."""
+
+    pixels: np.ndarray
+    materials: np.ndarray | None = None
+
+
 class Blend:
-    """The paper with the source in it: (H, W, 4) uint8 straight alpha in `pixels`. Strokes stay untouched.
+    """The paper with the source in it; the strokes stay untouched.
+
+    pixels: (H, W, 4) uint8, straight alpha. materials: (H, W) uint8 as in Request, of whatever gives a pixel
+    most of its colour.
 
     What depends on strokes, opacity and order alone is kept between frames: the alpha of the result, and how
     much of its colour is the strokes'. A new frame of the source then costs one mix of two pictures, and none
@@ -20,6 +32,7 @@ class Blend:
 
     def __init__(self, width: int, height: int):
         self.pixels = np.zeros((height, width, 4), np.uint8)
+        self.materials = np.zeros((height, width), np.uint8)
         self._share = np.zeros((height, width), np.uint8)  # of the strokes in the colour, 0..255
         self._alpha = np.zeros((height, width), np.uint8)  # of the result
         self._painted = Rect()  # holds every pixel whose share is not 0
@@ -48,22 +61,27 @@ class Blend:
         inside = Rect(x + box.x0, y + box.y0, x + box.x0 + wide, y + box.y0 + high) if wide else Rect()
         self._painted = inside if box == whole else self._painted.union(inside)
 
-    def compose(self, strokes: np.ndarray, source: np.ndarray, box: Rect) -> None:
-        """Work out `pixels` inside the box. source: (H, W, 3) uint8 RGB."""
+    def compose(self, strokes: Painted, source: Painted, box: Rect) -> None:
+        """Work out pixels and materials inside the box. source: its pixels are (H, W, 3) RGB."""
         for top in range(box.y0, box.y1, BAND_PX):  # what a band needs stays in the cache
             self._compose_band(strokes, source, box._replace(y0=top, y1=min(top + BAND_PX, box.y1)))
 
-    def _compose_band(self, strokes: np.ndarray, source: np.ndarray, band: Rect) -> None:
+    def _compose_band(self, strokes: Painted, source: Painted, band: Rect) -> None:
         alpha = np.ascontiguousarray(self._alpha[band.slices])
-        color = np.ascontiguousarray(source[band.slices])
+        color = np.ascontiguousarray(source.pixels[band.slices])
+        labels = self.materials[band.slices]
+        labels[:] = 0 if source.materials is None else source.materials[band.slices]
         if not band.intersect(self._painted).empty:
             share = self._share[band.slices]
             shares = cv2.merge((share, share, share))
-            paint = cv2.cvtColor(strokes[band.slices], cv2.COLOR_RGBA2RGB)
+            paint = cv2.cvtColor(strokes.pixels[band.slices], cv2.COLOR_RGBA2RGB)
             rest = cv2.multiply(color, 255 - shares, scale=1 / 255)
             color = cv2.add(cv2.multiply(paint, shares, scale=1 / 255), rest)
+            if strokes.materials is not None:
+                np.copyto(labels, strokes.materials[band.slices], where=share > 127)
         out = cv2.merge((*cv2.split(color), alpha))
         clear = cv2.inRange(alpha, 0, 0)
         if cv2.countNonZero(clear):
             out[clear > 0] = 0  # what cannot be seen has no colour
+            labels[clear > 0] = 0
         self.pixels[band.slices] = out

@@ -27,13 +27,15 @@ def checked_flatten(text: str) -> Flatten:
     raise InputError(f"flat colours are one of {', '.join(FLATTENS)}, not {text!r}")
 
 
-def flatten(rgb: np.ndarray, mode: Flatten) -> np.ndarray:
-    """(H, W, 3) uint8 -> the same size in flat colours: of a grid in Lab, or the palette's nearest.
+def flatten(rgb: np.ndarray, mode: Flatten) -> tuple[np.ndarray, np.ndarray | None]:
+    """(H, W, 3) uint8 -> (the same in flat colours, (H, W) uint8 materials as in Request, or None).
+
+    colors: the nearest of a grid in Lab. materials: the palette's nearest, and which material that is.
 
     Smoothed at half size by a median and a bilateral filter (Tomasi and Manduchi 1998), which keep edges.
     """
     if mode == "off":
-        return rgb
+        return rgb, None
     height, width = rgb.shape[:2]
     half = (max(1, width // 2), max(1, height // 2))
     small = cv2.resize(rgb, half, interpolation=cv2.INTER_AREA)
@@ -42,20 +44,22 @@ def flatten(rgb: np.ndarray, mode: Flatten) -> np.ndarray:
     code = (code[..., 0] << (2 * BITS)) | (code[..., 1] << BITS) | code[..., 2]
     table, colors = grid_colors() if mode == "colors" else (nearest_materials(), palette())
     labels = cv2.resize(table[code], (width, height), interpolation=cv2.INTER_NEAREST)
-    return colors[cv2.medianBlur(labels, 5).astype(np.intp)]
+    labels = np.asarray(cv2.medianBlur(labels, 5))
+    flat = colors[labels.astype(np.intp)]
+    return flat, (labels + 1).astype(np.uint8) if mode == "materials" else None
 
 
-def flatten_part(rgb: np.ndarray, box: Rect, mode: Flatten) -> tuple[np.ndarray, Rect]:
-    """What a change inside `box` of the picture does to the flat one: (pixels, where they belong).
+def flatten_part(rgb: np.ndarray, box: Rect, mode: Flatten) -> tuple[np.ndarray, np.ndarray | None, Rect]:
+    """What a change inside `box` of the picture does to the flat one: (pixels, materials, where they belong).
 
     Equal to that part of the whole flat picture.
     """
     whole = Rect(0, 0, rgb.shape[1], rgb.shape[0])
     reached = aligned(box.grow(REACH_PX), whole)
     seen = aligned(reached.grow(REACH_PX), whole)
-    flat = flatten(rgb[seen.slices], mode)
+    flat, labels = flatten(rgb[seen.slices], mode)
     inside = Rect(reached.x0 - seen.x0, reached.y0 - seen.y0, reached.x1 - seen.x0, reached.y1 - seen.y0)
-    return flat[inside.slices], reached
+    return flat[inside.slices], None if labels is None else labels[inside.slices], reached
 
 
 def aligned(box: Rect, whole: Rect) -> Rect:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from renderer.actions import InputError
-from renderer.canvas.canvas import decode
+from renderer.files.images import decode
 from renderer.sources.shot import Shot, SourceLost
 from renderer.sources.spec import pictures_in
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from models.api import NOTHING, Rect
-from renderer.sources.blend import Blend
+from renderer.sources.blend import Blend, Painted
 from renderer.sources.preparation import SourceFrame
 from renderer.sources.source_thread import SourceThread
 
@@ -30,7 +30,7 @@ class LayerSettings:
 
 
 class LiveSource:
-    """Used by the loop alone. pixels: strokes and source together, (H, W, 4) uint8; strokes are untouched.
+    """Used by the loop alone. pixels, materials: strokes and source together, as in Request.
 
     painted: frames of the source that a shown picture was made from. skipped: frames between them.
     capture_ms: from capture to the end of the window update that first shows it.
@@ -57,6 +57,10 @@ class LiveSource:
         return self._blend.pixels
 
     @property
+    def materials(self) -> np.ndarray:
+        return self._blend.materials
+
+    @property
     def active(self) -> bool:
         """There is a frame, and it is to be seen."""
         return self.frame is not None and self.settings.visible
@@ -73,10 +77,10 @@ class LiveSource:
         """Frames with a number that are neither painted nor skipped yet."""
         return self.thread.numbered - self.painted - self.skipped
 
-    def take(self, strokes: np.ndarray, picture: np.ndarray | None, now_s: float) -> Rect:
+    def take(self, strokes: Painted, picture: np.ndarray | None, now_s: float) -> Rect:
         """Take the newest frame, if there is one. Returns what it changes on the paper.
 
-        strokes: (H, W, 4) uint8, what is painted. picture: (H, W, 3) uint8, the model's last one.
+        strokes: what is painted. picture: (H, W, 3) uint8, the model's last one.
         """
         taken = self.thread.slot.take()
         if taken is None:
@@ -98,13 +102,13 @@ class LiveSource:
         self._compose(strokes, dirty)
         return dirty
 
-    def strokes_changed(self, strokes: np.ndarray, box: Rect) -> None:
+    def strokes_changed(self, strokes: Painted, box: Rect) -> None:
         """Something was painted inside the box."""
         if self.frame is not None:
             self._weigh(strokes, box)
             self._compose(strokes, box)
 
-    def change(self, settings: LayerSettings, strokes: np.ndarray) -> Rect:
+    def change(self, settings: LayerSettings, strokes: Painted) -> Rect:
         """Lay the source otherwise. Returns what that changes on the paper."""
         if settings == self.settings:
             return NOTHING
@@ -115,14 +119,17 @@ class LiveSource:
         self._compose(strokes, self._whole)
         return self._whole
 
-    def _weigh(self, strokes: np.ndarray, box: Rect) -> None:
+    def _weigh(self, strokes: Painted, box: Rect) -> None:
         assert self.frame is not None
         opacity, over = self.settings.opacity, self.settings.over
-        self._blend.weigh(strokes, box, opacity=opacity, over=over, cover=self.frame.alpha)
+        self._blend.weigh(strokes.pixels, box, opacity=opacity, over=over, cover=self.frame.alpha)
 
-    def _compose(self, strokes: np.ndarray, box: Rect) -> None:
+    def _compose(self, strokes: Painted, box: Rect) -> None:
         assert self.frame is not None
-        self._blend.compose(strokes, self.frame.pixels if self._mixed is None else self._mixed, box)
+        source = Painted(self.frame.pixels, self.frame.materials)
+        if self._mixed is not None:
+            source = Painted(self._mixed)  # a mix of flat colours and a picture is no material
+        self._blend.compose(strokes, source, box)
 
     # What became of each frame
 

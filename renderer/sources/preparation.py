@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.api import NOTHING, Rect
+from renderer.canvas.buffer_pool import BufferPool
 from renderer.sources.changes import ChangeDetector
 from renderer.sources.flatten import Flatten, flatten_part
 from renderer.sources.geometry import Placement
@@ -31,13 +32,15 @@ AS_IT_IS = Preparation()
 class SourceFrame:
     """A picture of the source on the paper. Arrays are read-only.
 
-    pixels: (H, W, 3) uint8 RGB. alpha: (H, W) uint8, or None where it covers the paper. dirty: what differs
+    pixels: (H, W, 3) uint8 RGB. alpha: (H, W) uint8, or None where it covers the paper. materials: (H, W)
+    uint8 as in Request, or None where they are unknown. dirty: what differs
     from the frame that was taken before. number: counts frames that showed something new. captured_s:
     perf_counter time of capture.
     """
 
     pixels: np.ndarray
     alpha: np.ndarray | None
+    materials: np.ndarray | None
     dirty: Rect
     number: int
     captured_s: float
@@ -51,11 +54,13 @@ class Preparer:
         """paper: (width, height) in pixels."""
         self.paper = paper
         self._preparation = preparation
+        self._pixels_pool, self._materials_pool = BufferPool((paper[1], paper[0], 3)), BufferPool(paper[::-1])
         self._begin()
 
     def _begin(self) -> None:
         self.changes = ChangeDetector(*self.paper)
         self._flat = np.zeros((self.paper[1], self.paper[0], 3), np.uint8)
+        self._materials = np.zeros((self.paper[1], self.paper[0]), np.uint8)
         self._alpha: np.ndarray | None = None
         self._first = True
 
@@ -73,14 +78,25 @@ class Preparer:
             self._alpha = alpha
         if box.empty:
             return None
+        materials = None
         if preparation.flatten == "off":
-            pixels = self.changes.still.copy()
+            pixels = self.copy_of(self.changes.still, self._pixels_pool)
         else:
-            part, box = flatten_part(self.changes.still, box, preparation.flatten)
+            part, labels, box = flatten_part(self.changes.still, box, preparation.flatten)
             self._flat[box.slices] = part
-            pixels = self._flat.copy()
-        pixels.flags.writeable = False
-        return SourceFrame(pixels, self._alpha, box, number, shot.captured_s, shot.media_s)
+            pixels = self.copy_of(self._flat, self._pixels_pool)
+            if labels is not None:
+                self._materials[box.slices] = labels
+                materials = self.copy_of(self._materials, self._materials_pool)
+        return SourceFrame(pixels, self._alpha, materials, box, number, shot.captured_s, shot.media_s)
+
+    @staticmethod
+    def copy_of(array: np.ndarray, pool: BufferPool) -> np.ndarray:
+        """A read-only copy in memory that is used again."""
+        copy = pool.take()
+        copy[:] = array
+        copy.flags.writeable = False
+        return copy
 
 
 def same(one: np.ndarray | None, other: np.ndarray | None) -> bool:
