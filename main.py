@@ -10,6 +10,7 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import sys
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -48,64 +49,71 @@ def paint(settings: Paint) -> None:
     from renderer.app import App
     from renderer.cli.report import Watch
     from renderer.files import png
-    from renderer.model_switcher import asked_of
+    from renderer.model_switcher import explicit_settings
+    from renderer.persistence import Files
     from renderer.stroke_log.log import read
     from renderer.ui.headless import Headless
     from renderer.ui.window import Window
 
-    def load(name: str, told: ProgressCallback = no_progress):
+    def load(name: str, progress: ProgressCallback = no_progress):
         extras = settings.extras() if name == settings.model else {}  # asked for beside that one alone
-        return registry.loader(name, settings.device, progress=told, side_px=side, **extras)
+        return registry.loader(name, settings.device, progress=progress, side_px=side, **extras)
 
-    def capture():
+    def open_capture():
         from renderer.recording.capture import WindowCapture
+        from renderer.recording.recorder import Recorder
 
-        return WindowCapture.of(settings, folder, painting.engine)
+        recorder = Recorder(fps=settings.record_fps, ring_s=settings.keep_seconds)
+        if settings.record is not None:
+            recorder.start(settings.record)
+        return WindowCapture(recorder, settings.layout, folder)
 
     side = side_px(settings.size)
     params = PictureParams(settings.model, target_fps=settings.target_fps).asked(settings)
     load(settings.model)  # an unknown name is told before a window opens
     paper = png.read_bytes(settings.paper) if settings.paper else None
-    session = read(find_log(settings.demo)) if settings.demo is not None else None
+    demo = read(find_log(settings.demo)) if settings.demo is not None else None
     writable(settings.save_last)
     check_film(settings.record, settings.layout)
     for kept in (settings.session, settings.record):
         check_new(kept)
-    if settings.resume is not None:
-        read(find_log(settings.resume))  # what cannot be read is told now
+    resumed = find_log(settings.resume) if settings.resume is not None else None
+    if resumed is not None:
+        read(resumed)  # what cannot be read is told now
 
     folder = Path(user_pictures_dir()) / "Flowbrush"
-    window = Headless() if settings.headless else Window()
-    painting = App(
-        window,
-        load,
-        params,
-        size=(side, side),
-        save_folder=folder,
-        models=tuple(dict.fromkeys([*registry.ENTRIES, settings.model])),
-        read_prompt=prompt_mood.read,
-        meanwhile="painter" if registry.is_pretrained(settings.model) else "",
+    files = Files(
+        store=LogStore(),
+        store_bytes=settings.log_mb * 1e6,
+        log=settings.session,
+        weights=registry.weights_hash(settings.model),
+        open_capture=open_capture if settings.record or settings.keep_seconds else None,
     )
-    painting.asked = asked_of(settings)
+    window = Headless() if settings.headless else Window()
     try:
-        weights = registry.weights_hash(settings.model)
-        painting.keep_sessions(LogStore(), settings.log_mb * 1e6, weights)
-        if settings.resume is not None:
-            painting.persistence.restore(
-                find_log(settings.resume), params, (side, side), painting.scene.models
-            )
-        if settings.session:
-            painting.record_session(settings.session, weights)
-        if settings.record or settings.keep_seconds:
-            painting.persistence.opens = capture
+        painting = App(
+            window,
+            load,
+            params,
+            size=(side, side),
+            models=tuple(dict.fromkeys([*registry.ENTRIES, settings.model])),
+            read_prompt=prompt_mood.read,
+            interim_model="painter" if registry.is_pretrained(settings.model) else "",
+            explicit=explicit_settings(settings),
+            save_folder=folder,
+            files=files,
+            demo=demo,
+        )
+    except BaseException:
+        window.close()
+        raise
+    try:
+        if resumed is not None:
+            painting.persistence.restore(resumed)
         if settings.record:
-            painting.persistence.open()
+            painting.persistence.open_recording()
         if paper is not None:
-            import time
-
-            painting.apply(Event(Paste(paper), time.monotonic()))
-        if session is not None:
-            painting.play(session)
+            painting.apply(Event(Paste(paper), time.perf_counter()))
         watch = Watch(painting)
         watch.run(settings.seconds, until_failed=settings.headless)
         if settings.save_last:

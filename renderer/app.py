@@ -1,33 +1,35 @@
-"""The loop. The life of a stroke, top to bottom: poll, paint, submit, collect, draw, flip, pace."""
+"""The main loop. The life of a stroke, top to bottom: poll, paint, submit, collect, draw, flip, pace."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
-from models.api import NOTHING, Failure, Frame, Img2Img, ModelError, ProgressCallback, Rect, Request
-from renderer import commands, model_switcher, rewind
+from models.api import NOTHING, Failure, Frame, ModelError, Rect, Request
+from renderer import commands
 from renderer.actions import EDITS, Change, Command, Event, InputError
 from renderer.canvas.canvas import Canvas
 from renderer.canvas.layers import LayerStack
 from renderer.canvas.wet_ink import WetInk
-from renderer.persistence import OFFER, Persistence
+from renderer.model_switcher import PER_MODEL, LoadModel, ModelSwitcher
+from renderer.persistence import Files, Persistence
 from renderer.picture_params import PictureParams
+from renderer.rewind import Rewind
 from renderer.runtime import pacing
 from renderer.runtime.engine import Engine
 from renderer.runtime.latency import RunStatistics
-from renderer.runtime.messages import Messages
+from renderer.runtime.messages import Level, Messages
 from renderer.scene import PromptReader, Scene, ignore_prompt
 from renderer.stroke_log.codec import quantized
-from renderer.stroke_log.demo import DemoPlayer
-from renderer.stroke_log.log import LogHeader, StrokeLog
-from renderer.stroke_log.store import LogStore
+from renderer.stroke_log.demo import DemoPlayer, demo_settings
+from renderer.stroke_log.log import StrokeLog
 from renderer.ui.window import Window
 
 
@@ -37,105 +39,135 @@ class App:
     def __init__(
         self,
         window: Window,
-        load: Callable[[str, ProgressCallback], Callable[[], Img2Img]],
+        load_model: LoadModel,
         params: PictureParams,
         *,
         size: tuple[int, int] = (512, 512),
-        save_folder: Path | None = None,
         models: tuple[str, ...] = ("painter",),
         read_prompt: PromptReader = ignore_prompt,
-        meanwhile: str = "",
+        interim_model: str = "",
+        explicit: Mapping[str, Any] | None = None,
+        save_folder: Path | None = None,
+        files: Files | None = None,
+        demo: StrokeLog | None = None,
     ):
-        """load: model name and whom to tell -> function that loads it, called on a thread of its own.
-        meanwhile: the model that serves until the look's is there. reads: as in Scene."""
-        self.window, self.load, self.params, self.meanwhile = window, load, params, meanwhile
-        self.asked: dict = {}  # of what each model has of its own, what was asked for otherwise
-        self.canvas = Canvas(*size)
+        """size: (width, height) of the paper in pixels. models: names to choose from.
+
+        load_model, interim_model, explicit: as in ModelSwitcher. demo: a stroke log that is painted again and
+        again until the user does something.
+        """
+        explicit, self.demo = dict(explicit or {}), None
+        if demo is not None:
+            settings = demo_settings(demo, params)
+            params = replace(params, **settings)
+            explicit |= {name: value for name, value in settings.items() if name in PER_MODEL}
+            self.demo = DemoPlayer(demo, size)
+        self.window, self.save_folder = window, save_folder or Path.cwd()
+        self.canvas, self.stats, self.messages = Canvas(*size), RunStatistics(), Messages()
+        self.scene = Scene(
+            self.canvas, WetInk(*size), params, self.stats, models=models, read_prompt=read_prompt
+        )
+        self.scene.demo = demo is not None
+        self.persistence = Persistence(self.canvas, self.scene, self.messages, files=files)
+        self.engine = Engine(on_idle=self.persistence.model_idle)
+        self.switcher = ModelSwitcher(
+            self.engine,
+            self.scene,
+            load_model,
+            self.messages,
+            self.set_param,
+            interim=interim_model,
+            explicit=explicit,
+        )
+        self.rewind = Rewind(
+            self.scene, self.persistence.history, show_layers=self.show_layers, apply=self.apply
+        )
+        self.picture: Frame | None = None
+        self.running, self.started = True, False  # started: the first model is being loaded
         self._known = self.canvas.seen.copy()  # the paper as of the last edit
         self._known_materials = self.canvas.materials.copy()
-        self.engine, self.stats = Engine(), RunStatistics()
-        ink = WetInk(*size)
-        self.scene = Scene(self.canvas, ink, params, self.stats, models=models, read_prompt=read_prompt)
-        self.save_folder = save_folder or Path.cwd()
-        self.persistence = Persistence(*size)
-        self.script: DemoPlayer | None = None
-        self.picture: Frame | None = None
-        self.messages = Messages()
-        self.running, self.started = True, False  # started: the worker was asked to load
         self._sequence = self._epoch = 0
         self._answered = 0  # newest sequence that came back
         self._turned = False  # the next request starts a new epoch
         self._quiet_calls: int | None = None  # the model's calls when there was nothing left to do
         self._dirty = NOTHING
-        self._last_edit_s = time.monotonic()
+        self._last_edit_s = time.perf_counter()
         self._due_s = 0.0  # when this turn of the loop was to begin
         self._asked: Request | None = None  # newest request
         self._effort: dict[tuple[int, int], float] = {}  # (steps, side) -> mean frame time
         self._choice = (params.steps, size[0])
+        if demo is not None and demo.fault:
+            self.messages.add(demo.fault, Level.WARNING)
 
     def step(self) -> None:
         """One tick that survives its errors: the paper is never lost to one."""
         try:
             self.tick()
         except Exception:
-            self.messages.complain()
+            self.messages.report_exception()
 
     def tick(self) -> None:
         """One turn of the loop. Never waits for the model."""
-        now_s = time.monotonic()
+        now_s = time.perf_counter()
         self._due_s = pacing.next_tick_s(now_s, self._due_s, self.window.display_hz)
         time.sleep(max(0.0, self._due_s - now_s))
-        began_s = time.monotonic()
+        began_s = time.perf_counter()
         for event in self.events(began_s):
             try:
                 self.apply(event)
             except (InputError, ModelError) as error:  # a bad event takes no other with it
-                self.messages.say(str(error))
-        model_switcher.welcome(self)
+                self.messages.add(str(error), Level.ERROR)
+        self.rewind.poll(began_s)
+        if self.switcher.poll(began_s):
+            self.begin_epoch()
         self.submit(began_s)
         self.collect(began_s)
-        self.watch(began_s)
+        self.count_idle_calls(began_s)
         self.draw(began_s)
         shown_s = self.window.flip()
         shown = self.picture.request.sequence if self.picture else -1
         self.stats.flip(shown_s, shown)
-        self.persistence.shown(self.window, self.scene, shown_s)
-        self.stats.tick_ms.append((time.monotonic() - began_s) * 1e3)
-        if not self.started:  # torch is imported by the worker, after the first painted frame
+        self.persistence.after_flip(self.window, shown_s, self.engine.busy)
+        self.stats.tick_ms.append((time.perf_counter() - began_s) * 1e3)
+        if not self.started:  # torch is imported by the model's thread, after the first painted frame
             self.started = True
-            model_switcher.load(self, self.meanwhile or self.params.model)
+            self.switcher.start()
 
     def events(self, now_s: float) -> list[Event]:
-        """What the hand did; a demo plays until the hand does something."""
-        mine = self.window.poll(now_s, self.scene)
+        """What the user did, what threads prepared, and what the demo paints until the user acts."""
+        made = self.window.poll(now_s, self.scene)
         while self.persistence.arrived:
-            mine.append(Event(self.persistence.arrived.popleft(), now_s))
-        if self.script is None:
-            return mine
-        if any(event.action not in commands.UNSEEN for event in mine):
-            self.script = None
-            self.scene.demo = False
-            self.messages.say("the brush is yours")
-            return mine
-        return mine + self.script.due(now_s)
+            made.append(Event(self.persistence.arrived.popleft(), now_s))
+        if self.demo is None:
+            return made
+        if any(event.action not in commands.KEEP_DEMO for event in made):
+            self.demo, self.scene.demo = None, False
+            self.messages.add("the brush is yours")
+            return made
+        return made + self.demo.due(now_s)
 
     def apply(self, event: Event) -> None:
-        """Carry out one action and log it, in the form in which the log can hold it."""
+        """Carry out one action and log it, rounded as the log stores it, so that a replay is the same."""
         action = quantized(event.action)
         if isinstance(action, Command):
-            commands.obey(self, action, event.time_s)
+            commands.run(self, action, event.time_s)
         elif isinstance(action, Change):
             self.change(action, event.time_s)
-            self.persistence.event(Event(action, event.time_s), self.canvas)
+            self.persistence.event(Event(action, event.time_s))
         elif isinstance(action, EDITS):
-            if self.scene.rewind is not None:  # painting on an earlier paper goes on from there
-                rewind.branch(self, event.time_s)
+            event = Event(action, event.time_s)
+            if self.rewind.hold(event):  # it was painted on an earlier paper, which is not ready yet
+                return
             self.changed(self.canvas.apply(action), event.time_s)
             if not self.scene.demo:
                 self.scene.offer = ""
-            self.persistence.event(Event(action, event.time_s), self.canvas)
+            self.persistence.event(event)
 
-    def lay(self, stack: LayerStack | None, time_s: float) -> None:
+    def quit(self) -> None:
+        """End the run after this tick."""
+        self.running = False
+
+    def show_layers(self, stack: LayerStack | None, time_s: float) -> None:
         """Show other layers without an edit, None for the canvas's own again: nothing is logged or undone."""
         if stack is None:
             self.canvas.show_own()
@@ -144,7 +176,7 @@ class App:
         self.changed(self.canvas.whole, time_s)
 
     def changed(self, box: Rect, time_s: float) -> None:
-        """The paper may differ in the box; ink, window and model are told where it does."""
+        """The paper may have changed in the box: pass on to ink, window and model where it did."""
         before, after = self._known[box.slices], self.canvas.seen[box.slices]
         labels, materials = self._known_materials[box.slices], self.canvas.materials[box.slices]
         if box.empty or (np.array_equal(before, after) and np.array_equal(labels, materials)):
@@ -155,30 +187,34 @@ class App:
         self.dirty(box, time_s)
 
     def change(self, action: Change, time_s: float) -> None:
-        before, after = self.params, self.params.change(action.name, action.value)
-        if action.name in model_switcher.OWN:
-            self.asked[action.name] = getattr(after, action.name)
-        if self.scene.card is not None and action.name == "steps":
-            after = replace(after, steps=model_switcher.within(self, after.steps))
-        if after == before:
-            return
-        if after.model != before.model and self.started:  # an unknown name raises, and the look stays
-            model_switcher.load(self, after.model)
-        self.params = self.scene.params = after
-        if after.target_fps == before.target_fps:
+        """Change a setting of the picture. Raises InputError or ModelError, and nothing has changed."""
+        before = self.scene.params
+        after = self.switcher.within_card(action.name, before.change(action.name, action.value))
+        if after.model != before.model and self.started:
+            self.switcher.load(after.model)
+        self.scene.params = after
+        if after != before and after.target_fps == before.target_fps:
             self._turned |= after.starts_epoch(before)
             self.dirty(self.canvas.whole, time_s)
+
+    def set_param(self, name: str, value: Any, time_s: float) -> None:
+        """Set a setting that follows from the model; logged, so that a replay shows what was seen."""
+        if getattr(self.scene.params, name) == value:
+            return
+        self.scene.params = replace(self.scene.params, **{name: value})
+        self.persistence.event(Event(Change(name, value), time_s))
+        self.dirty(self.canvas.whole, time_s)
 
     def dirty(self, box: Rect, time_s: float) -> None:
         """The picture is no longer that of the paper; this tick's request will mend it."""
         self._dirty = self._dirty.union(box)
-        self._last_edit_s = time.monotonic()
+        self._last_edit_s = time.perf_counter()
         if self.engine.state == "ready":
             self.stats.input(time_s, self._sequence + 1)
 
     def submit(self, now_s: float) -> None:
         """Ask for a picture if anything changed, or for a finer one if the pen rests; else for nothing."""
-        if self.engine.state != "ready" or self.engine.card is not self.scene.card:
+        if self.engine.state != "ready" or not self.switcher.up_to_date:
             return  # no model, or one that came in this moment: it begins anew, and this would be wasted
         side = self.canvas.width
         if not self._dirty.empty:
@@ -187,20 +223,20 @@ class App:
                 if self._epoch > shown and self._answered < self._sequence:
                     return  # an epoch's first frame is waited for, or a slider on the move would show none
                 self._epoch, self._turned = self._epoch + 1, False
-            wanted = self.params.steps
+            wanted = self.scene.params.steps
             self._choice = pacing.choose_effort(
-                self.params.target_fps, self._effort, wanted, side, self._choice
+                self.scene.params.target_fps, self._effort, wanted, side, self._choice
             )
             self.ask(*self._choice)
         elif self._asked is not None and not self.engine.busy and self.picture is not None:
             shown = self.picture.request
             if shown.sequence != self._asked.sequence:
                 return
-            steps = pacing.next_refinement(shown.steps, self.params.steps, now_s, self._last_edit_s)
+            steps = pacing.next_refinement(shown.steps, self.scene.params.steps, now_s, self._last_edit_s)
             if steps is not None and steps in self.engine.card.steps:
                 self.ask(steps, side)
             elif shown.paper.shape[1] != side and now_s - self._last_edit_s > pacing.REST_S:
-                self.ask(self.params.steps, side)
+                self.ask(self.scene.params.steps, side)
 
     def ask(self, steps: int, side: int) -> None:
         self._sequence += 1
@@ -210,7 +246,7 @@ class App:
             paper = cv2.resize(paper, (side, height), interpolation=cv2.INTER_AREA)
             materials = cv2.resize(materials, (side, height), interpolation=cv2.INTER_NEAREST)
             paper.flags.writeable = materials.flags.writeable = False
-        self._asked = self.params.request(
+        self._asked = self.scene.params.request(
             paper,
             materials=materials,
             sequence=self._sequence,
@@ -250,69 +286,38 @@ class App:
 
     def fail(self, failure: Failure) -> None:
         self.stats.errors += 1
-        self.messages.say(failure.message)
+        self.messages.add(failure.message, Level.ERROR)
         if self.stats.errors == 1:
             print(failure.trace or f"flowbrush: {failure.message}", file=sys.stderr)
 
     def draw(self, now_s: float) -> None:
-        scene = self.scene
-        scene.status = self.engine.status(self.params.model)
-        while self.persistence.news:
-            self.messages.say(self.persistence.news.popleft())
-        scene.messages = self.messages.at(now_s)
-        self.window.draw(scene, now_s)
+        self.scene.status = self.engine.status(self.scene.params.model)
+        self.scene.messages = self.messages.current(now_s)
+        self.window.draw(self.scene, now_s)
 
-    def began_anew(self) -> None:
-        """Another model serves: all that is shown is of before."""
+    def begin_epoch(self) -> None:
+        """Another model serves: pictures and measurements of the one before no longer count."""
         self._effort.clear()
         self._dirty = self.canvas.whole
         self._epoch += 1
 
-    def watch(self, now_s: float) -> None:
-        """Count what the model did although nothing had changed and the picture was as fine as it gets."""
+    def count_idle_calls(self, now_s: float) -> None:
+        """Count renders that began although nothing had changed and the picture was as fine as it gets."""
         calls = self.engine.calls
         if self._quiet_calls is not None and calls > self._quiet_calls:
             self.stats.idle_calls += calls - self._quiet_calls
         asked = self._asked
         rests = asked is not None and self._dirty.empty and not self.engine.busy
         rests = rests and self.picture is not None and self.picture.request.sequence == asked.sequence
-        rests = rests and pacing.next_refinement(asked.steps, self.params.steps, now_s, 0.0) is None
+        rests = rests and pacing.next_refinement(asked.steps, self.scene.params.steps, now_s, 0.0) is None
         self._quiet_calls = calls if rests else None
 
-    def header(self, weights: str = "") -> LogHeader:
-        """The head of a stroke log that begins now. weights: hash of the model's weights."""
-        return LogHeader(
-            self.canvas.width, self.canvas.height, self.params.model, weights, self.params.as_dict()
-        )
-
-    def record_session(self, path: Path, weights: str = "") -> None:
-        """Write a stroke log to this file from here on."""
-        self.persistence.log_to(path, self.header(weights))
-
-    def keep_sessions(self, store: LogStore, most_bytes: float, weights: str = "") -> None:
-        """Write a stroke log to the shelf, and offer what a crash left there."""
-        self.persistence.keep_logs(store, self.header(weights), most_bytes)
-        self.scene.offer = OFFER if self.persistence.lost else ""
-
-    def play(self, session: StrokeLog) -> None:
-        """Paint by itself from a log, over and over, until the hand takes the brush."""
-        self.script = DemoPlayer(session, (self.canvas.width, self.canvas.height))
-        self.scene.demo = True
-        logged, plain = (
-            PictureParams.from_dict(session.header.settings, self.params.model),
-            PictureParams(self.params.model),
-        )
-        names = ("strength", "seed", "prompt", "mood")  # what was asked for otherwise holds
-        kept = {n: getattr(logged, n) for n in names if getattr(self.params, n) == getattr(plain, n)}
-        self.params = self.scene.params = replace(self.params, **kept)
-        self.asked |= {n: value for n, value in kept.items() if n in model_switcher.OWN}
-        if session.fault:
-            self.messages.say(session.fault)
-
     def close(self) -> bool:
-        """Worker, film, logs and window, in this order; idempotent. Returns whether the worker ended."""
-        self.persistence.end_film()  # it does not go on while the worker ends
+        """End model, recording, logs and window. Idempotent. Returns whether the model ended in time."""
+        self.persistence.end_recording()  # it does not go on while the model ends
         ended = self.engine.close()
-        self.persistence.close(answered=not self.scene.offer)
+        self.switcher.close()
+        self.rewind.close()
+        self.persistence.close()
         self.window.close()
         return ended

@@ -1,98 +1,116 @@
-"""Wishes that change no paint: views, help, save, quit. What changes the picture is asked for as a Change."""
+"""Commands: what keys and buttons do beside painting. See `actions.Command`."""
 
 from __future__ import annotations
 
 import random
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from renderer import model_switcher, rewind
-from renderer.actions import Change, Command, Event, InputError, Paste
-from renderer.files import png
+from models.api import Frame
+from renderer.actions import Change, Command, Event, InputError
+from renderer.canvas.canvas import Canvas
+from renderer.model_switcher import ModelSwitcher
+from renderer.persistence import Persistence
 from renderer.picture_params import PictureParams
-from renderer.scene import VIEWS
+from renderer.rewind import Rewind
+from renderer.scene import VIEWS, Scene
+from renderer.ui.window import Window
 
-if TYPE_CHECKING:
-    from renderer.app import App
-
-UNSEEN = tuple(Command(name) for name in ("record", "keep", "save", "hud"))  # a demo goes on beside these
+KEEP_DEMO = tuple(Command(name) for name in ("record", "keep", "save", "hud"))  # a demo goes on beside these
 
 
-def obey(app: App, command: Command, time_s: float) -> None:
+class Painting(Protocol):
+    """What a command may use; App is one. Its fields are read, never assigned."""
+
+    window: Window
+    scene: Scene
+    canvas: Canvas
+    switcher: ModelSwitcher
+    rewind: Rewind
+    persistence: Persistence
+    picture: Frame | None
+    save_folder: Path
+
+    def apply(self, event: Event) -> None: ...
+
+    def quit(self) -> None: ...
+
+
+def run(painting: Painting, command: Command, time_s: float) -> None:
     """Carry out one command. Raises InputError where it cannot be."""
-    scene = app.scene
+    scene, persistence = painting.scene, painting.persistence
     match command.name:
         case "quit":
-            app.running = False
+            painting.quit()
         case "view":
             scene.view = VIEWS[(VIEWS.index(scene.view) + 1) % len(VIEWS)]
         case "full":
             scene.full = not scene.full
             scene.view = "picture" if scene.full else "side"
-            app.window.full_screen()
+            painting.window.full_screen()
         case "back":
-            if scene.show_help:
-                scene.show_help = False
-            elif model_switcher.give_up(app, time_s):
-                return
-            elif scene.full:
-                obey(app, Command("full"), time_s)
-            elif scene.view == "picture":
-                scene.view = "side"
+            go_back(painting, time_s)
         case "hud":
             scene.show_hud = not scene.show_hud
         case "help":
             scene.show_help = not scene.show_help
         case "prompt" | "color" | "open":
-            app.window.ask(command.name)
+            painting.window.ask(command.name)
         case "model":
-            at = scene.models.index(app.params.model) if app.params.model in scene.models else -1
-            app.apply(Event(Change("model", scene.models[(at + 1) % len(scene.models)]), time_s))
+            name = scene.params.model
+            at = scene.models.index(name) if name in scene.models else -1
+            painting.apply(Event(Change("model", scene.models[(at + 1) % len(scene.models)]), time_s))
         case "dice":
-            app.apply(Event(Change("seed", random.randrange(1 << 31)), time_s))
-        case "pick":
-            paint = app.canvas.paint_at(*command.value)
+            painting.apply(Event(Change("seed", random.randrange(1 << 31)), time_s))
+        case "pick" if isinstance(command.value, tuple):
+            paint = painting.canvas.paint_at(*command.value)
             if paint is not None:
-                app.window.tools.take(*paint)
+                painting.window.tools.take(*paint)
         case "load":
-            app.apply(Event(Paste(png.read_bytes(Path(str(command.value)))), time_s))
+            persistence.open_image(Path(str(command.value)))
         case "save":
-            save(app)
+            save(painting)
         case "record" | "keep":
-            capture = app.persistence.open()
+            capture = persistence.open_recording()
             if capture is None:
                 raise InputError("nothing can be recorded here")
-            getattr(capture, command.name)()
+            capture.toggle_recording() if command.name == "record" else capture.keep_last_seconds()
         case "restore":
-            restore(app)
-        case name if name.startswith("rewind"):
-            rewind.obey(app, name.removeprefix("rewind"), command.value, time_s)
+            persistence.restore_lost()
+        case name if name == "rewind" or name.startswith("rewind."):
+            painting.rewind.run(name.removeprefix("rewind").removeprefix("."), command.value, time_s)
 
 
-def restore(app: App) -> None:
-    """Bring back the paper of the painting that a crash ended; undo takes it away again."""
-    if app.persistence.lost is None:
-        raise InputError("no painting was left by a crash")
-    app.persistence.restore(
-        app.persistence.lost, app.params, (app.canvas.width, app.canvas.height), app.scene.models
-    )
-    app.persistence.lost, app.scene.offer = None, ""
-
-
-def save(app: App) -> None:
-    """Write picture and paper as PNG with the settings inside: `render` makes the same of the paper."""
-    stem = app.save_folder / time.strftime("flowbrush-%Y%m%d-%H%M%S")
-    if app.picture is None:  # what the hand made is kept, model or not
-        if app.canvas.blank:
-            raise InputError("there is nothing to save yet")
-        paper = stem.with_name(stem.name + "-paper.png")
-        png.write_png(paper, app.canvas.snapshot(), app.params.as_dict())
-        app.messages.say(f"saved {paper}; there is no picture yet")
+def go_back(painting: Painting, time_s: float) -> None:
+    """Escape: the first that applies of leave the help, give up a load, leave full screen or the view."""
+    scene = painting.scene
+    if scene.show_help:
+        scene.show_help = False
+    elif painting.switcher.give_up(time_s):
         return
-    request, card = app.picture.request, app.engine.card
+    elif scene.full:
+        run(painting, Command("full"), time_s)
+    elif scene.view == "picture":
+        scene.view = "side"
+
+
+def save(painting: Painting) -> None:
+    """Save picture and paper as PNG files with the settings inside: `render` makes the same of the paper.
+
+    Without a picture the paper alone is saved. Raises InputError where there is neither.
+    """
+    scene, canvas, frame = painting.scene, painting.canvas, painting.picture
+    stem = painting.save_folder / time.strftime("flowbrush-%Y%m%d-%H%M%S")
+    paper = stem.with_name(stem.name + "-paper.png")
+    if frame is None or scene.card is None:
+        if canvas.blank:
+            raise InputError("there is nothing to save yet")
+        done = f"saved {paper}; there is no picture yet"
+        painting.persistence.save_pictures({paper: canvas.snapshot()}, scene.params.as_dict(), done)
+        return
+    request, card, picture = frame.request, scene.card, stem.with_suffix(".png")
     about = PictureParams.of(request, card.name).as_dict()
     about |= {"model": card.name, "weights": card.weights_hash, "dtype": card.dtype}
-    png.write_png(stem.with_suffix(".png"), app.picture.picture, about)
-    png.write_png(stem.with_name(stem.name + "-paper.png"), request.paper, about)
-    app.messages.say(f"saved {stem.with_suffix('.png')}")
+    files = {picture: frame.picture, paper: request.paper}
+    painting.persistence.save_pictures(files, about, f"saved {picture}")

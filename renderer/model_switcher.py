@@ -1,92 +1,134 @@
-"""One model in the place of another: the load behind it, giving that up, and the settings of each."""
+"""Choosing the model: loads it behind the one that serves, and applies its default settings."""
 
 from __future__ import annotations
 
 import gc
-import time
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Any
 
-from models.api import ModelCard
-from renderer.actions import Change, Event
+from models.api import Img2Img, ModelCard, ProgressCallback
+from renderer.picture_params import PictureParams
+from renderer.runtime.engine import Engine
 from renderer.runtime.load_progress import Progress
+from renderer.runtime.messages import Level, Messages
+from renderer.scene import Scene
 
-if TYPE_CHECKING:
-    from renderer.app import App
-
-OWN = ("steps", "strength")  # each model has its own, unless they were asked for
-
-
-def asked_of(options) -> dict:
-    """What options ask for by name and value, in place of a model's own: of those, what is not None."""
-    return {name: getattr(options, name) for name in OWN if getattr(options, name) is not None}
+PER_MODEL = ("steps", "strength")  # settings of which each model has its own default
+LoadModel = Callable[[str, ProgressCallback], Callable[[], Img2Img]]
+SetParam = Callable[[str, Any, float], None]  # name, value, time: applied and logged
 
 
-def load(app: App, name: str) -> None:
-    """Have a model loaded. Raises ModelError for one that there is not."""
-    progress = Progress()
-    app.engine.load(app.load(name, progress), name, progress)
+def explicit_settings(options) -> dict[str, Any]:
+    """Those of PER_MODEL that the options set: they replace a model's own defaults."""
+    return {name: getattr(options, name) for name in PER_MODEL if getattr(options, name) is not None}
 
 
-def give_up(app: App, time_s: float) -> bool:
-    """Stop what is being loaded, or forget why a load failed. Returns whether there was either."""
-    engine = app.engine
-    if engine.loading:
-        engine.cancel()
-        app.messages.say(f"{app.params.model} was given up; {engine.name} goes on")
-    elif engine.error and engine.state == "ready":
-        engine.error = ""
-    else:
-        return False
-    return stay(app, time_s)
+class ModelSwitcher:
+    """Loads models by name and adopts the one that begins to serve.
 
+    explicit: settings of PER_MODEL that the user chose; they hold for every model. interim: name of the model
+    that serves until the chosen one is loaded; empty once it is, or where there is none.
+    """
 
-def stay(app: App, time_s: float) -> bool:
-    """The model that serves is the one that is asked for."""
-    if app.engine.name:
-        write(app, "model", app.engine.name, time_s)
-    return True
+    def __init__(
+        self,
+        engine: Engine,
+        scene: Scene,
+        load_model: LoadModel,
+        messages: Messages,
+        set_param: SetParam,
+        *,
+        interim: str = "",
+        explicit: Mapping[str, Any] | None = None,
+    ):
+        """load_model: (name, progress) -> function that loads the model; ModelError for an unknown name.
 
+        interim: name of a model that serves until the chosen one is loaded; empty for none.
+        """
+        self.explicit = dict(explicit or {})
+        self._engine, self._scene, self._messages = engine, scene, messages
+        self.load_model, self._set_param = load_model, set_param
+        self.interim = interim
+        self._generation = 0  # of the engine, as far as it was adopted
+        self._froze = False
 
-def welcome(app: App) -> None:
-    """A model is there that was not before: it begins with the paper as it is, blank paper too."""
-    engine, card = app.engine, app.engine.card
-    if engine.error and engine.state == "ready" and not engine.loading and app.params.model != engine.name:
-        stay(app, time.monotonic())  # it can be asked for again
-    if card is None or card is app.scene.card:
-        return
-    app.scene.card = card
-    app.began_anew()
-    gc.freeze()  # what the libraries brought is never looked through again: 140 ms of a tick
-    if app.meanwhile or engine.name in ("", app.params.model):
-        adopt(app, card)
-    if app.meanwhile:
-        app.meanwhile = ""
-        load(app, app.params.model)
+    def start(self) -> None:
+        """Load the first model."""
+        self.load(self.interim or self._scene.params.model)
 
+    def load(self, name: str) -> None:
+        """Begin to load a model. Raises ModelError for an unknown name."""
+        progress = Progress()
+        self._engine.load(self.load_model(name, progress), name, progress)
 
-def adopt(app: App, card: ModelCard) -> None:
-    """Take the model's own settings, except for those that were asked for, as near as it comes to them."""
-    for name in OWN:
-        own = getattr(card, f"default_{name}")
-        value = app.asked.get(name, own)
-        write(app, name, within(app, value) if name == "steps" else value, time.monotonic())
+    def give_up(self, time_s: float) -> bool:
+        """Stop the load under way, or dismiss the error of a failed one; returns whether there was either."""
+        engine = self._engine
+        if engine.loading:
+            engine.cancel()
+            name = self._scene.params.model
+            self._messages.add(f"{name} was given up; {engine.name} goes on", Level.WARNING)
+        elif engine.error and engine.state == "ready":
+            engine.error = ""
+        else:
+            return False
+        self._keep_serving_model(time_s)
+        return True
 
+    def poll(self, now_s: float) -> bool:
+        """Adopt a model that began to serve; returns whether one did."""
+        engine, params = self._engine, self._scene.params
+        if engine.error and engine.state == "ready" and not engine.loading and params.model != engine.name:
+            self._keep_serving_model(now_s)  # so that the model that failed can be chosen again
+        if self.up_to_date or engine.card is None:
+            return False
+        self._generation, self._scene.card = engine.generation, engine.card
+        gc.freeze()  # the libraries' objects are never collected: looking through them took 140 ms of a tick
+        self._froze = True
+        if self.interim or engine.name in ("", params.model):
+            self._apply_defaults(engine.card, now_s)
+        if self.interim:
+            self.interim = ""
+            self.load(params.model)
+        return True
 
-def within(app: App, steps: int) -> int:
-    """The number of steps nearest to this one that the model takes; another one is told of."""
-    card = app.scene.card
-    least, most = card.steps[0], card.steps[-1]
-    nearest = min(most, max(least, steps))
-    if nearest != steps:
-        app.messages.say(f"{card.name} takes {least} to {most} steps, not {steps}: {nearest} will be taken")
-    return nearest
+    @property
+    def up_to_date(self) -> bool:
+        """The model that serves is the one that was adopted last."""
+        return self._engine.generation == self._generation
 
+    def within_card(self, name: str, params: PictureParams) -> PictureParams:
+        """Note that the user set this setting, and bring the steps into the range of the serving model."""
+        if name in PER_MODEL:
+            self.explicit[name] = getattr(params, name)
+        card = self._scene.card
+        return (
+            replace(params, steps=self._nearest_steps(card, params.steps))
+            if card and name == "steps"
+            else params
+        )
 
-def write(app: App, name: str, value, time_s: float) -> None:
-    """Set what nobody asked for, so that the log holds it and it can be asked for otherwise."""
-    if getattr(app.params, name) == value:
-        return
-    app.params = app.scene.params = replace(app.params, **{name: value})
-    app.persistence.event(Event(Change(name, value), time_s), app.canvas)
-    app.dirty(app.canvas.whole, time_s)
+    def close(self) -> None:
+        """Undo what was frozen: at its end Triton complains of frozen objects. Call it after Engine.close."""
+        if self._froze:
+            gc.unfreeze()
+            self._froze = False
+
+    def _keep_serving_model(self, time_s: float) -> None:
+        if self._engine.name:
+            self._set_param("model", self._engine.name, time_s)
+
+    def _apply_defaults(self, card: ModelCard, time_s: float) -> None:
+        steps = self.explicit.get("steps", card.default_steps)
+        self._set_param("steps", self._nearest_steps(card, steps), time_s)
+        self._set_param("strength", self.explicit.get("strength", card.default_strength), time_s)
+
+    def _nearest_steps(self, card: ModelCard, steps: int) -> int:
+        """The nearest number of steps that the model takes; says so where it is another one."""
+        least, most = card.steps[0], card.steps[-1]
+        nearest = min(most, max(least, steps))
+        if nearest != steps:
+            text = f"{card.name} takes {least} to {most} steps, not {steps}: {nearest} will be taken"
+            self._messages.add(text, Level.WARNING)
+        return nearest

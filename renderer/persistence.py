@@ -1,111 +1,203 @@
-"""What remains of a painting: stroke logs, the film, and the moments that one can go back to."""
+"""Owns what outlives a stroke: stroke logs, video recording, saved pictures, and the history for rewind."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock, Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from renderer.actions import Change, Event, InputError, OpenDocument
+import numpy as np
+
+from renderer.actions import Change, Event, InputError, OpenDocument, Paste
+from renderer.canvas.canvas import Canvas
 from renderer.canvas.open_raster import document_bytes
 from renderer.canvas.snapshots import History
-from renderer.picture_params import PictureParams
+from renderer.files import png
+from renderer.files.images import decode, fit
+from renderer.runtime.messages import Level, Messages
 from renderer.scene import Scene
 from renderer.stroke_log.log import LogHeader, LogWriter, read
 from renderer.stroke_log.playback import Playback
 from renderer.stroke_log.store import LogStore, StoredLog
-from renderer.ui.window import Window
 
 if TYPE_CHECKING:  # PyAV takes 0.13 s to load
-    from renderer.recording.capture import WindowCapture
+    from renderer.recording.capture import WindowCapture, WindowFrames
 
 OFFER = "the last painting was not closed: Ctrl+R brings its paper back"
+JOIN_S = 20.0  # a picture being saved is waited for at the end
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files that a painting writes.
+
+    store: folder of the logs that are always written; None for none. store_bytes: its largest size.
+    log: a stroke log at a path of the user's. weights: hash of the model's weights, for the logs' headers.
+    open_capture: makes the recording of the window; loads the video library, so it is called on a thread.
+    """
+
+    store: LogStore | None = None
+    store_bytes: float = 200e6
+    log: Path | None = None
+    weights: str = ""
+    open_capture: Callable[[], WindowCapture] | None = None
 
 
 class Persistence:
-    """Told of everything that is done and shown. news: lines to be told. arrived: actions from a read log."""
+    """Told of every action that was carried out and of every window update.
 
-    def __init__(self, width: int, height: int):
-        self.news: deque[str] = deque()
-        self.arrived: deque[Change | OpenDocument] = deque()
-        self.history = History(width, height)
+    arrived: actions made by a thread (a restored paper, an opened image), for the loop to carry out.
+    lost: the stroke log that a crash left.
+    """
+
+    def __init__(self, canvas: Canvas, scene: Scene, messages: Messages, *, files: Files | None = None):
+        """Raises InputError where the log that the user named cannot be written."""
+        files = files or Files()
+        self.history = History(canvas.width, canvas.height)
+        self.arrived: deque[Change | Paste | OpenDocument] = deque()
         self.capture: WindowCapture | None = None
-        self.opens: Callable[[], WindowCapture] | None = (
-            None  # makes the camera when it is first of use, once
-        )
+        self.lost: Path | None = None
+        self._canvas, self._scene, self._messages = canvas, scene, messages
+        self._weights, self._open_capture = files.weights, files.open_capture
         self._opening = Lock()
-        self.store: LogStore | None = None
-        self.lost: Path | None = None  # the log that a crash left
+        self._store: LogStore | None = None
         self._logs: list[LogWriter | StoredLog] = []
+        self._saving: list[Thread] = []
+        if files.store is not None:
+            self.log_to_store(files.store, files.store_bytes)
+        if files.log is not None:
+            self.log_to(files.log)
 
-    def log_to(self, path: Path, header: LogHeader) -> None:
-        """Write a stroke log to a file that somebody named. Raises InputError."""
-        self._logs.append(LogWriter(path, header))
+    # Stroke logs
 
-    def keep_logs(self, store: LogStore, header: LogHeader, most_bytes: float) -> None:
-        """Write a stroke log to the shelf, which is tidied first; find out whether a crash left one."""
-        self.store = store
+    def header(self) -> LogHeader:
+        """The head of a stroke log that begins now."""
+        params = self._scene.params
+        size = (self._canvas.width, self._canvas.height)
+        return LogHeader(*size, params.model, self._weights, params.as_dict())
+
+    def log_to(self, path: Path) -> None:
+        """Write a stroke log to this file from here on. Raises InputError."""
+        self._logs.append(LogWriter(path, self.header()))
+
+    def log_to_store(self, store: LogStore, most_bytes: float) -> None:
+        """Write a stroke log to the store; first remove its oldest ones, and offer what a crash left."""
+        self._store = store
         store.tidy(most_bytes)
         self.lost = next(reversed(store.left()), None)
-        self._logs.append(store.begin(header))
+        self._scene.offer = OFFER if self.lost else ""
+        self._logs.append(store.begin(self.header()))
 
-    def event(self, event: Event, canvas) -> None:
-        """An action was carried out on the canvas."""
-        self.history.event(event, canvas)
+    def event(self, event: Event) -> None:
+        """Log an action that was carried out on the canvas, and keep it for rewind."""
+        match event.action:  # what is decoded already takes 16 MB a layer at 2048 pixels: the file is enough
+            case Paste(png=data):
+                event = Event(Paste(data), event.time_s)
+            case OpenDocument(ora=data):
+                event = Event(OpenDocument(data), event.time_s)
+        self.history.event(event, self._canvas)
         for log in list(self._logs):
             log.write(event)
             if log.error:
-                self.news.append(log.error)
+                self._messages.add(log.error, Level.ERROR)
                 self._logs.remove(log)
 
-    def open(self) -> WindowCapture | None:
-        """The camera, made now if it was not yet; None where nothing is to be recorded."""
-        with self._opening:
-            if self.opens is not None:
-                self.capture, self.opens = self.opens(), None
-        return self.capture
+    # Actions that a thread prepares
 
-    def shown(self, window: Window, scene: Scene, shown_s: float) -> None:
-        """The window was updated. Before there is a picture, nothing happens that `keep that` would keep."""
-        if self.opens is not None and scene.picture is not None and not self._opening.locked():
-            Thread(target=self.open, name="camera", daemon=True).start()
-        if self.capture is not None:
-            self.capture.see(window, scene, shown_s)
-            while self.capture.recorder.news:
-                self.news.append(self.capture.recorder.news.popleft())
+    def open_image(self, path: Path) -> None:
+        """Read an image on a thread; it arrives as an edit."""
+        self._start("open", lambda: self._arrive_image(png.read_bytes(path)))
 
-    def restore(
-        self, path: Path, params: PictureParams, size: tuple[int, int], models: tuple[str, ...]
-    ) -> None:
-        """Read a log behind the loop; its paper and its settings arrive as actions. size: of the canvas."""
-        Thread(target=self._restore, args=(path, params, size, models), name="restore", daemon=True).start()
+    def restore(self, path: Path) -> None:
+        """Read a stroke log on a thread; its paper and its settings arrive as actions."""
+        self._start("restore", lambda: self._arrive_paper(path))
 
-    def _restore(
-        self, path: Path, params: PictureParams, size: tuple[int, int], models: tuple[str, ...]
-    ) -> None:
-        try:
-            session = read(path)
-            playback = Playback(session, size)
-        except InputError as error:
-            self.news.append(str(error))
-            return
+    def restore_lost(self) -> None:
+        """Restore the log that a crash left. Raises InputError where there is none."""
+        if self.lost is None:
+            raise InputError("no painting was left by a crash")
+        self.restore(self.lost)
+        self.lost, self._scene.offer = None, ""
+
+    def _arrive_image(self, data: bytes) -> None:
+        self.arrived.append(Paste(data, fit(decode(data), self._canvas.width, self._canvas.height)))
+
+    def _arrive_paper(self, path: Path) -> None:
+        session = read(path)
+        playback = Playback(session, (self._canvas.width, self._canvas.height))
         playback.to(float("inf"))
         if session.fault:
-            self.news.append(session.fault)
-        self.arrived += params.changes_to(playback.params, models)
-        self.arrived.append(OpenDocument(document_bytes(playback.canvas.stack), playback.canvas.stack))
+            self._messages.add(session.fault, Level.WARNING)
+        self.arrived += self._scene.params.changes_to(playback.params, self._scene.models)
+        stack = playback.canvas.stack
+        self.arrived.append(OpenDocument(document_bytes(stack), stack))
 
-    def end_film(self) -> None:
+    # Pictures
+
+    def save_pictures(self, files: dict[Path, np.ndarray], about: dict[str, Any], done: str) -> None:
+        """Write PNG files with the settings inside, on a thread. done: what to say then."""
+
+        def save() -> None:
+            for path, pixels in files.items():
+                png.write_png(path, pixels, about)
+            self._messages.add(done)
+
+        self._saving = [thread for thread in self._saving if thread.is_alive()]
+        self._saving.append(self._start("save", save))
+
+    # Video
+
+    def open_recording(self) -> WindowCapture | None:
+        """The capture, made now if it was not yet; None where nothing is to be recorded."""
+        with self._opening:
+            if self._open_capture is not None:
+                self.capture, self._open_capture = self._open_capture(), None
+        return self.capture
+
+    def after_flip(self, frames: WindowFrames, shown_s: float, model_busy: bool) -> None:
+        """The window was updated: offer it to the recording, which begins with the first picture."""
+        scene = self._scene
+        if self._open_capture is not None and scene.picture is not None and not self._opening.locked():
+            self._start("capture", self.open_recording)
+        if self.capture is not None:
+            self.capture.update(frames, shown_s, model_busy)
+            scene.recording = self.capture.status(shown_s)
+            while self.capture.recorder.news:
+                self._messages.add_message(self.capture.recorder.news.popleft())
+
+    def model_idle(self) -> None:
+        """The model has nothing to do: the moment to encode what waits. Called on the model's thread."""
+        capture = self.capture
+        if capture is not None:
+            capture.recorder.pulse(True)
+
+    def end_recording(self) -> None:
         if self.capture is not None and self.capture.recorder.filming:
             self.capture.recorder.stop()
 
-    def close(self, answered: bool = True) -> None:
-        """End film and logs in order. Idempotent. answered: what a crash left need not be offered again."""
+    def close(self) -> None:
+        """End recording and logs in order, and wait for pictures being saved. Idempotent."""
         if self.capture is not None:
             self.capture.recorder.close()
         for log in self._logs:
             log.close()
-        if self.store is not None and answered:
-            self.store.close()
+        if self._store is not None and not self._scene.offer:  # an offer that was not answered is made again
+            self._store.close()
+        for thread in self._saving:
+            thread.join(JOIN_S)
+
+    def _start(self, name: str, work: Callable[[], object]) -> Thread:
+        """Work on a thread; what cannot be done is a message."""
+
+        def run() -> None:
+            try:
+                work()
+            except InputError as error:
+                self._messages.add(str(error), Level.ERROR)
+
+        thread = Thread(target=run, name=name, daemon=True)
+        thread.start()
+        return thread

@@ -1,80 +1,147 @@
-"""Looking back: an earlier paper lies on the desk until one paints on from it, or comes back to now."""
+"""Rewind: show an earlier paper, mark moments, go back to the present or paint on from the earlier paper.
+
+Papers are rebuilt, and encoded for the log, on a thread: at 2048 pixels either takes some hundred ms.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from renderer.actions import End, Event, InputError, OpenDocument
+from renderer.canvas.layers import LayerStack
 from renderer.canvas.open_raster import document_bytes
+from renderer.canvas.snapshots import History
+from renderer.scene import RewindState, Scene
 
-if TYPE_CHECKING:
-    from renderer.app import App
+SAME_PIN_S = 0.05  # a pin this near is the same moment
 
 
-@dataclass(eq=False)
 class Rewind:
-    """What the window shows of it, in seconds."""
+    """Owns `scene.rewind`, and what waits until an earlier paper is there."""
 
-    begin_s: float
-    end_s: float
-    at_s: float
-    pins: list[float] = field(default_factory=list)
+    def __init__(
+        self,
+        scene: Scene,
+        history: History,
+        *,
+        show_layers: Callable[[LayerStack | None, float], None],
+        apply: Callable[[Event], None],
+    ):
+        """show_layers: show other layers without an edit; None for the canvas's own again.
+
+        apply: carry out an event.
+        """
+        self._scene, self._history = scene, history
+        self._show_layers, self._apply = show_layers, apply
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="rewind")
+        self._seek: Future[LayerStack] | None = None  # paper of an earlier moment
+        self._sought_s = 0.0  # its moment
+        self._branch: Future[OpenDocument] | None = None  # the earlier paper as an edit
+        self._branch_asked = False
+        self._held: deque[Event] = deque()  # edits that follow the branch
+
+    @property
+    def busy(self) -> bool:
+        """A paper is still being rebuilt or encoded."""
+        return self._seek is not None or self._branch is not None
+
+    def run(self, command: str, value: object, time_s: float) -> None:
+        """Carry out a rewind command: "", "leave", "seek", "pin" or "branch"; "" enters or leaves."""
+        state = self._scene.rewind
+        if state is None:
+            if command == "":
+                self.enter(time_s)
+            return
+        match command:
+            case "" | "leave":
+                self.leave(time_s)
+            case "seek" if isinstance(value, int | float):
+                self.seek(float(value))
+            case "pin":
+                toggle_pin(state)
+            case "branch":
+                self._branch_asked = True
+        self.poll(time_s)
+
+    def enter(self, time_s: float) -> None:
+        """Show the timeline. Raises InputError where nothing was painted yet."""
+        span = self._history.span
+        if span is None:
+            raise InputError("nothing was painted yet: there is nothing to go back to")
+        if self._scene.canvas.drawing:
+            self._apply(Event(End(), time_s))
+        self._sought_s = span[1]
+        self._scene.rewind = RewindState(*span, span[1], self._history.pins)
+
+    def seek(self, at_s: float) -> None:
+        """Move to a moment. Its paper is shown when it has been rebuilt; until then the one before stays."""
+        state = self._scene.rewind
+        if state is not None and not self._branch_asked:
+            state.at_s = min(state.end_s, max(state.begin_s, at_s))
+
+    def leave(self, time_s: float) -> None:
+        """Go back to the present: the paper is as it was."""
+        self._scene.rewind = self._seek = self._branch = None
+        self._branch_asked = False
+        self._show_layers(None, time_s)
+        while self._held:
+            self._apply(self._held.popleft())
+
+    def hold(self, event: Event) -> bool:
+        """Take an edit that was made on an earlier paper; returns False where it is to be applied now.
+
+        The edit follows the branch, which is one edit too: the log holds both, and undo takes back both.
+        """
+        if self._scene.rewind is None:
+            return False
+        self._branch_asked = True
+        self._held.append(event)
+        self.poll(event.time_s)
+        return True
+
+    def poll(self, time_s: float) -> None:
+        """Show a paper that is there, begin the next one. Called once a tick; never waits."""
+        state = self._scene.rewind
+        if state is None:
+            return
+        if self._seek is not None and self._seek.done():
+            stack, self._seek = self._seek.result(), None
+            self._show_layers(stack, time_s)
+        if self._seek is None and state.at_s != self._sought_s:
+            self._sought_s = state.at_s
+            self._seek = self._worker.submit(self._history.at, state.at_s)
+        if self._seek is None and self._branch_asked:
+            if self._branch is None:
+                self._branch = self._worker.submit(as_document, self._scene.canvas.stack)
+            elif self._branch.done():
+                self._finish_branch(self._branch.result(), time_s)
+
+    def close(self) -> None:
+        """End the thread. Idempotent."""
+        self._worker.shutdown(wait=True, cancel_futures=True)
+
+    def _finish_branch(self, document: OpenDocument, time_s: float) -> None:
+        """Put the earlier paper over the present one, as one edit; then what was painted on it."""
+        self._scene.rewind = self._branch = None
+        self._branch_asked = False
+        self._scene.canvas.show_own()
+        self._apply(Event(document, time_s))
+        while self._held:
+            self._apply(self._held.popleft())
 
 
-def enter(app: App, time_s: float) -> None:
-    """Begin to look back. Raises InputError where there is nothing to look back at."""
-    span = app.persistence.history.span
-    if span is None:
-        raise InputError("nothing was painted yet: there is nothing to go back to")
-    if app.canvas.drawing:
-        app.apply(Event(End(), time_s))
-    app.scene.rewind = Rewind(*span, span[1], app.persistence.history.pins)
-
-
-def seek(app: App, at_s: float, time_s: float) -> None:
-    """Lay the paper of that moment on the desk."""
-    back = app.scene.rewind
-    back.at_s = min(back.end_s, max(back.begin_s, at_s))
-    app.lay(app.persistence.history.at(back.at_s), time_s)
-
-
-def pin(app: App) -> None:
-    """Mark the moment, or take its mark away."""
-    back = app.scene.rewind
-    near = [pin for pin in back.pins if abs(pin - back.at_s) < 0.05]
+def toggle_pin(state: RewindState) -> None:
+    """Mark the moment shown, or remove its mark."""
+    near = [pin for pin in state.pins if abs(pin - state.at_s) < SAME_PIN_S]
     if near:
-        back.pins.remove(near[0])
+        state.pins.remove(near[0])
     else:
-        back.pins.append(back.at_s)
-        back.pins.sort()
+        state.pins.append(state.at_s)
+        state.pins.sort()
 
 
-def leave(app: App, time_s: float) -> None:
-    """Back to now: the paper is as it was."""
-    app.scene.rewind = None
-    app.lay(None, time_s)
-
-
-def branch(app: App, time_s: float) -> None:
-    """Paint on from the paper that lies there: one edit, which the log holds and undo takes back."""
-    app.scene.rewind, chosen = None, app.canvas.stack
-    app.canvas.show_own()
-    app.apply(Event(OpenDocument(document_bytes(chosen), chosen), time_s))
-
-
-def obey(app: App, name: str, value: object, time_s: float) -> None:
-    """Carry out one of its commands: the part of the name behind `rewind`."""
-    if app.scene.rewind is None:
-        if name == "":
-            enter(app, time_s)
-        return
-    match name:
-        case "" | ".leave":
-            leave(app, time_s)
-        case ".seek":
-            seek(app, float(value), time_s)
-        case ".pin":
-            pin(app)
-        case ".branch":
-            branch(app, time_s)
+def as_document(stack: LayerStack) -> OpenDocument:
+    """An edit that opens these layers: encoded for the log, and as they are."""
+    return OpenDocument(document_bytes(stack), stack)

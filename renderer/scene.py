@@ -1,4 +1,4 @@
-"""What the window shows of the program, handed over once a tick."""
+"""What the window shows: the state that the loop hands to the window once a tick."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from models.api import NOTHING, ModelCard, Rect
 from renderer.canvas.canvas import Canvas
 from renderer.canvas.wet_ink import WetInk
 from renderer.picture_params import PictureParams
-from renderer.rewind import Rewind
+from renderer.recording.status import NOT_RECORDING, RecordingStatus
 from renderer.runtime.latency import RunStatistics
+from renderer.runtime.messages import NO_MESSAGE, Message
 
 VIEWS = ("side", "ink", "picture")
 Mood, Words = tuple[float, ...], tuple[str, ...]
@@ -20,34 +21,47 @@ PromptReader = Callable[[str, Mood], tuple[Mood, Words]]
 
 
 def ignore_prompt(prompt: str, mood: Mood) -> tuple[Mood, Words]:
-    """No word means anything."""
+    """A PromptReader for a model that does not read prompts."""
     return mood, ()
+
+
+@dataclass(eq=False)
+class RewindState:
+    """The rewind timeline, in seconds of `time.perf_counter`: its ends, the moment shown, marked moments."""
+
+    begin_s: float
+    end_s: float
+    at_s: float
+    pins: list[float] = field(default_factory=list)
 
 
 @dataclass
 class Scene:
-    """picture: the newest frame's (H, W, 3) uint8, or None before the first. changed: what differs on the
-    paper since the window drew it last; the window empties it. view: one of VIEWS."""
+    """State that the window draws. Each field has one owner that writes it, named in the comment.
+
+    picture: (H, W, 3) uint8 of the newest frame, None before the first. changed: the part of the paper that
+    changed since the last draw. view: one of VIEWS.
+    """
 
     canvas: Canvas
     ink: WetInk
-    params: PictureParams
+    params: PictureParams  # App.set_params
     stats: RunStatistics
     view: str = "side"
     picture: np.ndarray | None = None
-    picture_new: bool = False
-    changed: Rect = NOTHING
+    picture_new: bool = False  # reset by the window
+    changed: Rect = NOTHING  # reset by the window
     show_hud: bool = True
     show_help: bool = False
-    full: bool = False  # the window fills the screen
-    card: ModelCard | None = None
-    status: str = ""  # "" when all is well, else what is being waited for or what failed
-    messages: list[str] = field(default_factory=list)
-    notes: tuple[str, ...] = ()
+    full: bool = False  # full screen
+    card: ModelCard | None = None  # ModelSwitcher: the model whose pictures are shown
+    status: Message = NO_MESSAGE  # what is waited for or has failed
+    messages: list[Message] = field(default_factory=list)
+    notes: tuple[str, ...] = ()  # of the newest frame
     why_not_faster: str | None = None  # of the newest frame
     models: tuple[str, ...] = ("painter",)
     demo: bool = False
-    rewind: Rewind | None = None
-    offer: str = ""  # stands until something is painted
-    recording: str = ""  # what is filmed and kept
-    read_prompt: PromptReader = ignore_prompt  # prompt and mood -> mood, and words unknown
+    rewind: RewindState | None = None  # Rewind; None unless an earlier paper is shown
+    offer: str = ""  # Persistence: what a crash left and can be restored
+    recording: RecordingStatus = NOT_RECORDING  # Persistence
+    read_prompt: PromptReader = ignore_prompt  # prompt and mood -> mood, and the words it did not know

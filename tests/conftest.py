@@ -145,18 +145,18 @@ def told(rendered, loop, painter):
     def told(model, *words: str, **extras) -> str:
         line = rendered(model, *words)
         app, options = loop.app, {"device": "cpu", "dtype": "float32", **extras}
-        app.load = lambda name, told: registry.loader(name, progress=told, **options)
+        app.switcher.load_model = lambda name, progress: registry.loader(name, progress=progress, **options)
         loop.do(Change("model", str(model)))
         loop.until(lambda: app.engine.error)
         loop.tick(2)
-        assert app.scene.status == line and app.params.model == app.engine.name == "painter"
+        assert app.scene.status.text == line and app.scene.params.model == app.engine.name == "painter"
         shown = loop.shown
         loop.do(Fill((len(line) % 256, shown % 256, 90), 5, 5))
         loop.until(lambda: loop.shown > shown)
         assert app.scene.card is painter.card and app.stats.errors == app.messages.errors == 0
         loop.do(Command("back"))
         loop.tick(2)
-        assert app.scene.status == ""
+        assert app.scene.status.text == ""
         return line
 
     return told

@@ -1,4 +1,4 @@
-"""What the tests of the loop stand on: the real loop with a hand beside it, and a stand-in for the model.
+"""Harness for tests of the loop: the real loop, driven tick by tick, and a model that can be slow or fail.
 
 The stand-in is used only where a test needs a model that is slow or that fails.
 """
@@ -15,7 +15,7 @@ from models.api import Frame, ModelCard, Rect, Request
 from renderer.actions import Begin, Brush, End, Event, Extend
 from renderer.app import App
 from renderer.canvas.canvas import Canvas
-from renderer.model_switcher import asked_of
+from renderer.model_switcher import explicit_settings
 from renderer.picture_params import PictureParams
 from renderer.ui.headless import Headless
 
@@ -77,25 +77,33 @@ class SlowModel:
 
 
 class LoopHarness:
-    """The real loop without a display, and a hand that tells it what to do between two ticks."""
+    """The real loop without a display, and events that a test hands to its next tick."""
 
-    def __init__(self, load, *, side: int = 256, params: PictureParams | None = None, window=None):
+    def __init__(self, load, *, side: int = 256, params: PictureParams | None = None, window=None, **options):
+        """load: loads the model, whatever its name. options: of App."""
         self.window = window or Headless()
-        self.hand: list[Event] = []
+        self.pending: list[Event] = []
         poll = self.window.poll
-        self.window.poll = lambda now_s, scene: [*poll(now_s, scene), *self.hand_over()]
-        self.app = App(self.window, lambda name, told: load, params or PictureParams(), size=(side, side))
+        self.window.poll = lambda now_s, scene: [*poll(now_s, scene), *self.take_pending()]
         if params is not None:
-            self.app.asked = asked_of(params)
+            options.setdefault("explicit", explicit_settings(params))
+        self.app = App(
+            self.window, lambda name, progress: load, params or PictureParams(), size=(side, side), **options
+        )
 
-    def hand_over(self) -> list[Event]:
-        events, self.hand = self.hand, []
+    def take_pending(self) -> list[Event]:
+        events, self.pending = self.pending, []
         return events
+
+    @property
+    def messages(self) -> list[str]:
+        """Texts that the window shows now."""
+        return [message.text for message in self.app.scene.messages]
 
     def do(self, *actions, at_s: float | None = None) -> None:
         """Actions for the next tick, done now or at `at_s`."""
-        now_s = time.monotonic() if at_s is None else at_s
-        self.hand += [Event(action, now_s) for action in actions]
+        now_s = time.perf_counter() if at_s is None else at_s
+        self.pending += [Event(action, now_s) for action in actions]
 
     def stroke(self, *points: tuple[float, float], brush: Brush = RED) -> None:
         first, *rest = [(x, y, 0.8) for x, y in points]
@@ -105,11 +113,16 @@ class LoopHarness:
         for _ in range(count):
             self.app.tick()
 
+    def rewound(self) -> None:
+        """Carry out what is pending, and wait until the paper that it shows has been rebuilt."""
+        self.tick()
+        self.until(lambda: not self.app.rewind.busy)
+
     def until(self, condition, timeout_s: float = 20.0) -> None:
         """Turn the loop until the condition holds; fails the test where it never does."""
-        end_s = time.monotonic() + timeout_s
+        end_s = time.perf_counter() + timeout_s
         while not condition():
-            assert time.monotonic() < end_s, "waited in vain"
+            assert time.perf_counter() < end_s, "waited in vain"
             self.app.step()
 
     def ready(self) -> LoopHarness:

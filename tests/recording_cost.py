@@ -42,17 +42,17 @@ def main(rounds: int, seconds: float, folder: Path, ways: tuple[str, ...] = WAYS
     from models import registry
     from renderer.actions import Clear, Event
     from renderer.app import App
-    from renderer.persistence import Persistence
+    from renderer.persistence import Files, Persistence
     from renderer.picture_params import PictureParams
     from renderer.recording.capture import WindowCapture
     from renderer.recording.recorder import Recorder
+    from renderer.stroke_log.demo import DemoPlayer
     from renderer.stroke_log.log import read
     from renderer.stroke_log.store import SAMPLES, LogStore
     from renderer.ui.headless import Headless
 
-    app = App(Headless(), lambda name, told: registry.loader(name), PictureParams(), size=(512, 512))
-    session = read(SAMPLES / "lake.jsonl")
-    app.play(session)
+    size, log = (512, 512), read(SAMPLES / "lake.jsonl")
+    app = App(Headless(), lambda name, progress: registry.loader(name), PictureParams(), size=size, demo=log)
     while app.picture is None:
         app.step()
     found = {way: {"tick_ms": [], "fps": [], "dropped": 0} for way in ways}
@@ -61,35 +61,36 @@ def main(rounds: int, seconds: float, folder: Path, ways: tuple[str, ...] = WAYS
         turn_about, place = divmod(turn, len(ways))
         way = ways[(place + turn_about) % len(ways)]  # each way comes first, and last, as often as the others
         app.persistence.close()
-        app.persistence = Persistence(512, 512)
+        files = Files(store=LogStore(folder / f"{turn}") if way == "log" else None)
+        app.persistence = Persistence(app.canvas, app.scene, app.messages, files=files)
+        app.engine._on_idle = app.persistence.model_idle
         if way == "log":
-            app.keep_sessions(LogStore(folder / f"{turn}"), 1e9)
             timed(app.persistence, "event", logging)
         elif way != "nothing":
             recorder = Recorder(ring_s=30.0 if way == "ring" else 0.0)
-            capture = app.persistence.capture = WindowCapture(recorder, "side", folder, app.engine)
-            timed(capture, "see", copying)
+            capture = app.persistence.capture = WindowCapture(recorder, "side", folder)
+            timed(capture, "update", copying)
             timed(recorder, "_take", encoding)
             if way == "film":
                 recorder.start(folder / f"{turn}.mkv")
-        app.apply(Event(Clear(), time.monotonic()))
-        app.play(session)  # the same strokes for every way, one point in each tick
+        app.apply(Event(Clear(), time.perf_counter()))
+        app.demo = DemoPlayer(log, size)  # the same strokes for every way, one point in each tick
         app.demo._began_s = app._due_s + 1.5 / app.window.display_hz
-        until_s = time.monotonic() + SETTLE_S
-        while time.monotonic() < until_s:
+        until_s = time.perf_counter() + SETTLE_S
+        while time.perf_counter() < until_s:
             app.step()
         row, stats = found[way], app.stats
-        ticks, frames, began_s = len(stats.tick_ms), stats.model_frames, time.monotonic()
-        while time.monotonic() < began_s + seconds:
+        ticks, frames, began_s = len(stats.tick_ms), stats.model_frames, time.perf_counter()
+        while time.perf_counter() < began_s + seconds:
             app.step()
         row["tick_ms"] += stats.tick_ms[ticks:]
-        row["fps"].append((stats.model_frames - frames) / (time.monotonic() - began_s))
+        row["fps"].append((stats.model_frames - frames) / (time.perf_counter() - began_s))
         if way in ("ring", "film"):
             row["dropped"] += app.persistence.capture.recorder.dropped
     app.close()
-    video_helpers = sum(path.stat().st_size for path in folder.glob("*.mkv"))
+    films = sum(path.stat().st_size for path in folder.glob("*.mkv"))
     return report(found, copying, encoding, logging) | {
-        "film_mb_a_minute": round(video_helpers / 1e6 / (rounds * (seconds + SETTLE_S)) * 60, 1)
+        "film_mb_a_minute": round(films / 1e6 / (rounds * (seconds + SETTLE_S)) * 60, 1)
     }
 
 

@@ -24,6 +24,7 @@ def test_the_paper_can_be_kept_while_there_is_no_picture(make_loop, tmp_path):
     one.stroke((20, 60), (230, 70))
     one.tick(2)
     commands.save(one.app)
+    one.until(lambda: any(line.startswith("saved ") for line in one.messages))
     (kept,) = tmp_path.glob("*.png")
     assert kept.name.endswith("-paper.png")
     assert (cv2.imread(str(kept), cv2.IMREAD_UNCHANGED)[..., 3] == one.app.canvas.pixels[..., 3]).all()

@@ -25,9 +25,9 @@ def engine():
 
 
 def wait(condition, timeout_s: float = 10.0) -> None:
-    end_s = time.monotonic() + timeout_s
+    end_s = time.perf_counter() + timeout_s
     while not condition():
-        assert time.monotonic() < end_s, "waited in vain"
+        assert time.perf_counter() < end_s, "waited in vain"
         time.sleep(0.002)
 
 
@@ -237,8 +237,8 @@ def test_close_does_not_wait_for_a_model_that_hangs():
     start(engine, model)
     engine.submit(Request(PAPER, 1, dirty=DIRTY))
     assert model.serving.wait(5)
-    began = time.monotonic()
+    began = time.perf_counter()
     assert not engine.close(timeout_s=0.1)
-    assert time.monotonic() - began < 1
+    assert time.perf_counter() - began < 1
     gate.set()
     assert engine.close()

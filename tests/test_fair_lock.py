@@ -124,15 +124,15 @@ def test_a_column_has_pictures_and_figures():
     clock = Clock()
     lock = FairLock(clock)
     column = Column("slow", lambda: Slow(clock), lock)
-    deadline = time.monotonic() + 5
-    while not column.ready and time.monotonic() < deadline:
+    deadline = time.perf_counter() + 5
+    while not column.ready and time.perf_counter() < deadline:
         time.sleep(0.01)
-    column.submit(Request(np.zeros((32, 32, 4), np.uint8), sequence=1), time.monotonic())
-    while column.picture is None and time.monotonic() < deadline:
-        column.collect(time.monotonic())
+    column.submit(Request(np.zeros((32, 32, 4), np.uint8), sequence=1), time.perf_counter())
+    while column.picture is None and time.perf_counter() < deadline:
+        column.collect(time.perf_counter())
         time.sleep(0.005)
-    column.flipped(time.monotonic())
-    figures = column.figures(time.monotonic(), 1.0)
+    column.flipped(time.perf_counter())
+    figures = column.figures(time.perf_counter(), 1.0)
     assert figures["frames"] == 1 and figures["own_ms"] == pytest.approx(30)
     assert figures["own_fps"] == round(1e3 / figures["own_ms"], 2)
     assert figures["pen_to_picture_ms"]["p50"] > 25 and figures["problem"] is None

@@ -236,7 +236,7 @@ def test_edits_that_change_no_pixel_ask_for_nothing(make_loop):
     model = SlowModel()
     one = make_loop(model).ready()
     calls = len(model.requests)
-    one.do(Clear(), Undo(), Change("seed", one.app.params.seed), Change("steps", 1))
+    one.do(Clear(), Undo(), Change("seed", one.app.scene.params.seed), Change("steps", 1))
     one.stroke((50, 50), (90, 90), brush=Brush(erase=True))
     one.stroke((-500, -500), (-400, -400))
     one.tick(30)

@@ -22,7 +22,7 @@ def test_a_load_error_is_shown_and_the_paper_stays(make_loop):
     one.until(lambda: one.app.engine.state == "failed")
     one.stroke((120, 20), (160, 60))
     one.tick(2)
-    assert one.app.scene.status == "no weights at nowhere"
+    assert one.app.scene.status.text == "no weights at nowhere"
     assert one.app.canvas.pixels[40, 40, 3] and one.app.canvas.pixels[40, 140, 3]
     assert one.app.messages.errors == 0
 
@@ -37,7 +37,7 @@ def test_the_paper_can_be_painted_while_the_model_loads(make_loop):
     one = make_loop(load)
     one.stroke((20, 20), (60, 60))
     one.tick(5)
-    assert one.app.canvas.pixels[40, 40, 3] and one.app.scene.status.startswith("loading")
+    assert one.app.canvas.pixels[40, 40, 3] and one.app.scene.status.text.startswith("loading")
     assert one.app.picture is None and not model.requests
     gate.set()
     one.ready()
@@ -53,7 +53,7 @@ def test_a_failure_keeps_the_last_good_picture_and_says_so(make_loop):
     one.until(lambda: one.app.stats.errors == 1)
     one.tick(2)
     assert one.app.picture is good
-    assert "the picture is not a number" in one.app.scene.messages
+    assert "the picture is not a number" in one.messages
     one.stroke((20, 90), (60, 90))
     one.rest()
 
@@ -77,7 +77,7 @@ def test_errors_of_the_loop_print_one_traceback_and_then_count(make_loop, capsys
     assert one.app.messages.errors == 21
     one.app.submit = good
     one.app.step()
-    assert any("a fault in the loop" in line for line in one.app.scene.messages)
+    assert any("a fault in the loop" in line for line in one.messages)
 
 
 def test_a_bad_event_takes_no_other_with_it(make_loop):
@@ -85,7 +85,7 @@ def test_a_bad_event_takes_no_other_with_it(make_loop):
     one.do(Paste(b"no image"), Fill((9, 9, 9), 5, 5), Change("colour", 3), Command("load", "/nowhere"))
     one.app.step()
     assert one.app.canvas.pixels[5, 5].tolist() == [9, 9, 9, 255]
-    assert len(one.app.scene.messages) == 3
+    assert len(one.messages) == 3
     assert one.app.messages.errors == 0
 
 
@@ -96,12 +96,12 @@ def test_an_unknown_model_is_told_and_the_present_one_stays(make_loop):
     def load(name, told):
         raise ModelError(f"no model is named {name!r}")
 
-    one.app.load = load
+    one.app.switcher.load_model = load
     one.do(Change("model", "monet"))
     one.app.step()
-    assert one.app.params.model == "painter"
+    assert one.app.scene.params.model == "painter"
     assert one.app.messages.errors == 0
-    assert any("monet" in line for line in one.app.scene.messages)
+    assert any("monet" in line for line in one.messages)
 
 
 # Shutdown
@@ -110,7 +110,7 @@ def test_an_unknown_model_is_told_and_the_present_one_stays(make_loop):
 def test_closing_ends_the_worker_and_can_be_done_twice(make_loop, tmp_path):
     model = SlowModel(0.05)
     one = make_loop(model)
-    one.app.record_session(tmp_path / "log.jsonl")
+    one.app.persistence.log_to(tmp_path / "log.jsonl")
     one.ready()
     one.stroke((20, 20), (60, 60))
     one.tick()

@@ -79,7 +79,7 @@ def test_a_crop_of_time_paints_the_same_again(make_loop, painter, tmp_path):
 
     one = make_loop(lambda: painter)
     path = tmp_path / "log.jsonl"
-    one.app.record_session(path)
+    one.app.persistence.log_to(path)
     one.ready()
     one.stroke((20.123, 30.456), (100.98, 77.7), (200.2, 40.44), brush=Brush((38, 72, 44), 33.33, 0.777, 0.9))
     one.do(Change("seed", 5), Change("mood.haze", 0.7))
@@ -87,7 +87,7 @@ def test_a_crop_of_time_paints_the_same_again(make_loop, painter, tmp_path):
     one.rest()
     two = make_loop(lambda: painter)
     two.ready()
-    two.hand = [Event(event.action, time.monotonic()) for event in read(path).events]
+    two.pending = [Event(event.action, time.perf_counter()) for event in read(path).events]
     two.tick()
     two.rest()
     assert (one.app.canvas.pixels == two.app.canvas.pixels).all()

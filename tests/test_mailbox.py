@@ -48,11 +48,11 @@ def test_take_waits_and_put_wakes_it():
     thread = threading.Thread(target=lambda: taken.append(box.take(10)))
     thread.start()
     time.sleep(0.05)
-    began = time.monotonic()
+    began = time.perf_counter()
     box.put(ask(7))
     thread.join(5)
     assert taken[0].sequence == 7
-    assert time.monotonic() - began < 1
+    assert time.perf_counter() - began < 1
 
 
 def test_close_wakes_the_waiting_and_nothing_is_served_after():

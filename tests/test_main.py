@@ -219,6 +219,7 @@ def test_a_saved_paper_renders_to_the_saved_picture_bit_for_bit(make_loop, paint
     one.stroke((20, 200), (230, 190), brush=Brush((44, 98, 138), 60))
     one.ready()
     commands.save(one.app)
+    one.until(lambda: any(line.startswith("saved ") for line in one.messages))
     saved = next(path for path in tmp_path.glob("*.png") if "paper" not in path.name)
     paper = next(tmp_path.glob("*-paper.png"))
     again = tmp_path / "again.png"
@@ -247,7 +248,7 @@ def test_saving_before_the_first_picture_is_a_message(make_loop, tmp_path):
     one.app.save_folder = tmp_path
     one.do(Command("save"))
     one.app.step()
-    assert any("nothing to save" in line for line in one.app.scene.messages)
+    assert any("nothing to save" in line for line in one.messages)
     assert not list(tmp_path.iterdir())
 
 

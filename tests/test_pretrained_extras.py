@@ -85,7 +85,7 @@ def test_the_keys_scale_a_lora_while_it_paints(whole, adapter, make_loop):
     one = make_loop(lambda: load(whole, lora=(f"{adapter}:0.8",))).ready()
     first = shown_at(one, 1)
     for _ in range(3):
-        one.do(*Tools().do("lora.less", one.app.params))
+        one.do(*Tools().do("lora.less", one.app.scene.params))
         one.tick()
     less = shown_at(one, 0.7)
     assert (less.picture != first.picture).any() and less.notes == ("LoRA at 0.7 of its scale",)

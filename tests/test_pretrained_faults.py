@@ -112,7 +112,7 @@ def test_the_window_says_it_and_the_terminal_has_the_whole_line(hub, program, mo
         while not (app.engine.error and app.picture is not None):
             app.step()
         app.tick()
-        statuses.append((app.scene.status, app.params.model))
+        statuses.append((app.scene.status.text, app.scene.params.model))
         watch.seconds = 1.0
 
     statuses = []

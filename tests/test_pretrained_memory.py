@@ -172,7 +172,7 @@ def test_memory_that_runs_out_in_a_frame_costs_no_more_than_that_frame(whole, ma
     one.stroke((20, 20), (60, 60))
     one.until(lambda: one.app.stats.errors == 1)
     one.tick(2)
-    (line,) = one.app.scene.messages
+    (line,) = one.messages
     assert one.app.picture is good and "there was not enough memory" in line and "\n" not in line
     short[0] = False
     one.stroke((20, 90), (60, 90))
@@ -185,7 +185,7 @@ def test_after_memory_ran_out_in_a_frame_the_model_before_is_back_at_once(whole,
     model, short, loads = load(whole), [False], []
     run_short(model, short)
     one = make_loop(lambda: painter).ready()
-    one.app.load = lambda name, told: lambda: (loads.append(name), model)[1]
+    one.app.switcher.load_model = lambda name, told: lambda: (loads.append(name), model)[1]
     one.do(Change("model", str(whole)))
     one.until(lambda: painted_by(one, model) and not one.app.engine.busy)
     short[0] = True
@@ -193,7 +193,7 @@ def test_after_memory_ran_out_in_a_frame_the_model_before_is_back_at_once(whole,
     one.until(lambda: one.app.stats.errors == 1)
     one.do(Change("model", "painter"))
     one.until(lambda: painted_by(one, painter))
-    assert one.app.canvas.pixels[40, 40, 3] and one.app.scene.status == ""
+    assert one.app.canvas.pixels[40, 40, 3] and one.app.scene.status.text == ""
     assert painter.render(one.app.picture.request).picture.tobytes() == one.app.picture.picture.tobytes()
     short[0] = False
     one.do(Change("model", str(whole)))
@@ -211,12 +211,14 @@ def test_memory_that_runs_out_in_a_first_picture_leaves_the_present_model(whole,
     model = load(whole)
     run_short(model, [True])
     one = make_loop(lambda: painter).ready()
-    one.app.load = lambda name, told: lambda: model
+    one.app.switcher.load_model = lambda name, told: lambda: model
     one.do(Change("model", str(whole)))
     one.until(lambda: one.app.engine.error)
     one.tick(2)
-    assert "there was not enough memory; try a smaller size" in one.app.scene.status
-    assert one.app.scene.card is painter.card and one.app.params.model == one.app.engine.name == "painter"
+    assert "there was not enough memory; try a smaller size" in one.app.scene.status.text
+    assert (
+        one.app.scene.card is painter.card and one.app.scene.params.model == one.app.engine.name == "painter"
+    )
     shown = one.shown
     one.stroke((20, 20), (60, 60))
     one.until(lambda: one.shown > shown)

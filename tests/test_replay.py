@@ -19,7 +19,7 @@ from renderer.stroke_log.playback import Playback
 def test_replayed_frames_are_the_bytes_that_the_window_showed(make_loop, painter, tmp_path):
     """Every picture of a live painting, refined ones too, against the log's own at the same moment."""
     one = make_loop(lambda: painter).ready()
-    one.app.record_session(tmp_path / "log.jsonl")
+    one.app.persistence.log_to(tmp_path / "log.jsonl")
     live: dict[tuple[int, int], str] = {}
     written = 0
 

@@ -101,14 +101,14 @@ def test_there_is_nothing_to_go_back_to_before_the_first_stroke(make_loop):
     one = make_loop(SlowModel())
     one.do(Command("rewind"))
     one.app.step()
-    assert any("nothing was painted" in line for line in one.app.scene.messages)
+    assert any("nothing was painted" in line for line in one.messages)
 
 
 @pytest.fixture
 def painted(make_loop, tmp_path):
     """A desk with three fills, a second apart, and a log."""
     one = make_loop(SlowModel()).ready()
-    one.app.record_session(tmp_path / "log.jsonl")
+    one.app.persistence.log_to(tmp_path / "log.jsonl")
     for number in range(3):
         one.do(Fill((10 + number, 0, 0), 5, 5), at_s=100.0 + number)
         one.tick()
@@ -124,6 +124,7 @@ def test_scrubbing_shows_earlier_papers_and_pictures_and_leaving_brings_now_back
     painted.tick()
     for at_s, level in ((100.5, 10), (101.5, 11), (100.2, 10), (500.0, 12), (-5.0, 0)):
         painted.do(Command("rewind.seek", at_s))
+        painted.rewound()
         painted.rest()
         assert red(painted) == level
         if level:
@@ -139,7 +140,7 @@ def test_scrubbing_shows_earlier_papers_and_pictures_and_leaving_brings_now_back
 
 def test_a_branch_is_one_edit_that_the_log_holds_and_undo_takes_back(painted, tmp_path):
     painted.do(Command("rewind"), Command("rewind.seek", 100.5), Command("rewind.branch"))
-    painted.tick()
+    painted.rewound()
     assert red(painted) == 10 and painted.app.scene.rewind is None
     session = read(tmp_path / "log.jsonl")
     canvas = Canvas(256, 256)
@@ -150,7 +151,7 @@ def test_a_branch_is_one_edit_that_the_log_holds_and_undo_takes_back(painted, tm
     painted.tick()
     assert red(painted) == 12
     painted.do(Command("rewind"), Command("rewind.seek", 101.5))
-    painted.tick()
+    painted.rewound()
     assert red(painted) == 11
 
 
@@ -158,7 +159,7 @@ def test_painting_on_an_earlier_paper_branches_from_it(painted):
     painted.do(Command("rewind"), Command("rewind.seek", 100.5))
     painted.tick()
     painted.stroke((100, 100), (150, 150))
-    painted.tick()
+    painted.rewound()
     assert painted.app.scene.rewind is None
     assert red(painted) == 10 and painted.app.canvas.pixels[125, 125].tolist() == [200, 30, 30, 255]
     painted.do(Undo(), Undo())
@@ -186,8 +187,8 @@ def test_pins_are_kept_and_reached_with_keys_and_a_second_press_takes_one_away(p
 
     def press(key, mod=0):
         event = pygame.event.Event(pygame.KEYDOWN, key=key, mod=mod)
-        painted.hand += Window.read(window, [event], 200.0, scene)
-        painted.tick()
+        painted.pending += Window.read(window, [event], 200.0, scene)
+        painted.rewound()
         return round(scene.rewind.at_s, 3) if scene.rewind else None
 
     assert press(pygame.K_UP) == 101.2
@@ -216,8 +217,9 @@ def test_the_pointer_scrubs_on_the_bar_and_paints_off_it(painted):
     made = Window.read(window, [down, move(left + 9), move((left + right) // 2)], 200.0, scene)
     (command,) = [event.action for event in made]
     assert command.name == "rewind.seek" and command.value == pytest.approx(100.95, abs=0.01)
-    painted.hand += made
-    painted.tick(2)
+    painted.pending += made
+    painted.rewound()
+    painted.tick()
     assert red(painted) == 10
     assert (window.screen() != shown)[box.slices].any()
     pane = window.layout(scene).panes[0].box

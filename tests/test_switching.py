@@ -26,14 +26,14 @@ class Other(SlowModel):
             default_steps=default_steps,
             default_strength=strength,
         )
-        self.told, self.gate_of_load, self.loads, self.ended = None, threading.Semaphore(0), 0, []
+        self.progress, self.gate_of_load, self.loads, self.ended = None, threading.Semaphore(0), 0, []
         self.painted = threading.Event()  # its pictures wait for it
 
     def __call__(self) -> Other:
         self.loads += 1
         try:
             for part in range(5):
-                self.told("loading other", part / 5)
+                self.progress("loading other", part / 5)
                 assert self.gate_of_load.acquire(timeout=10)
         except BaseException as error:
             self.ended.append(type(error).__name__)
@@ -59,11 +59,11 @@ def switched(make_loop):
         one = make_loop(SlowModel()).ready()
         by_name = {other.card.name: other for other in others}
 
-        def load(name, told):
-            by_name[name].told = told
+        def load(name, progress):
+            by_name[name].progress = progress
             return by_name[name]
 
-        one.app.load = load
+        one.app.switcher.load_model = load
         return one
 
     return make
@@ -86,14 +86,14 @@ def test_progress_is_shown_in_the_window_and_on_the_terminal(switched, capsys):
     one = switched(other)
     switch(one, "other")
     for percent in (0, 20, 40):
-        one.until(lambda percent=percent: f"loading other: {percent}%" in one.app.scene.status)
+        one.until(lambda percent=percent: f"loading other: {percent}%" in one.app.scene.status.text)
         other.gate_of_load.release()
-    assert one.app.scene.status.endswith("slow goes on, Esc gives up")
+    assert one.app.scene.status.text.endswith("slow goes on, Esc gives up")
     assert "flowbrush: loading other: 20%\nflowbrush: loading other: 40%\n" in capsys.readouterr().err
     other.let()
     one.until(lambda: one.app.engine.name == "other")
     one.tick()
-    assert one.app.scene.status == "" and "other makes its first picture" in capsys.readouterr().err
+    assert one.app.scene.status.text == "" and "other makes its first picture" in capsys.readouterr().err
 
 
 def test_the_present_model_serves_until_the_new_one_has_made_a_picture(switched):
@@ -101,7 +101,7 @@ def test_the_present_model_serves_until_the_new_one_has_made_a_picture(switched)
     one = switched(other)
     switch(one, "other")
     other.gate_of_load.release(5)
-    one.until(lambda: "makes its first picture" in one.app.scene.status)
+    one.until(lambda: "makes its first picture" in one.app.scene.status.text)
     shown = one.shown
     one.stroke((20, 20), (60, 60))
     one.until(lambda: one.shown > shown)
@@ -121,13 +121,13 @@ def test_esc_gives_a_load_up(switched):
     assert not one.app.scene.show_help and one.app.engine.loading, "Esc closes the help first"
     one.do(Command("back"))
     one.app.step()
-    assert not one.app.engine.loading and one.app.params.model == "painter"
-    assert "other was given up; painter goes on" in one.app.scene.messages
+    assert not one.app.engine.loading and one.app.scene.params.model == "painter"
+    assert "other was given up; painter goes on" in one.messages
     other.gate_of_load.release()
     one.until(lambda: other.ended == ["Cancelled"])
     one.stroke((20, 20), (60, 60))
     one.rest()
-    assert one.app.scene.card.name == "slow" and one.app.scene.status == ""
+    assert one.app.scene.card.name == "slow" and one.app.scene.status.text == ""
     come_again = other.let()
     come(one, "other")
     assert come_again.loads == 2
@@ -136,14 +136,14 @@ def test_esc_gives_a_load_up(switched):
 def test_a_load_that_failed_leaves_the_present_model_and_can_be_tried_again(switched):
     other = Other().let()
     one = switched(other)
-    one.app.load, load = lambda name, told: lambda: fail(), one.app.load
+    load, one.app.switcher.load_model = one.app.switcher.load_model, lambda name, progress: lambda: fail()
     switch(one, "other")
-    one.until(lambda: one.app.scene.status == "other: the hub cannot be reached")
-    assert one.app.params.model == "painter"
+    one.until(lambda: one.app.scene.status.text == "other: the hub cannot be reached")
+    assert one.app.scene.params.model == "painter"
     one.do(Command("back"))
     one.tick(2)
-    assert one.app.scene.status == ""
-    one.app.load = load
+    assert one.app.scene.status.text == ""
+    one.app.switcher.load_model = load
     come(one, "other")
 
 
@@ -152,12 +152,12 @@ def fail():
 
 
 def own(one) -> tuple[int, float]:
-    return one.app.params.steps, one.app.params.strength
+    return one.app.scene.params.steps, one.app.scene.params.strength
 
 
 def test_each_model_comes_with_its_own_steps_and_strength(switched, tmp_path):
     one = switched(Other("many", default_steps=20, strength=0.7).let(), Other("few", (1, 2), 2, 0.5).let())
-    one.app.record_session(tmp_path / "log.jsonl")
+    one.app.persistence.log_to(tmp_path / "log.jsonl")
     assert own(one) == (1, 0.6)
     come(one, "many")
     assert own(one) == (20, 0.7)
@@ -178,14 +178,14 @@ def test_what_the_hand_has_set_goes_along_as_far_as_the_model_takes_it(switched)
     one.tick()
     come(one, "few")
     assert own(one) == (2, 0.3)
-    assert "few takes 1 to 2 steps, not 9: 2 will be taken" in one.app.scene.messages
+    assert "few takes 1 to 2 steps, not 9: 2 will be taken" in one.messages
     come(one, "many")
     assert own(one) == (9, 0.3)
 
 
 def test_what_was_asked_for_at_the_start_holds(switched):
     one = switched(Other("many").let())
-    one.app.asked = {"steps": 3}
+    one.app.switcher.explicit = {"steps": 3}
     come(one, "many")
     assert own(one) == (3, 0.7)
 
@@ -193,18 +193,18 @@ def test_what_was_asked_for_at_the_start_holds(switched):
 def test_steps_asked_for_at_the_start_that_a_model_does_not_take_are_told_of(switched):
     """In a line, and its nearest are taken; the painter, meanwhile, is as before."""
     one = switched(Other("few", (1, 2), 1, 0.5).let())
-    one.app.asked = {"steps": 9}
+    one.app.switcher.explicit = {"steps": 9}
     come(one, "few")
     assert own(one) == (2, 0.5) and one.app.stats.errors == 0
-    assert "few takes 1 to 2 steps, not 9: 2 will be taken" in one.app.scene.messages
+    assert "few takes 1 to 2 steps, not 9: 2 will be taken" in one.messages
 
 
 def test_steps_that_the_model_does_not_take_are_brought_into_its_range(make_loop):
     one = make_loop(SlowModel()).ready()
     one.do(Change("steps", 30))
     one.tick(2)
-    assert one.app.params.steps == 4 and one.app.stats.errors == 0
-    assert "slow takes 1 to 4 steps, not 30: 4 will be taken" in one.app.scene.messages
+    assert one.app.scene.params.steps == 4 and one.app.stats.errors == 0
+    assert "slow takes 1 to 4 steps, not 30: 4 will be taken" in one.messages
 
 
 class Terminal(io.StringIO):

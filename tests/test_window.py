@@ -73,8 +73,8 @@ def xdotool(*words) -> None:
 def act(one: LoopHarness, *words) -> None:
     """Do it with the real pointer or keyboard, and let the loop see it."""
     xdotool(*words)
-    end_s = time.monotonic() + 0.15
-    while time.monotonic() < end_s:
+    end_s = time.perf_counter() + 0.15
+    while time.perf_counter() < end_s:
         one.app.step()
 
 
@@ -137,10 +137,10 @@ def test_keys_and_buttons_of_a_real_window(real):
     assert one.window.tools.brush.color == MATERIALS[5].color
     strength = one.window.panel.sliders["strength"].rect
     act(one, "mousemove", strength.right - 8, strength.centery, "click", 1)
-    assert one.app.params.strength > 0.9
+    assert one.app.scene.params.strength > 0.9
     steps = next(b for b, name in one.window.panel.buttons.items() if name == "steps.3")
     act(one, "mousemove", *steps.rect.center, "click", 1)
-    assert one.app.params.steps == 3
+    assert one.app.scene.params.steps == 3
     act(one, "key", "Tab")
     assert one.app.scene.view == "ink"
     act(one, "key", "F1")
@@ -167,26 +167,26 @@ def test_the_prompt_is_typed_and_its_letters_are_no_shortcuts(real):
     act(one, "type", "--delay", "20", "foggy lake")
     assert one.window.tools.tool == tool
     act(one, "key", "Return")
-    assert one.app.params.prompt == "foggy lake"
+    assert one.app.scene.params.prompt == "foggy lake"
     act(one, "key", "e")
     assert one.window.tools.tool == "eraser"
     box = paper_box(one)
     act(one, "key", "Return")
     act(one, "type", "--delay", "20", " at dusk")
     act(one, "mousemove", box.x0 + 9, box.y0 + 9, "click", 1)
-    assert one.app.params.prompt == "foggy lake at dusk"
+    assert one.app.scene.params.prompt == "foggy lake at dusk"
     act(one, "key", "Return")
     act(one, "type", "x")
     act(one, "key", "Escape")
-    assert one.window.panel.bar.prompt.get_text() == one.app.params.prompt == "foggy lake at dusk"
+    assert one.window.panel.bar.prompt.get_text() == one.app.scene.params.prompt == "foggy lake at dusk"
 
 
 @needs_screen
 def test_the_window_can_be_resized(real):
     one = real(SlowModel()).ready()
     xdotool("windowsize", window_id(), 1000, 640)
-    end_s = time.monotonic() + 1
-    while time.monotonic() < end_s:
+    end_s = time.perf_counter() + 1
+    while time.perf_counter() < end_s:
         one.app.step()
     assert one.window.screen().shape == (640, 1000, 3)
     box = paper_box(one)

@@ -95,7 +95,7 @@ class History:
         """The layers at this moment. Raises InputError before the first edit."""
         if not self._marks:
             raise InputError("nothing was painted yet")
-        mark = next((mark for mark in reversed(self._marks) if mark.time_s <= time_s), self._marks[0])
+        mark = next((mark for mark in reversed(list(self._marks)) if mark.time_s <= time_s), self._marks[0])
         canvas = Canvas(*self._size)
         canvas.show(mark.stack())
         for event in mark.edits():

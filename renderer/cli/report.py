@@ -28,7 +28,9 @@ class Watch:
 
     def __init__(self, app: App):
         self.app = app
-        self.chosen = app.params.model  # of a load that fails, the App goes back to the model that serves
+        self.chosen = (
+            app.scene.params.model
+        )  # of a load that fails, the App goes back to the model that serves
         self.window_s: float | None = None
         self.first_frame_s: float | None = None
         self.rss_first_minute_mb: float | None = None
@@ -38,21 +40,22 @@ class Watch:
 
         until_failed: also end when the model that was chosen cannot be loaded.
         """
-        app, began_s = self.app, time.monotonic()
+        app, began_s = self.app, time.perf_counter()
         self.began_s = began_s
-        while app.running and (not seconds or time.monotonic() - began_s < seconds):
+        while app.running and (not seconds or time.perf_counter() - began_s < seconds):
             try:
                 app.step()
             except KeyboardInterrupt:  # Ctrl+C in the terminal is a wish to quit, like any other
-                app.running = False
+                app.quit()
             if self.window_s is None:
                 self.window_s = process_age_s()
             if self.first_frame_s is None and app.picture is not None:
                 self.first_frame_s = process_age_s()
-            app.running &= not (until_failed and self.load_failed)
-            if self.rss_first_minute_mb is None and time.monotonic() - began_s >= 60:
+            if until_failed and self.load_failed:
+                app.quit()
+            if self.rss_first_minute_mb is None and time.perf_counter() - began_s >= 60:
                 self.rss_first_minute_mb = rss_mb()
-        self.seconds = time.monotonic() - began_s
+        self.seconds = time.perf_counter() - began_s
 
     @property
     def load_failed(self) -> bool:
@@ -66,7 +69,7 @@ class Watch:
         """Why the run did not do what it was started for, in one line; empty where it did."""
         app, capture = self.app, self.app.persistence.capture
         fault = app.engine.error or (capture.recorder.fault if capture else "")
-        if not fault and app.engine.name != self.chosen and app.meanwhile:
+        if not fault and app.engine.name != self.chosen and app.switcher.interim:
             return f"{self.chosen} was not loaded within {self.seconds:.0f} s; give it more --seconds"
         return fault
 
@@ -90,11 +93,11 @@ class Watch:
             "rss_mb": rss_mb(),
             "rss_first_minute_mb": self.rss_first_minute_mb,
             "seconds": round(self.seconds, 2),
-            "model": card.name if card else app.params.model,
+            "model": card.name if card else app.scene.params.model,
             "device": card.device if card else None,
             "dtype": card.dtype if card else None,
             "size": app.canvas.width,
-            "steps": app.params.steps,
+            "steps": app.scene.params.steps,
             "problem": self.problem or None,
         }
 

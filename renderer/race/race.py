@@ -229,8 +229,8 @@ class Race:
         ended = [column.close() for column in chain(self.columns, self.retired)]
         if self.recorder is not None:
             self.recorder.close()
-            for line in self.recorder.news:
-                print(f"flowbrush: {line}", file=sys.stderr)
+            for message in self.recorder.news:
+                print(f"flowbrush: {message.text}", file=sys.stderr)
         self.screen.close()
         return all(ended)
 

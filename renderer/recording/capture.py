@@ -1,17 +1,15 @@
-"""What is filmed: which part of the window, how often, and under which name it is kept."""
+"""Which part of the window is recorded, how often, and under which file name."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
-from renderer.cli.settings import Paint
 from renderer.recording.recorder import Recorder
-from renderer.runtime.engine import Engine
-from renderer.scene import Scene
-from renderer.ui.window import Window
+from renderer.recording.status import RecordingState, RecordingStatus
 
 MOST_HZ = 30.0  # pictures a second where no constant rate is asked for
 SLOWEST = 8  # times fewer where the encoder does not keep up
@@ -33,44 +31,54 @@ def slower(now: int, fill: float, since_s: float) -> int:
     return now
 
 
-class WindowCapture:
-    """Shows the recorder what changed in the window, never more often than it shall be.
+class Panes(Protocol):
+    """Paper and picture as the window shows them, (H, W, 3) uint8 RGB each."""
 
-    slow: times fewer pictures are taken than was asked for. slowest: the most that it was while filming.
+    @property
+    def paper(self) -> np.ndarray: ...
+
+    @property
+    def picture(self) -> np.ndarray: ...
+
+
+class WindowFrames(Protocol):
+    """What is recorded of a window. all_new, panes_new: the last draw changed the window, or the panes."""
+
+    @property
+    def all_new(self) -> bool: ...
+
+    @property
+    def panes_new(self) -> bool: ...
+
+    @property
+    def panes(self) -> Panes | None: ...
+
+    def pixels(self) -> np.ndarray: ...
+
+
+class WindowCapture:
+    """Offers the recorder what changed in the window, not more often than it can encode.
+
+    slow: by how much the rate is reduced at present. slowest: the most it was reduced while recording.
     """
 
-    def __init__(self, recorder: Recorder, layout: str, folder: Path, engine: Engine | None = None):
-        """layout: one of outputs.LAYOUTS. folder: for films that are begun with a key.
-
-        engine: pictures are encoded while it rests. Without one, as they come.
-        """
-        self.recorder, self.layout, self.folder, self._engine = recorder, layout, folder, engine
-        if engine is not None:
-            engine.at_rest = lambda: recorder.pulse(True)
+    def __init__(self, recorder: Recorder, layout: str, folder: Path):
+        """layout: "side", "picture", "paper" or "window". folder: of recordings that a key begins."""
+        self.recorder, self.layout, self.folder = recorder, layout, folder
         self.slow = self.slowest = 1
-        self._slow_s = 0.0  # since when
+        self._slow_s = 0.0  # when `slow` changed last
         self._next_s = 0.0
-        self._owed = True  # something changed that was not shown yet
+        self._owed = True  # something changed that was not offered yet
 
-    @classmethod
-    def of(cls, settings: Paint, folder: Path, engine: Engine | None = None) -> WindowCapture:
-        """The camera that was asked for, filming already where a file was named."""
-        recorder = Recorder(fps=settings.record_fps, ring_s=settings.keep_seconds)
-        if settings.record is not None:
-            recorder.start(settings.record)
-        return cls(recorder, settings.layout, folder, engine)
+    def update(self, frames: WindowFrames, shown_s: float, model_busy: bool) -> None:
+        """The window was updated at this time. Copies what is recorded, and waits for nothing."""
+        self.recorder.pulse(not model_busy)
+        self.offer(frames, shown_s)
 
-    def see(self, window: Window, scene: Scene, shown_s: float) -> None:
-        """The window was updated at this monotonic time. Copies what is filmed; takes no longer than that."""
-        if self._engine is not None:
-            self.recorder.pulse(not self._engine.busy)
-        scene.recording = self.words(shown_s)
-        self.shoot(window, shown_s)
-
-    def shoot(self, window: Window, shown_s: float) -> None:
-        """Hand a picture to the recorder if it is time for one."""
+    def offer(self, frames: WindowFrames, shown_s: float) -> None:
+        """Hand a picture to the recorder if one is due."""
         recorder = self.recorder
-        self._owed |= window.all_new if self.layout == "window" else window.panes_new
+        self._owed |= frames.all_new if self.layout == "window" else frames.panes_new
         if not self._owed or shown_s < self._next_s or not (recorder.filming or recorder.ring):
             return
         slow = slower(self.slow, recorder.fill, shown_s - self._slow_s)
@@ -80,27 +88,28 @@ class WindowCapture:
         interval_s = 1 / self.hz
         self._next_s = max(self._next_s + interval_s, shown_s + interval_s / 2)
         self._owed = False
-        recorder.offer(self.picture(window), shown_s)
+        recorder.offer(self.picture(frames), shown_s)
 
     @property
     def hz(self) -> float:
-        """Pictures a second, at most."""
+        """Largest number of pictures a second."""
         wanted = max(self.recorder.fps, MOST_HZ) if self.recorder.filming else RING_HZ
         return wanted / self.slow
 
-    def picture(self, window: Window) -> np.ndarray:
-        """A copy of what is filmed: (H, W, 3) RGB, or (H, W, 4) BGRA of the whole window; uint8."""
-        if self.layout == "window":
-            shot = window.pixels()
+    def picture(self, frames: WindowFrames) -> np.ndarray:
+        """A copy of what is recorded: (H, W, 3) RGB, or (H, W, 4) BGRA of the whole window; uint8."""
+        panes = frames.panes
+        if self.layout == "window" or panes is None:
+            shot = frames.pixels()
             return self.filled(shot.shape, shot)
-        panes = window.panes
         if self.layout != "side":
-            return self.filled(panes.paper.shape, getattr(panes, self.layout))
+            pane = panes.picture if self.layout == "picture" else panes.paper
+            return self.filled(pane.shape, pane)
         height, width, depth = panes.paper.shape
         return self.filled((height, 2 * width, depth), panes.paper, panes.picture)
 
     def filled(self, shape: tuple[int, ...], *parts: np.ndarray) -> np.ndarray:
-        """An array with the parts side by side, one that was used before if there is one of this shape."""
+        """An array with the parts side by side; reuses one that was encoded, if its shape is right."""
         spare = self.recorder.spare
         target = spare.popleft() if spare else None
         if target is None or target.shape != shape:
@@ -111,26 +120,28 @@ class WindowCapture:
             x += part.shape[1]
         return target
 
-    def words(self, now_s: float) -> str:
-        """One line for the HUD; empty where nothing is recorded or kept."""
+    def status(self, now_s: float) -> RecordingStatus:
+        """State of the recording, with one line for the HUD."""
         recorder = self.recorder
-        held = f"{recorder.ring.bytes / 1e6:.1f} MB kept" if recorder.ring else ""
-        if not recorder.filming:
-            return held
-        minutes, seconds = divmod(int(now_s - recorder.began_s), 60)
-        rate = f" at {self.hz:.0f} pictures a second" if self.slow > 1 else ""
-        drops = f"recording {minutes}:{seconds:02}{rate}, {recorder.dropped} dropped"
-        return f"{drops}, {held}" if held else drops
+        kept = f"{recorder.ring.bytes / 1e6:.1f} MB kept" if recorder.ring else ""
+        text = ""
+        if recorder.state is RecordingState.RECORDING:
+            minutes, seconds = divmod(int(now_s - recorder.began_s), 60)
+            rate = f" at {self.hz:.0f} pictures a second" if self.slow > 1 else ""
+            text = f"recording {minutes}:{seconds:02}{rate}, {recorder.dropped} dropped"
+        elif recorder.state is RecordingState.FAILED:
+            text = recorder.fault
+        return RecordingStatus(recorder.state, ", ".join(part for part in (text, kept) if part))
 
-    def record(self) -> None:
-        """Begin a film in the folder, or end the one under way."""
+    def toggle_recording(self) -> None:
+        """Begin a recording in the folder, or end the one under way."""
         if self.recorder.filming:
             self.recorder.stop()
         else:
             self.recorder.start(self.named("flowbrush-%Y%m%d-%H%M%S.mkv"))
 
-    def keep(self) -> None:
-        """Save the last seconds."""
+    def keep_last_seconds(self) -> None:
+        """Save the last seconds, which are kept in memory."""
         self.recorder.keep(self.named("flowbrush-%Y%m%d-%H%M%S-kept.mkv"))
 
     def named(self, pattern: str) -> Path:

@@ -39,7 +39,7 @@ class VideoFile:
             self._stream.time_base = MILLISECOND
             if comment:
                 self._file.metadata["comment"] = comment
-        except OSError as error:
+        except (OSError, av.error.FFmpegError) as error:  # only some of PyAV's errors are OSErrors
             raise InputError(f"{path} cannot be written: {error.strerror}") from error
         self._begin_ms: int | None = None
         self.ms = 0  # time of the newest picture, from the first one
@@ -66,5 +66,5 @@ class VideoFile:
 
     def close(self) -> None:
         """The same; a full disk leaves the file without its index, and it plays all the same. Idempotent."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(Exception):
             self.finish()

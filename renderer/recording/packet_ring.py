@@ -23,6 +23,10 @@ class PacketRing:
         while self.bytes > self._most_bytes and self._packets:  # one group larger than all that is allowed
             self._drop()
 
+    def clear(self) -> None:
+        self._packets.clear()
+        self.bytes = 0
+
     def packets(self) -> list[Packet]:
         """What was kept, from a key frame on. Times before the span move to its begin: they are not shown."""
         packets = list(self._packets)

@@ -1,10 +1,12 @@
-"""The recording: pictures go in at the loop's pace, a thread encodes them into a film and a ring.
+"""The recorder: takes pictures at the loop's pace and encodes them on a thread, into a file and a ring.
 
-Nothing here ever waits on the loop's side: a picture that finds the queue full is dropped and counted.
+The loop's side never waits: a picture that finds the queue full is dropped and counted. Whatever fails on the
+thread, the encoder or the file, ends the recording with an error message; what was written stays playable.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
@@ -16,8 +18,10 @@ import numpy as np
 
 from renderer.actions import InputError
 from renderer.recording.container import VideoFile
-from renderer.recording.encoder import Encoder, even, planar
+from renderer.recording.encoder import Encoder, Packet, even, planar
 from renderer.recording.packet_ring import PacketRing
+from renderer.recording.status import RecordingState
+from renderer.runtime.messages import Level, Message
 
 QUEUE, QUEUE_BYTES = 32, 64 << 20  # pictures that may wait: a second of them, fewer large ones
 BEAT_S = 0.4  # a film of something that does not change goes on in such steps
@@ -29,16 +33,17 @@ PATIENCE_S = 0.4  # a picture waits so long for a moment in which the model does
 
 
 class Recorder:
-    """filming: a film is being written. dropped: pictures that found the queue full. news: lines to be told.
-    fault: why a film could not be begun or gone on with; empty where none failed.
+    """state: FAILED until the next `start` after the encoder or the file failed. fault: why; empty if nothing
+    failed. dropped: pictures that found the queue full. news: messages for the user, not yet shown.
 
     fps: 0 gives each picture its own time, another number a picture at each of its ticks.
     """
 
     def __init__(self, *, fps: float = 0.0, ring_s: float = 30.0):
         self.fps, self.ring = fps, PacketRing(ring_s) if ring_s else None
-        self.filming, self.began_s, self.dropped = False, 0.0, 0
-        self.news: deque[str] = deque()
+        self._not_recording = RecordingState.BUFFERING if ring_s else RecordingState.OFF
+        self.state, self.began_s, self.dropped = self._not_recording, 0.0, 0
+        self.news: deque[Message] = deque()
         self.fault = ""
         self.spare: deque[np.ndarray] = deque(maxlen=QUEUE // 2)  # arrays that can be filled again
         self._idle = True  # as far as is known
@@ -82,18 +87,23 @@ class Recorder:
                 self._ready.notify()
 
     @property
+    def filming(self) -> bool:
+        """A file is being written, or will be from the next picture on."""
+        return self.state is RecordingState.RECORDING
+
+    @property
     def fill(self) -> float:
         """Share of the queue that is taken: above a half where the encoder does not keep up."""
         return self._waiting / self._room
 
     def start(self, path: Path) -> None:
         """Film from the newest picture on."""
-        self.filming, self.began_s, self.dropped = True, time.monotonic(), 0
+        self.state, self.began_s, self.dropped = RecordingState.RECORDING, time.perf_counter(), 0
         self._wish(lambda: self._start(path) or self._repeat())
 
     def stop(self) -> None:
         """End the film at this moment."""
-        end_s, self.filming = time.monotonic(), False
+        end_s, self.state = time.perf_counter(), self._not_recording
         self._wish(lambda: self._stop(end_s))
 
     def keep(self, path: Path) -> None:
@@ -128,15 +138,21 @@ class Recorder:
                 item = self._items.popleft() if self._due() else None
                 self._waiting -= isinstance(item, tuple)
                 none_left = not self._items and item is None
-            if isinstance(item, tuple):
-                self._take(*item)
-            elif item is not None:
-                self._carry_out(item)
-            elif none_left and self._closing:
-                self._stop(time.monotonic())
+            try:
+                if isinstance(item, tuple):
+                    self._take(*item)
+                elif item is not None:
+                    item()
+                elif none_left and self._closing:
+                    self._stop(time.perf_counter())
+                elif none_left and self._film is not None:
+                    self._repeat(time.perf_counter() - LATE_S)
+            except InputError as error:  # a file that cannot be begun; the encoder is as it was
+                self.news.append(Message(str(error), Level.ERROR))
+            except Exception as error:  # PyAV's errors have no common base
+                self._fail(error)
+            if none_left and self._closing:
                 return
-            elif none_left and self._film is not None:
-                self._repeat(time.monotonic() - LATE_S)
 
     def _due(self) -> bool:
         """The oldest item shall be done now: a wish, or a picture while the model is idle, or that is old."""
@@ -145,22 +161,30 @@ class Recorder:
         first = self._items[0]
         if not isinstance(first, tuple) or self._idle or self._closing or self.fill >= 0.5:
             return True
-        return time.monotonic() - first[1] >= (0.0 if self._young else PATIENCE_S)
+        return time.perf_counter() - first[1] >= (0.0 if self._young else PATIENCE_S)
 
     @property
     def _young(self) -> bool:
         """A film has hardly begun: what is not on the disk would be all of it."""
         return self._wanted is not None or (self._film is not None and self._film.ms < YOUNG_MS)
 
-    def _carry_out(self, wish: Callable[[], None]) -> None:
-        try:
-            wish()
-        except InputError as error:
-            self.news.append(str(error))
-        except OSError as error:
-            self.news.append(f"nothing was kept: {error.strerror}")
+    def _fail(self, error: Exception) -> None:
+        """The encoder failed: end the file, which plays so far, and take no pictures until the next start."""
+        self._end_film()
+        self.state = RecordingState.FAILED
+        self.fault = f"the recording stopped: {reason(error)}"
+        self.news.append(Message(self.fault, Level.ERROR))
+        if self.ring is not None:  # its packets cannot be continued by another encoder
+            self.ring.clear()
+        if self._encoder is not None:
+            with contextlib.suppress(Exception):
+                self._encoder.close()
+        self._encoder = self._planes = self._wanted = None
 
     def _take(self, picture: np.ndarray, time_s: float) -> None:
+        if self.state is RecordingState.FAILED and self._encoder is None:
+            self.spare.append(picture)
+            return
         image = even(picture)
         if self._encoder is None:
             self._encoder, self._epoch_s = Encoder((image.shape[1], image.shape[0])), time_s
@@ -172,13 +196,13 @@ class Recorder:
         self._planes = planar(image, self._planes)
         self.spare.append(picture)
         if self._wanted is not None:
-            self._carry_out(lambda: self._start(self._wanted))
+            self._start(self._wanted)
         if not self.fps:
             self._encode(time_s)
 
     def _repeat(self, time_s: float | None = None) -> None:
         """The newest picture once more, now or at this moment."""
-        time_s = time.monotonic() if time_s is None else time_s
+        time_s = time.perf_counter() if time_s is None else time_s
         if self._planes is None:
             return
         if self.fps:
@@ -203,12 +227,18 @@ class Recorder:
             if self.ring is not None:
                 self.ring.add(packet)
             if self._film is not None:
-                try:
-                    self._film.add(packet)
-                except OSError as error:
-                    self.fault = f"the recording stopped: {error.strerror}"
-                    self.news.append(self.fault)
-                    self._end_film()
+                self._add_to_film(packet)
+
+    def _add_to_film(self, packet: Packet) -> None:
+        """Write a packet to the file; a full disk ends the file, and the ring goes on."""
+        assert self._film is not None
+        try:
+            self._film.add(packet)
+        except Exception as error:
+            self._end_film()
+            self.state = RecordingState.FAILED
+            self.fault = f"the recording stopped: {reason(error)}"
+            self.news.append(Message(self.fault, Level.ERROR))
 
     def _start(self, path: Path) -> None:
         if self._planes is None:
@@ -219,20 +249,20 @@ class Recorder:
         try:
             self._film = VideoFile(path, self._encoder.stream)
         except InputError as error:
-            self.fault = str(error)
+            self.fault, self.state = str(error), RecordingState.FAILED
             raise
-        self.filming = self._key = True
-        self.news.append(f"recording to {path}")
+        self.state, self._key = RecordingState.RECORDING, True
+        self.news.append(Message(f"recording to {path}"))
 
     def _stop(self, end_s: float) -> None:
         self._wanted = None
         if self._film is not None:
             self._repeat(end_s)
-            self.news.append(f"recorded {self._film.ms / 1000:.1f} s to {self._film.path}")
+            self.news.append(Message(f"recorded {self._film.ms / 1000:.1f} s to {self._film.path}"))
             self._end_film()
 
     def _end_film(self) -> None:
-        self.filming = False
+        self.state = self._not_recording
         if self._film is not None:
             self._film.close()
             self._film = None
@@ -246,6 +276,14 @@ class Recorder:
         try:
             for packet in packets:
                 film.add(packet)
+        except Exception as error:
+            raise InputError(f"nothing was kept: {reason(error)}") from error
         finally:
             film.close()
-        self.news.append(f"kept the last {film.ms / 1000:.0f} s as {path}")
+        self.news.append(Message(f"kept the last {film.ms / 1000:.0f} s as {path}"))
+
+
+def reason(error: Exception) -> str:
+    """What went wrong, in one line."""
+    lines = (getattr(error, "strerror", None) or str(error)).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,9 +1,12 @@
-"""The worker thread: mailbox -> model -> results. Failures come back as values; nothing here draws."""
+"""The engine: serves requests with one model at a time, loads others meanwhile, restarts after a crash.
+
+Each model has a thread of its own, which loads it, makes all its pictures and closes it. No other thread
+touches the model.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import threading
 import time
@@ -11,96 +14,100 @@ import traceback
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Literal
 
 from models.api import Cancelled, Failure, Frame, Img2Img, ModelCard, ModelError, Request
 from renderer.runtime.load_progress import Progress
 from renderer.runtime.mailbox import Mailbox
+from renderer.runtime.messages import NO_MESSAGE, Level, Message
 
 WORKER_NICENESS = 5  # the thread that draws goes first when both want the core
-Load = Callable[[], Img2Img]
 REST_S = 0.25  # without a request: a pause between two strokes, not between two points of one
-IDLE_S = 0.05  # how often an idle worker looks whether another model is wanted
+RESTART_AFTER_FRAMES = 100  # a model that made so many pictures since a crash is restarted at the next one
+Load = Callable[[], Img2Img]
+EngineState = Literal["waiting", "loading", "ready", "failed"]
 
 
 class Engine:
-    """Serves one model at a time. A new one is loaded behind the old, which serves until the new one has
-    rendered a first frame; the one before is kept, so that the way back takes no time.
+    """Serves one model at a time. Another one is loaded while it serves, and takes over when it has made a
+    first picture. The model before is kept, so that switching back takes no time.
 
-    state: "waiting", "loading", "ready" or "failed". error: the reason in one line, when something failed.
-    loading: another model is on its way behind the one that serves. at_rest: called by the worker when
-    nothing is left to do.
+    state: "waiting" before the first load. error: why the last load failed, in one line; else empty.
+    loading: another model is being loaded while one serves. generation: grows whenever another model, or the
+    same one after a restart, begins to serve. calls: pictures begun.
     """
 
-    def __init__(self) -> None:
-        self.state, self.error = "waiting", ""
+    def __init__(self, on_idle: Callable[[], None] | None = None) -> None:
+        """on_idle: called on the model's thread when no request is left."""
+        self.state: EngineState = "waiting"
+        self.error = ""
         self.card: ModelCard | None = None
-        self.calls = 0  # renders begun
+        self.generation = self.calls = 0
         self.loading = False
         self.progress = Progress()  # of the newest load
-        self.at_rest: Callable[[], None] = lambda: None
+        self._on_idle = on_idle
         self._mailbox = Mailbox()
         self._results: deque[Frame | Failure] = deque()
-        self._loads: deque[tuple[Load, str]] = deque(maxlen=1)  # the newest wish alone
-        self._made: deque[tuple[Img2Img, Load, str]] = deque(maxlen=1)  # loaded behind, not yet serving
-        self._model: Img2Img | None = None
-        self._source: tuple[Load, str] | None = None  # how the present model was loaded, and its name
-        self._kept: tuple[Img2Img, Load, str] | None = None  # the model before
-        self._last: Request | None = None
-        self._wish = 0  # counts what was asked to load: an older one is dropped where it comes
-        self._lock = threading.Lock()  # over the wish and what came of it
-        self._behind: threading.Thread | None = None
-        self._serving = False
-        self._restarts_left = 1
-        self._thread: threading.Thread | None = None
+        self._lock = threading.RLock()  # over which model serves, and all that is said of it
+        self._serving: _ModelThread | None = None
+        self._previous: _ModelThread | None = None
+        self._candidate: _ModelThread | None = None  # being loaded
+        self._threads: list[_ModelThread] = []
+        self._last_request: Request | None = None
+        self._rendering = 0
 
     @property
     def name(self) -> str:
-        """Of the model that serves, as it was asked for; empty before there is one."""
-        return self._source[1] if self._source is not None else ""
+        """Name under which the serving model was loaded; empty before there is one."""
+        serving = self._serving
+        return serving.model_name if serving is not None else ""
 
     def load(self, load: Load, name: str = "", progress: Progress | None = None) -> None:
-        """Load this model in place of the present one, behind it where there is one.
+        """Load a model, which serves as soon as it has made a picture; a load under way is given up.
 
-        name: of the model. Asked for the one that serves, this gives up what is being loaded; asked for the
-        one before, it is taken as it is. Without a name the model before is not kept. progress: what `load`
-        tells of itself.
+        name: for the serving model nothing is loaded; for the model before, that one serves at once. A model
+        without a name is not kept once another serves. progress: what `load` reports to.
         """
         self.cancel()
-        self.progress = progress or Progress()
-        if self._model is None:
-            self.state = "loading"
-            self._loads.append((load, name))
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
-                self._thread.start()
-        elif name and name == self._source[1]:
-            self.error = ""
-        elif name and self._kept is not None and name == self._kept[2]:
-            self._made.append(self._kept)
-        else:
-            self.loading, self.error = True, ""
-            work = (load, name, self._wish, self.progress)
-            self._behind = threading.Thread(target=self._load_behind, args=work, name="loading", daemon=True)
-            self._behind.start()
+        retired: list[_ModelThread] = []
+        with self._lock:
+            self.progress = progress or Progress()
+            if self._serving is not None and name and name == self._serving.model_name:
+                self.error = ""
+            elif self._previous is not None and name and name == self._previous.model_name:
+                retired = self._swap(self._previous)
+            else:
+                self._candidate = _ModelThread(self, load, name, self.progress)
+                self._threads = [thread for thread in self._threads if thread.is_alive()]
+                self._threads.append(self._candidate)
+                self.error = ""
+                self.loading = self._serving is not None
+                if not self.loading:
+                    self.state = "loading"
+                self._candidate.start()
+        for thread in retired:
+            thread.stop()
 
     def cancel(self) -> None:
-        """Give up what is being loaded; the present model goes on."""
+        """Give up the load under way; the present model goes on serving."""
         with self._lock:
-            self._wish += 1
-            self.progress.cancelled |= self.loading or self._model is None
-            self._made.clear()
-            self.loading = False
+            candidate, self._candidate, self.loading = self._candidate, None, False
+        if candidate is not None:
+            candidate.stop()
 
-    def status(self, wanted: str) -> str:
-        """What failed or is waited for, in one line; empty when all is well. wanted: the model asked for."""
+    def status(self, wanted: str) -> Message:
+        """What has failed, or is waited for; empty when all is well. wanted: name of the chosen model."""
         if self.error:
-            return self.error
-        words = self.progress.words or f"loading {wanted} ..."
-        if self.loading:
-            return f"{words}; {self.card.name} goes on, Esc gives up"
-        return {"waiting": "the model waits", "loading": words}.get(self.state, "")
+            return Message(self.error, Level.ERROR)
+        text, card = self.progress.words or f"loading {wanted} ...", self.card
+        if self.loading and card is not None:
+            return Message(f"{text}; {card.name} goes on, Esc gives up")
+        if self.state == "loading":
+            return Message(text)
+        return Message("no model is loaded yet") if self.state == "waiting" else NO_MESSAGE
 
     def submit(self, request: Request) -> None:
+        """Ask for a picture. Replaces a request that still waits; never waits itself."""
         self._mailbox.put(request)
 
     def poll(self) -> Frame | Failure | None:
@@ -110,129 +117,193 @@ class Engine:
     @property
     def busy(self) -> bool:
         """A request waits or is being served."""
-        return self._mailbox.waiting or self._serving
+        return self._mailbox.waiting or self._rendering > 0
 
     def close(self, timeout_s: float = 2.0) -> bool:
-        """Let the worker finish what it does and end; returns whether it did in time. Idempotent."""
+        """End all model threads; returns whether they ended in time. Idempotent."""
         self._mailbox.close()
         self.cancel()
-        threads = [thread for thread in (self._thread, self._behind) if thread is not None]
-        end_s = time.monotonic() + timeout_s
-        for thread in threads:
-            thread.join(max(0.0, end_s - time.monotonic()))
-        gc.unfreeze()  # what switching.welcome froze; or Triton complains of it when the program ends
-        return not any(thread.is_alive() for thread in threads)
+        for thread in self._threads:
+            thread.stop()
+        end_s = time.perf_counter() + timeout_s
+        for thread in self._threads:
+            thread.join(max(0.0, end_s - time.perf_counter()))
+        return not any(thread.is_alive() for thread in self._threads)
 
-    def _run(self) -> None:
-        lower_priority()
-        served_s = time.perf_counter()
-        while not self._mailbox.closed:
-            if self._loads:
-                self._try_load(*self._loads.pop())
-            if self._made:
-                self._take()
-            if self._model is None:
-                time.sleep(IDLE_S)
-                continue
-            request = self._mailbox.take(timeout_s=IDLE_S)
-            if request is None:
-                self._rest(served_s)
-                continue
-            self._serving = True
-            self._serve(request)
-            served_s = time.perf_counter()
-            self._serving = False
-            if not self.busy:
-                self.at_rest()
-        for model in (self._model, self._kept and self._kept[0]):
-            if model is not None:
-                model.close()
+    # What the model threads call
 
-    def _rest(self, served_s: float) -> None:
-        """Let the model do what it put off, once no request has come for REST_S since the last was served."""
-        rest = getattr(self._model, "rest", None)
-        if rest is None or time.perf_counter() - served_s < REST_S:
-            return
-        try:
-            rest()
-        except BaseException as error:  # the next frame says whether the model still works
-            self.error = one_line(error)
+    def serves(self, thread: _ModelThread) -> bool:
+        return self._serving is thread
 
-    def _try_load(self, load: Load, name: str) -> None:
-        try:
-            model = load()
-        except Cancelled:
-            return
-        except BaseException as error:  # nothing that happens in a model may end this thread
-            self.error = one_line(error)
-            self.state = "ready" if self._model is not None else "failed"
-            self.progress.failed(self.error)
-            return
-        if self._model is not None:
-            self._model.close()
-        self._model, self._source = model, (load, name)
-        self.card, self.state, self.error = model.card, "ready", ""
-
-    def _load_behind(self, load: Load, name: str, wish: int, progress: Progress) -> None:
-        """Load a model and have it make a picture; the worker takes it then."""
-        lower_priority()
-        model, error = None, ""
-        try:
-            model = load()
-            if self._last is not None:
-                progress(f"{name} makes its first picture")
-                steps = min(max(self._last.steps, model.card.steps[0]), model.card.steps[-1])
-                model.render(replace(self._last, steps=steps), cancelled=lambda: wish != self._wish)
-        except BaseException as problem:  # it is told where the present model's are
-            error = one_line(problem)
+    def load_failed(self, thread: _ModelThread, error: str) -> None:
+        """The load of this thread's model failed; nothing happens if it is no longer wanted."""
         with self._lock:
-            wanted = wish == self._wish and not self._mailbox.closed
-            if wanted and not error:
-                self._made.append((model, load, name))
+            if thread is not self._candidate:
                 return
-            if wanted:
-                self.error, self.loading = error, False
-                progress.failed(error)
+            self._candidate, self.loading, self.error = None, False, error
+            if self._serving is None:
+                self.state = "failed"
+        thread.progress.failed(error)
+
+    def take_over(self, thread: _ModelThread, card: ModelCard) -> bool:
+        """Let a loaded model serve; returns False if it is no longer wanted."""
+        with self._lock:
+            if thread is not self._candidate:
+                return False
+            thread.card = card
+            retired = self._swap(thread)
+        for old in retired:  # models are closed after the swap: closing may take long
+            old.stop()
+        return True
+
+    def restarted(self, thread: _ModelThread, card: ModelCard | None, error: str = "") -> None:
+        """The serving model was loaded again after a crash, or could not be."""
+        with self._lock:
+            thread.card = card or thread.card
+            if thread is self._serving:
+                self.error = error
+                if card is not None:
+                    self.card, self.generation = card, self.generation + 1
+        if error:
+            thread.progress.failed(error)
+
+    def first_request(self) -> Request | None:
+        """What a candidate makes its first picture of; None while nothing serves."""
+        return self._last_request if self._serving is not None else None
+
+    def next_request(self, thread: _ModelThread, timeout_s: float | None) -> Request | None:
+        """Wait for the next request; None after the timeout, or as soon as this thread does not serve."""
+        return self._mailbox.take(timeout_s, stop=lambda: thread.stopped or not self.serves(thread))
+
+    def begin_render(self, request: Request) -> None:
+        with self._lock:
+            self.calls += 1
+            self._rendering += 1
+            self._last_request = request
+
+    def end_render(self, result: Frame | Failure | None) -> None:
+        """A picture, a failure, or None for a request that was cancelled."""
+        if isinstance(result, Failure):
+            self._mailbox.give_back(result.request.dirty)
+        if result is not None:
+            self._results.append(result)
+        with self._lock:
+            self._rendering -= 1
+        if not self.busy and self._on_idle is not None:
+            self._on_idle()
+
+    def outdated(self, request: Request) -> bool:
+        """A refinement, which shows nothing new, gives way to a waiting request."""
+        return request.dirty.empty and self._mailbox.waiting
+
+    def _swap(self, thread: _ModelThread) -> list[_ModelThread]:
+        """Make this thread's model serve, under the lock. Returns the threads that are to be stopped."""
+        before, previous = self._serving, self._previous
+        keep = before is not None and before.model_name and thread.model_name
+        self._previous = before if keep else None
+        self._serving, self._candidate = thread, None
+        self.card, self.generation = thread.card, self.generation + 1
+        self.state, self.error, self.loading = "ready", "", False
+        self._mailbox.wake()
+        thread.wake()
+        return [old for old in (before, previous) if old is not None and old not in (self._previous, thread)]
+
+
+class _ModelThread(threading.Thread):
+    """The thread of one model: loads it, makes its pictures, closes it."""
+
+    def __init__(self, engine: Engine, load: Load, model_name: str, progress: Progress):
+        super().__init__(name="engine", daemon=True)
+        self.model_name, self.progress = model_name, progress
+        self.card: ModelCard | None = None
+        self.stopped = False
+        self._engine, self._load = engine, load
+        self._awake = threading.Event()
+        self._may_restart, self._good_frames = True, 0
+
+    def wake(self) -> None:
+        self._awake.set()
+
+    def stop(self) -> None:
+        """Close the model as soon as it is not busy, and end. Idempotent."""
+        self.stopped = self.progress.cancelled = True
+        self._engine._mailbox.wake()
+        self._awake.set()
+
+    def run(self) -> None:
+        lower_priority()
+        model = None
+        try:
+            model = self._load()
+            self._render_first(model)
+        except BaseException as error:  # whatever happens in a model is reported, not raised
+            self._engine.load_failed(self, one_line(error))
+        else:
+            if self._engine.take_over(self, model.card):
+                model = self._serve(model)
         if model is not None:
             model.close()
 
-    def _take(self) -> None:
-        """Serve with what was loaded behind; keep the model before, if both have names."""
-        with self._lock:
-            if not self._made:
-                return
-            model, load, name = self._made.popleft()
-            self.loading = False
-        before = (self._model, *self._source)
-        kept = None if self._kept is None or self._kept[0] is model else self._kept[0]
-        self._kept = before if name and before[2] else None
-        for old in (kept, None if self._kept else before[0]):
-            if old is not None:
-                old.close()
-        self._model, self._source = model, (load, name)
-        self.card, self.error = model.card, ""
+    def _render_first(self, model: Img2Img) -> None:
+        """Make a picture before taking over: the first one is slow."""
+        request = self._engine.first_request()
+        if request is None:
+            return
+        self.progress(f"{self.model_name} makes its first picture")
+        steps = min(max(request.steps, model.card.steps[0]), model.card.steps[-1])
+        model.render(replace(request, steps=steps), cancelled=lambda: self.stopped)
 
-    def _serve(self, request: Request) -> None:
-        self.calls += 1
-        self._last = request
+    def _serve(self, model: Img2Img) -> Img2Img:
+        """Serve until stopped; sleep while another model serves. Returns the model that is to be closed."""
+        while not self.stopped:
+            self._awake.clear()
+            rest = getattr(model, "rest", None)  # optional: what the model put off until a pause
+            request = self._engine.next_request(self, None if rest is None else REST_S)
+            if request is not None:
+                model = self._render(model, request)
+            elif self.stopped:
+                break
+            elif not self._engine.serves(self):
+                self._awake.wait()
+            elif rest is not None:
+                self._rest(rest)
+        return model
+
+    def _rest(self, rest: Callable[[], None]) -> None:
         try:
-            self._results.append(self._model.render(request, cancelled=lambda: self._outdated(request)))
-            return
-        except Cancelled:
-            return
-        except ModelError as error:
-            failure = Failure(request, one_line(error))
-        except BaseException as error:
-            failure = Failure(request, one_line(error), traceback.format_exc())
-            if self._restarts_left:
-                self._restarts_left -= 1
-                self._loads.append(self._source)
-        self._mailbox.give_back(request.dirty)
-        self._results.append(failure)
+            rest()
+        except BaseException as error:  # the next frame says whether the model still works
+            self._engine.restarted(self, None, one_line(error))
 
-    def _outdated(self, request: Request) -> bool:
-        """A refinement, which shows nothing new, gives way to a request that does."""
-        return request.dirty.empty and self._mailbox.waiting
+    def _render(self, model: Img2Img, request: Request) -> Img2Img:
+        """Make one picture; after a crash load the model again, if it is its turn. Returns the model."""
+        engine, result = self._engine, None
+        crashed = False
+        engine.begin_render(request)
+        try:
+            result = model.render(request, cancelled=lambda: engine.outdated(request))
+            self._good_frames += 1
+            self._may_restart |= self._good_frames >= RESTART_AFTER_FRAMES
+        except Cancelled:
+            pass
+        except ModelError as error:
+            result = Failure(request, one_line(error))
+        except BaseException as error:
+            result, crashed = Failure(request, one_line(error), traceback.format_exc()), True
+        engine.end_render(result)
+        return self._restart(model) if crashed and self._may_restart else model
+
+    def _restart(self, model: Img2Img) -> Img2Img:
+        self._may_restart, self._good_frames = False, 0
+        try:
+            fresh = self._load()
+        except BaseException as error:
+            if not self.stopped:
+                self._engine.restarted(self, None, one_line(error))
+            return model
+        model.close()
+        self._engine.restarted(self, fresh.card)
+        return fresh
 
 
 def lower_priority() -> None:
@@ -245,6 +316,7 @@ def lower_priority() -> None:
 
 
 def one_line(error: BaseException) -> str:
+    """The first line of an error's text; with the name of its type unless it is a ModelError."""
     lines = str(error).strip().splitlines()
     text = lines[0] if lines else type(error).__name__
     return text if isinstance(error, ModelError) else f"{type(error).__name__}: {text}"

@@ -1,20 +1,25 @@
-"""One slot between the hand and the model: the latest request wins, and what changed adds up."""
+"""One slot between the loop and the model: the newest request wins, dirty areas add up."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 
 from models.api import NOTHING, Rect, Request
 
 
+def never() -> bool:
+    return False
+
+
 class Mailbox:
-    """`put` never waits; `take` waits. Requests are whole: the newest has all the paint."""
+    """`put` never waits; `take` waits. A request is complete: the newest one has all the paint."""
 
     def __init__(self) -> None:
         self._ready = threading.Condition()
         self._slot: Request | None = None
-        self._owed: Rect = NOTHING  # dirt of requests that brought no picture
+        self._owed: Rect = NOTHING  # dirty area of requests that brought no picture
         self.closed = False
 
     def put(self, request: Request) -> None:
@@ -24,17 +29,27 @@ class Mailbox:
                 dirty = dirty.union(self._slot.dirty)
             self._owed = NOTHING
             self._slot = replace(request, dirty=dirty)
-            self._ready.notify()
+            self._ready.notify_all()
 
-    def take(self, timeout_s: float | None = None) -> Request | None:
-        """The waiting request, or None after the timeout or the close."""
+    def take(self, timeout_s: float | None = None, *, stop: Callable[[], bool] = never) -> Request | None:
+        """The waiting request; None after the timeout, after `close`, or as soon as `stop` says so.
+
+        stop: asked under the mailbox's lock whenever something is put or `wake` is called.
+        """
         with self._ready:
-            self._ready.wait_for(lambda: self._slot is not None or self.closed, timeout_s)
+            self._ready.wait_for(lambda: self.closed or stop() or self._slot is not None, timeout_s)
+            if self.closed or stop():
+                return None
             request, self._slot = self._slot, None
-            return None if self.closed else request
+            return request
+
+    def wake(self) -> None:
+        """Have every `take` ask `stop` again."""
+        with self._ready:
+            self._ready.notify_all()
 
     def give_back(self, dirty: Rect) -> None:
-        """A request failed: what it should have shown is still to be shown."""
+        """A request failed: its dirty area is added to the next one's."""
         with self._ready:
             self._owed = self._owed.union(dirty)
 

@@ -1,38 +1,73 @@
-"""What the program has to tell: lines that fade in the window; errors, told once in full and then counted."""
+"""Messages to the user: lines that fade in the window; errors of the loop, printed once and then counted."""
 
 from __future__ import annotations
 
 import sys
+import threading
 import time
 import traceback
+from dataclasses import dataclass
+from enum import Enum
 
 SHOWN_S = 6.0
 LOG_EVERY_ERRORS = 100
 
 
+class Level(Enum):
+    """How serious a message is. The window draws an error in red."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True)
+class Message:
+    """One line of text and how serious it is. An empty text is no message."""
+
+    text: str
+    level: Level = Level.INFO
+
+    def __bool__(self) -> bool:
+        return bool(self.text)
+
+
+NO_MESSAGE = Message("")
+
+
 class Messages:
-    """Lines with an end. errors: how often the loop failed."""
+    """Messages that are shown for SHOWN_S seconds. Any thread may add one.
+
+    errors: number of exceptions that the loop survived.
+    """
 
     def __init__(self) -> None:
         self.errors = 0
-        self._lines: list[tuple[float, str]] = []
+        self._lock = threading.Lock()
+        self._shown: list[tuple[float, Message]] = []  # (end, message), the oldest first
 
-    def say(self, text: str) -> None:
-        """Show a line for a while; the same line again only renews it."""
-        self._lines = [(until, line) for until, line in self._lines if line != text]
-        self._lines.append((time.monotonic() + SHOWN_S, text))
+    def add(self, text: str, level: Level = Level.INFO) -> None:
+        """Show a line for a while. The same text again replaces the older one."""
+        self.add_message(Message(text, level))
 
-    def at(self, now_s: float) -> list[str]:
-        """The lines to show now."""
-        self._lines = [(until, text) for until, text in self._lines if until > now_s]
-        return [text for _, text in self._lines]
+    def add_message(self, message: Message) -> None:
+        end_s = time.perf_counter() + SHOWN_S
+        with self._lock:
+            self._shown = [(until, old) for until, old in self._shown if old.text != message.text]
+            self._shown.append((end_s, message))
 
-    def complain(self) -> None:
-        """Tell of the exception at hand: one traceback, then counted lines, one in LOG_EVERY_ERRORS."""
+    def current(self, now_s: float) -> list[Message]:
+        """The messages to show at this time, the oldest first."""
+        with self._lock:
+            self._shown = [(until, message) for until, message in self._shown if until > now_s]
+            return [message for _, message in self._shown]
+
+    def report_exception(self) -> None:
+        """Report the exception being handled: one traceback, then every LOG_EVERY_ERRORS-th one in a line."""
         self.errors += 1
         reason = sys.exc_info()[1]
         if self.errors == 1:
             traceback.print_exc()
         elif self.errors % LOG_EVERY_ERRORS == 2:
             print(f"flowbrush: {self.errors} errors in the loop: {reason}", file=sys.stderr)
-        self.say(f"error: {reason}")
+        self.add(f"error: {reason}", Level.ERROR)

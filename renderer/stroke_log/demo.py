@@ -1,10 +1,12 @@
-"""A stroke log handed out in its own time, as if a hand were painting."""
+"""Demo: plays the events of a stroke log in their own time, again and again."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from renderer.actions import Action, Begin, Clear, Event, Extend, Fill, Line, MoveSelection, Select
+from renderer.picture_params import PictureParams
 from renderer.stroke_log.log import StrokeLog
 
 PAUSE_S = 4.0  # the finished painting stands for so long before the demo begins anew
@@ -27,6 +29,13 @@ def scale_action(action: Action, x: float, y: float) -> Action:
         case MoveSelection(dx, dy):
             return MoveSelection(round(dx * x), round(dy * y))
     return action
+
+
+def demo_settings(log: StrokeLog, params: PictureParams) -> dict[str, Any]:
+    """Settings of the log, by name, that replace those of `params` that are at their defaults."""
+    logged, plain = PictureParams.from_dict(log.header.settings, params.model), PictureParams(params.model)
+    names = ("strength", "seed", "prompt", "mood")
+    return {name: getattr(logged, name) for name in names if getattr(params, name) == getattr(plain, name)}
 
 
 class DemoPlayer:

@@ -85,12 +85,12 @@ class Hud:
         if card is not None:
             line = f"{card.name}  {card.device} {card.dtype}, {threads(card.threads)}. {card.path}"
         else:
-            line = scene.status
+            line = scene.status.text
         why = card.why_not_faster if card is not None else ""
         if card is not None and scene.why_not_faster is not None:
             why = scene.why_not_faster
-        if scene.recording:
-            line = f"{scene.recording}.  {line}"
+        if scene.recording.text:
+            line = f"{scene.recording.text}.  {line}"
         if stats.stale or stats.errors:
             line += f"   stale {stats.stale}, errors {stats.errors}"
         for i, (words, color) in enumerate(((line, SOFT), (why, FAINT))):

@@ -10,6 +10,8 @@ from typing import Literal
 import pygame
 
 from models.api import Rect
+from renderer.recording.status import RecordingState
+from renderer.runtime.messages import Level, Message
 from renderer.scene import Scene
 from renderer.ui import timeline
 from renderer.ui.input.tools import Tools
@@ -17,7 +19,6 @@ from renderer.ui.style.theme import BAD, INK, Theme, rounded, text
 from renderer.ui.view.layout import Layout, Pane
 
 DARK, LIGHT = (20, 20, 24), (250, 250, 248)
-BAD_SIGNS = ("fail", "error", "cannot", "not a number", "does not fit")
 
 
 @dataclass(frozen=True)
@@ -63,24 +64,22 @@ def window_point(pane: Pane, place: tuple[float, float]) -> tuple[int, int]:
 def notes(scene: Scene, layout: Layout, theme: Theme) -> list[Mark]:
     """Status, messages and notes, at the top of the picture."""
     pane = layout.panes[-1].box
-    lines = [scene.status, *scene.messages[-2:]]
+    shown = [scene.status, *scene.messages[-2:]]
     if scene.view != "picture":  # notes stay as long as the prompt does
-        lines += scene.notes[:1]
+        shown += [Message(note) for note in scene.notes[:1]]
     if scene.demo:
-        lines.append("demo: press any key or button to paint")
+        shown.append(Message("demo: press any key or button to paint"))
     if scene.offer:
-        lines.append(scene.offer)
-    if scene.recording.startswith("recording") and not scene.show_hud:
-        lines.append(scene.recording)
+        shown.append(Message(scene.offer))
+    if scene.recording.state is RecordingState.RECORDING and not scene.show_hud:
+        shown.append(Message(scene.recording.text))
     y, made = pane.y0 + theme.px(12), []
-    for words in dict.fromkeys(line for line in lines if line):
-        words, wide, high = fitted(theme, words, pane.width - theme.px(24))
+    for message in dict.fromkeys(message for message in shown if message):
+        words, wide, high = fitted(theme, message.text, pane.width - theme.px(24))
         width = min(pane.width, wide + theme.px(24))
         x = (pane.x0 + pane.x1 - width) // 2
         box = Rect(x, y, x + width, y + high + theme.px(10))
-        made.append(
-            Mark("note", box.intersect(pane), (words, any(sign in words.lower() for sign in BAD_SIGNS)))
-        )
+        made.append(Mark("note", box.intersect(pane), (words, message.level is Level.ERROR)))
         y = box.y1 + theme.px(6)
     return made
 

@@ -8,7 +8,7 @@ import pygame
 
 from models.api import Rect
 from renderer.actions import Command, Event
-from renderer.rewind import Rewind
+from renderer.scene import RewindState
 from renderer.ui.style.theme import ACCENT, CARD, EDGE, FAINT, INK, SOFT, Theme, rounded, text
 from renderer.ui.view.layout import Layout
 
@@ -34,7 +34,9 @@ def bar(layout: Layout, theme: Theme) -> Rect:
     return Rect(left, foot - theme.px(HIGH), right, foot)
 
 
-def read(events: Iterable, back: Rewind, box: Rect, theme: Theme, now_s: float) -> tuple[list[Event], list]:
+def read(
+    events: Iterable, back: RewindState, box: Rect, theme: Theme, now_s: float
+) -> tuple[list[Event], list]:
     """(commands, events not used by the timeline). A drag becomes one seek a tick."""
     made: list[Event] = []
     rest, at_s = [], None
@@ -66,7 +68,7 @@ def step(sign: int):
 def jump(sign: int):
     """To the next pin, or to the end of the bar."""
 
-    def move(back: Rewind, at_s: float, mods: int) -> float:
+    def move(back: RewindState, at_s: float, mods: int) -> float:
         ahead = [place for place in (back.begin_s, *back.pins, back.end_s) if (place - at_s) * sign > 1e-3]
         return min(ahead, key=lambda place: abs(place - at_s), default=at_s)
 
@@ -88,18 +90,18 @@ def groove(box: Rect, theme: Theme) -> tuple[int, int, int]:
     return box.x0 + theme.px(MARGIN), box.x1 - theme.px(MARGIN), box.y0 + theme.px(34)
 
 
-def moment(back: Rewind, box: Rect, theme: Theme, x: int) -> float:
+def moment(back: RewindState, box: Rect, theme: Theme, x: int) -> float:
     left, right, _ = groove(box, theme)
     share = min(1.0, max(0.0, (x - left) / max(1, right - left)))
     return back.begin_s + share * (back.end_s - back.begin_s)
 
 
-def place(back: Rewind, box: Rect, theme: Theme, at_s: float) -> int:
+def place(back: RewindState, box: Rect, theme: Theme, at_s: float) -> int:
     left, right, _ = groove(box, theme)
     return round(left + (right - left) * (at_s - back.begin_s) / max(1e-3, back.end_s - back.begin_s))
 
 
-def draw(surface: pygame.Surface, theme: Theme, box: Rect, back: Rewind) -> None:
+def draw(surface: pygame.Surface, theme: Theme, box: Rect, back: RewindState) -> None:
     px = theme.px
     card = pygame.Rect(box.x0, box.y0, box.width, box.height)
     rounded(surface, CARD, card, px(8))

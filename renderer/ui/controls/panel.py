@@ -10,6 +10,7 @@ from pygame_gui import elements
 
 from models.api import MOOD_AXES
 from renderer.actions import Action, Change, Command
+from renderer.recording.status import RecordingState
 from renderer.scene import Scene
 from renderer.ui.controls.bottom_bar import Bar
 from renderer.ui.controls.dialogs import color_dialog, file_dialog
@@ -223,7 +224,7 @@ class Panel:
     def show_state(self, tools: Tools, scene: Scene) -> None:
         """Bring the controls up to date, except one that is being dragged or typed in."""
         params = scene.params
-        filming, back = scene.recording.startswith("recording"), scene.rewind is not None
+        filming, back = scene.recording.state is RecordingState.RECORDING, scene.rewind is not None
         state = (tools.tool, tools.brush, tools.tolerance, tools.mood_axis, params, scene.card, filming, back)
         if state == self._shown:
             return
