@@ -186,7 +186,7 @@ def test_pins_are_kept_and_reached_with_keys_and_a_second_press_takes_one_away(p
     assert scene.rewind.pins == [100.4, 101.2]
 
     def press(key, mod=0):
-        event = pygame.event.Event(pygame.KEYDOWN, key=key, mod=mod)
+        event = pygame.event.Event(pygame.KEYDOWN, key=key, mod=mod, unicode="")
         painted.pending += Window.read(window, [event], 200.0, scene)
         painted.rewound()
         return round(scene.rewind.at_s, 3) if scene.rewind else None
