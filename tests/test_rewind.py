@@ -186,8 +186,10 @@ def test_pins_are_kept_and_reached_with_keys_and_a_second_press_takes_one_away(p
     assert scene.rewind.pins == [100.4, 101.2]
 
     def press(key, mod=0):
-        event = pygame.event.Event(pygame.KEYDOWN, key=key, mod=mod, unicode="")
-        painted.pending += Window.read(window, [event], 200.0, scene)
+        events = [
+            pygame.event.Event(kind, key=key, mod=mod, unicode="") for kind in (pygame.KEYDOWN, pygame.KEYUP)
+        ]
+        painted.pending += Window.read(window, events, 200.0, scene)
         painted.rewound()
         return round(scene.rewind.at_s, 3) if scene.rewind else None
 
