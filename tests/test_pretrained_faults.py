@@ -189,7 +189,8 @@ def test_memory_that_runs_out_while_a_model_loads(whole, told, monkeypatch):
 def test_cuda_that_is_not_there(whole, told, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     line = told(whole, "--device", "cuda", device="cuda")
-    assert line == "device cuda was asked for but torch finds none here; use cpu, or leave it out"
+    assert line.startswith("device cuda was asked for, but ")
+    assert line.endswith("; use cpu, or leave --device out")
 
 
 # What is asked of a model

@@ -159,7 +159,7 @@ def test_cuda_that_is_not_there(whole, monkeypatch):
     import torch
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ModelError, match="cuda was asked for but torch finds none here"):
+    with pytest.raises(ModelError, match="cuda was asked for, but this build of torch is without CUDA"):
         loader.load(str(whole), loader.Options(device="cuda"))
 
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
+from functools import partial
 
 import diffusers
 import pytest
 import torch
-from small_models import save_control, save_sd
+from loop_harness import ROOT
+from safetensors.torch import save_file
+from small_models import save_control, save_sd, small_unet
 
 from models import model_table
-from models.api import ModelError
+from models.api import ModelError, no_progress
 from models.benchmarks import diffusers_comparison
-from models.device import system_info
-from models.pretrained.loading import loader, memory_estimate
+from models.device import precision, system_info
+from models.pretrained.loading import component_loader, loader, memory_estimate, memory_table
+from models.pretrained.loading.loader import catalogue_estimate
 from models.pretrained.sources.catalogue import MODELS
 from models.pretrained.sources.folder import read_folder
 from renderer.actions import Change
@@ -86,11 +91,15 @@ def test_what_is_too_large_is_refused_with_the_figures(whole, monkeypatch):
     ):
         load(whole)
     monkeypatch.setattr(memory_estimate, "free_bytes", lambda device: 20_000_000_000)
-    sdxl = memory_estimate.of_catalogue(MODELS["flux-schnell"], "bfloat16")
-    with pytest.raises(ModelError, match=r"flux-schnell needs 34\.\d GB.*what would fit: sd3\.5-medium"):
-        memory_estimate.check("flux-schnell", sdxl, "bfloat16", "cpu")
+    with pytest.raises(ModelError, match=r"flux-schnell needs 33\.\d GB.*what would fit: sd3\.5-medium"):
+        checked("flux-schnell", "bfloat16", "cpu")
+    checked("sd-turbo", "bfloat16", "cpu")
+
+
+def checked(name: str, dtype: str, device: str, **flags) -> None:
+    """Check a model that is not here yet, by the catalogue."""
     memory_estimate.check(
-        "sd-turbo", memory_estimate.of_catalogue(MODELS["sd-turbo"], "bfloat16"), "bfloat16", "cpu"
+        name, partial(catalogue_estimate, MODELS[name], 512), memory_estimate.Flags(dtype, **flags), device
     )
 
 
@@ -106,15 +115,16 @@ def test_smaller_models_that_would_fit_fit_in_the_dtype_asked_for(monkeypatch):
     """SD-Turbo takes 2.6 GB in half precision and twice as much in float32."""
     monkeypatch.setattr(memory_estimate, "free_bytes", lambda device: 4_000_000_000)
     for dtype, fits in (("bfloat16", "sd-turbo"), ("float32", "painter")):
-        need = memory_estimate.of_catalogue(MODELS["sdxl"], dtype)
         with pytest.raises(ModelError) as error:
-            memory_estimate.check("sdxl", need, dtype, "cpu")
-        assert str(error.value).split("what would fit: ")[1].startswith(fits)
+            checked("sdxl", dtype, "cpu")
+        assert fits in str(error.value).split("what would fit: ")[1].split(", ")
 
 
 def test_on_a_gpu_offloading_is_a_way_to_fit(monkeypatch):
     """With the figures of one: the largest part fits, the whole does not."""
-    monkeypatch.setattr(memory_estimate, "free_bytes", lambda device: 8_000_000_000)
+    monkeypatch.setattr(
+        memory_estimate, "free_bytes", lambda device: 8_000_000_000 if device == "cuda" else 32_000_000_000
+    )
     monkeypatch.setattr(memory_estimate, "resident_bytes", lambda device: 2_000_000_000)
     need = memory_estimate.Need(10_000_000_000, 6_000_000_000, 1_000_000_000)
     with pytest.raises(
@@ -122,8 +132,121 @@ def test_on_a_gpu_offloading_is_a_way_to_fit(monkeypatch):
         match=r"needs 11\.0 GB in bfloat16 \(10\.0 GB of weights\) and cuda has 8\.0 GB free beside "
         r"2\.0 GB of this program; what would fit: --offload \(7\.0 GB\), ",
     ):
-        memory_estimate.check("mine", need, "bfloat16", "cuda")
-    memory_estimate.check("mine", need, "bfloat16", "cuda", offload=True)
+        memory_estimate.check("mine", lambda *_: need, memory_estimate.Flags("bfloat16"), "cuda")
+    memory_estimate.check("mine", lambda *_: need, memory_estimate.Flags("bfloat16", offload=True), "cuda")
+
+
+CARDS = {"RTX 4090": 24.8e9, "12 GB": 11.8e9, "8 GB": 7.6e9}  # bytes free on an idle one
+FITS = {  # what each needs to fit, at 512 px; None: nothing does
+    ("flux-schnell", "RTX 4090"): "--offload",
+    ("flux-schnell", "12 GB"): "--offload --quantize 4bit",
+    ("sd3.5-large-turbo", "RTX 4090"): "--offload",
+    ("sd3.5-medium", "12 GB"): "--offload",
+    ("flux2-klein", "12 GB"): "--offload",
+    ("z-image-turbo", "RTX 4090"): "",
+    ("z-image-turbo", "12 GB"): "--offload --quantize 8bit",
+    ("sd-turbo", "8 GB"): "",
+}
+
+
+@pytest.mark.parametrize(("name", "card"), FITS)
+def test_before_a_download_the_flag_that_makes_it_fit_is_named(monkeypatch, name, card):
+    """A model that is not here is refused where it does not fit, and goes where the flag is given."""
+    free = {"cuda": int(CARDS[card]), "cpu": 64_000_000_000}
+    monkeypatch.setattr(memory_estimate, "free_bytes", free.get)
+    monkeypatch.setattr(memory_estimate, "resident_bytes", lambda device: 0)
+    monkeypatch.setattr(precision, "has_bf16", lambda device: True)
+    words = FITS[name, card].split()
+    flags = {"offload": "--offload" in words, "quantize": words[-1] if "--quantize" in words else ""}
+    checked(name, "bfloat16", "cuda", **flags)
+    if words:
+        with pytest.raises(ModelError) as error:
+            checked(name, "bfloat16", "cuda")
+        assert FITS[name, card] in str(error.value).split("what would fit: ")[1]
+
+
+def test_only_the_denoiser_counts_as_quantized():
+    """FLUX.1 schnell: 11.9 of 16.9 billion; its text encoders stay as they are."""
+    plain, less = (
+        memory_estimate.of_catalogue(MODELS["flux-schnell"], "bfloat16", quantize=q) for q in ("", "4bit")
+    )
+    assert plain.weights - less.weights == pytest.approx(11.9e9 * (2 - 0.5625), rel=1e-6)
+    assert less.largest == pytest.approx(2 * 4.76e9, rel=1e-6)  # T5
+    assert plain.largest == pytest.approx(2 * 11.9e9, rel=1e-6)
+
+
+def test_main_memory_counts_what_is_on_its_way_to_the_device(monkeypatch):
+    """One component at a time; all of them with --offload, which keeps them there."""
+    monkeypatch.setattr(memory_estimate, "resident_bytes", lambda device: 0)
+    monkeypatch.setattr(precision, "has_bf16", lambda device: True)
+    free = {"cuda": 80_000_000_000, "cpu": 20_000_000_000}
+    monkeypatch.setattr(memory_estimate, "free_bytes", free.get)
+    checked("z-image-turbo", "bfloat16", "cuda")
+    with pytest.raises(ModelError) as error:
+        checked("flux-schnell", "bfloat16", "cuda")
+    assert str(error.value).startswith(
+        "flux-schnell needs 23.8 GB in bfloat16 to load and main memory has 20.0 GB free; what would fit: "
+    )
+    with pytest.raises(ModelError, match=r"z-image-turbo needs 20\.5 GB in bfloat16 to load and main memory"):
+        checked("z-image-turbo", "bfloat16", "cuda", offload=True)
+
+
+def test_each_component_leaves_the_host_before_the_next_is_read(whole, monkeypatch):
+    """meta stands for the device: what lies there takes no memory of the host."""
+    host, most, load = [], [], component_loader.load_part
+
+    def noted(*args, **kwargs):
+        most.append(sum(w.nbytes for part in host for w in part.parameters() if w.device.type == "cpu"))
+        host.append(load(*args, **kwargs))
+        return host[-1]
+
+    monkeypatch.setattr(component_loader, "load_part", noted)
+    folder = read_folder(whole)
+    pipe = component_loader.load_pipeline(folder, "sd", torch.float32, no_progress, device="meta")
+    assert len(host) == 3 and most == [0, 0, 0]
+    assert {pipe.unet.device.type, pipe.vae.device.type, pipe.text_encoder.device.type} == {"meta"}
+    assert len(host) == 3 and memory_estimate.of_folder(folder, "float32").on_host() == max(
+        sum(w.nbytes for w in part.parameters()) for part in host
+    )
+
+
+@pytest.mark.parametrize(
+    ("capability", "stored", "expected"),
+    [
+        ((9, 0), torch.float16, torch.float16),
+        ((9, 0), torch.bfloat16, torch.bfloat16),
+        ((9, 0), torch.float32, torch.bfloat16),
+        ((7, 5), torch.float32, torch.float16),
+        ((6, 1), torch.float16, torch.float32),
+    ],
+)
+def test_the_dtype_goes_by_the_card_and_by_what_was_saved(
+    tmp_path, monkeypatch, capability, stored, expected
+):
+    """float16 checkpoints stay in float16; cards before sm_80 never get bfloat16."""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: capability)
+    file = tmp_path / "unet.safetensors"
+    save_file({"weight": torch.zeros(8, dtype=stored), "step": torch.zeros(2, dtype=torch.int64)}, file)
+    turbo, zimage = MODELS["sd-turbo"], MODELS["z-image-turbo"]
+    assert loader.dtype_of(turbo, [file], "cuda", loader.Options()) == expected
+    if capability < (8, 0):
+        assert loader.dtype_of(zimage, [file], "cuda", loader.Options()) == torch.float32
+    asked = loader.Options(dtype="float32")
+    assert loader.dtype_of(turbo, [file], "cuda", asked) == torch.float32
+
+
+def test_float16_keeps_what_bfloat16_rounds_away():
+    """Why: of a float16 checkpoint bfloat16 keeps 8 of 11 bits, and the answer is as much further off."""
+    unet = small_unet().double()
+    for weight in unet.parameters():
+        weight.data = weight.data.half().double()
+    x, prompt = torch.randn(1, 4, 16, 16).double(), torch.randn(1, 7, 32).double()
+    exact = unet(x, torch.tensor(500), prompt).sample
+    wrong = {}
+    for dtype in (torch.float16, torch.bfloat16):
+        made = copy.deepcopy(unet).to(dtype)(x.to(dtype), torch.tensor(500), prompt.to(dtype)).sample
+        wrong[dtype] = float((made.double() - exact).norm() / exact.norm())
+    assert wrong[torch.float16] < 0.01 and 4 < wrong[torch.bfloat16] / wrong[torch.float16] < 16
 
 
 def test_what_is_free_counts_caches_that_make_room(monkeypatch, tmp_path):
@@ -223,3 +346,11 @@ def test_memory_that_runs_out_in_a_first_picture_leaves_the_present_model(whole,
     one.stroke((20, 20), (60, 60))
     one.until(lambda: one.shown > shown)
     assert one.app.stats.errors == 0
+
+
+def test_the_page_of_estimates_is_what_its_command_prints(capsys):
+    assert memory_table.main() == 0
+    assert (ROOT / "docs" / "memory.md").read_text(encoding="utf-8") == capsys.readouterr().out
+    assert memory_table.first_fit(MODELS["flux-schnell"], 24, 512) == "`--offload`"
+    assert memory_table.first_fit(MODELS["sd-turbo"], 8, 512) == "fits"
+    assert memory_table.first_fit(MODELS["flux-schnell"], 8, 512) == "too large"

@@ -8,9 +8,9 @@ from functools import partial
 
 import pytest
 import torch
+from recorded_graph import record_graph
 from small_flows import SAVERS
 from small_models import painted, save_control, save_lora, save_sd, save_sdxl
-from taped import tape
 
 from models.api import Request
 from models.pretrained.loading import loader
@@ -61,9 +61,11 @@ def served(path, *, graphs: bool = False, **options) -> tuple[object, list[weakr
     """A model that has made two pictures, one of them by captured parts where graphs are wanted."""
     model = loader.load(str(path), loader.Options(device="cpu", dtype="float32", **options))
     if graphs:
-        model.use_graphs(capture=tape, spawn=lambda work: work())
-    for prompt in ("a lake", "lake a"):
+        model.use_graphs(capture=record_graph)
+    for prompt in ("a lake", "lake a", "a lake"):
         model.render(Request(painted(), prompt=prompt))
+        while model.rest():
+            pass
     return model, weights_of(model)
 
 

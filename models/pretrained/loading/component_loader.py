@@ -53,10 +53,19 @@ def quantizer(name: str, dtype):
     )
 
 
-def load_pipeline(folder: Folder, name: str, dtype, progress: ProgressCallback, quantization=None):
+def load_pipeline(
+    folder: Folder,
+    name: str,
+    dtype,
+    progress: ProgressCallback,
+    quantization=None,
+    *,
+    device: str | None = None,
+):
     """The pipeline that edits pictures, from safetensors alone, without the network or foreign code.
 
-    name: the model's, to tell of it.
+    name: the model's, for messages. device: where each component is moved as soon as it is loaded, so that
+    the host never holds them all; None leaves them on the host.
     """
     import diffusers
 
@@ -74,7 +83,7 @@ def load_pipeline(folder: Folder, name: str, dtype, progress: ProgressCallback, 
         extra["quantization_config"] = quantization
         left = QUANTIZED
     variant = next((folder.variant(part) for part in left if part in folder.components), None)
-    extra |= parts_of(folder, name, dtype, progress, left)
+    extra |= parts_of(folder, name, dtype, progress, left, device)
     with alone():
         return kind.from_pretrained(
             folder.path,
@@ -87,11 +96,20 @@ def load_pipeline(folder: Folder, name: str, dtype, progress: ProgressCallback, 
         )
 
 
-def parts_of(folder: Folder, model: str, dtype, progress: ProgressCallback, left: tuple[str, ...]) -> dict:
-    """Name -> component, of all that have weights but those in `left`. Told of before each: the share of
-    bytes that are there."""
+def parts_of(
+    folder: Folder,
+    model: str,
+    dtype,
+    progress: ProgressCallback,
+    left: tuple[str, ...],
+    device: str | None = None,
+) -> dict:
+    """Name -> component, of all that have weights but those in `left`. Before each, `progress` is called with
+    the share of bytes that are loaded."""
     import diffusers
     import transformers
+
+    from models.device.cuda_graphs import GATE
 
     names = [name for name in folder.components if not name.startswith(WEIGHTLESS)]
     sizes = {name: count_parameters(folder.weights(name))[1] for name in names}
@@ -103,7 +121,11 @@ def parts_of(folder: Folder, model: str, dtype, progress: ProgressCallback, left
         if kind is None:
             raise ModelError(f"{folder.path}: its {name} is a {class_name}, which is not known here")
         told = f"{folder.path}: its {name}"
-        made[name] = load_part(kind, folder.path / name, dtype, told, folder.variant(name))
+        part = load_part(kind, folder.path / name, dtype, told, folder.variant(name))
+        if device is not None:
+            with GATE.other_work():
+                part.to(device)
+        made[name] = part
         done += sizes[name]
     progress(f"loading {model}", done / sum(sizes.values()))
     return made

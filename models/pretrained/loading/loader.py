@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from models.api import ModelError, ProgressCallback, no_progress
@@ -24,7 +25,7 @@ from models.pretrained.loading.component_loader import (
 )
 from models.pretrained.sources import error_messages, hub, settings_inference
 from models.pretrained.sources.catalogue import CONTROLS, MODELS, Model
-from models.pretrained.sources.folder import read_folder
+from models.pretrained.sources.folder import Folder, read_folder, stored_dtype
 
 FAMILIES = {
     "unet": ("models.pretrained.families.stable_diffusion", "UNetFamily"),
@@ -34,6 +35,7 @@ FAMILIES = {
     "zimage": ("models.pretrained.families.zimage", "ZImageFamily"),
     "sana": ("models.pretrained.families.sana", "SanaFamily"),
 }
+FLOAT16_FAMILIES = ("unet", "sd3", "flux")  # the text encoders of the others overflow in it
 MOST_GUIDANCE = 30
 
 
@@ -68,45 +70,56 @@ def load(name: str, options: Options = Options(), *, progress: ProgressCallback 
 
 
 def _load(name: str, options: Options, progress: ProgressCallback):
-    import torch
 
     from models.device.cuda import check_device, usual_device
-    from models.device.precision import fast_dtype, has_bf16
+    from models.device.cuda_graphs import GATE
+    from models.device.precision import has_bf16
 
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # or its import talks of what it could do
     device = options.device or usual_device()
     check_device(device)
-    dtype = getattr(torch, options.dtype) if options.dtype else fast_dtype(device)
-    if dtype == torch.bfloat16 and device != "cpu" and not has_bf16(device):
+    if options.dtype == "bfloat16" and device != "cpu" and not has_bf16(device):
         raise ModelError(f"{device} has no bfloat16; leave --dtype out, or take float16 or float32")
     loras = [lora.parse(text) for text in options.lora]
     check_options(options, device)
-    kind = str(dtype).removeprefix("torch.")
     if name not in MODELS and not Path(name).is_dir():
         check_family("unet", options)
         if options.quantize:
             raise ModelError(f"{name} is a single file; --quantize takes models of the hub and folders")
         home, model = settings_inference.beside(Path(name)), settings_inference.of_file(Path(name))
-        need = memory_estimate.of_files(
-            [Path(name)], kind, options.side_px, tiny=has_tiny(home, model, options)
+        dtype = dtype_of(model, [Path(name)], device, options)
+        tiny = has_tiny(home, model, options)
+        memory_estimate.check(
+            name,
+            lambda dtype, _: memory_estimate.of_files([Path(name)], dtype, options.side_px, tiny=tiny),
+            flags_of(dtype, options),
+            device,
+            quantizable=False,
         )
-        memory_estimate.check(name, need, kind, device, offload=options.offload)
         pipe = load_single(Path(name), dtype, progress)
     else:
         model = MODELS.get(name)
         if model is not None:
             check_family(model.family, options)
-        if model is not None and hub.cached(model.hub) is None:  # not downloaded in vain
-            need = memory_estimate.of_catalogue(model, kind, options.side_px, options.quantize)
-            memory_estimate.check(name, need, kind, device, offload=options.offload)
+        if model is not None and not hub.here(model.hub):  # not downloaded in vain
+            memory_estimate.check(
+                name,
+                partial(catalogue_estimate, model, options.side_px),
+                flags_of(dtype_of(model, [], device, options), options),
+                device,
+            )
         path = hub.fetch(model.hub, progress=progress) if model else Path(name)
         folder, home = read_folder(path), path
         model = model or settings_inference.of_folder(folder)
         check_family(model.family, options)
         tiny = has_tiny(home, model, options)
-        need = memory_estimate.of_folder(folder, kind, options.side_px, tiny=tiny, quantize=options.quantize)
-        memory_estimate.check(name, need, kind, device, offload=options.offload)
-        pipe = load_pipeline(folder, name, dtype, progress, quantizer(options.quantize, dtype))
+        dtype = dtype_of(model, denoiser_files(folder), device, options)
+        memory_estimate.check(
+            name, partial(folder_estimate, folder, options.side_px, tiny), flags_of(dtype, options), device
+        )
+        # each component leaves the host for the device before the next one comes
+        place = None if options.offload else device
+        pipe = load_pipeline(folder, name, dtype, progress, quantizer(options.quantize, dtype), device=place)
         if model.lora:
             found = sorted(hub.fetch(model.lora, progress=progress).glob("*.safetensors"))
             loras = [(found[0], 1.0), *loras]
@@ -115,7 +128,8 @@ def _load(name: str, options: Options, progress: ProgressCallback):
         model = replace(model, guidance=options.guidance)
     with alone():
         names = lora.lay_over(pipe, loras) if loras else []
-    made = assemble(name, pipe, model, device, options, tiny)
+    with GATE.other_work():  # no graph is captured while weights are moved
+        made = assemble(name, pipe, model, device, options, tiny)
     made.loras, made.lora_scales, made.own_loras = names, [scale for _, scale in loras], int(bool(model.lora))
     if options.guidance and not made.family.heeds_guidance:
         raise ModelError(f"{name} was distilled to need no guidance; leave --guidance out")
@@ -123,6 +137,45 @@ def _load(name: str, options: Options, progress: ProgressCallback):
         beside = home / CONTROL if home is not None and (home / CONTROL).is_dir() else None
         lead(made.family, options, beside, dtype, progress)
     return made
+
+
+def dtype_of(model: Model, files: list[Path], device: str, options: Options):
+    """The dtype that a model runs in where none is asked for. files: of its denoiser, where they are here.
+
+    On CUDA weights that were saved in float16 stay in it, for bfloat16 rounds three of their bits away. Older
+    cards, which have no bfloat16, run in float16 what was published in it or trained to bear it, and all else
+    in float32.
+    """
+    import torch
+
+    from models.device.precision import fast_dtype
+
+    if options.dtype:
+        return getattr(torch, options.dtype)
+    dtype = fast_dtype(device)
+    if torch.device(device).type != "cuda":
+        return dtype
+    if dtype == torch.bfloat16:
+        return torch.float16 if stored_dtype(files) == "F16" else dtype
+    return dtype if model.family in FLOAT16_FAMILIES else torch.float32
+
+
+def denoiser_files(folder: Folder) -> list[Path]:
+    return [file for name in QUANTIZED if name in folder.components for file in folder.weights(name)]
+
+
+def flags_of(dtype, options: Options) -> memory_estimate.Flags:
+    return memory_estimate.Flags(str(dtype).removeprefix("torch."), options.offload, options.quantize)
+
+
+def catalogue_estimate(model: Model, side_px: int, dtype: str, quantize: str) -> memory_estimate.Need:
+    return memory_estimate.of_catalogue(model, dtype, side_px, quantize)
+
+
+def folder_estimate(
+    folder: Folder, side_px: int, tiny: bool, dtype: str, quantize: str
+) -> memory_estimate.Need:
+    return memory_estimate.of_folder(folder, dtype, side_px, tiny=tiny, quantize=quantize)
 
 
 def has_tiny(home: Path | None, model: Model, options: Options) -> bool:
@@ -164,9 +217,15 @@ def lead(family, options: Options, path: Path | None, dtype, progress: ProgressC
     from models.pretrained.components.controlnet import Control
 
     path = path or hub.fetch(CONTROLS[options.control][family.large], progress=progress)
-    kind, device = str(dtype).removeprefix("torch."), str(family.device)
-    need = memory_estimate.of_control(sorted(path.glob("*.safetensors")), kind)
-    memory_estimate.check(f"{path}, the ControlNet,", need, kind, device, offload=options.offload)
+    files = sorted(path.glob("*.safetensors"))
+    memory_estimate.check(
+        f"{path}, the ControlNet,",
+        lambda dtype, _: memory_estimate.of_control(files, dtype),
+        memory_estimate.Flags(str(dtype).removeprefix("torch.")),
+        str(family.device),
+        quantizable=False,
+        offloadable=False,
+    )
     network = load_part(diffusers.ControlNetModel, path, dtype, f"{path}: this ControlNet")
     family.lead(Control(network.to(family.device).eval().requires_grad_(False)))
 
@@ -192,6 +251,13 @@ def assemble(name: str, pipe, model: Model, device: str, options: Options, tiny=
     if hasattr(pipe, "unet"):
         pipe.unet.to(memory_format=torch.channels_last)
     vae = tiny if tiny is not None else pipe.vae
+    if (
+        vae.dtype == torch.float16
+        and tiny is None
+        and hasattr(pipe, "text_encoder_2")
+        and hasattr(pipe, "unet")
+    ):
+        vae.float()  # SDXL's overflows in float16
     vae.to(device, memory_format=torch.channels_last)
     fuse = device != "cpu" if options.fuse is None else options.fuse
     whole = fuse and not (options.offload or options.quantize or options.lora or model.lora)

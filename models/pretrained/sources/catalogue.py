@@ -1,4 +1,4 @@
-"""The pretrained models, a line each: where they come from and how they are run. Numpy only."""
+"""The pretrained models: where each comes from, how it is run and how large it is. Needs no torch."""
 
 from __future__ import annotations
 
@@ -14,13 +14,28 @@ CONTROLS = {  # kind -> the ControlNets for Stable Diffusion 1.5 and for XL
 
 
 @dataclass(frozen=True)
+class Sizes:
+    """Parameters of each component in billions, about, as the files' sizes on the hub say."""
+
+    denoiser: float
+    encoders: tuple[float, ...]
+    vae: float = 0.084
+
+    @property
+    def total(self) -> float:
+        return self.denoiser + sum(self.encoders) + self.vae
+
+
+CLIP_L, CLIP_H, CLIP_G, T5, QWEN3 = 0.123, 0.340, 0.695, 4.76, 4.02  # text encoders, in billions
+
+
+@dataclass(frozen=True)
 class Model:
     """hub: its id there. steps: fewest, most and usual number. guidance: 0 or 1 where there is none.
 
     sampler: empty for the usual one of its family. tiny: hub id of an autoencoder of a few megabytes for the
-    same latents, where there is one. billions: parameters of all components, about, as its makers say.
-    lora: hub id of weights laid over it. licence: "gated" where the hub wants it accepted first. download_gb:
-    where it is not two bytes a parameter.
+    same latents, where there is one. lora: hub id of weights laid over it. licence: "gated" where the hub
+    wants it accepted first. download_gb: where it is not two bytes a parameter.
     """
 
     hub: str
@@ -30,11 +45,16 @@ class Model:
     strength: float
     licence: str
     about: str
-    billions: float
+    sizes: Sizes
     tiny: str = ""
     sampler: str = ""
     lora: str = ""
     download_gb: float = 0.0
+
+    @property
+    def billions(self) -> float:
+        """Parameters of all components."""
+        return self.sizes.total
 
     def card(self, name: str) -> ModelCard:
         """What it says of itself by this name before it is loaded."""
@@ -67,7 +87,7 @@ MODELS: dict[str, Model] = {
         0.6,
         "CreativeML OpenRAIL-M",
         "Stable Diffusion 1.5, many steps",
-        1.07,
+        Sizes(0.860, (CLIP_L,)),
         TINY_SD,
         "dpm++2m",
     ),
@@ -79,7 +99,7 @@ MODELS: dict[str, Model] = {
         0.6,
         "CreativeML OpenRAIL++-M",
         "Stable Diffusion XL, many steps",
-        3.47,
+        Sizes(2.567, (CLIP_L, CLIP_G)),
         TINY_SDXL,
         "dpm++2m",
     ),
@@ -91,7 +111,7 @@ MODELS: dict[str, Model] = {
         0.7,
         STABILITY,
         "distilled Stable Diffusion 2.1, 1 to 4 steps",
-        1.29,
+        Sizes(0.866, (CLIP_H,)),
         TINY_SD,
         "euler",
     ),
@@ -103,7 +123,7 @@ MODELS: dict[str, Model] = {
         0.7,
         STABILITY,
         "distilled Stable Diffusion XL, 1 to 4 steps",
-        3.47,
+        Sizes(2.567, (CLIP_L, CLIP_G)),
         TINY_SDXL,
         "euler-a",
     ),
@@ -115,7 +135,7 @@ MODELS: dict[str, Model] = {
         0.6,
         "OpenRAIL-M, LoRA OpenRAIL++",
         "Stable Diffusion 1.5 with a consistency LoRA",
-        1.14,
+        Sizes(0.927, (CLIP_L,)),
         TINY_SD,
         "lcm",
         "latent-consistency/lcm-lora-sdv1-5",
@@ -128,7 +148,7 @@ MODELS: dict[str, Model] = {
         0.7,
         f"{STABILITY}, gated",
         "rectified flow, many steps",
-        8.1,
+        Sizes(2.47, (CLIP_L, CLIP_G, T5)),
         TINY_SD3,
     ),
     "sd3.5-large-turbo": Model(
@@ -139,7 +159,7 @@ MODELS: dict[str, Model] = {
         0.7,
         f"{STABILITY}, gated",
         "rectified flow, 4 steps",
-        13.7,
+        Sizes(8.06, (CLIP_L, CLIP_G, T5)),
         TINY_SD3,
     ),
     "flux-schnell": Model(
@@ -150,7 +170,7 @@ MODELS: dict[str, Model] = {
         0.8,
         f"{OPEN}, gated",
         "rectified flow, 1 to 4 steps",
-        16.9,
+        Sizes(11.9, (CLIP_L, T5)),
         TINY_FLUX,
     ),
     "flux2-klein": Model(
@@ -161,7 +181,7 @@ MODELS: dict[str, Model] = {
         0.8,
         OPEN,
         "rectified flow, 4 steps",
-        8.0,
+        Sizes(3.88, (QWEN3,)),
     ),
     "z-image-turbo": Model(
         "Tongyi-MAI/Z-Image-Turbo",
@@ -171,7 +191,7 @@ MODELS: dict[str, Model] = {
         0.8,
         OPEN,
         "rectified flow, 8 steps",
-        10.3,
+        Sizes(6.15, (QWEN3,)),
         TINY_FLUX,
         download_gb=32.8,
     ),
@@ -183,7 +203,7 @@ MODELS: dict[str, Model] = {
         0.7,
         "NVIDIA (NSCL v2), Gemma",
         "consistency-distilled, 1 to 4 steps",
-        4.5,
+        Sizes(1.6, (2.61,), 0.312),
         download_gb=9.7,
     ),
 }
@@ -207,4 +227,4 @@ PIPELINES: dict[str, tuple[str, str]] = {
 
 def for_folder(family: str) -> Model:
     """How a folder of one's own is run: as its family commonly is, with few steps and no guidance."""
-    return Model("", family, (1, 50, 4), 0.0, 0.7, "", "a model of one's own", 0.0)
+    return Model("", family, (1, 50, 4), 0.0, 0.7, "", "a model of one's own", Sizes(0.0, ()))

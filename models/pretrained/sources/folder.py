@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
@@ -137,6 +138,16 @@ def read_header(path: Path) -> dict[str, dict]:
         whole = f"{lacking} of {8 + length + end} bytes are missing"
         raise ModelError(f"{path} is cut short: {whole}; download it again")
     return header
+
+
+def stored_dtype(files: Sequence[Path]) -> str:
+    """The dtype of most numbers in these safetensors files, as the format names it; empty for no files."""
+    numbers: Counter[str] = Counter()
+    for file in files:
+        for name, entry in read_header(file).items():
+            if name != "__metadata__":
+                numbers[entry["dtype"]] += prod(entry["shape"])
+    return numbers.most_common(1)[0][0] if numbers else ""
 
 
 def count_parameters(files: Sequence[Path]) -> tuple[int, int]:

@@ -124,6 +124,12 @@ def cached(repo: str) -> Path | None:
     return path if path.is_dir() else None
 
 
+def here(repo: str) -> bool:
+    """Whether all that is loaded of a hub model is on this machine."""
+    path = cached(repo)
+    return path is not None and complete(path)
+
+
 def complete(path: Path) -> bool:
     """Whether a snapshot holds all that is loaded from it."""
     return not fault(path)
