@@ -17,13 +17,13 @@ from typing import Annotated
 import typer
 
 from assets import ASSETS
-from models.api import DTYPES, ModelError, ProgressCallback, check_steps, no_progress
+from models.api import ModelError, ProgressCallback, check_steps, no_progress
 from renderer.actions import InputError
 from renderer.cli.lab_settings import Compare, Race, Straighten, report_folder
 from renderer.cli.live_settings import Convert
 from renderer.cli.options import WrongUsage, check_installed, one_line, options_of, report
-from renderer.cli.settings import Bench, Paint, Render, Replay, Sessions, Train, side_px
-from renderer.files.outputs import check_film, check_new, writable
+from renderer.cli.settings import Bench, Paint, Render, Replay, Sessions, Train, size_px
+from renderer.files.outputs import check_film, writable
 from renderer.picture_params import PictureParams
 from renderer.runtime.load_progress import Progress
 from renderer.stroke_log.store import LogStore, find_log
@@ -45,8 +45,10 @@ def paint(settings: Paint) -> None:
 
     from models import registry
     from models.painter import prompt_mood
-    from renderer.actions import Event, Paste
+    from renderer.actions import Event
     from renderer.app import App
+    from renderer.canvas.export import check_paper_output, write_paper
+    from renderer.canvas.import_image import read_import
     from renderer.cli.report import Watch
     from renderer.files import png
     from renderer.model_switcher import explicit_settings
@@ -57,7 +59,7 @@ def paint(settings: Paint) -> None:
 
     def load(name: str, progress: ProgressCallback = no_progress):
         extras = settings.extras() if name == settings.model else {}  # asked for beside that one alone
-        return registry.loader(name, settings.device, progress=progress, side_px=side, **extras)
+        return registry.loader(name, settings.device, progress=progress, side_px=max(size), **extras)
 
     def open_capture():
         from renderer.recording.capture import WindowCapture
@@ -68,15 +70,16 @@ def paint(settings: Paint) -> None:
             recorder.start(settings.record)
         return WindowCapture(recorder, settings.layout, folder)
 
-    side = side_px(settings.size)
-    params = PictureParams(settings.model, target_fps=settings.target_fps).asked(settings)
+    size = size_px(settings.size)
     load(settings.model)  # an unknown name is told before a window opens
-    paper = png.read_bytes(settings.paper) if settings.paper else None
+    paper, about = read_import(png.read_bytes(settings.paper), size) if settings.paper else (None, {})
+    params = PictureParams.from_dict(about, settings.model).asked(settings)
+    params = params.change("target_fps", settings.target_fps)
     demo = read(find_log(settings.demo)) if settings.demo is not None else None
-    writable(settings.save_last)
-    check_film(settings.record, settings.layout)
-    for kept in (settings.session, settings.record):
-        check_new(kept)
+    for output in (settings.save_last, settings.save_paper, settings.session):
+        writable(output, overwrite=settings.overwrite)
+    check_paper_output(settings.save_paper)
+    check_film(settings.record, settings.layout, overwrite=settings.overwrite)
     resumed = find_log(settings.resume) if settings.resume is not None else None
     if resumed is not None:
         read(resumed)  # what cannot be read is told now
@@ -95,11 +98,11 @@ def paint(settings: Paint) -> None:
             window,
             load,
             params,
-            size=(side, side),
+            size=size,
             models=tuple(dict.fromkeys([*registry.ENTRIES, settings.model])),
             read_prompt=prompt_mood.read,
             interim_model="painter" if registry.is_pretrained(settings.model) else "",
-            explicit=explicit_settings(settings),
+            explicit=explicit_settings(params if about else settings),
             save_folder=folder,
             files=files,
             demo=demo,
@@ -113,11 +116,14 @@ def paint(settings: Paint) -> None:
         if settings.record:
             painting.persistence.open_recording()
         if paper is not None:
-            painting.apply(Event(Paste(paper), time.perf_counter()))
+            painting.apply(Event(paper, time.perf_counter()))
         watch = Watch(painting)
         watch.run(settings.seconds, until_failed=settings.headless)
         if settings.save_last:
-            png.write_png(settings.save_last, window.screen())
+            png.write_png(settings.save_last, window.screen(), overwrite=settings.overwrite)
+        if settings.save_paper:
+            about = {"model": settings.model, **painting.params.as_dict()}
+            write_paper(settings.save_paper, painting.canvas, about, overwrite=settings.overwrite)
         fields = watch.fields()
     finally:
         ended = painting.close()
@@ -133,41 +139,15 @@ def paint(settings: Paint) -> None:
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command("render")
 @options_of(Render)
-def render(settings: Render) -> None:
-    """Make one picture from a sketch; a paper that the window saved brings its own settings."""
+def render_command(settings: Render) -> None:
+    """Make pictures from sketches; a saved paper or OpenRaster file brings its own settings."""
     from models import registry
-    from renderer.files import png
-    from renderer.files.images import paper_of
-    from renderer.runtime.pacing import finest
+    from renderer.cli.render import render
 
-    data = png.read_bytes(settings.sketch)
-    about = png.read_about(data)
-    name = settings.model or str(about.get("model", "painter"))
-    paper = paper_of(data, None if settings.size is None else (side_px(settings.size),) * 2)
-    extras = {"side_px": max(paper.shape), **settings.extras()}
-    if about.get("dtype") in DTYPES and "dtype" not in extras:
-        if registry.has_dtype(about["dtype"], settings.device):
-            extras["dtype"] = about["dtype"]
-        else:
-            print(
-                f"flowbrush: made in {about['dtype']}, which this CPU has not: bytes differ", file=sys.stderr
-            )
-    load = registry.loader(name, settings.device, progress=Progress(), **extras)
-    card = registry.expected(name)
-    own = {"steps": finest(card.default_steps, card.steps), "strength": card.default_strength}
-    params = PictureParams.from_dict(own | about, name).asked(settings)
-    check_steps(card, params.steps)  # before anything is loaded
-    if settings.output.suffix.lower() != ".png":
-        raise InputError(f"{settings.output} must end in .png: a PNG keeps the settings inside")
-    writable(settings.output)
-    model = load()
-    frame = model.render(params.request(paper))
-    made = {**params.as_dict(), "model": name, "weights": model.card.weights_hash, "dtype": model.card.dtype}
-    png.write_png(settings.output, frame.picture, made)
-    for note in frame.notes:
-        print(f"flowbrush: {note}", file=sys.stderr)
+    if render(settings, registry):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -225,23 +205,25 @@ def bench(settings: Bench) -> None:
     """Measure frame times and the share of the machine's matrix-product peak, without a window."""
     from models import registry
 
-    side = side_px(settings.size)
-    extras = {"side_px": side, **settings.extras()}
+    width, height = size_px(settings.size)
+    extras = {"side_px": max(width, height), **settings.extras()}
     load = registry.loader(settings.model, settings.device, progress=Progress(), **extras)
     check_steps(registry.expected(settings.model), settings.steps)
     import cv2
 
     from models.benchmarks.frame_times import measure
+    from renderer.canvas.materials import from_colors
     from renderer.files.images import decode, fit
     from renderer.offline.session_benchmark import StrokeLogBenchmark
 
     sketch = ASSETS / "sketches" / "lake.png"
-    paper = fit(decode(sketch.read_bytes()), side, side)
+    paper = fit(decode(sketch.read_bytes()), width, height)
     cv2.setNumThreads(1)
-    wanted = {name: getattr(settings, name) for name in ("steps", "frames", "strength", "seed")}
+    wanted = {name: getattr(settings, name) for name in ("steps", "frames", "strength", "seed", "look")}
+    wanted["materials"] = from_colors(paper)
     one, told = load(), {}
     if settings.session is not None:
-        one = StrokeLogBenchmark(one, find_log(settings.session), side, settings.frames)
+        one = StrokeLogBenchmark(one, find_log(settings.session), (width, height), settings.frames)
         told = {"session": settings.session, "papers": len(one.moments)}
     report(measure(one, paper, **wanted) | told, settings.json)
 
@@ -280,7 +262,7 @@ def straighten(settings: Straighten) -> None:
     from renderer import straighten_view
 
     straighten_view.check_output(settings.output)
-    writable(settings.output)
+    writable(settings.output, overwrite=settings.overwrite)
     import torch
 
     from models.lab import straighten as flows
@@ -288,7 +270,13 @@ def straighten(settings: Straighten) -> None:
     torch.set_num_threads(1)  # arrays so small lose time on a second core
     snapshots = flows.straighten(settings.source, settings.target, steps=settings.steps, seed=settings.seed)
     words = f"{settings.source} to {settings.target}"
-    last = straighten_view.watch(snapshots, words, headless=settings.headless, output=settings.output)
+    last = straighten_view.watch(
+        snapshots,
+        words,
+        headless=settings.headless,
+        output=settings.output,
+        overwrite=settings.overwrite,
+    )
     stages = {shown.name: shown.numbers() | {"seconds": round(shown.seconds, 1)} for shown in last}
     report(stages, settings.json)
 

@@ -79,10 +79,11 @@ class Redo:
 @dataclass(frozen=True)
 class Paste:
     """png: an image file's bytes, of any format that can be read; it is fitted to the canvas and replaces the
-    active layer. pixels: the same decoded and fitted already, (H, W, 4) uint8, so that no time is lost."""
+    active layer. pixels, materials: the same decoded and fitted by a thread, (H, W, 4) and (H, W) uint8."""
 
     png: bytes
     pixels: np.ndarray | None = field(default=None, compare=False, repr=False)
+    materials: np.ndarray | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

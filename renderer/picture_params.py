@@ -61,13 +61,13 @@ class PictureParams:
         raise InputError(f"there is no setting named {name!r}")
 
     def asked(self, options) -> PictureParams:
-        """The settings with those of the command line that are not None. options.mood: levels by axis."""
+        """The settings with those of the command line that are not None. options.mood: as of `mood_of`."""
         params = self
         for name in ("steps", "strength", "seed", "prompt", "look", "material_prompt"):
             if getattr(options, name, None) is not None:
                 params = params.change(name, getattr(options, name))
-        for axis, level in zip(MOOD_AXES, getattr(options, "mood", None) or (), strict=False):
-            params = params.change(f"mood.{axis.name}", level)
+        if getattr(options, "mood", None) is not None:
+            params = replace(params, mood=mood_of(options.mood))
         return params
 
     def starts_epoch(self, other: PictureParams) -> bool:
@@ -109,6 +109,25 @@ class PictureParams:
         for name, value in moods.items():
             params = params.change(f"mood.{name}", value)
         return params
+
+
+def mood_of(text: str) -> tuple[float, ...]:
+    """The mood from numbers with commas between, by the axes in order; those left out keep their default.
+
+    Raises InputError for what is no number from 0 to 1, and for too many.
+    """
+    names = ", ".join(axis.name for axis in MOOD_AXES)
+    try:
+        levels = [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise InputError(
+            f"mood {text!r} will not do: give numbers with commas between, for {names}"
+        ) from error
+    if len(levels) > len(MOOD_AXES) or not all(0 <= level <= 1 for level in levels):
+        raise InputError(
+            f"mood {text!r} will not do: at most {len(MOOD_AXES)} numbers from 0 to 1, for {names}"
+        )
+    return (*(round(level, 3) for level in levels), *DEFAULT_MOOD[len(levels) :])
 
 
 def checked_prompt(text: str) -> str:

@@ -139,11 +139,17 @@ class FlowPlot:
 
 
 def watch(
-    snapshots: Iterable[Snapshot], words: str, *, headless: bool = False, output: Path | None = None
+    snapshots: Iterable[Snapshot],
+    words: str,
+    *,
+    headless: bool = False,
+    output: Path | None = None,
+    overwrite: bool = False,
 ) -> list:
     """Draw the snapshots as they come; returns the last one of each stage.
 
     A window stays open until it is closed. output: a PNG of the last picture, or a video of all.
+    overwrite: a file that is there may be replaced.
     """
     check_output(output)
     screen = SimpleWindow("Flowbrush: flows that straighten", SIZE, headless=headless)
@@ -157,7 +163,7 @@ def watch(
         if film is not None:
             film.close()
         elif output is not None:
-            write_png(output, screen.pixels())
+            write_png(output, screen.pixels(), overwrite=overwrite)
         return [board.newest[stage] for stage in sorted(board.newest)]
     finally:
         screen.close()

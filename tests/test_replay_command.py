@@ -116,7 +116,7 @@ def test_the_command_tells_of_a_fault_in_the_log_and_of_bad_input_in_one_line(tm
 
 def test_a_rehearsal_renders_the_moments_of_a_painting(tmp_path, strokes):
     model = SlowModel()
-    rehearsal = StrokeLogBenchmark(model, strokes, 256, 10)
+    rehearsal = StrokeLogBenchmark(model, strokes, (256, 256), 10)
     for _ in range(12):
         rehearsal.render(Request(np.zeros((256, 256, 4), np.uint8), steps=2))
     covered = [(request.paper[..., 3] > 0).sum() for request in model.requests]

@@ -15,7 +15,15 @@ PEAK_EVERY = 10  # frames between two looks at the peak
 
 
 def measure(
-    model: Img2Img, paper: np.ndarray, *, steps: int, frames: int, strength: float, seed: int
+    model: Img2Img,
+    paper: np.ndarray,
+    *,
+    steps: int,
+    frames: int,
+    strength: float,
+    seed: int,
+    look: str = "scenic",
+    materials: np.ndarray | None = None,
 ) -> dict:
     """Render `frames` frames and return the fields of `bench --json`.
 
@@ -25,7 +33,7 @@ def measure(
     card = model.card
     dtype = getattr(torch, card.dtype)
     height, width = paper.shape[:2]
-    request = Request(paper, steps=steps, strength=strength, seed=seed)
+    request = Request(paper, steps=steps, strength=strength, seed=seed, look=look, materials=materials)
     forget = getattr(model, "forget", lambda: None)  # what it knows of the frame before: each is a whole one
     for _ in range(5):
         forget()
@@ -51,6 +59,7 @@ def measure(
         "device": card.device,
         "dtype": card.dtype,
         "size": width,
+        "height": height,
         "steps": steps,
         "frames": frames,
         "model_fps": round(1e3 / float(np.median(frame_ms)), 2),

@@ -113,7 +113,7 @@ class Pretrained:
         family, size = self.family, Size(*request.paper.shape[:2])
         run = schedule.sampler_of(self.sampler, family.kind)
         grid = family.grid(self.sampler, request.steps, request.strength, size)
-        condition = self.prompts(request.prompt)
+        condition = self.prompts(request.full_prompt)
         key = (condition, self.sampler, grid.times, size)
         if self._made != key:
             family.prepare(condition, schedule.times_asked(run, grid), size)

@@ -29,12 +29,12 @@ from renderer.canvas.brushes import Stroke
 from renderer.canvas.buffer_pool import BufferPool
 from renderer.canvas.compositing import LEAST_ALPHA, lay_stroke, lay_stroke_format_1
 from renderer.canvas.fill import flood_fill
+from renderer.canvas.import_image import decode_paper
 from renderer.canvas.layers import Layer, LayerStack
-from renderer.canvas.materials import UNKNOWN
+from renderer.canvas.materials import from_colors
 from renderer.canvas.open_raster import read_document
 from renderer.canvas.selection import bounded, extent, selected, shifted
 from renderer.canvas.undo import Change, Changes, PixelChange, SelectionChange, StackChange, UndoHistory
-from renderer.files.images import decode, fit
 from renderer.files.images_format_1 import decode_format_1, fit_format_1
 
 FORMAT = 2  # of stroke logs: how edits of such a log are carried out
@@ -159,13 +159,13 @@ class Canvas:
             case Fill():
                 return self.fill(edit)
             case Clear():
-                return self.replace(np.zeros_like(self.stack.layer.pixels))
-            case Paste(data, pixels):
-                return self.replace(self.decoded(data) if pixels is None else pixels, bounds=False)
+                return self.replace(np.zeros_like(self.stack.layer.pixels), np.zeros_like(self.materials))
+            case Paste():
+                return self.replace(*self.decoded(edit), bounds=False)
             case FillSelection(color, material):
                 full = np.empty_like(self.stack.layer.pixels)
                 full[:] = (*color, 255)
-                return self.replace(full, material)
+                return self.replace(full, np.full_like(self.materials, material))
             case MoveSelection(dx, dy):
                 return self.move(dx, dy)
             case Select():
@@ -264,7 +264,7 @@ class Canvas:
             layer.materials[box.slices][mostly] = edit.material
         return self.commit(box)
 
-    def replace(self, pixels: np.ndarray, material: int = UNKNOWN, *, bounds: bool = True) -> Rect:
+    def replace(self, pixels: np.ndarray, materials: np.ndarray, *, bounds: bool = True) -> Rect:
         """Put other pixels in place of the active layer's; inside the selection where that bounds them."""
         self.base()
         layer, mask = self.stack.layer, self.selection if bounds else None
@@ -272,8 +272,7 @@ class Canvas:
         if box.empty:
             return box
         inside = box.slices
-        made = pixels[inside]
-        labels = np.where(made[..., 3] > 0, np.uint8(material), np.uint8(UNKNOWN))
+        made, labels = pixels[inside], materials[inside]
         if mask is not None:
             made, labels = blend_masked(
                 (layer.pixels[inside], layer.materials[inside]), (made, labels), mask[inside]
@@ -315,11 +314,15 @@ class Canvas:
         self._base_of = None
         return self.whole
 
-    def decoded(self, data: bytes) -> np.ndarray:
-        """(H, W, 4) uint8 of an image file, fitted to the paper. Raises InputError."""
+    def decoded(self, paste: Paste) -> tuple[np.ndarray, np.ndarray]:
+        """(pixels, materials) of an image, fitted to the paper. Raises InputError."""
         if self.format == 1:
-            return fit_format_1(decode_format_1(data), self.width, self.height)
-        return fit(decode(data), self.width, self.height)
+            pixels = fit_format_1(decode_format_1(paste.png), self.width, self.height)
+            return pixels, from_colors(pixels)
+        if paste.pixels is not None and paste.pixels.shape == self.pixels.shape:
+            labels = paste.materials
+            return paste.pixels, from_colors(paste.pixels) if labels is None else labels
+        return decode_paper(paste.png, (self.width, self.height))
 
 
 def blend_masked(

@@ -1,4 +1,4 @@
-"""What the commands of the flow lab can be told."""
+"""Options of the commands `straighten`, `compare` and `race`."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pathlib import Path
 
 from platformdirs import user_pictures_path
 
-from renderer.cli.settings import option
-from renderer.files.outputs import writable
+from renderer.cli.settings import OVERWRITE_HELP, option
+from renderer.files.outputs import free_path, writable
 from renderer.picture_params import MAX_SEED
 
 
 @dataclass(frozen=True)
 class Straighten:
-    """What `straighten` can be told."""
+    """Options of `straighten`."""
 
     source: str = option("moons", "Where paths start: normal, moons, rings, gaussians, spiral or checkers.")
     target: str = option("rings", "Where they end: the same choice.")
@@ -25,11 +25,12 @@ class Straighten:
     )
     headless: bool = option(False, "Without a display.")
     json: bool = option(False, "At the end, print one JSON object with the figures of each stage.")
+    overwrite: bool = option(False, OVERWRITE_HELP)
 
 
 @dataclass(frozen=True)
 class Compare:
-    """What `compare` can be told."""
+    """Options of `compare`."""
 
     contenders: str | None = option(
         None, "Names or .safetensors files, with commas between; by default all whose weights are here."
@@ -41,11 +42,12 @@ class Compare:
     quick: bool = option(False, "Small and in under three minutes.")
     seed: int = option(0, "Seed of the noise.", min=0, max=MAX_SEED)
     json: bool = option(False, "Print one JSON object with every number; with -o the report is written too.")
+    overwrite: bool = option(False, OVERWRITE_HELP)
 
 
 @dataclass(frozen=True)
 class Race:
-    """What `race` can be told."""
+    """Options of `race`."""
 
     columns: str | None = option(
         None, "Two to six columns with commas between, each model:sampler:steps; by default many against few."
@@ -61,13 +63,15 @@ class Race:
     seconds: float = option(0.0, "End after so many seconds; 0: never.", min=0)
     json: bool = option(False, "At the end, print one JSON object with every number that was shown.")
     save_last: Path | None = option(None, "At the end, write the last window contents to this PNG.")
+    overwrite: bool = option(False, OVERWRITE_HELP)
 
 
 def report_folder(settings: Compare) -> Path | None:
     """Where the report goes; None where only JSON is wanted. Raises InputError if it cannot be written."""
     folder = settings.output
     if folder is None and not settings.json:
-        folder = user_pictures_path() / "Flowbrush" / "compare"
+        folder = free_path(user_pictures_path() / "Flowbrush" / "compare")
     if folder is not None:
-        writable(folder / "report.md")
+        for name in ("report.md", "figures.json"):
+            writable(folder / name, overwrite=settings.overwrite)
     return folder

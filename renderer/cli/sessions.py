@@ -63,7 +63,7 @@ def summaries(paths: Iterable[Path]) -> list[dict]:
 
 def tell(settings: Sessions) -> None:
     """The list, one log, or the sheet, as it was asked for. Raises InputError."""
-    writable(settings.sheet)
+    writable(settings.sheet, overwrite=settings.overwrite)
     if settings.show not in (None, "show"):
         raise InputError(f"sessions knows `show LOG`, not {settings.show!r}")
     if settings.show and settings.log is None:
@@ -78,7 +78,7 @@ def tell(settings: Sessions) -> None:
         print_table(summaries(paths))
         print(f"in {folder}")
     if settings.sheet is not None:
-        write_sheet(paths, settings.sheet)
+        write_sheet(paths, settings.sheet, overwrite=settings.overwrite)
 
 
 def print_table(rows: list[dict]) -> None:
@@ -104,7 +104,7 @@ def print_table(rows: list[dict]) -> None:
     Console(width=None if sys.stdout.isatty() else WIDE).print(table)
 
 
-def write_sheet(paths: Iterable[Path], output: Path) -> int:
+def write_sheet(paths: Iterable[Path], output: Path, *, overwrite: bool = False) -> int:
     """A picture with the last paper of every log. Returns how many; raises InputError where there is none."""
     cards = []
     for path in paths:
@@ -117,7 +117,7 @@ def write_sheet(paths: Iterable[Path], output: Path) -> int:
     cards += [np.full_like(cards[0], DESK)] * (-len(cards) % min(COLUMNS, len(cards)))
     wide = min(COLUMNS, len(cards))
     rows = [np.concatenate(cards[at : at + wide], 1) for at in range(0, len(cards), wide)]
-    write_png(output, np.concatenate(rows))
+    write_png(output, np.concatenate(rows), overwrite=overwrite)
     return len(cards)
 
 

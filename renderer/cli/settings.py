@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import MISSING, dataclass, field
 from pathlib import Path
 
-from models.api import ModelError
+from models.api import LOOKS, MOOD_AXES, ModelError, check_size
 from renderer.actions import InputError
 from renderer.picture_params import MAX_SEED
 
@@ -18,9 +18,15 @@ def option(default, text: str, **extra):
     return field(default=default, metadata={"help": text, **extra})
 
 
+LOOK_HELP = f"Look of the picture: {', '.join(LOOKS)}"
+MOOD_HELP = f"Mood, numbers from 0 to 1 with commas between: {', '.join(axis.name for axis in MOOD_AXES)}."
+MATERIAL_PROMPT_HELP = "Names of the painted materials join the prompt; for pretrained models."
+OVERWRITE_HELP = "Replace files that are there already."
+
+
 @dataclass(frozen=True, kw_only=True)
 class Extras:
-    """What a pretrained model can be told besides; the painter takes none of it but its dtype."""
+    """Options of pretrained models alone; the painter takes none of them but the dtype."""
 
     dtype: str | None = option(None, "float32, bfloat16 or float16; by default what the device is fast with.")
     sampler: str = option("", "Sampler of a pretrained model by name; by default the one that suits it.")
@@ -43,19 +49,22 @@ class Extras:
 
 @dataclass(frozen=True)
 class Paint(Extras):
-    """What `paint` can be told."""
+    """Options of `paint`."""
 
     model: str = option("painter", "Model by name (see `models`), or a .safetensors file.")
-    size: int = option(512, "Side of the square paper in pixels: a multiple of 32 from 256 to 2048.")
+    size: str = option("512", "Paper in pixels: a side, or 1024x576; each a multiple of 32 from 256 to 2048.")
     steps: int | None = option(
         None, "Steps of the model while drawing; by default its own: 1 for the painter.", min=1, max=50
     )
     strength: float | None = option(
         None, "How far the picture may leave the strokes: 0 to 1; by default the model's own.", min=0, max=1
     )
-    seed: int = option(0, "Seed of the noise.", min=0, max=MAX_SEED)
-    prompt: str = option("", "What to paint, in words.")
-    paper: Path | None = option(None, "Start from this image.")
+    seed: int | None = option(None, "Seed of the noise; by default 0.", min=0, max=MAX_SEED)
+    prompt: str | None = option(None, "What to paint, in words.")
+    look: str | None = option(None, LOOK_HELP)
+    mood: str | None = option(None, MOOD_HELP)
+    material_prompt: bool | None = option(None, MATERIAL_PROMPT_HELP)
+    paper: Path | None = option(None, "Start from this image, saved paper or OpenRaster file.")
     session: Path | None = option(None, "Write the stroke log to this file.")
     target_fps: float = option(
         0.0, "Frames a second that the model shall hold while drawing; 0: no matter.", min=0
@@ -80,16 +89,36 @@ class Paint(Extras):
     seconds: float = option(0.0, "End after so many seconds; 0: never.", min=0)
     json: bool = option(False, "At the end, print one JSON object with what was measured.")
     save_last: Path | None = option(None, "At the end, write the last window contents to this PNG.")
+    save_paper: Path | None = option(
+        None, "At the end, write the paper: layers, materials and settings to .ora, flat to .png."
+    )
+    overwrite: bool = option(False, OVERWRITE_HELP)
 
 
 @dataclass(frozen=True)
 class Render(Extras):
-    """What `render` can be told."""
+    """Options of `render`."""
 
-    sketch: Path = option(MISSING, "A sketch: any image; a PNG's alpha is the painted mask.", argument=True)
-    output: Path = option(MISSING, "The PNG to write.", flags=("-o", "--output"))
+    sketches: list[Path] = option(
+        MISSING,
+        "Sketches: images, saved papers, OpenRaster files, or folders of them; alpha is the painted mask.",
+        argument=True,
+    )
+    output: Path = option(
+        MISSING, "The PNG to write; for several sketches a folder.", flags=("-o", "--output")
+    )
     model: str | None = option(None, "Model by name, or a .safetensors file.")
-    size: int | None = option(None, "Side in pixels; by default the sketch's own, if it will do.")
+    size: str | None = option(
+        None, "In pixels, a side or 1024x576; by default the sketch's own, or the nearest that will do."
+    )
+    materials: Path | None = option(
+        None,
+        "Materials of the sketch: an 8-bit PNG of its shape, 0 unknown, else 1 + number of the material; "
+        "by default those of the file, or of exact palette colours.",
+    )
+    look: str | None = option(None, LOOK_HELP)
+    mood: str | None = option(None, MOOD_HELP)
+    material_prompt: bool | None = option(None, MATERIAL_PROMPT_HELP)
     steps: int | None = option(
         None,
         "Steps of the model; by default the window's at rest: 4 for the painter.",
@@ -102,15 +131,17 @@ class Render(Extras):
     seed: int | None = option(None, "Seed of the noise.", min=0, max=MAX_SEED)
     prompt: str | None = option(None, "What to paint, in words.")
     device: str | None = option(None, "cpu or cuda.")
+    overwrite: bool = option(False, OVERWRITE_HELP)
 
 
 @dataclass(frozen=True)
 class Bench(Extras):
-    """What `bench` can be told."""
+    """Options of `bench`."""
 
     model: str = option("painter", "Model by name, or a .safetensors file.")
-    size: int = option(512, "Side in pixels.")
+    size: str = option("512", "In pixels: a side, or 1024x576.")
     steps: int = option(1, "Steps of the model.", min=1, max=50)
+    look: str = option("scenic", LOOK_HELP)
     frames: int = option(200, "Frames to measure.", min=1, max=100_000)
     session: str | None = option(
         None, "Render the papers of this stroke log, with its seed and mood, instead of one sketch."
@@ -123,7 +154,7 @@ class Bench(Extras):
 
 @dataclass(frozen=True)
 class Replay:
-    """What `replay` can be told."""
+    """Options of `replay`."""
 
     log: Path = option(
         MISSING, "A stroke log: a file, or the name of one that `sessions` lists.", argument=True
@@ -139,6 +170,7 @@ class Replay:
     steps: int | None = option(
         None, "Steps of every frame; by default as the window showed it.", min=1, max=50
     )
+    look: str | None = option(None, LOOK_HELP + "; by default the log's own.")
     layout: str = option("picture", "What is shown: side, picture, paper, or window.")
     speed: float = option(1.0, "How many seconds of the painting pass in one.", min=0.01, max=1000)
     hold: float = option(2.0, "Seconds for which the finished picture stands.", min=0, max=600)
@@ -148,21 +180,23 @@ class Replay:
         None, "Render on a Ray cluster: HOST:PORT or ray://HOST:PORT; without an address on this machine."
     )
     any_device: bool = option(False, "--ray: let nodes of different kinds render; the file says which did.")
+    overwrite: bool = option(False, OVERWRITE_HELP)
 
 
 @dataclass(frozen=True)
 class Sessions:
-    """What `sessions` can be told."""
+    """Options of `sessions`."""
 
     show: str | None = option(None, "`show`: tell what is in one log.", argument=True)
     log: str | None = option(None, "The log: a name from the list, or a file.", argument=True)
     sheet: Path | None = option(None, "Write a PNG with the paper of every log.")
+    overwrite: bool = option(False, OVERWRITE_HELP)
     json: bool = option(False, "Print one JSON object.")
 
 
 @dataclass(frozen=True)
 class Train:
-    """What `train` can be told."""
+    """Options of `train`."""
 
     stage: str = option(
         MISSING, "data, teacher, reflow, distil, finish, diffusion, evaluate, export, or all.", argument=True
@@ -173,12 +207,21 @@ class Train:
     json: bool = option(False, "evaluate: print one JSON object.")
 
 
-def side_px(size: int) -> int:
-    """The size, if it will do. Raises InputError."""
-    from models.api import check_size
-
+def size_px(size: str | int) -> tuple[int, int]:
+    """(width, height) of "512" or "1024x576". Raises InputError for what is no size of a paper."""
+    sides = str(size).lower().split("x")
     try:
-        check_size(size, size)
+        numbers = [int(side) for side in sides]
+        width, height = numbers if len(numbers) > 1 else numbers * 2
+    except ValueError as error:
+        raise InputError(f"size {size} will not do: give a side, as 512, or both, as 1024x576") from error
+    try:
+        check_size(height, width)
     except ModelError as error:
         raise InputError(str(error)) from error
-    return size
+    return width, height
+
+
+def side_px(size: int) -> int:
+    """The side of a square paper, if it will do. Raises InputError."""
+    return size_px(size)[0]

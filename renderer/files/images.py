@@ -168,13 +168,6 @@ def nearest_size(width: int, height: int) -> tuple[int, int]:
         return wide, high
 
 
-def paper_of(data: bytes, size: tuple[int, int] | None) -> np.ndarray:
-    """An image file -> (H, W, 4) uint8 paper of this size (width, height), by default of the image's own."""
-    image = decode(data)
-    width, height = size or nearest_size(image.shape[1], image.shape[0])
-    return np.ascontiguousarray(fit(image, width, height))
-
-
 def read_labels(data: bytes) -> np.ndarray:
     """A label file, one channel of 8 bits -> (H, W) uint8 materials. Raises InputError for any other."""
     from PIL import Image

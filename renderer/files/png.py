@@ -15,21 +15,26 @@ from renderer.actions import InputError
 from renderer.files.outputs import write_whole
 
 KEYWORD = "flowbrush"
+MATERIALS_CHUNK = b"fbMt"  # ancillary, private: a PNG of the materials, which other programs pass over
 COMPRESSION = 1  # zlib level: larger ones take several times as long for a tenth of the size
 MAX_FILE_BYTES = 512 << 20
 MAX_TEXT_BYTES = 1 << 20
 IEND_BYTES = 12  # of the chunk that ends a PNG
 
 
-def png_bytes(pixels: np.ndarray, about: dict | None = None) -> bytes:
-    """A PNG of (H, W), (H, W, 3) or (H, W, 4) uint8, with `about` as JSON in an iTXt chunk."""
+def png_bytes(pixels: np.ndarray, about: dict | None = None, materials: np.ndarray | None = None) -> bytes:
+    """A PNG of (H, W), (H, W, 3) or (H, W, 4) uint8, with `about` as JSON in an iTXt chunk.
+
+    materials: (H, W) uint8 of a paper, kept in a chunk of their own.
+    """
     from PIL import Image
     from PIL.PngImagePlugin import PngInfo
 
-    info = None
+    info = PngInfo()
     if about is not None:
-        info = PngInfo()
         info.add_itxt(KEYWORD, json.dumps(about, sort_keys=True))
+    if materials is not None:
+        info.add(MATERIALS_CHUNK, png_bytes(materials))
     made = io.BytesIO()
     image = Image.fromarray(np.ascontiguousarray(pixels))
     image.save(made, "PNG", compress_level=COMPRESSION, pnginfo=info)
@@ -43,12 +48,19 @@ def with_about(data: bytes, about: dict) -> bytes:
     return data[:-IEND_BYTES] + chunk + data[-IEND_BYTES:]
 
 
-def write_png(path: Path, pixels: np.ndarray, about: dict | None = None, *, overwrite: bool = False) -> None:
+def write_png(
+    path: Path,
+    pixels: np.ndarray,
+    about: dict | None = None,
+    *,
+    materials: np.ndarray | None = None,
+    overwrite: bool = False,
+) -> None:
     """Write a PNG as of `png_bytes`, whole or not at all.
 
     Raises InputError where it cannot be written, or would replace a file that this run did not write.
     """
-    write_whole(path, png_bytes(pixels, about), overwrite=overwrite)
+    write_whole(path, png_bytes(pixels, about, materials), overwrite=overwrite)
 
 
 def read_about(data: bytes) -> dict:
@@ -66,6 +78,22 @@ def read_about(data: bytes) -> dict:
     except Exception:  # no PNG, or a damaged one: who decodes the pixels says so
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def read_materials(data: bytes) -> np.ndarray | None:
+    """The materials (H, W) uint8 inside a saved paper; None where there are none that can be read."""
+    from PIL import Image
+
+    from renderer.files.images import read_labels
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image = Image.open(io.BytesIO(data), formats=("PNG",))
+        chunks = dict(getattr(image, "private_chunks", []))
+        return read_labels(chunks[MATERIALS_CHUNK]) if MATERIALS_CHUNK in chunks else None
+    except Exception:  # as in read_about
+        return None
 
 
 def read_bytes(path: Path) -> bytes:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from models.api import Img2Img, ModelError, check_size
+from models.api import Img2Img, ModelError, Request, check_look, check_size
 from renderer.actions import InputError
 from renderer.cli.settings import Replay
 from renderer.offline.compositor import Compositor
@@ -51,11 +51,13 @@ class Plan:
         return hashlib.sha256(text + self.settings.log.read_bytes()).hexdigest()
 
 
-NO_MATTER = ("output", "workers", "log", "ray", "any_device")
+NO_MATTER = ("output", "workers", "log", "ray", "any_device", "overwrite")
 
 
 def plan(settings: Replay, models: tuple[str, ...], load) -> tuple[Plan, StrokeLog]:
     """The plan for a log. Raises InputError where the log, the size or the length will not do."""
+    if settings.look is not None:
+        check_look(settings.look)
     session = read(settings.log)
     if not session.events:
         raise InputError(f"nothing was painted in {settings.log}{told(session)}")
@@ -114,10 +116,15 @@ class ReplayRenderer:
         shown = (playback.version, steps)
         if shown != self._shown:
             self._picture = self._stage.compose(
-                model.render(playback.request(steps)).picture, playback.params
+                model.render(self._request(playback, steps)).picture, playback.params
             )
             self._shown = shown
         return self._picture
+
+    def _request(self, playback: Playback, steps: int) -> Request:
+        """What the model is asked now; with another look where the settings name one."""
+        request, look = playback.request(steps), self.plan.settings.look
+        return request if look is None else replace(request, look=look)
 
     def _serve(self, name: str) -> Img2Img:
         """The model of that name. A log cannot name a file: it would be read from a path of its choosing."""

@@ -20,7 +20,7 @@ import numpy as np
 
 from renderer.actions import InputError
 from renderer.cli.settings import Replay
-from renderer.files.outputs import FILMS, check_layout, check_plain, writable
+from renderer.files.outputs import FILMS, check_free, check_layout, writable, wrote
 from renderer.files.png import write_png
 from renderer.offline import makers
 from renderer.offline.replay import Plan, ReplayRenderer, plan
@@ -55,7 +55,7 @@ def run(settings: Replay, models: tuple[str, ...], load, elsewhere: Elsewhere | 
             return "" if task.speed is None else f"{task.speed:.1f}/s"
 
     check_layout(settings.layout)
-    check_output(settings.output)
+    check_output(settings.output, overwrite=settings.overwrite)
     made, session = plan(replace(settings, log=find_log(str(settings.log))), models, load)
     if session.fault:
         print(f"flowbrush: {session.fault}", file=sys.stderr)
@@ -77,11 +77,11 @@ def run(settings: Replay, models: tuple[str, ...], load, elsewhere: Elsewhere | 
         produce(made, done, elsewhere)
 
 
-def check_output(path: Path) -> None:
+def check_output(path: Path, *, overwrite: bool = False) -> None:
     """Raise InputError for an output that no replay can have."""
     suffix = path.suffix.lower()
     if suffix in (*FILMS, *ANIMATIONS):
-        writable(path)
+        writable(path, overwrite=overwrite)
     elif suffix:
         raise InputError(f"{path} must end in {', '.join((*FILMS, *ANIMATIONS))}, or name a folder")
     elif path.exists() and (not path.is_dir() or any(path.iterdir())):
@@ -93,7 +93,7 @@ def produce(plan: Plan, done: Callable[[int], None], elsewhere: Elsewhere | None
 
     Raises InputError where it cannot be written.
     """
-    check_output(plan.settings.output)
+    check_output(plan.settings.output, overwrite=plan.settings.overwrite)
     folder = folder_of(plan)
     try:
         prepare(folder, plan)
@@ -196,7 +196,7 @@ def write_part(player: ReplayRenderer, first: int, done: Callable[[int], None]) 
     plan, end = player.plan, end_of(player.plan, first)
     if not is_film(plan):
         for frame, picture in enumerate(player.frames(first, end), first):
-            write_png(frame_file(plan, frame), picture)
+            write_png(frame_file(plan, frame), picture, overwrite=True)
             done(1)
         return
     encoder = film = None
@@ -229,13 +229,14 @@ def join(plan: Plan, folder: Path) -> None:
         (folder / makers.NAME).unlink(missing_ok=True)
         os.replace(folder, output)
         return
-    check_plain(output)
+    check_free(output, overwrite=plan.settings.overwrite)
     temporary = folder / f"whole{output.suffix.lower()}"
     if is_film(plan):
         join_films([part_file(plan, first) for first in range(0, plan.frames, PART_FRAMES)], temporary, plan)
     else:
         write_animation(temporary, Pictures(plan), plan.settings.fps)
     os.replace(temporary, output)
+    wrote(output)
 
 
 class Pictures(Sequence):
@@ -250,7 +251,8 @@ class Pictures(Sequence):
     def __getitem__(self, frame: int) -> np.ndarray:
         if not 0 <= frame < len(self):
             raise IndexError(frame)
-        return cv2.cvtColor(cv2.imread(str(frame_file(self._plan, frame))), cv2.COLOR_BGR2RGB)
+        data = np.fromfile(frame_file(self._plan, frame), np.uint8)  # cv2.imread cannot open every path
+        return cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
 
 def join_films(parts: list[Path], output: Path, plan: Plan) -> None:

@@ -17,15 +17,15 @@ MOST_BYTES = 256 << 20  # of papers that are made before the clock runs
 class StrokeLogBenchmark:
     """The model itself, but every request gets the next moment of a log: its paper, seed, prompt and mood."""
 
-    def __init__(self, model: Img2Img, log: Path, side: int, frames: int):
-        """side: of the square paper in pixels. Raises InputError for a log in which nothing was painted."""
+    def __init__(self, model: Img2Img, log: Path, size: tuple[int, int], frames: int):
+        """size: (width, height) of the paper. Raises InputError for a log in which nothing was painted."""
         self.card = model.card
         self._model, self._next = model, 0
         session = read(log)
         if not session.events:
             raise InputError(f"nothing was painted in {log}")
-        count = max(2, min(frames, MOST_BYTES // (4 * side * side)))
-        playback = Playback(session, (side, side))
+        count = max(2, min(frames, MOST_BYTES // (4 * size[0] * size[1])))
+        playback = Playback(session, size)
         self.moments: list[Request] = []
         for number in range(count):
             playback.to(session.seconds * number / (count - 1))

@@ -23,8 +23,8 @@ DEMO = "lake"  # painted where there is no user
 def check(settings: Settings) -> StrokeLog | None:
     """Check the options; returns the stroke log to paint from, if any. Raises InputError."""
     side_px(settings.size)
-    check_film(settings.record, "window")
-    writable(settings.save_last)
+    check_film(settings.record, "window", overwrite=settings.overwrite)
+    writable(settings.save_last, overwrite=settings.overwrite)
     demo = settings.demo or (DEMO if settings.headless else None)
     return read(find_log(demo)) if demo else None
 
@@ -51,7 +51,7 @@ def run(
             recorder.start(settings.record)
         race.run(settings.seconds)
         if settings.save_last:
-            write_png(settings.save_last, screen.pixels())
+            write_png(settings.save_last, screen.pixels(), overwrite=settings.overwrite)
         figures = race.figures()
     finally:
         ended = race.close()

@@ -1,0 +1,59 @@
+"""Papers and pictures as files: OpenRaster with layers, PNG with the settings inside, JPEG, WebP."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+
+from renderer.actions import InputError
+from renderer.canvas.canvas import Canvas
+from renderer.canvas.open_raster import document_bytes
+from renderer.files.outputs import write_whole
+from renderer.files.png import png_bytes
+
+PAPERS = (".ora", ".png")
+PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+QUALITY = 92
+
+
+def check_paper_output(path: Path | None) -> None:
+    """Raise InputError for a name that no paper can have."""
+    if path is not None and path.suffix.lower() not in PAPERS:
+        raise InputError(f"{path} must end in {' or '.join(PAPERS)}")
+
+
+def write_paper(path: Path, canvas: Canvas, about: dict, *, overwrite: bool = False) -> None:
+    """Write the paper with its materials and settings: .ora with all layers, .png flat. Raises InputError.
+
+    about: the settings, with "model".
+    """
+    check_paper_output(path)
+    if path.suffix.lower() == ".ora":
+        data = document_bytes(canvas.stack, about)
+    else:
+        data = png_bytes(canvas.pixels, about, canvas.materials)
+    write_whole(path, data, overwrite=overwrite)
+
+
+def write_picture(
+    path: Path, pixels: np.ndarray, about: dict | None = None, *, overwrite: bool = False
+) -> None:
+    """Write (H, W, 3) or (H, W, 4) uint8 by the suffix; only a PNG keeps `about`. Raises InputError."""
+    from PIL import Image
+
+    suffix = path.suffix.lower()
+    if suffix not in PICTURES:
+        raise InputError(f"{path} must end in {', '.join(PICTURES)}")
+    if suffix == ".png":
+        data = png_bytes(pixels, about)
+    else:
+        made = io.BytesIO()
+        image = Image.fromarray(np.ascontiguousarray(pixels))
+        if suffix == ".webp":
+            image.save(made, "WEBP", quality=QUALITY)
+        else:
+            image.convert("RGB").save(made, "JPEG", quality=QUALITY)
+        data = made.getvalue()
+    write_whole(path, data, overwrite=overwrite)
