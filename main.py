@@ -122,7 +122,7 @@ def paint(settings: Paint) -> None:
         if settings.save_last:
             png.write_png(settings.save_last, window.screen(), overwrite=settings.overwrite)
         if settings.save_paper:
-            about = {"model": settings.model, **painting.params.as_dict()}
+            about = {"model": settings.model, **painting.scene.params.as_dict()}
             write_paper(settings.save_paper, painting.canvas, about, overwrite=settings.overwrite)
         fields = watch.fields()
     finally:

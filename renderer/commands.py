@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from models.api import Frame
 from renderer.actions import Change, Command, Event, InputError
 from renderer.canvas.canvas import Canvas
+from renderer.canvas.open_raster import document_bytes
+from renderer.files.outputs import reserve
+from renderer.files.png import png_bytes
 from renderer.model_switcher import ModelSwitcher
 from renderer.persistence import Persistence
 from renderer.picture_params import PictureParams
@@ -98,19 +103,29 @@ def go_back(painting: Painting, time_s: float) -> None:
 def save(painting: Painting) -> None:
     """Save picture and paper as PNG files with the settings inside: `render` makes the same of the paper.
 
-    Without a picture the paper alone is saved. Raises InputError where there is neither.
+    Several layers are saved as an OpenRaster file, too. Without a picture the paper alone is saved. Raises
+    InputError where there is neither.
     """
     scene, canvas, frame = painting.scene, painting.canvas, painting.picture
-    stem = painting.save_folder / time.strftime("flowbrush-%Y%m%d-%H%M%S")
-    paper = stem.with_name(stem.name + "-paper.png")
-    if frame is None or scene.card is None:
-        if canvas.blank:
-            raise InputError("there is nothing to save yet")
+    ready = frame is not None and scene.card is not None
+    if not ready and canvas.blank:
+        raise InputError("there is nothing to save yet")
+    name = time.strftime("flowbrush-%Y%m%d-%H%M%S")
+    endings = [".png"] * ready + ["-paper.png"] + [".ora"] * (len(canvas.stack.layers) > 1)
+    *picture, paper = reserve(painting.save_folder, name, endings)[: 1 + ready]
+    files: dict[Path, Callable[[], bytes]] = {}
+    if frame is not None and scene.card is not None:
+        request, card = frame.request, scene.card
+        about = PictureParams.of(request, card.name).as_dict()
+        about |= {"model": card.name, "weights": card.weights_hash, "dtype": card.dtype}
+        files[picture[0]] = partial(png_bytes, frame.picture, about)
+        files[paper] = partial(png_bytes, request.paper, about, request.materials)
+        done = f"saved {picture[0]}"
+    else:
+        about = scene.params.as_dict()
+        files[paper] = partial(png_bytes, canvas.snapshot(), about, canvas.snapshot_materials())
         done = f"saved {paper}; there is no picture yet"
-        painting.persistence.save_pictures({paper: canvas.snapshot()}, scene.params.as_dict(), done)
-        return
-    request, card, picture = frame.request, scene.card, stem.with_suffix(".png")
-    about = PictureParams.of(request, card.name).as_dict()
-    about |= {"model": card.name, "weights": card.weights_hash, "dtype": card.dtype}
-    files = {picture: frame.picture, paper: request.paper}
-    painting.persistence.save_pictures(files, about, f"saved {picture}")
+    if len(canvas.stack.layers) > 1:
+        document = paper.with_name(paper.name.replace("-paper.png", ".ora"))
+        files[document] = partial(document_bytes, canvas.stack.copy(), about)
+    painting.persistence.save_files(files, done)

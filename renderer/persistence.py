@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock, Thread
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from renderer.actions import Change, Event, InputError, OpenDocument, Paste
 from renderer.canvas.canvas import Canvas
+from renderer.canvas.import_image import read_import
 from renderer.canvas.open_raster import document_bytes
 from renderer.canvas.snapshots import History
 from renderer.files import png
-from renderer.files.images import decode, fit
+from renderer.files.outputs import write_whole
+from renderer.picture_params import PictureParams
 from renderer.runtime.messages import Level, Messages
 from renderer.scene import Scene
 from renderer.stroke_log.log import LogHeader, LogWriter, read
@@ -123,7 +123,10 @@ class Persistence:
         self.lost, self._scene.offer = None, ""
 
     def _arrive_image(self, data: bytes) -> None:
-        self.arrived.append(Paste(data, fit(decode(data), self._canvas.width, self._canvas.height)))
+        edit, about = read_import(data, (self._canvas.width, self._canvas.height))
+        params = self._scene.params
+        self.arrived += params.changes_to(PictureParams.from_dict(about, params.model, params), ())
+        self.arrived.append(edit)
 
     def _arrive_paper(self, path: Path) -> None:
         session = read(path)
@@ -137,12 +140,12 @@ class Persistence:
 
     # Pictures
 
-    def save_pictures(self, files: dict[Path, np.ndarray], about: dict[str, Any], done: str) -> None:
-        """Write PNG files with the settings inside, on a thread. done: what to say then."""
+    def save_files(self, files: Mapping[Path, Callable[[], bytes]], done: str) -> None:
+        """Encode and write files on a thread. done: what to say then."""
 
         def save() -> None:
-            for path, pixels in files.items():
-                png.write_png(path, pixels, about)
+            for path, encode in files.items():
+                write_whole(path, encode())
             self._messages.add(done)
 
         self._saving = [thread for thread in self._saving if thread.is_alive()]

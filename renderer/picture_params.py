@@ -97,9 +97,14 @@ class PictureParams:
         return cls(model, mood=tuple(request.mood), **{name: getattr(request, name) for name in KEPT})
 
     @classmethod
-    def from_dict(cls, values: dict, model: str = "painter") -> PictureParams:
-        """The settings that a log or a picture carries. Raises InputError for what cannot be any."""
-        params = cls(model=model)
+    def from_dict(
+        cls, values: dict, model: str = "painter", before: PictureParams | None = None
+    ) -> PictureParams:
+        """The settings that a log or a picture carries, the others as `before`, by default their defaults.
+
+        Raises InputError for what cannot be any.
+        """
+        params = cls(model=model) if before is None else replace(before, model=model)
         for name in KEPT:
             if name in values:
                 params = params.change(name, values[name])

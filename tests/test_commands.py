@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import cv2
 import pytest
-from loop_harness import SlowModel
+from loop_harness import SlowModel, stroke
 
 from models.api import ModelError
 from renderer import commands
-from renderer.actions import Command, InputError
+from renderer.actions import Brush, Command, InputError, LayerEdit
+from renderer.canvas.canvas import Canvas
+from renderer.canvas.open_raster import document_bytes, read_document
+from renderer.files.png import write_png
 from renderer.ui.overlay import elided
 
 
@@ -51,3 +54,50 @@ def test_a_long_message_keeps_its_beginning_and_its_end():
     shown = elided(words, len, 40)
     assert len(shown) <= 40 and shown.startswith("/a/very") and shown.endswith("directory") and "..." in shown
     assert elided("short", len, 40) == "short"
+
+
+def test_a_second_save_within_a_second_replaces_nothing(make_loop, tmp_path):
+    one = make_loop(SlowModel())
+    one.app.save_folder = tmp_path
+    one.stroke((20, 60), (230, 70))
+    one.ready()
+    for _ in range(3):
+        commands.save(one.app)
+    one.until(lambda: len(list(tmp_path.glob("*.png"))) == 6)
+    papers = sorted(path.name for path in tmp_path.glob("*-paper.png"))
+    assert len(papers) == 3
+    assert all((tmp_path / name.replace("-paper", "")).exists() for name in papers)
+
+
+def test_several_layers_are_saved_as_a_document_too(make_loop, tmp_path):
+    one = make_loop(SlowModel())
+    one.app.save_folder = tmp_path
+    one.stroke((20, 60), (230, 70))
+    one.do(LayerEdit("add", 0, "trees"))
+    one.stroke((20, 160), (230, 170))
+    one.ready()
+    commands.save(one.app)
+    one.until(lambda: list(tmp_path.glob("*.ora")))
+    (path,) = tmp_path.glob("*.ora")
+    one.until(lambda: not list(tmp_path.glob("*.part")))
+    document = read_document(path.read_bytes())
+    assert [layer.settings.name for layer in document.stack.layers] == ["Layer 1", "trees"]
+    assert (document.stack.pixels == one.app.canvas.pixels).all()
+
+
+def test_an_opened_paper_brings_its_settings_and_materials(make_loop, tmp_path):
+    """Read on a thread: no tick decodes it."""
+    canvas = Canvas(256, 256)
+    stroke(canvas, (40, 40), (200, 90), brush=Brush((1, 2, 3), 40, material=7))
+    about = {"seed": 11, "look": "oil", "mood": {"snow": 0.9}}
+    write_png(tmp_path / "p.png", canvas.pixels, about, materials=canvas.materials)
+    (tmp_path / "p.ora").write_bytes(document_bytes(canvas.stack, about | {"seed": 12}))
+    one = make_loop(SlowModel())
+    for name, seed in (("p.png", 11), ("p.ora", 12)):
+        one.do(Command("load", str(tmp_path / name)))
+        one.until(lambda seed=seed: one.app.scene.params.seed == seed)
+        one.until(lambda: (one.app.canvas.pixels == canvas.pixels).all())
+        assert (one.app.canvas.materials == canvas.materials).all()
+    assert one.app.scene.params.look == "oil" and one.app.scene.params.mood[4] == 0.9
+    one.do(Command("load", str(tmp_path / "none.png")))
+    one.until(lambda: any("cannot be read" in line for line in one.messages))

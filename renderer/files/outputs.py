@@ -14,6 +14,7 @@ from renderer.actions import InputError
 FILMS = (".mkv", ".mp4")
 LAYOUTS = ("side", "picture", "paper", "window")  # what a film can show
 _written: set[Path] = set()  # by this run
+_reserved: set[Path] = set()
 
 
 def check_plain(path: Path) -> None:
@@ -66,6 +67,19 @@ def write_whole(path: Path, data: bytes, *, overwrite: bool = False) -> None:
 def wrote(path: Path) -> None:
     """Remember that this run wrote the file, so that it may write it again."""
     _written.add(path.resolve())
+
+
+def reserve(folder: Path, name: str, endings: list[str]) -> list[Path]:
+    """Paths of files that belong together, as NAME.png and NAME-paper.png; a number where one is taken.
+
+    They are not given again in this run, so that files being written are not replaced either.
+    """
+    number, stem = 2, name
+    while any((folder / (stem + end)).exists() or (folder / (stem + end)) in _reserved for end in endings):
+        stem, number = f"{name}-{number}", number + 1
+    made = [folder / (stem + end) for end in endings]
+    _reserved.update(made)
+    return made
 
 
 def free_path(path: Path) -> Path:
