@@ -1,28 +1,41 @@
-"""The painter's CUDA frame under the strict device mode."""
+"""The painter's serving code under the strict device mode, as it runs on CUDA."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
-from strict_device import DEVICE, StrictDevice, on_device
+from strict_device import DEVICE, StrictDevice
 
+from models.api import Request
+from models.painter import painter
 from models.painter.network import PainterNetwork
-from models.painter.packed import Body
 
-DTYPES = [torch.float32, torch.float16, torch.bfloat16]
+DTYPES = ["float32", "float16", "bfloat16"]
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 4])
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_a_frame_lies_on_one_device_and_can_be_captured(dtype, steps):
-    network = on_device(PainterNetwork().eval())
-    with torch.inference_mode(), StrictDevice(tf32=False) as strict:
-        body = Body(network, dtype)
-        inputs = {
-            "planes": torch.empty((4, 256, 320), dtype=torch.uint8, device=DEVICE),
-            "noise": torch.empty((1, 48, 64, 80), device=DEVICE),
-            "share": torch.empty(1, device=DEVICE),
-            "biases": torch.empty((steps, sum(body.widths)), dtype=dtype, device=DEVICE),
-        }
-        _, made = strict.capture(body.frame, inputs)
-    assert made.shape == (3 * 256 * 320 + 1,) and made.device == DEVICE and strict.ops > 40
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_frames_lie_on_one_device_and_can_be_captured(dtype, steps):
+    """Whole frames and tiles, eagerly, while they are captured, and by their graphs."""
+    whole = np.zeros((1024, 2048, 4), np.uint8)
+    papers = [whole, whole.copy(), whole.copy()]
+    for index, paper in enumerate(papers):
+        paper[16 * index : 16 * index + 8, :8] = 255
+    with StrictDevice(tf32=False) as strict:
+        model = painter.Painter(
+            PainterNetwork().eval().requires_grad_(False), "strict", "", str(DEVICE), dtype
+        )
+        model.use_graphs(capture=strict.capture)
+        shares = []
+        for paper in (*papers, papers[0]):
+            frame = model.render(Request(paper, steps=steps, prompt="misty"))
+            shares.append(model.tiled.share)
+            while model.rest():
+                pass
+        assert frame.picture.shape == (1024, 2048, 3)
+        assert frame.why_not_faster == f"{dtype} was asked for"  # a graph made it
+        assert shares[0] == 1 and (steps > 2 or max(shares[1:]) < 0.6)
+        assert strict.captures == (1 if steps > 2 else 2)  # of tiles, where they are worth it
+        assert len(model.tiled.frames.graphs.keys) == strict.captures
+        assert model.body.dtype == getattr(torch, dtype) and strict.ops > 40

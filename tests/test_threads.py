@@ -1,6 +1,9 @@
 """The number of threads, on invented frame times."""
 
-from models.device.threads import FIRST_WAIT, LAST_WAIT, TRIAL, WARM_UP, ThreadCount
+import pytest
+import torch
+
+from models.device.threads import FIRST_WAIT, LAST_WAIT, TRIAL, WARM_UP, ThreadCount, measured_start
 
 QUIET = {4: 8.0, 2: 12.0, 1: 20.0}
 BUSY = {4: 150.0, 2: 110.0, 1: 21.0}
@@ -91,3 +94,44 @@ def test_slow_first_frames_are_not_taken_for_the_rule():
 
 def test_one_core_has_no_choice():
     assert set(drive(ThreadCount(1), lambda n, _: 9.0, 3000)) == {1}
+
+
+def test_under_load_trials_cost_one_frame_each_and_the_start_none():
+    """Measured to begin with one thread: two are tried, once they have run, for one frame at a time."""
+    count = ThreadCount(2, start=1)
+    used = drive(count, lambda n, _: BUSY[n], 3000)
+    assert used[: WARM_UP + FIRST_WAIT] == [1] * (WARM_UP + FIRST_WAIT)
+    longest = max(len(run) for run in "".join(map(str, used)).split("1"))
+    assert longest <= TRIAL  # the first trial of a count, which may build kernels; then one
+    assert used.count(2) <= TRIAL + 6  # of 3,000
+    assert drive(count, lambda n, _: QUIET[n], LAST_WAIT + 10)[-1] == 2
+
+
+class Machine:
+    """Products on a machine of so many free cores: a clock that each product moves on."""
+
+    def __init__(self, free: int):
+        self.free, self.now_s = free, 0.0
+        self.products = 0
+
+    def work(self):
+        threads = torch.get_num_threads()
+        self.products += 1
+        self.now_s += 0.001 / threads if threads <= self.free else 0.1
+
+    def clock(self) -> float:
+        return self.now_s
+
+
+@pytest.mark.parametrize(
+    ("most", "free", "wanted"), [(2, 2, 2), (2, 1, 1), (4, 4, 4), (4, 3, 2), (4, 1, 1), (1, 1, 1)]
+)
+def test_the_start_is_what_the_machine_has_free(most, free, wanted):
+    machine, before = Machine(free), torch.get_num_threads()
+    assert measured_start(most, work=machine.work, clock=machine.clock) == wanted
+    assert torch.get_num_threads() == before
+    assert machine.now_s < 0.25 * (most - free + 1)  # counts that hang are not measured on
+
+
+def test_the_start_is_measured_with_real_products():
+    assert measured_start(2) in (1, 2)

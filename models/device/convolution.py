@@ -69,7 +69,7 @@ class OneDnnConv(PlainConv):
         """The weight as an input of this size wants it; sizes that want the same share it."""
         packed = self.packed.get(size)
         if packed is None:
-            reorder = torch._C._nn.mkldnn_reorder_conv2d_weight
+            reorder = torch._C._nn.mkldnn_reorder_conv2d_weight  # pyright: ignore[reportAttributeAccessIssue]
             packed = reorder(self.weight, *self.window, list(size))
             if READABLE:
                 wanted = contents(packed)

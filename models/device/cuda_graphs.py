@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+Key = Any  # hashable: size, steps, whatever else a graph depends on
 Function = Callable[..., Tensor]
 Capture = Callable[[Function, dict[str, Tensor]], tuple[Callable[[], object], Tensor]]
 MAX_GRAPHS = 6  # sizes and step counts kept; each holds its activations in memory
@@ -97,7 +99,7 @@ class FrameGraphs:
 
     def __init__(
         self,
-        build: Callable[[Hashable], Function],
+        build: Callable[[Key], Function],
         *,
         capture: Capture = capture_cuda,
         max_graphs: int = MAX_GRAPHS,
@@ -105,11 +107,11 @@ class FrameGraphs:
     ):
         self.build, self.capture, self.max_graphs, self.gate = build, capture, max_graphs, gate
         self.why_eager = "no frame was run yet"
-        self._entries: OrderedDict[Hashable, Entry] = OrderedDict()
-        self._wanted: OrderedDict[Hashable, dict[str, Tensor]] = OrderedDict()  # keys to capture, and inputs
-        self._failures: dict[Hashable, tuple[int, str]] = {}  # tries, and the reason of the last
+        self._entries: OrderedDict[Key, Entry] = OrderedDict()
+        self._wanted: OrderedDict[Key, dict[str, Tensor]] = OrderedDict()  # keys to capture, and inputs
+        self._failures: dict[Key, tuple[int, str]] = {}  # tries, and the reason of the last
 
-    def run(self, key: Hashable, **inputs: Tensor) -> Tensor:
+    def run(self, key: Key, **inputs: Tensor) -> Tensor:
         """The frame of these inputs. The result lies in the graph's memory until the next run of this key.
 
         Raises ValueError for inputs whose names, shapes or dtypes are not those that the key was captured
@@ -158,17 +160,17 @@ class FrameGraphs:
         self._wanted.clear()
         self._failures.clear()
 
-    def forget_wanted(self, outdated: Callable[[Hashable], bool]) -> None:
+    def forget_wanted(self, outdated: Callable[[Key], bool]) -> None:
         """Do not capture what will not run again."""
         for key in [key for key in self._wanted if outdated(key)]:
             del self._wanted[key]
 
     @property
-    def keys(self) -> tuple[Hashable, ...]:
+    def keys(self) -> tuple[Key, ...]:
         """Keys that a graph serves, the one used last at the end."""
         return tuple(self._entries)
 
-    def _want(self, key: Hashable, inputs: dict[str, Tensor]) -> str:
+    def _want(self, key: Key, inputs: dict[str, Tensor]) -> str:
         """Note that `key` is to be captured, unless that failed too often; returns why it is not there."""
         tries, reason = self._failures.get(key, (0, ""))
         if tries >= MAX_TRIES:

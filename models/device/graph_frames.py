@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -31,10 +31,19 @@ class GraphedFrames:
         return self.graphs.rest()
 
     def render(
-        self, planes: np.ndarray, noise: Tensor, share: Tensor, biases: Tensor, lap: Callable[[str], None]
+        self,
+        planes: np.ndarray,
+        noise: Tensor,
+        share: Tensor,
+        biases: Sequence[Tensor],
+        lap: Callable[[str], None],
     ) -> np.ndarray:
-        """planes: (4, H, W) uint8. Returns the bytes of `Body.frame` on the host; lap: called after it."""
-        inputs = {"planes": self.transfer.upload(planes), "noise": noise, "share": share, "biases": biases}
+        """The bytes of `Body.frame`, on the host.
+
+        planes: (4, H, W) uint8. biases: a row for each step. lap: called when the work is launched.
+        """
+        inputs = {"planes": self.transfer.upload(planes), "noise": noise, "share": share}
+        inputs["biases"] = torch.stack(tuple(biases))
         made = self.graphs.run((*planes.shape[1:], len(biases)), **inputs)
         lap("denoise")
         return self.transfer.download(made)
@@ -47,6 +56,7 @@ class GraphedParts:
     """
 
     def __init__(self, parts: dict[str, Frame], device: torch.device, **graphs):
+        # keys: (name, version, shapes)
         self.graphs = FrameGraphs(lambda key: parts[key[0]], max_graphs=4 * len(parts), **graphs)
         self.transfer = HostTransfer(device)
         self._why: dict[str, str] = {}

@@ -1,39 +1,46 @@
-"""How many threads a model on the CPU runs with: decided from frame times alone, without a clock.
+"""How many threads a model on the CPU runs with: measured at its start, then decided from its frame times.
 
 Threads of one frame wait for each other at every layer. Beside a program that keeps a core busy, two threads
-on two cores took 110 ms for a frame, one took 20, and with both cores free two took 12. So other counts are
-tried now and then, for a few frames, and the faster one is kept.
+on two cores took 110 ms for a frame, one took 20, and with both cores free two took 12. Other counts are
+tried now and then, for a frame or two, and the faster one is kept.
 """
 
 from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
 
 SMOOTHING = 0.25  # weight of the newest frame in the running mean
 MAX_SPIKE = 3.0  # one frame counts at most as this many of the mean
 GAIN = 0.85  # of the present cost: only then is another count taken
 SLOWED = 1.6  # times the best mean ever: something has changed, fewer threads are tried soon
 WARM_UP = 4  # frames that are not looked at: kernels are built, caches filled
-TRIAL = 3  # frames; the first one builds kernels for its count, so the fastest counts
-HOPELESS = 5.0  # times the present mean: such a frame ends a trial
+TRIAL = 2  # frames; the first may build kernels for its count, so the faster one counts
+HOPELESS = 2.0  # times the present mean: such a frame ends a trial, unless it was the first of its count
 FIRST_WAIT, LAST_WAIT = 64, 1024  # frames between trials; doubles while they bring nothing
+PROBES, PROBE_SIDE = 5, 384  # products of square matrices that a start is measured with, 1 ms each
+PROBE_SPIKE = 8.0  # times the time of one thread: a count that takes so long is measured no further
 
 
 class ThreadCount:
     """`next` says the count for the next frame, `learn` takes what the frame cost, in one unit for all.
 
-    Counts are the most, its half, its quarter ..., 1.
+    Counts are the most, its half, its quarter ..., 1. start: the count of the first frames.
     """
 
-    def __init__(self, most: int):
-        self.choices = [most]
-        while self.choices[-1] > 1:
-            self.choices.append(self.choices[-1] // 2)
-        self.current = most
+    def __init__(self, most: int, start: int | None = None):
+        self.choices = halves(most)
+        self.current = most if start is None else start
         self._mean = self._best = 0.0
         self._frames = -WARM_UP  # since the last trial
-        self._wait = 0  # the first trial is made at once: the machine may be busy from the start
-        self._fewer = True  # the next trial's direction
+        self._wait = 0 if start is None else FIRST_WAIT  # a start that was not measured is tried at once
+        self._fewer = self.current > 1  # the next trial's direction
         self._patience = WARM_UP  # frames before the next trial while the frames are slow
         self._trial: tuple[int, list[float]] | None = None  # a count and what its frames cost
+        self._ran: set[int] = set()  # counts that frames have run with
 
     def next(self) -> int:
         if self._trial is not None:
@@ -54,9 +61,11 @@ class ThreadCount:
         return self.current
 
     def learn(self, threads: int, cost: float) -> None:
+        cold = threads not in self._ran
+        self._ran.add(threads)
         if self._trial is not None:
             self._trial[1].append(cost)
-            if len(self._trial[1]) == TRIAL or cost > HOPELESS * self._mean:
+            if len(self._trial[1]) == TRIAL or (cost > HOPELESS * self._mean and not cold):
                 self._judge(threads, min(self._trial[1]))
             return
         if self._mean and self._frames >= 0:
@@ -81,3 +90,42 @@ class ThreadCount:
         else:
             self._wait = min(LAST_WAIT, max(FIRST_WAIT, 2 * self._wait))
             self._fewer = not self._fewer
+
+
+def halves(most: int) -> list[int]:
+    """The most, its half, its quarter ..., 1."""
+    counts = [most]
+    while counts[-1] > 1:
+        counts.append(counts[-1] // 2)
+    return counts
+
+
+def measured_start(
+    most: int, *, work: Callable[[], object] | None = None, clock: Callable[[], float] = time.perf_counter
+) -> int:
+    """The count to begin with: the most threads that speed up a product of matrices as it runs now.
+
+    Where another program keeps a core busy, two threads wait for each other, and the first frames of a model
+    that started with them took 2.8 s. Medians of a few interleaved products: some 20 ms in all.
+    """
+    before, times = torch.get_num_threads(), {count: [] for count in reversed(halves(most))}
+    if work is None:
+        a = torch.ones(PROBE_SIDE, PROBE_SIDE)
+        work = lambda: a @ a  # noqa: E731
+    try:
+        for probe in range(PROBES + 1):
+            for count, taken in times.items():
+                if taken and taken[-1] > PROBE_SPIKE * min(times[1]):
+                    continue
+                torch.set_num_threads(count)
+                begin = clock()
+                work()
+                if probe:  # the first builds kernels
+                    taken.append(clock() - begin)
+    finally:
+        torch.set_num_threads(before)
+    best, fastest = 1, statistics.median(times[1])
+    for count, taken in times.items():
+        if statistics.median(taken) < GAIN * fastest:
+            best, fastest = count, statistics.median(taken)
+    return best

@@ -1,15 +1,17 @@
-"""One-step frames in which only what an edit can reach is worked out again.
+"""Frames on a CPU in which only what an edit reaches is computed again.
 
 The network is local and the noise anchored: beyond the reach of a stroke every activation is what it was.
-Those of the last frame are kept, and each convolution runs over the part that its input has changed in, which
-grows from layer to layer up to the receptive radius. A touch of 60 px costs a quarter of a frame of 512 px,
-and no more on a larger paper. A convolution gives a place the same bits whether it runs over all of its input
-or over a part; the first frames are worked out both ways, and where a bit differs this path is left.
+Those of the last frame are kept, for every step of it, and each convolution runs over the part in which its
+input has changed, which grows from layer to layer up to the receptive radius, and from step to step. In one
+step a touch of 60 px costs a quarter of a frame of 512 px, and no more on a larger paper. A convolution gives
+a place the same bits whether it runs over all of its input or over a part; that is checked once for each
+number of steps, at rest if there is one before the first part, and where a bit differs no part is taken.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -22,116 +24,248 @@ from models.painter.flow import CELL_PX
 from models.painter.network import enlarge
 from models.painter.packed import Body, Lap, no_lap
 from models.painter.regions import Box, Boxes, changed
+from models.sampling.flow_samplers import uniform_times
 
-MOST_PX = 1024 * 1024  # activations of larger papers are not kept: they take 140 MB at this size
-WORTH = 0.6  # of the work: an edit that takes more is worked out as a whole, which has one shape
-TRIALS = 3  # frames that are worked out both ways
+MEMORY_BYTES = 1_000_000_000  # of kept activations, unless it is set
+WORTH = 0.6  # of the work: above, the whole frame is computed, which has one shape
+CHECK_PX = 48  # side of the edit that is made up for a check
+DIFFERS = "frames are computed whole: on this CPU a part differs from the whole in some bits"
 
 
-class Regional:
-    """Body.frame for one step on a CPU, with the activations of the last frame kept.
+@dataclass
+class Kept:
+    """What frames of one number of steps leave: activations of each step, and what they were made from.
 
-    share: of a whole frame's work that the last frame took.
+    layers: by step and name. places: memory outside the heap where layers lie once parts are computed.
     """
 
-    def __init__(self, body: Body):
-        self.body, self.share = body, 1.0
-        self._trials_left, self._trusted = TRIALS, True
-        self._places: dict[str, Tensor] = {}  # where what is kept lies, once parts are worked out
-        self.forget()
+    layers: list[dict[str, Tensor]]
+    places: list[dict[str, Tensor]]
+    planes: np.ndarray | None = None
+    given: tuple = ()
+
+    @classmethod
+    def of(cls, steps: int) -> Kept:
+        return cls([{} for _ in range(steps)], [{} for _ in range(steps)])
+
+    def nbytes(self) -> int:
+        return sum(value.nbytes for step in self.layers for value in step.values())
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What the next frame has to compute: boxes for each step, empty where nothing changed.
+
+    share: of a whole frame's work. given: noise, strength and biases.
+    """
+
+    planes: np.ndarray
+    given: tuple[Tensor, float, tuple[Tensor, ...]]
+    boxes: tuple[Boxes, ...]
+    share: float
+
+
+@dataclass
+class IncrementalFrames:
+    """Body.frame on a CPU, with the activations of the last frames kept.
+
+    memory_bytes: at most so much is kept. why_off: why no part is taken any more; empty while parts are.
+    """
+
+    body: Body
+    memory_bytes: int = MEMORY_BYTES
+    why_off: str = ""
+    _kept: dict[int, Kept] = field(default_factory=dict)  # by the number of steps
+    _checked: set[int] = field(default_factory=set)
 
     def forget(self) -> None:
-        """The next frame is worked out as a whole."""
-        self._planes: np.ndarray | None = None
-        self._given: tuple = ()
-        self._kept: dict[str, Tensor] = {}
+        """The next frame of any number of steps is computed as a whole."""
+        self._kept.clear()
 
     def takes(self, steps: int, height: int, width: int) -> bool:
-        return self._trusted and steps == 1 and height * width <= MOST_PX
+        """Whether frames are kept: others of so many steps are computed whole, by Body.frame."""
+        fewer = sum(self.need_bytes(count, height, width) for count in self._kept if count < steps)
+        return not self.why_off and fewer + self.need_bytes(steps, height, width) <= self.memory_bytes
 
-    def frame(
-        self, planes: np.ndarray, noise: Tensor, strength: float, biases: Tensor, lap: Lap = no_lap
-    ) -> tuple[np.ndarray, bool]:
+    def need_bytes(self, steps: int, height: int, width: int) -> int:
+        """Bytes that are kept of frames of this size."""
+        body, item = self.body, self.body.dtype.itemsize
+        fine, middle, coarse = body.channels
+        fine_px = (2 + len(body.fine_in) + len(body.fine_out)) * fine * item
+        middle_px = (2 + len(body.middle_in) + len(body.middle_out)) * middle * item
+        coarse_px = (1 + len(body.coarse)) * coarse * item
+        cells = height * width // CELL_PX**2
+        a_step = fine_px + middle_px / 4 + coarse_px / 16 + 4 * patches.COLORS
+        shared = 4 * patches.COLORS + patches.COLORS + (fine * item if steps > 1 else 0)
+        return round(cells * (steps * a_step + shared))
+
+    def plan(self, planes: np.ndarray, noise: Tensor, strength: float, biases: Sequence[Tensor]) -> Plan:
+        """Find what a frame has to compute. Noise and biases count as those of the last frame of so many
+        steps only if they are the same tensors.
+
+        planes: (4, H, W) uint8 paper. noise: (1, 48, h, w) float32 cells. biases: (all channels,) a step.
+        """
+        steps, whole = len(biases), Boxes.whole(*planes.shape[1:])
+        all_of_it = Plan(planes, (noise, strength, tuple(biases)), (whole,) * steps, 1.0)
+        kept = self._kept.get(steps)
+        if kept is None or kept.planes is None or kept.planes.shape != planes.shape:
+            return all_of_it
+        old_noise, old_strength, old_biases = kept.given
+        same = old_noise is noise and old_strength == strength
+        if not (same and all(a is b for a, b in zip(old_biases, biases, strict=True))):
+            return all_of_it
+        box = changed(kept.planes, planes)
+        if box is None:
+            return Plan(planes, all_of_it.given, (), 0.0)
+        boxes = whole.reached(box, self.body, steps)
+        share = sum(one.work(self.body) for one in boxes) / (steps * whole.work(self.body))
+        return all_of_it if share > WORTH else Plan(planes, all_of_it.given, boxes, share)
+
+    def frame(self, plan: Plan, lap: Lap = no_lap) -> tuple[np.ndarray, bool]:
         """The picture's planes, (3, H, W) uint8 that the next frame writes to, and whether all is finite.
 
-        planes: (4, H, W) uint8 paper. noise: (1, 48, h, w) float32 cells. biases: (all channels,). Noise
-        and biases count as those of the last frame only if they are the same tensors.
+        lap: told each stage that ends; what it raises between two steps leaves nothing to go on from.
         """
-        whole = Boxes.whole(*planes.shape[1:])
-        boxes = self.boxes(whole, planes, noise, strength, biases)
-        given, self._given = (noise, strength, biases), ()  # nothing can be gone on from until all is done
-        finite = True
-        if boxes is None:
+        steps = len(plan.given[2])
+        kept = self._kept.setdefault(steps, Kept.of(steps))
+        self._make_room(steps, plan.planes.shape)
+        part = plan.share < 1
+        kept.given, kept.planes, finite = (), None, True  # nothing can be gone on from until all is done
+        if not plan.boxes:
             for stage in ("start", "denoise", "decode"):
                 lap(stage)
-        elif boxes == whole or not self._trials_left:
-            finite = self.work_out(boxes, whole, planes, *given, lap)
+        elif part and steps not in self._checked:
+            finite = self._compute_both(kept, plan, lap)
         else:
-            finite = self.try_both(boxes, whole, planes, *given, lap)
-        if self._places:
-            self.settle()  # at once: what else is taken meanwhile would lie behind it
+            finite = self._compute(kept, plan, lap)
+        if any(kept.places):
+            settle(kept)  # at once: what else is taken meanwhile would lie behind it
         if finite:
-            self._planes, self._given = planes, given
-        return self._kept["picture"].numpy(), finite
+            kept.planes, kept.given = plan.planes, plan.given
+        return kept.layers[-1]["picture"].numpy(), finite
 
-    def boxes(
-        self, whole: Boxes, planes: np.ndarray, noise: Tensor, strength: float, biases: Tensor
-    ) -> Boxes | None:
-        """What has to be worked out; None where the paper is that of the last frame."""
-        self.share = 1.0
-        same = self._given and self._given[0] is noise and self._given[1:2] == (strength,)
-        if not (same and self._given[2] is biases and self._planes.shape == planes.shape):
-            return whole
-        box = changed(self._planes, planes)
-        if box is None:
-            self.share = 0.0
-            return None
-        reached = whole.reached(box, self.body)
-        share = reached.work(self.body) / whole.work(self.body)
-        if share > WORTH:
-            return whole
-        self.share = share
-        return reached
+    def _make_room(self, steps: int, shape: tuple[int, ...]) -> None:
+        """Forget frames of another size, and those of most steps until the memory suffices."""
+        for count in sorted(self._kept, reverse=True):
+            other = self._kept[count]
+            size = other.planes.shape if other.planes is not None else shape
+            room = self.memory_bytes - self.need_bytes(steps, *shape[1:])
+            if count != steps and (size != shape or self._bytes_but(steps) > room):
+                del self._kept[count]
 
-    def try_both(self, boxes: Boxes, whole: Boxes, planes: np.ndarray, *given) -> bool:
-        """A whole frame, held against one of these boxes; where a bit differs, no part is taken again."""
-        self._trials_left -= 1
-        self.share = 1.0
-        self.work_out(boxes, whole, planes, *given[:-1])
-        part = {name: value.clone() for name, value in self._kept.items()}
-        finite = self.work_out(whole, whole, planes, *given)
-        self._trusted = all(torch.equal(part[name], value) for name, value in self._kept.items())
+    def _bytes_but(self, steps: int) -> int:
+        return sum(kept.nbytes() for count, kept in self._kept.items() if count != steps)
+
+    def settle(self) -> None:
+        """Move what is kept out of the heap, in which frames that are not kept take and free memory."""
+        for kept in self._kept.values():
+            settle(kept)
+
+    def rest(self) -> bool:
+        """Check one number of steps for which no part was computed yet. Returns whether others are left."""
+        left = [n for n, kept in self._kept.items() if n not in self._checked and kept.planes is not None]
+        if self.why_off or not left:
+            return False
+        self._check(self._kept[left[0]])
+        return len(left) > 1 and not self.why_off
+
+    def _check(self, kept: Kept) -> None:
+        """Compute a made-up edit both ways, and put back what was kept."""
+        before = [{name: value.clone() for name, value in step.items()} for step in kept.layers]
+        if kept.planes is None:
+            return
+        planes, given = kept.planes.copy(), kept.given
+        height, width = planes.shape[1:]
+        y, x = ((side - CHECK_PX) // 2 for side in (height, width))
+        planes[:, y : y + CHECK_PX, x : x + CHECK_PX] ^= 255
+        whole = Boxes.whole(height, width)
+        boxes = whole.reached(Box(y, y + CHECK_PX, x, x + CHECK_PX), self.body, len(kept.layers))
+        self._compute_both(kept, Plan(planes, given, boxes, 0.0))
+        for step, old in zip(kept.layers, before, strict=True):
+            for name, value in old.items():
+                step[name] = value
+
+    def _compute_both(self, kept: Kept, plan: Plan, lap: Lap = no_lap) -> bool:
+        """A part and then the whole frame; where a bit differs, no part is taken again."""
+        steps = len(kept.layers)
+        self._checked.add(steps)
+        self._compute(kept, plan)
+        part = [{name: value.clone() for name, value in step.items()} for step in kept.layers]
+        whole = (Boxes.whole(*plan.planes.shape[1:]),) * steps
+        finite = self._compute(kept, Plan(plan.planes, plan.given, whole, 1.0), lap)
+        for a, b in zip(part, kept.layers, strict=True):
+            if not all(torch.equal(a[name], value) for name, value in b.items()):
+                self.why_off = DIFFERS
         return finite
 
-    def work_out(
-        self,
-        boxes: Boxes,
-        whole: Boxes,
-        planes: np.ndarray,
-        noise: Tensor,
-        strength: float,
-        biases: Tensor,
-        lap: Lap = no_lap,
-    ) -> bool:
+    def _compute(self, kept: Kept, plan: Plan, lap: Lap = no_lap) -> bool:
         """Bring all that is kept up to date inside the boxes. Returns whether the picture is finite there."""
-        body = self.body
-        if boxes == whole:
-            self._kept.clear()  # before the same is taken again
+        (noise, strength, biases), steps = plan.given, len(kept.layers)
+        whole = Boxes.whole(*plan.planes.shape[1:])
+        if plan.boxes[0] == whole:
+            for step in kept.layers:
+                step.clear()  # before the same is taken again
         else:
-            self.settle()
-        fine, middle, coarse, middle_out, fine_out = boxes
+            settle(kept)
+        times = uniform_times(steps)
+        finite = True
+        for index, boxes in enumerate(plan.boxes):
+            step = Step(self.body, kept.layers[index], kept.layers[0], boxes, whole)
+            if index == 0:
+                step.start(torch.from_numpy(plan.planes), noise, strength, keep_paint=steps > 1)
+            lap("start")
+            made = step.denoise(biases[index], times[index], lap)
+            if index + 1 < steps:
+                step.go_on(made, kept.layers[index + 1], times[index + 1] / times[index])
+            else:
+                finite = step.finish(made)
+            lap("decode")
+        return finite
 
-        around = self.means_around(fine, whole.fine, torch.from_numpy(planes))
-        paint = body.paint_stem(around.to(body.dtype))
+
+def settle(kept: Kept) -> None:
+    """Move what a whole frame left in the heap to memory of its own, in which parts of it will change."""
+    for layers, places in zip(kept.layers, kept.places, strict=True):
+        for name, value in layers.items():
+            place = places.get(name)
+            if place is value:
+                continue
+            if place is None or place.shape != value.shape or place.dtype != value.dtype:
+                dense = value if value.dim() == 3 else value.contiguous(memory_format=torch.channels_last)
+                place = places[name] = allocator.apart(dense)
+            layers[name] = place.copy_(value)
+
+
+@dataclass(eq=False)
+class Step:
+    """One evaluation of the network inside boxes. layers: what is kept of this step; first: of step 0, where
+    what all steps share is kept."""
+
+    body: Body
+    layers: dict[str, Tensor]
+    first: dict[str, Tensor]
+    boxes: Boxes
+    whole: Boxes
+
+    def start(self, planes: Tensor, noise: Tensor, strength: float, *, keep_paint: bool) -> None:
+        """The paper's part of the stem, the sketch, and the residual at t=1."""
+        body, fine = self.body, self.boxes.fine
+        around = self.means_around(planes)
+        self.paint: Tensor | None = body.paint_stem(around.to(body.dtype))
         around[:, 3:].mul_(1 - strength)
         spread = body.spread(around)
-        residual = body.start(fine.of(noise), spread)
-        self.keep("sketch", spread[:, : patches.COLORS], fine, whole.fine)
-        self.keep("residual", residual, fine, whole.fine)
-        lap("start")
+        self.keep("sketch", spread[:, : patches.COLORS], fine, self.whole.fine)
+        self.keep("residual", body.start(fine.of(noise), spread), fine, self.whole.fine)
+        if keep_paint:
+            self.keep("paint", self.paint, fine, self.whole.fine)
 
+    def denoise(self, biases: Tensor, t: float, lap: Lap) -> Tensor:
+        """The predicted residual of the picture inside `fine_out`, float32."""
+        body, whole = self.body, self.whole
+        fine, middle, coarse, middle_out, fine_out = self.boxes
         bias = iter(biases.split(body.widths))
-        x = body.stem(body.pack(residual, 1.0), next(bias), skip=paint, relu=True)
+        paint = fine.of(self.first["paint"]) if "paint" in self.first else self.paint
+        x = body.stem(body.pack(fine.of(self.layers["residual"]), t), next(bias), skip=paint, relu=True)
         x = self.keep("stem", x, fine, whole.fine)
         skip_fine = x = self.chain("fine_in", x, fine, whole.fine, bias)
         x = self.convolve("to_middle", body.to_middle, x, middle, whole.middle, next(bias), down=True)
@@ -145,28 +279,25 @@ class Regional:
         near = fine_out.moved(1, whole.fine)
         ends = tuple(fine_out.inside(near).of(end) for end in body.ends(near.of(x)))
         lap("denoise")
-        made = body.unpack(ends, fine_out.of(self._kept["residual"]), 1.0)
-        finite = bool(made.sum().isfinite())
-        pixels = body.picture(made, fine_out.of(self._kept["sketch"]))
-        self.keep("picture", pixels, fine_out.finer(CELL_PX), whole.fine.finer(CELL_PX))
-        lap("decode")
-        return finite
+        return body.unpack((ends[0], ends[1]), fine_out.of(self.layers["residual"]), t)
 
-    def settle(self) -> None:
-        """Move what a whole frame left in the heap to pages of its own, in which parts of it will change."""
-        for name, value in self._kept.items():
-            place = self._places.get(name)
-            if place is value:
-                continue
-            if place is None or place.shape != value.shape or place.dtype != value.dtype:
-                dense = value if value.dim() == 3 else value.contiguous(memory_format=torch.channels_last)
-                place = self._places[name] = allocator.apart(dense)
-            self._kept[name] = place.copy_(value)
+    def go_on(self, made: Tensor, following: dict[str, Tensor], ratio: float) -> None:
+        """Euler's step to the residual of the next one; outside `fine_out` that is what it was."""
+        box = self.boxes.fine_out
+        residual = torch.lerp(made, box.of(self.layers["residual"]), ratio)
+        keep(following, "residual", residual, box, self.whole.fine)
 
-    @staticmethod
-    def means_around(box: Box, whole: Box, planes: Tensor) -> Tensor:
-        """(1, 4, h + 2, w + 2): the paper's cells in the box and one more on each side."""
-        near = box.grown(1, whole)
+    def finish(self, made: Tensor) -> bool:
+        """The picture inside `fine_out`; returns whether it is finite there."""
+        box = self.boxes.fine_out
+        pixels = self.body.picture(made, box.of(self.first["sketch"]))
+        self.keep("picture", pixels, box.finer(CELL_PX), self.whole.fine.finer(CELL_PX))
+        return bool(made.sum().isfinite())
+
+    def means_around(self, planes: Tensor) -> Tensor:
+        """(1, 4, h + 2, w + 2): the paper's cells in the fine box and one more on each side."""
+        box = self.boxes.fine
+        near = box.grown(1, self.whole.fine)
         pixels = near.finer(CELL_PX)
         mean = patches.means(planes[:, pixels.y0 : pixels.y1, pixels.x0 : pixels.x1])
         inside = box.inside(near)
@@ -196,9 +327,13 @@ class Regional:
         return self.keep(name, made, box, whole)
 
     def keep(self, name: str, part: Tensor, box: Box, whole: Box) -> Tensor:
-        """Lay a part into what is kept by this name; returns the whole of it."""
-        if box == whole:
-            self._kept[name] = part
-        else:
-            self._kept[name][..., box.y0 : box.y1, box.x0 : box.x1] = part
-        return self._kept[name]
+        return keep(self.layers, name, part, box, whole)
+
+
+def keep(layers: dict[str, Tensor], name: str, part: Tensor, box: Box, whole: Box) -> Tensor:
+    """Lay a part into what is kept by this name; returns the whole of it."""
+    if box == whole:
+        layers[name] = part
+    else:
+        layers[name][..., box.y0 : box.y1, box.x0 : box.x1] = part
+    return layers[name]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -36,7 +37,8 @@ class NetworkConfig:
 
     @classmethod
     def from_dict(cls, values: dict) -> NetworkConfig:
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        listed: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**listed)
 
 
 class PainterNetwork(nn.Module):
@@ -74,10 +76,11 @@ class PainterNetwork(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight)
-                nn.init.zeros_(module.bias)
+                nn.init.zeros_(cast(Tensor, module.bias))
         for layers in (self.fine_in, self.middle_in, self.coarse, self.middle_out, self.fine_out):
             for layer in layers:
-                layer.weight.data.mul_(0.4)  # keeps the variance of a chain of skips near one
+                # keeps the variance of a chain of skips near one
+                cast(nn.Conv2d, layer).weight.data.mul_(0.4)
         self.head.weight.data.mul_(0.1)
         icnr(self.head.weight.data)
         nn.init.zeros_(self.gate.weight)
@@ -113,7 +116,7 @@ class PainterNetwork(nn.Module):
 
     def run_chain(self, layers: nn.ModuleList, x: Tensor, bias) -> Tensor:
         for layer in layers:
-            x = biased_relu(layer, x, next(bias), skip=x)
+            x = biased_relu(cast(nn.Conv2d, layer), x, next(bias), skip=x)
         return x
 
     def receptive_radius_px(self) -> int:
@@ -140,6 +143,8 @@ class PainterNetwork(nn.Module):
 
 class Embedding(nn.Module):
     """Time, step size, strength and mood -> one vector of `config.embedding`."""
+
+    waves: Tensor
 
     def __init__(self, config: NetworkConfig):
         super().__init__()

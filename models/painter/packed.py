@@ -25,6 +25,16 @@ def no_lap(stage: str) -> None:
 class Body:
     """PainterNetwork.body on cells: every ReLU and skip fused, the softened sketch folded into the stem."""
 
+    to_middle: PlainConv
+    to_coarse: PlainConv
+    from_coarse: PlainConv
+    from_middle: PlainConv
+    fine_in: list[PlainConv]
+    middle_in: list[PlainConv]
+    coarse: list[PlainConv]
+    middle_out: list[PlainConv]
+    fine_out: list[PlainConv]
+
     def __init__(self, network: PainterNetwork, dtype: torch.dtype):
         self.dtype = dtype
         self.widths = [width for _, width in network.biased()]
@@ -58,9 +68,14 @@ class Body:
         Where matrix tiles multiply bfloat16, wider is faster than once more.
         """
         gate = F.pad(network.gate.weight, (1, 1, 1, 1))
-        bias = torch.cat((network.head.bias, network.gate.bias))
+        bias = torch.cat([layer.bias for layer in (network.head, network.gate) if layer.bias is not None])
         both = conv(torch.cat((network.head.weight, gate)), bias, self.dtype, padding=1)
-        return lambda fine: both(fine).split(patches.COLORS, 1)
+
+        def ends(fine: Tensor) -> tuple[Tensor, Tensor]:
+            head, gate = both(fine).split(patches.COLORS, 1)
+            return head, gate
+
+        return ends
 
     def apart(self, network: PainterNetwork, conv: type[PlainConv]) -> Ends:
         """Head and gate each by themselves: in float32 every multiplication counts."""
@@ -135,8 +150,8 @@ class Body:
         """
         c_in, c_skip, c_out = scales(t)
         head, gate = out
-        out = head.float().addcmul_(gate.float(), residual, value=c_in).mul_(c_out)
-        return out if c_skip == 0 else out.add_(residual, alpha=c_skip)
+        made = head.float().addcmul_(gate.float(), residual, value=c_in).mul_(c_out)
+        return made if c_skip == 0 else made.add_(residual, alpha=c_skip)
 
     def picture(self, residual: Tensor, spread: Tensor) -> Tensor:
         """The sketch plus its residual, as (3, H, W) uint8."""

@@ -18,24 +18,33 @@ from models.checkpoint import load as load_checkpoint
 from models.device import allocator, precision
 from models.device.convolution import bf16_gain
 from models.device.cuda import check_device, usual_device
+from models.device.cuda_graphs import GATE
 from models.device.graph_frames import GraphedFrames
 from models.device.stopwatch import Stopwatch
-from models.device.threads import ThreadCount
+from models.device.threads import ThreadCount, measured_start
 from models.painter import patches, prompt_mood
-from models.painter.incremental import Regional
+from models.painter.incremental import MEMORY_BYTES, IncrementalFrames
 from models.painter.network import NetworkConfig, PainterNetwork
 from models.painter.packed import Body
+from models.painter.tiled import TiledFrames
 from models.sampling.flow_samplers import uniform_times
 
 TRIM_EVERY_S = 30.0  # at least, while the picture is refined: the pen rests then
 FIXED = 0.2  # of a whole frame's time, at 512 px: what a part of one takes however small it is
+ONE_THREAD_PX = 80_000  # less work runs on one thread: two gain 2 ms, and lose 100 beside a busy core
 BF16_GAIN = 1.3  # bf16 must be this much faster than fp32 to be chosen: a noisy measurement shall not flip it
 
 
 def load(
-    path: Path, *, device: str | None = None, dtype: str | None = None, name: str = "painter"
+    path: Path,
+    *,
+    device: str | None = None,
+    dtype: str | None = None,
+    name: str = "painter",
+    memory_mb: int | None = None,
 ) -> Painter:
     """Load a checkpoint. device: None takes CUDA if it is there. dtype: None measures which is faster.
+    memory_mb: at most so much is kept between frames on a CPU.
 
     Raises ModelError for weights that are missing, cut short or of another shape, and for an absent device.
     """
@@ -52,7 +61,10 @@ def load(
     check_device(device)
     if device == "cpu":
         allocator.keep()
-    return Painter(network.eval().requires_grad_(False), name, content_hash(path), device, dtype)
+    kept = MEMORY_BYTES if memory_mb is None else memory_mb * 1_000_000
+    network = network.eval().requires_grad_(False)
+    with GATE.other_work():  # no graph is captured while this thread uses the device
+        return Painter(network, name, content_hash(path), device, dtype, memory_bytes=kept)
 
 
 class Painter:
@@ -65,7 +77,10 @@ class Painter:
         weights_hash: str = "",
         device: str = "cpu",
         dtype: str | None = None,
+        *,
+        memory_bytes: int = MEMORY_BYTES,
     ):
+        """memory_bytes: at most so much is kept between frames on a CPU."""
         self.network = network.to(device)
         self.device = torch.device(device)
         self.body, reason = choose_body(self.network, self.device, dtype)
@@ -83,13 +98,21 @@ class Painter:
             understands_mood=True,
             understands_prompt=True,
         )
-        self.threads = ThreadCount(self.card.threads)
-        cuda = self.device.type == "cuda"
-        self.graphed = GraphedFrames(self.body.frame, self.device) if cuda else None
-        self.regional = None if cuda else Regional(self.body)
+        threads = self.card.threads
+        self.threads = ThreadCount(threads, measured_start(threads) if device == "cpu" else None)
+        self._reason = reason
+        self.incremental = IncrementalFrames(self.body, memory_bytes)
+        self.tiled: TiledFrames | None = None  # of a GPU
+        if self.device.type != "cpu":
+            self.use_graphs()
         self._trimmed_s = 0.0
         self._noise: tuple[tuple, Tensor] | None = None
         self._biases: dict[tuple, Tensor] = {}
+
+    def use_graphs(self, **graphs) -> None:
+        """Take the path of a GPU. graphs: arguments of FrameGraphs, such as another capture than CUDA's."""
+        frames = GraphedFrames(self.body.frame, self.device, **graphs)
+        self.tiled = TiledFrames(frames, self.body, self.network.receptive_radius_px())
 
     @torch.inference_mode()
     def render(self, request: Request, *, cancelled: Callable[[], bool] = never) -> Frame:
@@ -120,16 +143,18 @@ class Painter:
                 raise Cancelled
 
         worked = 1.0
-        if self.graphed is not None:
-            pixels = self.graphed.render(planes, noise, share, torch.stack(rows), clock.lap)
-            made, finite = pixels[:-1].reshape(3, height, width), pixels[-1]
-        elif self.regional.takes(request.steps, height, width):
-            made, finite = self.regional.frame(planes, noise, request.strength, rows[0], clock.lap)
-            worked = self.regional.share
+        if self.tiled is not None:
+            made, finite = self.tiled.render(planes, noise, share, rows, request.strength, clock.lap)
+        elif self.incremental.takes(request.steps, height, width):
+            plan = self.incremental.plan(planes, noise, request.strength, rows)
+            worked = plan.share
+            if worked * request.steps * height * width < ONE_THREAD_PX:
+                torch.set_num_threads(1)
+            made, finite = self.incremental.frame(plan, lap)
         else:
-            self.regional.settle()  # out of the way of what a frame of more steps takes
-            paper = torch.from_numpy(planes).to(self.device)
-            pixels = self.body.frame(paper, noise, share, torch.stack(rows), lap).cpu().numpy()
+            self.incremental.settle()  # out of the way of what this frame takes and gives back
+            paper = torch.from_numpy(planes)
+            pixels = self.body.frame(paper, noise, share, torch.stack(rows), lap).numpy()
             made, finite = pixels[:-1].reshape(3, height, width), pixels[-1]
         if not finite:
             raise ModelError("the model gave what is not a number; the last picture stays")
@@ -138,19 +163,28 @@ class Painter:
         if request.steps > 1 and time.monotonic() - self._trimmed_s > TRIM_EVERY_S:
             allocator.trim()
             self._trimmed_s = time.monotonic()
-        if self.graphed is None:
+        if self.tiled is None and worked * request.steps * height * width >= ONE_THREAD_PX:
             worked_ms = sum(clock.stage_ms[stage] for stage in ("start", "denoise", "decode"))
-            if worked:
-                work = (FIXED + (1 - FIXED) * worked) * request.steps * height * width
-                self.threads.learn(torch.get_num_threads(), worked_ms / work)
-        elif self.card.why_not_faster != self.graphed.why_eager:
-            self.card = replace(self.card, why_not_faster=self.graphed.why_eager)
+            work = (FIXED + (1 - FIXED) * worked) * request.steps * height * width
+            self.threads.learn(torch.get_num_threads(), worked_ms / work)
+        self._explain()
         notes = (f"ignored: {', '.join(ignored[:6])}",) if ignored else ()
         return Frame(request, picture, clock.stage_ms, notes, self.card.why_not_faster)
 
+    @torch.inference_mode()
     def rest(self) -> bool:
-        """Capture a CUDA graph that a frame lacked; see Img2Img.rest."""
-        return self.graphed is not None and self.graphed.rest()
+        """Capture a CUDA graph that a frame lacked, or check that parts of frames equal the whole; see
+        Img2Img.rest."""
+        left = self.incremental.rest() if self.tiled is None else self.tiled.rest()
+        self._explain()
+        return left
+
+    def _explain(self) -> None:
+        """Keep the card's reason up to date: of the last frame's path, and of parts that are not taken."""
+        now = self.incremental.why_off if self.tiled is None else self.tiled.why_not_faster
+        why = "; ".join(filter(None, (now, self._reason)))
+        if why != self.card.why_not_faster:
+            self.card = replace(self.card, why_not_faster=why)
 
     def noise(self, seed: int, height: int, width: int, origin: tuple[int, int]) -> Tensor:
         """(1, 48, h, w) anchored noise in cells, kept until seed, size or origin changes."""
@@ -177,8 +211,9 @@ class Painter:
 
     def forget(self) -> None:
         """Go on from no frame: the next one is worked out as a whole."""
-        if self.regional is not None:
-            self.regional.forget()
+        self.incremental.forget()
+        if self.tiled is not None:
+            self.tiled.forget()
 
     def close(self) -> None:
         self.forget()

@@ -21,7 +21,7 @@ COLORS = 3 * PLACES
 def split(paper: np.ndarray) -> np.ndarray:
     """(H, W, 4) -> (4, H, W) uint8, a copy: whole planes are what later passes run over fastest."""
     planes = np.empty((4, *paper.shape[:2]), np.uint8)
-    cv2.split(paper, list(planes))
+    cv2.split(paper, [planes[index] for index in range(4)])
     return planes
 
 

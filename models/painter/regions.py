@@ -94,13 +94,21 @@ class Boxes(NamedTuple):
         )
         return cls(fine, middle, coarse, middle, fine)
 
-    def reached(self, box: Box, body: Body) -> Boxes:
-        """What an edit of the pixels in `box` reaches, of the whole that this is.
+    def reached(self, box: Box, body: Body, steps: int = 1) -> tuple[Boxes, ...]:
+        """What an edit of the pixels in `box` reaches in each step, of the whole that this is.
 
-        Interpolation of the paint reaches one cell, and so does every window of 3x3. On the way up all boxes
-        follow from the coarse one, so that they have as few shapes as that has.
+        Interpolation of the paint reaches one cell, and so does every window of 3x3. What one step has
+        changed is the input of the next.
         """
-        fine = box.coarser(CELL_PX).grown(1 + len(body.fine_in), self.fine)
+        found = [self._reached(box.coarser(CELL_PX).grown(1, self.fine), body)]
+        while len(found) < steps:
+            found.append(self._reached(found[-1].fine_out, body))
+        return tuple(found)
+
+    def _reached(self, fine: Box, body: Body) -> Boxes:
+        """What a change of the network's input in these cells reaches. On the way up all boxes follow from
+        the coarse one, so that they have as few shapes as that has."""
+        fine = fine.grown(len(body.fine_in), self.fine)
         middle = fine.coarser(2).grown(1 + len(body.middle_in), self.middle)
         coarse = middle.coarser(2).grown(1 + len(body.coarse), self.coarse).snapped(COARSE_STEP, self.coarse)
         middle_out = coarse.finer(2).moved(even(len(body.middle_out)), self.middle)
