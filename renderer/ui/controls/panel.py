@@ -26,7 +26,7 @@ from renderer.ui.controls.sliders import (
 from renderer.ui.controls.swatches import Swatches
 from renderer.ui.input.keymap import KeyMap
 from renderer.ui.input.tools import TOOLS, Tools
-from renderer.ui.style.icons import dress
+from renderer.ui.style.icons import set_icon
 from renderer.ui.style.theme import ACCENT, BACK, CARD, EDGE, FAINT, INK, SOFT, Theme, text
 from renderer.ui.view.layout import PANEL, Layout
 
@@ -106,7 +106,7 @@ class Panel:
         made = elements.UIButton(box, words, self.manager, tool_tip_text=self.keymap.tip(name))
         self.buttons[made] = name
         if not words:
-            dress(made, name, self.theme.px(20), INK)
+            set_icon(made, name, self.theme.px(20), INK)
         return made
 
     def slider(self, y: float, name: str, words: str, tip: str = "") -> float:
