@@ -14,8 +14,9 @@ from renderer.canvas.wet_ink import WetInk
 from renderer.picture_params import PictureParams
 from renderer.runtime.latency import RunStatistics
 from renderer.scene import VIEWS, Scene
-from renderer.ui.view.layout import Pane, arrange
+from renderer.ui.view.layout import FITTED, Pane, arrange, place
 from renderer.ui.view.panes import PanePixels, ivory, over
+from renderer.ui.view.view_transform import ViewSettings
 
 
 def scene(side: int = 64) -> Scene:
@@ -35,10 +36,18 @@ def test_two_papers_of_512_fit_a_window_of_1280x720_dot_for_dot():
     st.sampled_from([(512, 512), (256, 1024), (2048, 256)]),
     st.booleans(),
     st.sampled_from([1.0, 1.5, 2.0]),
+    st.sampled_from(
+        [
+            FITTED,
+            ViewSettings(3.0, (40, 50), 30, True),
+            ViewSettings(0.3, (0, 0)),
+            ViewSettings(None, rotation_deg=45),
+        ]
+    ),
 )
-def test_nothing_overlaps_and_nothing_hangs_out(view, width, height, canvas, hud, scale):
+def test_nothing_overlaps_and_nothing_hangs_out(view, width, height, canvas, hud, scale, settings):
     width, height = round(width * scale), round(height * scale)
-    layout = arrange(view, (width, height), canvas, hud=hud, scale=scale)
+    layout = arrange(view, (width, height), canvas, hud=hud, scale=scale, settings=settings)
     parts = [*(pane.box for pane in layout.panes), layout.panel, layout.bar, layout.hud]
     parts = [part for part in parts if not part.empty]
     for i, part in enumerate(parts):
@@ -47,14 +56,20 @@ def test_nothing_overlaps_and_nothing_hangs_out(view, width, height, canvas, hud
             assert part.intersect(other).empty, (part, other)
 
 
-@given(st.floats(0.3, 4), st.floats(-20, 600), st.floats(-20, 600))
+def pane_at(x: int, y: int, side: int, scale: float) -> Pane:
+    """A fitted pane of a square canvas, with its corner at (x, y)."""
+    area = Rect(x, y, x + round(side * scale), y + round(side * scale))
+    return place("paper", area, (side, side), align=0)
+
+
+@given(st.sampled_from([0.25, 0.5, 1.25, 1.5, 2.0, 3.0]), st.floats(-20, 600), st.floats(-20, 600))
 def test_canvas_positions_follow_the_scale(scale, x, y):
-    pane = Pane("paper", Rect(100, 50, 100 + round(512 * scale), 50 + round(512 * scale)), scale)
+    pane = pane_at(100, 50, 512, scale)
     assert pane.canvas_at(100 + x * scale, 50 + y * scale) == pytest.approx((x, y), abs=1e-6)
 
 
 def test_changed_pixels_of_the_canvas_lie_in_their_box_of_the_window():
-    pane = Pane("paper", Rect(10, 20, 10 + 768, 20 + 768), 1.5)
+    pane = pane_at(10, 20, 512, 1.5)
     box = pane.window_box(Rect(100, 100, 110, 104))
     assert box.x0 <= 160 and box.x1 >= 175 and box.y0 <= 170 and box.y1 >= 176
     assert box.width < 22
@@ -104,8 +119,7 @@ def test_wet_ink_is_the_paper_itself():
 def test_a_part_of_a_scaled_pane_is_the_part_of_the_whole(scale):
     view = PanePixels(64, 64)
     view.paper[:] = np.random.default_rng(1).integers(0, 256, (64, 64, 3), np.uint8)
-    side = round(64 * scale)
-    pane = Pane("paper", Rect(7, 9, 7 + side, 9 + side), scale)
+    pane = pane_at(7, 9, 64, scale)
     whole = view.scaled(pane, pane.box)
     part = Rect(12, 15, 30, 33)
     assert np.abs(view.scaled(pane, part).astype(int) - whole[6:24, 5:23]).max() <= 1

@@ -22,8 +22,8 @@ needs_screen = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.j
 
 
 @pytest.fixture(scope="module")
-def screen():
-    """A virtual screen of its own; its name, such as ":7"."""
+def screen(request):
+    """A virtual screen of its own; its name, such as ":7". Its size is the parameter, if there is one."""
     ready, writing = os.pipe()
     command = [
         "Xvfb",
@@ -31,7 +31,7 @@ def screen():
         str(writing),
         "-screen",
         "0",
-        "1280x720x24",
+        f"{getattr(request, 'param', '1280x720')}x24",
         "-nolisten",
         "tcp",
         "-noreset",
@@ -52,8 +52,8 @@ def real(screen, monkeypatch, make_loop):
     monkeypatch.setenv("SDL_VIDEODRIVER", "x11")
     monkeypatch.setenv("DISPLAY", screen)
 
-    def make(load, **settings) -> LoopHarness:
-        one = make_loop(load, window=Window((1280, 720), 1.0), **settings)
+    def make(load, *, size=(1280, 720), **settings) -> LoopHarness:
+        one = make_loop(load, window=Window(size, 1.0), **settings)
         one.tick(3)
         xdotool("windowfocus", window_id())
         one.tick(3)
@@ -73,7 +73,11 @@ def xdotool(*words) -> None:
 def act(one: LoopHarness, *words) -> None:
     """Do it with the real pointer or keyboard, and let the loop see it."""
     xdotool(*words)
-    end_s = time.perf_counter() + 0.15
+    turn(one, 0.15)
+
+
+def turn(one: LoopHarness, seconds: float) -> None:
+    end_s = time.perf_counter() + seconds
     while time.perf_counter() < end_s:
         one.app.step()
 
@@ -179,6 +183,77 @@ def test_the_prompt_is_typed_and_its_letters_are_no_shortcuts(real):
     act(one, "type", "x")
     act(one, "key", "Escape")
     assert one.window.panel.bar.prompt.get_text() == one.app.scene.params.prompt == "foggy lake at dusk"
+
+
+@needs_screen
+def test_zoom_pan_mirror_and_painting_in_a_zoomed_view(real):
+    one = real(SlowModel(), side=256).ready()
+    tools, box = one.window.tools, paper_box(one)
+    act(one, "mousemove", 5, 5)  # no ring over the paper
+    before = one.window.screen()
+    x, y = box.x0 + box.width // 4, box.y0 + box.height // 4
+    act(one, "mousemove", x, y)
+    point = one.window.layout(one.app.scene).panes[0].canvas_at(x, y)
+    act(one, "keydown", "ctrl")
+    act(one, "click", "--repeat", 6, 4)
+    act(one, "keyup", "ctrl")
+    one_pane, two_pane = one.window.layout(one.app.scene).panes
+    assert one_pane.scale > 5 and one_pane.canvas_at(x, y) == pytest.approx(point, abs=0.6)
+    assert two_pane.view.scale == one_pane.view.scale and two_pane.view.center == one_pane.view.center
+    drag(one, (x, y), (x + 60, y))
+    painted = np.argwhere(one.app.canvas.pixels[..., 3])[:, ::-1]  # (x, y)
+    assert (painted.min(0) < (point[0], point[1])).all() and painted[:, 0].max() >= point[
+        0
+    ] + 60 / one_pane.scale
+    assert painted[:, 1].max() < point[1] + tools.brush.size_px
+    act(one, "mousemove", x, y, "mousedown", 2, "mousemove", x - 50, y + 20, "mouseup", 2)
+    assert one.window.layout(one.app.scene).panes[0].canvas_at(x - 50, y + 20) == pytest.approx(
+        point, abs=0.6
+    )
+    act(one, "keydown", "space", "mousedown", 1, "mousemove", x, y, "mouseup", 1, "keyup", "space")
+    assert one.window.layout(one.app.scene).panes[0].canvas_at(x, y) == pytest.approx(point, abs=0.6)
+    act(one, "key", "m")
+    assert tools.navigation.settings.mirrored
+    act(one, "key", "ctrl+bracketright")
+    assert tools.navigation.settings.rotation_deg == 15
+    act(one, "key", "ctrl+1")
+    assert one.window.layout(one.app.scene).panes[0].scale == 1
+    act(one, "key", "ctrl+0")
+    assert tools.navigation.settings.default
+    act(one, "key", "ctrl+z", "mousemove", 5, 5)
+    one.rest()
+    one.until(lambda: one.app.scene.ink.box.empty)
+    one.tick(3)
+    different = np.argwhere((part(one.window.screen(), box) != part(before, box)).any(-1))
+    assert not len(different), different
+
+
+@needs_screen
+@pytest.mark.parametrize("screen", ["1024x600", "1280x720"], indirect=True)
+@pytest.mark.parametrize("manager", [None, "openbox"])
+def test_full_screen_and_back_ten_times(real, manager, request):
+    if manager is not None and shutil.which(manager) is None:
+        pytest.skip(f"{manager} is not installed")
+    running = (
+        subprocess.Popen([manager], env={**os.environ, "DISPLAY": os.environ["DISPLAY"]}) if manager else None
+    )
+    try:
+        one = real(SlowModel(), size=(800, 560)).ready()
+        desktop = pygame.display.get_desktop_sizes()[0]
+        turn(one, 0.4)
+        place, size = one.window.handle.position, one.window.screen().shape
+        for _ in range(10):
+            act(one, "key", "F11")
+            one.until(lambda: one.window.screen().shape[:2] == (desktop[1], desktop[0]))
+            assert one.window.handle.position == (0, 0)
+            act(one, "key", "F11")
+            one.until(lambda: one.window.screen().shape == size)
+        turn(one, 0.4)
+        assert one.window.handle.position == place
+    finally:
+        if running is not None:
+            running.terminate()
+            running.wait(10)
 
 
 @needs_screen

@@ -7,22 +7,24 @@ import pygame
 from renderer.ui.input.keymap import Key, KeyMap, Shortcut
 from renderer.ui.style.theme import ACCENT, CARD, EDGE, FAINT, INK, RAISED, SOFT, Theme, rounded, text
 
-TITLES = {"tools": "Tools", "palette": "Palette", "paper": "Paper", "picture": "Picture", "mood": "Mood"}
-COLUMNS = (("tools", "mood"), ("palette", "paper"), ("picture", "window", "recording"))
-WIDE, ROW, KEY = 330, 23, 104
-FOOT = "Right button: erase.   Wheel: brush size.   Drop an image on the window to open it as paper."
+COLUMNS = (("tools", "mood"), ("palette", "view"), ("picture", "paper"), ("window", "recording"))
+WIDE, ROW, KEY = 300, 23, 104
+FOOT = (
+    "Right button: erase.   Wheel: brush size, with Shift hardness, with Ctrl zoom.   "
+    "Space or middle button: drag the view.   Drop an image to open it as paper."
+)
 
 
 def draw_help(surface: pygame.Surface, theme: Theme, keymap: KeyMap) -> None:
     """Draw the key table over a shaded window, scaled down to fit."""
     width, height = surface.get_size()
     tall = max(sum(34 + ROW * len(rows(keymap, group)) for group in groups) for groups in COLUMNS) + 112
-    theme = Theme(min(theme.scale, width / (3 * WIDE + 60), height / tall))
+    theme = Theme(min(theme.scale, width / (len(COLUMNS) * WIDE + 60), height / tall))
     px = theme.px
     shade = pygame.Surface((width, height), pygame.SRCALPHA)
     shade.fill((10, 11, 14, 190))
     surface.blit(shade, (0, 0))
-    card = pygame.Rect(0, 0, px(3 * WIDE + 40), px(tall - 20))
+    card = pygame.Rect(0, 0, px(len(COLUMNS) * WIDE + 40), px(tall - 20))
     card.center = (width // 2, height // 2)
     rounded(surface, CARD, card, px(12))
     rounded(surface, EDGE, card, px(12), 1)
@@ -30,7 +32,7 @@ def draw_help(surface: pygame.Surface, theme: Theme, keymap: KeyMap) -> None:
     for i, groups in enumerate(COLUMNS):
         x, y = card.x + px(28 + i * WIDE), card.y + px(56)
         for group in groups:
-            surface.blit(text(TITLES.get(group, group.capitalize()), theme.strong, ACCENT), (x, y))
+            surface.blit(text(group.capitalize(), theme.strong, ACCENT), (x, y))
             y += px(24)
             for row in rows(keymap, group):
                 draw_keys(surface, theme, Shortcut.parse(row.keys[0]).label, x, y)

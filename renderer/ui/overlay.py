@@ -58,12 +58,13 @@ def line_mark(pane: Pane, start: tuple[float, float], stop: tuple[float, float])
 
 
 def window_point(pane: Pane, place: tuple[float, float]) -> tuple[int, int]:
-    return round(pane.box.x0 + place[0] * pane.scale), round(pane.box.y0 + place[1] * pane.scale)
+    x, y = pane.view.to_window(*place)
+    return round(x), round(y)
 
 
 def notes(scene: Scene, layout: Layout, theme: Theme) -> list[Mark]:
     """Status, messages and notes, at the top of the picture."""
-    pane = layout.panes[-1].box
+    pane = layout.panes[-1].frame
     shown = [scene.status, *scene.messages[-2:]]
     if scene.view != "picture":  # notes stay as long as the prompt does
         shown += [Message(note) for note in scene.notes[:1]]

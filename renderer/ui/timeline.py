@@ -29,8 +29,8 @@ KEYS = {
 
 def bar(layout: Layout, theme: Theme) -> Rect:
     """Its box in the window: at the bottom of the panes."""
-    left, right = layout.panes[0].box.x0, layout.panes[-1].box.x1
-    foot = max(pane.box.y1 for pane in layout.panes)
+    left, right = layout.panes[0].frame.x0, layout.panes[-1].frame.x1
+    foot = max(pane.frame.y1 for pane in layout.panes)
     return Rect(left, foot - theme.px(HIGH), right, foot)
 
 

@@ -24,6 +24,7 @@ from renderer.ui.overlay import Mark, draw_mark, marks_of
 from renderer.ui.style.theme import BACK, Theme, scale_for
 from renderer.ui.view.layout import PANEL_HEIGHT, Layout, arrange
 from renderer.ui.view.panes import PanePixels
+from renderer.ui.view.view_transform import ViewSettings
 
 SIZE = (1280, 720)  # at scale 1
 SMALLEST = (860, 712)  # minimum window at scale 1, times SMALLEST_SCALE
@@ -45,6 +46,9 @@ class Window:
         self.panel: Panel | None = None
         self.hud = Hud(self.theme)
         self.panes: PanePixels | None = None
+        self._full = False
+        self._cursor: int | None = None
+        self._view = ViewSettings()  # that was drawn last
         self._shape: tuple = ()  # everything is drawn again when this changes
         self._marks: tuple[Mark, ...] = ()
         self._drawn_s = time.perf_counter()
@@ -56,8 +60,8 @@ class Window:
         least = [round(side * SMALLEST_SCALE * self.theme.scale) for side in SMALLEST]
         with warnings.catch_warnings():  # pygame has no other way to the window of `display`
             warnings.simplefilter("ignore", DeprecationWarning)
-            handle = pygame.Window.from_display_module()
-        handle.minimum_size = [min(*sides) for sides in zip(size, least, strict=True)]
+            self.handle = pygame.Window.from_display_module()
+        self.handle.minimum_size = [min(*sides) for sides in zip(size, least, strict=True)]
         pygame.display.set_caption("Flowbrush")
         surface.fill(BACK)
         pygame.display.flip()
@@ -111,8 +115,16 @@ class Window:
 
     def layout(self, scene: Scene) -> Layout:
         canvas = (scene.canvas.width, scene.canvas.height)
+        navigation = self.tools.navigation
+        if navigation.canvas != canvas:  # another paper is shown whole
+            navigation.canvas, navigation.settings = canvas, ViewSettings()
         return arrange(
-            scene.view, self.surface.get_size(), canvas, hud=scene.show_hud, scale=self.theme.scale
+            scene.view,
+            self.surface.get_size(),
+            canvas,
+            hud=scene.show_hud,
+            scale=self.theme.scale,
+            settings=navigation.settings,
         )
 
     def ask(self, what: str) -> None:
@@ -121,8 +133,12 @@ class Window:
             self.panel.ask(what, self.tools)
 
     def full_screen(self) -> None:
-        pygame.display.toggle_fullscreen()
-        self._shape = ()
+        """Fill the screen, or go back to the window as it was."""
+        if self._full:
+            self.handle.set_windowed()
+        else:
+            self.handle.set_fullscreen(desktop=True)
+        self._full, self._shape = not self._full, ()
 
     def draw(self, scene: Scene, now_s: float) -> None:
         """Draw what changed since the last call."""
@@ -144,6 +160,7 @@ class Window:
             surface.fill(BACK)
             panel.stale = True
             self._boxes = [surface.get_rect()]
+        self.set_cursor()
         self.draw_panes(surface, scene, layout, panes, changed=changed, anew=anew)
         if not layout.hud.empty:
             self.draw_hud(surface, scene, layout.hud, now_s, anew)
@@ -151,6 +168,14 @@ class Window:
             self._boxes += panel.draw(surface, self.tools, scene, layout)
         if scene.show_help:
             draw_help(surface, self.theme, self.tools.keymap)
+
+    def set_cursor(self) -> None:
+        """A cross of arrows while the view can be dragged."""
+        navigation = self.tools.navigation
+        wanted = pygame.SYSTEM_CURSOR_SIZEALL if navigation.space or navigation.dragging else None
+        if wanted != self._cursor:
+            self._cursor = wanted
+            pygame.mouse.set_cursor(pygame.SYSTEM_CURSOR_ARROW if wanted is None else wanted)
 
     def prepare(self, scene: Scene, layout: Layout) -> tuple[Panel, PanePixels, bool]:
         """Panel and panes, created where needed, and whether everything must be drawn again."""
@@ -179,27 +204,34 @@ class Window:
     ) -> None:
         """Copy what changed in the panes, and draw the overlay over it."""
         over = marks_of(self.tools, scene, layout, self.theme)
-        dirty = []
+        dirty, moved = [], self._view != self.tools.navigation.settings
+        self._view = self.tools.navigation.settings
+        if moved and not anew:
+            for pane in layout.panes:
+                surface.fill(BACK, rect_of(pane.area))
+                self._boxes.append(rect_of(pane.area))
         for pane in layout.panes:
-            box = pane.box if anew else pane.window_box(changed[pane.kind])
+            box = pane.box if anew or moved else pane.window_box(changed[pane.kind])
             dirty += [box] if not box.empty else []
         if over != self._marks:
             dirty += [mark.box for mark in {*over} ^ {*self._marks}]
         self._marks = over
         dirty += [m.box for m in over if any(not m.box.intersect(box).empty for box in dirty)]
         for box in dirty:
+            if self._view.scale is not None:  # a message may lie beside the paper
+                surface.fill(BACK, rect_of(box))
             for pane in layout.panes:
                 panes.draw(surface, pane, box)
         for mark in over:
             if any(not mark.box.intersect(box).empty for box in dirty):
                 draw_mark(surface, mark, self.theme)
-        self._boxes += [pygame.Rect(box[:2], (box.width, box.height)) for box in dirty]
+        self._boxes += [rect_of(box) for box in dirty]
 
     def draw_hud(self, surface: pygame.Surface, scene: Scene, box: Rect, now_s: float, anew: bool) -> None:
         pixels, new = self.hud.surface(scene, (box.width, box.height), now_s)
         if new or anew:
             surface.blit(pixels, box[:2])
-            self._boxes.append(pygame.Rect(box[:2], (box.width, box.height)))
+            self._boxes.append(rect_of(box))
 
     def flip(self) -> float:
         """Show what was drawn; returns the time at which it was shown, by time.perf_counter."""
@@ -223,3 +255,7 @@ class Window:
     def close(self) -> None:
         """Idempotent."""
         pygame.quit()
+
+
+def rect_of(box: Rect) -> pygame.Rect:
+    return pygame.Rect(box.x0, box.y0, box.width, box.height)

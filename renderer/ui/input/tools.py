@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Literal, cast, get_args
 
 import pygame
 
@@ -26,9 +27,11 @@ from renderer.actions import (
 )
 from renderer.picture_params import PictureParams
 from renderer.ui.input.keymap import KeyMap
+from renderer.ui.input.navigation import ACTIONS, Navigation
 from renderer.ui.view.layout import Layout, Pane
 
-TOOLS = ("brush", "eraser", "line", "fill", "pick")
+Tool = Literal["brush", "eraser", "line", "fill", "pick"]
+TOOLS: tuple[Tool, ...] = get_args(Tool)
 SMALLEST_PX, LARGEST_PX = 2.0, 300.0
 FULL_SPEED = 2600.0  # canvas px/s at which a stroke is thinnest
 SPEED_MEMORY = 0.35  # weight of the newest speed in the running mean
@@ -41,7 +44,8 @@ class Tools:
 
     def __init__(self, keymap: KeyMap | None = None) -> None:
         self.keymap = keymap or KeyMap()
-        self.tool = "brush"
+        self.navigation = Navigation()
+        self.tool: Tool = "brush"
         self.brush = Brush(color=MATERIALS[0].color, material=1)
         self.tolerance = 24
         self.mood_axis = 0
@@ -82,11 +86,13 @@ class Tools:
         made: list[Action] = []
         moves: list[tuple[float, float]] = []
         for event in events:
-            if event.type == pygame.MOUSEMOTION:
+            if event.type == pygame.MOUSEMOTION and not self.navigation.dragging:
                 moves.append(event.pos)
                 continue
             made += self.move(moves, layout, now_s)
             moves = []
+            if not self.drawing and self.navigation.handle(event, layout):
+                continue
             if event.type == pygame.MOUSEBUTTONDOWN:
                 made += self.press(event, layout, now_s)
             elif event.type == pygame.MOUSEBUTTONUP:
@@ -159,8 +165,10 @@ class Tools:
         sign = {"less": -1, "more": 1}.get(what, 0)
         if name == "back" and self.line_preview is not None:
             self.pane, self._button = None, 0  # the line is not drawn
+        elif name in ACTIONS:
+            self.navigation.do(name)
         elif kind == "tool":
-            self.tool = what
+            self.tool = cast(Tool, what)
         elif kind == "size":
             size = self.brush.size_px * 1.2**sign
             self.brush = replace(self.brush, size_px=min(LARGEST_PX, max(SMALLEST_PX, size)))

@@ -5,8 +5,13 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from models.api import NOTHING, Rect
+from renderer.ui.view.view_transform import ViewSettings, ViewTransform, middle
+
+PaneKind = Literal["paper", "picture"]
+FITTED = ViewSettings()
 
 PANEL, PANEL_HEIGHT = 220, 708
 GAP, BAR, HUD = 12, 32, 118  # at scale 1: two panes of 512 just fit a window of 1280x720
@@ -14,11 +19,21 @@ GAP, BAR, HUD = 12, 32, 118  # at scale 1: two panes of 512 just fit a window of
 
 @dataclass(frozen=True)
 class Pane:
-    """kind: "paper", or "picture" with wet ink over it. box: in the window. scale: window / canvas pixels."""
+    """kind: "paper", or "picture" with wet ink over it. area: of the window, that the pane may take.
 
-    kind: str
+    box: the part of the area that shows something of the paper. frame: where messages and timeline lie.
+    """
+
+    kind: PaneKind
+    area: Rect
     box: Rect
-    scale: float
+    frame: Rect
+    view: ViewTransform
+
+    @property
+    def scale(self) -> float:
+        """Window pixels for a canvas pixel."""
+        return self.view.scale
 
     def holds(self, x: float, y: float) -> bool:
         return self.box.x0 <= x < self.box.x1 and self.box.y0 <= y < self.box.y1
@@ -30,16 +45,11 @@ class Pane:
 
     def canvas_at(self, x: float, y: float) -> tuple[float, float]:
         """Canvas position of a window position, also outside the pane: a stroke may leave it."""
-        return (x - self.box.x0) / self.scale, (y - self.box.y0) / self.scale
+        return self.view.to_paper(x, y)
 
     def window_box(self, rect: Rect) -> Rect:
         """The pixels of the window that show these pixels of the canvas, and one more on each side."""
-        if rect.empty:
-            return NOTHING
-        x0, y0 = int(rect.x0 * self.scale) - 1, int(rect.y0 * self.scale) - 1
-        x1, y1 = int(rect.x1 * self.scale) + 2, int(rect.y1 * self.scale) + 2
-        moved = Rect(x0 + self.box.x0, y0 + self.box.y0, x1 + self.box.x0, y1 + self.box.y0)
-        return moved.intersect(self.box)
+        return NOTHING if rect.empty else self.view.window_box(rect).intersect(self.box)
 
 
 @dataclass(frozen=True)
@@ -63,12 +73,18 @@ class Layout:
 
 @functools.lru_cache(maxsize=16)  # called with every tick and every event
 def arrange(
-    view: str, window: tuple[int, int], canvas: tuple[int, int], *, hud: bool = True, scale: float = 1.0
+    view: str,
+    window: tuple[int, int],
+    canvas: tuple[int, int],
+    *,
+    hud: bool = True,
+    scale: float = 1.0,
+    settings: ViewSettings = FITTED,
 ) -> Layout:
     """The layout of a view. canvas: width and height in pixels; scale: of panel, bar and HUD."""
     width, height = window
     if view == "picture":
-        return Layout((place("picture", Rect(0, 0, width, height), canvas, 0),))
+        return Layout((place("picture", Rect(0, 0, width, height), canvas, settings, align=0),))
     panel_px, gap, bar_px, hud_px = (round(length * scale) for length in (PANEL, GAP, BAR, HUD))
     left, right = panel_px + gap, max(panel_px + gap + 64, width - gap)
     hud_box = Rect(left, height - gap - hud_px, right, height - gap) if hud else NOTHING
@@ -76,23 +92,52 @@ def arrange(
     bar = Rect(left, below - bar_px, right, below)
     area = Rect(left, gap, right, max(gap + 64, bar.y0 - gap))
     if view == "ink":
-        panes = (place("picture", area, canvas, 0),)
+        panes = (place("picture", area, canvas, settings, align=0),)
     else:
-        middle = (area.x0 + area.x1) // 2
-        one, two = area._replace(x1=middle - gap // 2), area._replace(x0=middle + (gap + 1) // 2)
-        panes = place("paper", one, canvas, 1), place("picture", two, canvas, -1)
+        one, two = halves(area, canvas, gap)
+        panes = (
+            place("paper", one, canvas, settings, align=1),
+            place("picture", two, canvas, settings, align=-1),
+        )
     return Layout(panes, Rect(0, 0, panel_px, height), bar, hud_box)
 
 
-def place(kind: str, area: Rect, canvas: tuple[int, int], align: int) -> Pane:
-    """The largest pane of the canvas's shape in the area; at scale 1 where that is nearly as large.
+def halves(area: Rect, canvas: tuple[int, int], gap: int) -> tuple[Rect, Rect]:
+    """The area divided for two panes: side by side, or one above the other where that shows them larger."""
+    across, along = (area.x0 + area.x1) // 2, (area.y0 + area.y1) // 2
+    beside = area._replace(x1=across - gap // 2), area._replace(x0=across + (gap + 1) // 2)
+    stacked = area._replace(y1=along - gap // 2), area._replace(y0=along + (gap + 1) // 2)
+
+    def scale(part: Rect) -> float:
+        return min(part.width / canvas[0], part.height / canvas[1])
+
+    return stacked if scale(stacked[0]) > 1.05 * scale(beside[0]) else beside
+
+
+def place(
+    kind: PaneKind, area: Rect, canvas: tuple[int, int], settings: ViewSettings = FITTED, *, align: int
+) -> Pane:
+    """A pane in an area of the window. Fitted, it has the canvas's shape, at scale 1 where that nearly fits.
 
     align: 1 to the area's right edge, -1 to its left, 0 to its middle.
     """
-    scale = min(area.width / canvas[0], area.height / canvas[1])
+    turned = abs(math.radians(settings.rotation_deg))
+    cos, sin = abs(math.cos(turned)), abs(math.sin(turned))
+    wide, high = canvas[0] * cos + canvas[1] * sin, canvas[0] * sin + canvas[1] * cos
+    scale = min(area.width / wide, area.height / high)
     if 1 <= scale < 1.12:
         scale = 1.0
-    width, height = max(1, round(canvas[0] * scale)), max(1, round(canvas[1] * scale))
+    if settings.scale is not None:
+        view = ViewTransform(
+            settings.scale, settings.center, middle(area), settings.rotation_deg, settings.mirrored
+        )
+        shown = view.window_box(Rect(0, 0, *canvas))
+        inner = Rect(shown.x0 + 1, shown.y0 + 1, shown.x1 - 1, shown.y1 - 1)
+        return Pane(kind, area, inner.intersect(area), area, view)
+    width, height = max(1, round(wide * scale)), max(1, round(high * scale))
     x = area.x0 + {1: area.width - width, 0: (area.width - width) // 2, -1: 0}[align]
     y = area.y0 + (area.height - height) // 2
-    return Pane(kind, Rect(x, y, x + width, y + height), scale)
+    box = Rect(x, y, x + width, y + height)
+    center = canvas[0] / 2, canvas[1] / 2
+    view = ViewTransform(scale, center, middle(box), settings.rotation_deg, settings.mirrored)
+    return Pane(kind, area, box, box, view)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import cv2
@@ -10,6 +11,7 @@ import pygame
 
 from models.api import NOTHING, Rect
 from renderer.scene import Scene
+from renderer.ui.style.theme import BACK
 from renderer.ui.view.layout import Pane
 
 IVORY = (245, 241, 232)  # blank paper
@@ -81,25 +83,41 @@ class PanePixels:
         box = box.intersect(pane.box)
         if box.empty:
             return
-        inside = (box.x0 - pane.box.x0, box.y0 - pane.box.y0, box.width, box.height)
-        if pane.scale == 1:
+        left, top = pane.view.to_paper(box.x0, box.y0)
+        if pane.view.upright and pane.scale == 1 and left == int(left) and top == int(top):
+            inside = (int(left), int(top), box.width, box.height)
             surface.blit(self._surfaces[pane.kind], box[:2], inside)
         else:
             part = self.scaled(pane, box)
             surface.blit(pygame.image.frombuffer(part.data, (box.width, box.height), "RGB"), box[:2])
 
     def scaled(self, pane: Pane, box: Rect) -> np.ndarray:
-        """(h, w, 3) uint8 of the pane, scaled to the window, inside `box` of the window."""
+        """(h, w, 3) uint8 of the pane as the window shows it, inside `box` of the window.
+
+        Any part is the same as in the whole. Below half the size the paper is first averaged by a power of 2.
+        """
         source = self.paper if pane.kind == "paper" else self.picture
-        if pane.scale < 1:
-            whole = cv2.resize(source, (pane.box.width, pane.box.height), interpolation=cv2.INTER_AREA)
-            x, y = box.x0 - pane.box.x0, box.y0 - pane.box.y0
-            return np.ascontiguousarray(whole[y : y + box.height, x : x + box.width])
-        back = 1 / pane.scale  # pixel centres to pixel centres, the same for any part of the pane
-        x0, y0 = pane.canvas_at(box.x0 + 0.5, box.y0 + 0.5)
-        placed = np.array(((back, 0, x0 - 0.5), (0, back, y0 - 0.5)))
-        how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        return cv2.warpAffine(source, placed, (box.width, box.height), None, how, cv2.BORDER_REPLICATE)
+        corners = [pane.view.to_paper(x, y) for x in (box.x0, box.x1) for y in (box.y0, box.y1)]
+        step = 1
+        while step < 32 and step * pane.scale <= 0.5:
+            step *= 2
+        x0, y0 = (math.floor(min(axis)) // step * step - 2 * step for axis in zip(*corners, strict=True))
+        x1, y1 = (math.ceil(max(axis) / step) * step + 2 * step for axis in zip(*corners, strict=True))
+        region = Rect(x0, y0, x1, y1).intersect(self.whole)
+        if region.empty:
+            return np.full((box.height, box.width, 3), BACK, np.uint8)
+        part = source[region.slices]
+        if step > 1:
+            size = (region.width // step, region.height // step)
+            part = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
+        # window pixel (i, j) of the box -> its index in `part`: pixel centres to pixel centres
+        there = np.linalg.inv(np.vstack((pane.view.matrix(), (0, 0, 1))))
+        linear = there[:2, :2] / step
+        offset = np.array(pane.view.to_paper(box.x0 + 0.5, box.y0 + 0.5)) - (region.x0, region.y0)
+        placed = np.column_stack((linear, offset / step - 0.5))
+        how = (cv2.INTER_NEAREST if pane.view.nearest else cv2.INTER_LINEAR) | cv2.WARP_INVERSE_MAP
+        edge = cv2.BORDER_REPLICATE if pane.view.rotation_deg % 90 == 0 else cv2.BORDER_CONSTANT
+        return cv2.warpAffine(part, placed, (box.width, box.height), None, how, edge, BACK)
 
 
 def bands(height: int) -> Iterator[slice]:
