@@ -200,6 +200,8 @@ class Persistence:
                 work()
             except InputError as error:
                 self._messages.add(str(error), Level.ERROR)
+            except Exception:  # a fault of ours: said, with its trace
+                self._messages.report_exception()
 
         thread = Thread(target=run, name=name, daemon=True)
         thread.start()

@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from renderer.actions import End, Event, InputError, OpenDocument
 from renderer.canvas.layers import LayerStack
 from renderer.canvas.open_raster import document_bytes
-from renderer.canvas.snapshots import History
+from renderer.canvas.snapshots import History, HistoryReader
 from renderer.scene import RewindState, Scene
 
 SAME_PIN_S = 0.05  # a pin this near is the same moment
@@ -36,6 +36,7 @@ class Rewind:
         self._scene, self._history = scene, history
         self._show_layers, self._apply = show_layers, apply
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="rewind")
+        self._reader = HistoryReader(history)
         self._seek: Future[LayerStack] | None = None  # paper of an earlier moment
         self._sought_s = 0.0  # its moment
         self._branch: Future[OpenDocument] | None = None  # the earlier paper as an edit
@@ -72,7 +73,7 @@ class Rewind:
             raise InputError("nothing was painted yet: there is nothing to go back to")
         if self._scene.canvas.drawing:
             self._apply(Event(End(), time_s))
-        self._sought_s = span[1]
+        self._sought_s, self._reader = span[1], HistoryReader(self._history)
         self._scene.rewind = RewindState(*span, span[1], self._history.pins)
 
     def seek(self, at_s: float) -> None:
@@ -111,7 +112,7 @@ class Rewind:
             self._show_layers(stack, time_s)
         if self._seek is None and state.at_s != self._sought_s:
             self._sought_s = state.at_s
-            self._seek = self._worker.submit(self._history.at, state.at_s)
+            self._seek = self._worker.submit(self._reader.at, state.at_s)
         if self._seek is None and self._branch_asked:
             if self._branch is None:
                 self._branch = self._worker.submit(as_document, self._scene.canvas.stack)

@@ -1,7 +1,8 @@
-"""The worker thread: failures are values, a crash restarts it once, refinements give way."""
+"""The engine: failures are values, a crash restarts the model once, models are swapped without a gap."""
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 import time
@@ -11,6 +12,7 @@ import pytest
 from loop_harness import SlowModel
 
 from models.api import Cancelled, Failure, Frame, ModelError, Rect, Request
+from renderer.runtime import engine as engine_module
 from renderer.runtime.engine import REST_S, WORKER_NICENESS, Engine
 
 PAPER = np.zeros((256, 256, 4), np.uint8)
@@ -242,3 +244,79 @@ def test_close_does_not_wait_for_a_model_that_hangs():
     assert time.perf_counter() - began < 1
     gate.set()
     assert engine.close()
+
+
+class Threads(SlowModel):
+    """Notes on which thread it is loaded, called and closed; `closing` holds its close up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.closing, self.close_began = threading.Event(), threading.Event()
+        self.closing.set()
+
+    def __call__(self) -> Threads:
+        self.threads.add(threading.get_ident())
+        return self
+
+    def close(self) -> None:
+        self.threads.add(threading.get_ident())
+        self.close_began.set()
+        assert self.closing.wait(10)
+        super().close()
+
+
+def test_a_model_is_loaded_called_and_closed_by_one_thread(engine):
+    """Also its first picture, which it makes while another model serves."""
+    models = {name: Threads() for name in "ab"}
+    engine.load(models["a"], "a")
+    wait(lambda: engine.name == "a")
+    engine.submit(Request(PAPER, 1, dirty=DIRTY))
+    assert result(engine).request.sequence == 1
+    engine.load(models["b"], "b")
+    wait(lambda: engine.name == "b")
+    engine.submit(Request(PAPER, 2, dirty=DIRTY))
+    assert result(engine).request.sequence == 2
+    assert engine.close()
+    assert len(models["b"].requests) == 2 and all(model.closed == 1 for model in models.values())
+    assert [len(model.threads) for model in models.values()] == [1, 1]
+    assert models["a"].threads.isdisjoint(models["b"].threads)
+
+
+def test_the_model_asked_for_last_serves_while_the_one_before_is_being_closed(engine):
+    """Asked for b while c takes over: name and card are b's, even if closing a takes long."""
+    models = {name: Threads() for name in "abc"}
+    for name in "ab":
+        engine.load(models[name], name)
+        wait(lambda name=name: engine.name == name)
+    models["a"].closing.clear()
+    engine.load(models["c"], "c")
+    assert models["a"].close_began.wait(5)
+    engine.load(models["b"], "b")
+    models["a"].closing.set()
+    wait(lambda: models["a"].closed == 1)
+    assert engine.name == "b" and engine.card is models["b"].card and not engine.loading
+    served = len(models["b"].requests)
+    engine.submit(Request(PAPER, 1, dirty=DIRTY))
+    assert isinstance(result(engine), Frame)
+    assert len(models["b"].requests) == served + 1 and not models["c"].requests
+
+
+def test_good_frames_give_the_restart_back(engine, monkeypatch):
+    monkeypatch.setattr(engine_module, "RESTART_AFTER_FRAMES", 3)
+    model, loads = SlowModel(), []
+    start(engine, lambda: (loads.append(1), model)[1])
+    for crash in range(2):
+        model.failures = [RuntimeError("a fault")]
+        for sequence in range(4):  # a crash, then three pictures
+            engine.submit(Request(PAPER, 10 * crash + sequence, dirty=DIRTY))
+            assert isinstance(result(engine), Frame if sequence else Failure)
+        wait(lambda crash=crash: len(loads) == 2 + crash)
+
+
+def test_closing_an_engine_leaves_frozen_objects_frozen(engine):
+    gc.freeze()
+    try:
+        frozen = gc.get_freeze_count()
+        assert engine.close() and gc.get_freeze_count() == frozen > 0
+    finally:
+        gc.unfreeze()

@@ -7,7 +7,7 @@ import time
 import numpy as np
 from loop_harness import RED, SlowModel
 
-from renderer.actions import Begin, End, Extend, Fill
+from renderer.actions import Begin, End, Event, Extend, Fill
 from renderer.picture_params import PictureParams
 
 # Latency is measured from the input event
@@ -106,3 +106,19 @@ def test_a_new_stroke_takes_the_place_of_a_waiting_refinement(make_loop):
     one.stroke((90, 20), (99, 60))
     one.until(lambda: len(model.requests) > served)
     assert model.requests[served].steps == 1
+
+
+def test_latency_is_finer_than_the_ticks_of_a_coarse_clock(make_loop, monkeypatch):
+    """time.monotonic ticks at 15.6 ms on Windows before Python 3.13; the loop measures with another clock."""
+    monotonic = time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: monotonic() // 0.015625 * 0.015625)
+    one = make_loop(SlowModel()).ready()
+    del one.app.stats.latency_ms[:], one.app.stats.tick_ms[:]
+    poll = one.window.poll
+    one.window.poll = lambda now_s, scene: [Event(event.action, now_s) for event in poll(now_s, scene)]
+    for level in range(8):
+        one.do(Fill((level, 2, 3), 9, 9))
+        shown = one.shown
+        one.until(lambda shown=shown: one.shown > shown)
+    off_ms = [min(ms % 15.625, -ms % 15.625) for ms in (*one.app.stats.latency_ms, *one.app.stats.tick_ms)]
+    assert len(off_ms) > 16 and max(off_ms) > 0.5

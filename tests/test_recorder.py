@@ -15,6 +15,8 @@ from renderer.files.outputs import check_film
 from renderer.recording.container import VideoFile
 from renderer.recording.encoder import Encoder, planar
 from renderer.recording.recorder import QUEUE, Recorder
+from renderer.recording.status import RecordingState
+from renderer.runtime.messages import Level
 
 
 def filmed(path, times_s, levels, **settings) -> Recorder:
@@ -160,3 +162,65 @@ def test_names_that_no_film_can_have(tmp_path):
         recorder.offer(shade(level), time.perf_counter())
     recorder.close()
     assert not recorder.filming and len(recorder.news) == 1 and "cannot be written" in recorder.news[0].text
+
+
+# What fails
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("error", [av.error.ExternalError(1, "x264 broke"), MemoryError()])
+def test_an_encoder_that_fails_is_told_and_what_was_written_plays(tmp_path, monkeypatch, suffix, error):
+    """PyAV's errors share no base with OSError. The recorder says so, and can be started again."""
+    encode, calls = Encoder.encode, []
+
+    def failing(self, *values, **named):
+        calls.append(1)
+        if len(calls) == 30:
+            raise error
+        return encode(self, *values, **named)
+
+    monkeypatch.setattr(Encoder, "encode", failing)
+    recorder = Recorder()
+    recorder.start(tmp_path / f"a.{suffix}")
+    for level in range(20, 60):
+        recorder.offer(shade(level), time.perf_counter())
+        time.sleep(0.005)
+    wait_for(lambda: recorder.state is RecordingState.FAILED)
+    told = [message for message in recorder.news if message.level is Level.ERROR]
+    assert len(told) == 1 and "the recording stopped" in told[0].text == recorder.fault
+    _, pictures = decoded(tmp_path / f"a.{suffix}")
+    assert len(pictures) >= 25 and abs(pictures[0].mean() - 20) < 4
+    recorder.start(tmp_path / f"b.{suffix}")
+    recorder.offer(shade(200), time.perf_counter())
+    recorder.close()
+    assert abs(decoded(tmp_path / f"b.{suffix}")[1][0].mean() - 200) < 4
+
+
+def test_a_file_that_fails_ends_the_recording_but_not_what_is_kept(tmp_path, monkeypatch):
+    """An error of the container that is no OSError."""
+    copy, calls = VideoFile.copy, []
+
+    def failing(self, *values):
+        calls.append(1)
+        if len(calls) == 5:
+            raise av.error.ExternalError(1, "the muxer broke")
+        copy(self, *values)
+
+    monkeypatch.setattr(VideoFile, "copy", failing)
+    recorder = Recorder()
+    recorder.start(tmp_path / "a.mkv")
+    for level in range(20, 40):
+        recorder.offer(shade(level), time.perf_counter())
+        time.sleep(0.005)
+    wait_for(lambda: recorder.state is RecordingState.FAILED)
+    assert "the muxer broke" in recorder.fault
+    recorder.keep(tmp_path / "kept.mkv")
+    recorder.close()
+    assert len(decoded(tmp_path / "a.mkv")[1]) == 4 and len(decoded(tmp_path / "kept.mkv")[1]) >= 20
+
+
+def wait_for(condition, timeout_s: float = 10.0) -> None:
+    end_s = time.perf_counter() + timeout_s
+    while not condition():
+        assert time.perf_counter() < end_s, "waited in vain"
+        time.sleep(0.005)

@@ -66,7 +66,7 @@ class History:
 
     def __init__(self, width: int, height: int):
         self.pins: list[float] = []
-        self._size = width, height
+        self.size = width, height
         self._marks: deque[Mark] = deque()
         self._newest_s = 0.0
 
@@ -80,7 +80,7 @@ class History:
         if not isinstance(event.action, EDITS):
             return
         if not self._marks:
-            self._mark(event.time_s - FIRST_S, LayerStack([Layer.blank(*self._size)]))
+            self._mark(event.time_s - FIRST_S, LayerStack([Layer.blank(*self.size)]))
         self._marks[-1].add(event)
         self._newest_s = event.time_s
         jumps = isinstance(
@@ -93,17 +93,14 @@ class History:
 
     def at(self, time_s: float) -> LayerStack:
         """The layers at this moment. Raises InputError before the first edit."""
-        if not self._marks:
+        return HistoryReader(self).at(time_s)
+
+    def mark_at(self, time_s: float) -> Mark:
+        """The last mark up to this moment, or the first one. Raises InputError before the first edit."""
+        marks = list(self._marks)  # the loop may add one meanwhile
+        if not marks:
             raise InputError("nothing was painted yet")
-        mark = next((mark for mark in reversed(list(self._marks)) if mark.time_s <= time_s), self._marks[0])
-        canvas = Canvas(*self._size)
-        canvas.show(mark.stack())
-        for event in mark.edits():
-            if event.time_s > time_s:
-                break
-            with contextlib.suppress(InputError):  # one that could not be carried out then either
-                canvas.apply(event.action)
-        return canvas.stack
+        return next((mark for mark in reversed(marks) if mark.time_s <= time_s), marks[0])
 
     def _mark(self, time_s: float, stack: LayerStack) -> None:
         if self._marks:
@@ -117,3 +114,31 @@ class History:
         ):
             marks.popleft()
         self.pins = [pin for pin in self.pins if pin >= marks[0].time_s]
+
+
+class HistoryReader:
+    """Rebuilds earlier papers, while nothing is painted. The next one continues from the last one where that
+    is ahead of it after the same mark: a pointer that moves on along the timeline replays no edit twice."""
+
+    def __init__(self, history: History):
+        self._history = history
+        self._mark: Mark | None = None
+        self._canvas = Canvas(*history.size)
+        self._edits: list[Event] = []
+        self._next = 0  # of the edits, not yet carried out
+
+    def at(self, time_s: float) -> LayerStack:
+        """A copy of the layers at this moment. Raises InputError before the first edit."""
+        mark = self._history.mark_at(time_s)
+        if mark is not self._mark or (self._next and self._edits[self._next - 1].time_s > time_s):
+            self._mark, self._edits, self._next = mark, mark.edits(), 0
+            self._canvas = Canvas(*self._history.size)
+            self._canvas.show(mark.stack())
+        while self._next < len(self._edits) and self._edits[self._next].time_s <= time_s:
+            with contextlib.suppress(InputError):  # one that could not be carried out then either
+                self._canvas.apply(self._edits[self._next].action)
+            self._next += 1
+        stack = self._canvas.stack
+        made = LayerStack([layer.copy() for layer in stack.layers], stack.active)
+        made.selection = None if stack.selection is None else stack.selection.copy()
+        return made
