@@ -239,7 +239,7 @@ def models(json_: Annotated[bool, typer.Option("--json", help="Print one JSON ob
 @app.command()
 def doctor(json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
     """Devices, versions, which path is active, and why not a faster one."""
-    from models.device.system_info import describe
+    from models.doctor import describe
 
     report(describe(), json_)
 

@@ -204,6 +204,8 @@ def test_models_and_doctor_print_one_json_object(program):
     assert all(row["name"] in table and row["licence"] in table for row in rows) and "…" not in table
     found = json.loads(flowbrush("doctor", "--json").stdout)
     assert {"versions", "path", "why_not_faster", "threads", "cuda"} <= set(found)
+    assert found["frames"]["eager"].startswith("made in ")
+    assert (found["why_no_cuda"] == "") == (found["cuda"] is not None)
     for path in ("triton", "cuda_graph", "fp16_accumulation"):  # on, or off with the reason
         assert found[path].startswith("off: ") == (found["cuda"] is None), found[path]
 
