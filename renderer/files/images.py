@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 MAX_IMAGE_PIXELS = 64_000_000  # checked before anything is decoded
-MAX_SIDE_PX = 4096  # larger images are made smaller at once: no paper needs more
+MAX_SIDE_PX = MAX_SIZE_PX  # larger images are made smaller at once: no paper needs more
 LEAST_ALPHA = 3  # of 255; what is fainter cannot be seen, and counts as unpainted
 STRETCH = 0.05  # a ratio of sides that differs by less is stretched, not given margins
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "TIFF", "BMP", "GIF", "PSD", "PPM")
@@ -42,6 +42,8 @@ def decode(data: bytes) -> np.ndarray:
             )  # a JPEG is decoded at half the size where that will do
             image.load()
             upright = ImageOps.exif_transpose(image)
+            if upright.mode in ("L", "LA", "RGB", "RGBA", "CMYK") and "transparency" not in upright.info:
+                upright = shrunk(upright)  # before it is converted: 64 megapixels of RGBA take 256 MB
             array = np.array(shrunk(to_rgba(upright, image.info.get("icc_profile"))))
     except InputError:
         raise
