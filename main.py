@@ -1,4 +1,4 @@
-"""Commands -> parts -> run. The only file that knows renderer, models and kernels."""
+"""The command line. The only file that imports renderer, models and kernels."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=False,
     pretty_exceptions_enable=False,
-    help="Paint rough strokes; a one-step rectified flow turns them into a finished picture, live.",
+    help="Paint rough strokes; a one-step rectified flow turns them into a picture, live.",
 )
 BY_ITSELF = {"--demo": "lake", "--ray": "local"}  # what an option means without a value
 
@@ -40,7 +40,7 @@ BY_ITSELF = {"--demo": "lake", "--ray": "local"}  # what an option means without
 @app.command()
 @options_of(Paint)
 def paint(settings: Paint) -> None:
-    """Open the window and paint. This is what happens without a command, too."""
+    """Open the window and paint (the default command)."""
     from platformdirs import user_pictures_dir
 
     from models import registry
@@ -153,7 +153,7 @@ def render_command(settings: Render) -> None:
 @app.command()
 @options_of(Convert)
 def convert(settings: Convert) -> None:
-    """Turn a video into another with a model: every frame, the sound kept; resumed where it was stopped."""
+    """Run every frame of a video through a model; keeps the sound, resumes after a stop."""
     from models import registry
     from renderer.offline.convert import run
 
@@ -166,7 +166,7 @@ def convert(settings: Convert) -> None:
 @app.command()
 @options_of(Replay)
 def replay(settings: Replay) -> None:
-    """Render a stroke log again, every frame of it: larger, smoother, with more steps or another model."""
+    """Render a stroke log again: at another size, rate, number of steps, or with another model."""
     import functools
 
     from models import registry
@@ -193,7 +193,7 @@ def replay(settings: Replay) -> None:
 @app.command()
 @options_of(Sessions)
 def sessions(settings: Sessions) -> None:
-    """The stroke logs that were kept; `sessions show LOG` tells what is in one."""
+    """List the saved stroke logs; `sessions show LOG` describes one."""
     from renderer.cli.sessions import tell
 
     tell(settings)
@@ -202,7 +202,7 @@ def sessions(settings: Sessions) -> None:
 @app.command()
 @options_of(Bench)
 def bench(settings: Bench) -> None:
-    """Measure frame times and the share of the machine's matrix-product peak, without a window."""
+    """Measure frame times, and the achieved share of the matrix-product peak, without a window."""
     from models import registry
 
     width, height = size_px(settings.size)
@@ -230,7 +230,7 @@ def bench(settings: Bench) -> None:
 
 @app.command()
 def models(json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
-    """What can run here: family, licence, size, and what is there already."""
+    """List the models: family, licence, size, memory, and whether they are downloaded."""
     from models.model_table import show
 
     show(json_)
@@ -238,7 +238,7 @@ def models(json_: Annotated[bool, typer.Option("--json", help="Print one JSON ob
 
 @app.command()
 def doctor(json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
-    """Devices, versions, which path is active, and why not a faster one."""
+    """Show devices and versions, and test every path that can run a model."""
     from models.doctor import describe
 
     report(describe(), json_)
@@ -247,7 +247,7 @@ def doctor(json_: Annotated[bool, typer.Option("--json", help="Print one JSON ob
 @app.command()
 @options_of(Train)
 def train(settings: Train) -> None:
-    """The painter's training stages. Each goes on where it was killed."""
+    """Train the painter, stage by stage. A stopped stage continues where it was."""
     from models import training
 
     result = training.run_stage(settings.stage, settings.folder, quick=settings.quick, images=settings.images)
@@ -258,7 +258,7 @@ def train(settings: Train) -> None:
 @app.command()
 @options_of(Straighten)
 def straighten(settings: Straighten) -> None:
-    """Watch flows in the plane straighten: a rectified flow, then reflow once and twice."""
+    """Show how reflow straightens the paths of a two-dimensional rectified flow."""
     from renderer import straighten_view
 
     straighten_view.check_output(settings.output)
@@ -284,7 +284,7 @@ def straighten(settings: Straighten) -> None:
 @app.command()
 @options_of(Compare)
 def compare(settings: Compare) -> None:
-    """Many steps against few: every contender with every sampler, as a report."""
+    """Compare samplers and models at many and few steps; writes a report."""
     folder = report_folder(settings)
     check_installed(("numba", "matplotlib"), extra="lab")
     from models.lab import compare as lab
@@ -301,7 +301,7 @@ def compare(settings: Compare) -> None:
 @app.command()
 @options_of(Race)
 def race(settings: Race) -> None:
-    """Models side by side, fed by the same strokes: many steps against few, live."""
+    """Run models side by side on the same strokes, live."""
     from renderer.race import command
 
     session = command.check(settings)
@@ -326,7 +326,7 @@ def race(settings: Race) -> None:
 
 
 def main() -> None:
-    """Run a command; a bad input is one line on stderr and exit code 1, a wrong usage the same with 2."""
+    """Run a command. Bad input prints one line on stderr and exits with 1, wrong usage with 2."""
     arguments = sys.argv[1:]
     if not arguments or (arguments[0].startswith("-") and arguments[0] != "--help"):
         arguments = ["paint", *arguments]

@@ -19,12 +19,12 @@ class Straighten:
     source: str = option("moons", "Where paths start: normal, moons, rings, gaussians, spiral or checkers.")
     target: str = option("rings", "Where they end: the same choice.")
     steps: int = option(1800, "Training steps of each of the three stages.", min=1, max=100_000)
-    seed: int = option(0, "Seed of everything.", min=0, max=MAX_SEED)
+    seed: int = option(0, "Random seed.", min=0, max=MAX_SEED)
     output: Path | None = option(
-        None, "Write the last picture (.png), or all (.mp4, .mkv).", flags=("-o", "--output")
+        None, "Write the last picture (.png) or a video (.mp4, .mkv).", flags=("-o", "--output")
     )
-    headless: bool = option(False, "Without a display.")
-    json: bool = option(False, "At the end, print one JSON object with the figures of each stage.")
+    headless: bool = option(False, "Run without a display.")
+    json: bool = option(False, "At the end, print the measurements of each stage as one JSON object.")
     overwrite: bool = option(False, OVERWRITE_HELP)
 
 
@@ -33,13 +33,13 @@ class Compare:
     """Options of `compare`."""
 
     contenders: str | None = option(
-        None, "Names or .safetensors files, with commas between; by default all whose weights are here."
+        None, "Names or .safetensors files, with commas between; by default all with weights present."
     )
-    weights: Path | None = option(None, "A folder of `train`: its weights and held-out views are used first.")
+    weights: Path | None = option(None, "Folder of `train` whose weights and held-out views take precedence.")
     output: Path | None = option(
         None, "The folder for report, plots and figures.json.", flags=("-o", "--output")
     )
-    quick: bool = option(False, "Small and in under three minutes.")
+    quick: bool = option(False, "A small comparison that takes under three minutes.")
     seed: int = option(0, "Seed of the noise.", min=0, max=MAX_SEED)
     json: bool = option(False, "Print one JSON object with every number; with -o the report is written too.")
     overwrite: bool = option(False, OVERWRITE_HELP)
@@ -50,18 +50,19 @@ class Race:
     """Options of `race`."""
 
     columns: str | None = option(
-        None, "Two to six columns with commas between, each model:sampler:steps; by default many against few."
+        None,
+        "Two to six comma-separated columns, model:sampler:steps; by default many steps against few.",
     )
-    model: str = option("", "A pretrained model: without --columns, the race is one of its family.")
-    weights: Path | None = option(None, "A folder of `train`: its weights are used first.")
+    model: str = option("", "A pretrained model; without --columns its samplers race.")
+    weights: Path | None = option(None, "Folder of `train`: its weights take precedence.")
     size: int = option(256, "Side of the paper in pixels: a multiple of 32 from 256 to 2048.")
-    strength: float = option(0.6, "How far the pictures may leave the strokes.", min=0, max=1)
+    strength: float = option(0.6, "How far the pictures may depart from the strokes, 0 to 1.", min=0, max=1)
     seed: int = option(0, "Seed of the noise.", min=0, max=MAX_SEED)
-    demo: str | None = option(None, "Paint by itself from a session: a name in assets/sessions, or a file.")
-    record: Path | None = option(None, "Film the race into this file, .mkv or .mp4.")
-    headless: bool = option(False, "Without a display, the demo painting.")
-    seconds: float = option(0.0, "End after so many seconds; 0: never.", min=0)
-    json: bool = option(False, "At the end, print one JSON object with every number that was shown.")
+    demo: str | None = option(None, "Play a stroke log: a name in assets/sessions, or a file.")
+    record: Path | None = option(None, "Record video to this file, .mkv or .mp4.")
+    headless: bool = option(False, "Run without a display; the demo paints.")
+    seconds: float = option(0.0, "Quit after this many seconds; 0: never.", min=0)
+    json: bool = option(False, "At the end, print the measurements as one JSON object.")
     save_last: Path | None = option(None, "At the end, write the last window contents to this PNG.")
     overwrite: bool = option(False, OVERWRITE_HELP)
 

@@ -11,35 +11,38 @@ from renderer.picture_params import MAX_SEED
 
 
 def option(default, text: str, **extra):
-    """A field of the command line: its default, its help, and what typer needs besides.
+    """Declare a command-line option: default, help text, and further settings for typer.
 
-    argument: it is given by its place and not by a name. flags: its names, where they are not the field's.
+    argument: positional instead of named. flags: option names if they differ from the field's name.
     """
     return field(default=default, metadata={"help": text, **extra})
 
 
 LOOK_HELP = f"Look of the picture: {', '.join(LOOKS)}"
 MOOD_HELP = f"Mood, numbers from 0 to 1 with commas between: {', '.join(axis.name for axis in MOOD_AXES)}."
-MATERIAL_PROMPT_HELP = "Names of the painted materials join the prompt; for pretrained models."
-OVERWRITE_HELP = "Replace files that are there already."
+MATERIAL_PROMPT_HELP = "Add the names of the painted materials to the prompt of a pretrained model."
+OVERWRITE_HELP = "Replace existing files."
 
 
 @dataclass(frozen=True, kw_only=True)
 class Extras:
     """Options of pretrained models alone; the painter takes none of them but the dtype."""
 
-    dtype: str | None = option(None, "float32, bfloat16 or float16; by default what the device is fast with.")
-    sampler: str = option("", "Sampler of a pretrained model by name; by default the one that suits it.")
+    dtype: str | None = option(None, "float32, bfloat16 or float16; by default the fastest on the device.")
+    sampler: str = option("", "Sampler of a pretrained model; by default the one recommended for it.")
     guidance: float | None = option(
-        None, "Classifier-free guidance of a pretrained model, 0 for none; by default its own.", min=0, max=30
+        None,
+        "Classifier-free guidance of a pretrained model, 0 for none; by default the model's own.",
+        min=0,
+        max=30,
     )
-    lora: list[str] | None = option(None, "A LoRA for a pretrained model: FILE or FILE:scale; several times.")
-    control: str = option("", "Lead a Stable Diffusion model by the sketch's lines: scribble.")
-    offload: bool = option(False, "Keep on the GPU only the part of a pretrained model that works.")
-    quantize: str = option("", "Load a pretrained model's weights in 8bit or 4bit.")
+    lora: list[str] | None = option(None, "LoRA for a pretrained model: FILE or FILE:scale; repeatable.")
+    control: str = option("", "ControlNet for Stable Diffusion, guided by the sketch's lines: scribble.")
+    offload: bool = option(False, "Keep only the active part of a pretrained model on the GPU.")
+    quantize: str = option("", "Quantize the weights of a pretrained model: 8bit or 4bit.")
 
     def extras(self) -> dict:
-        """What was asked for, by name; empty for nothing."""
+        """The options that were given, by name."""
         names = ("dtype", "sampler", "lora", "control", "offload", "quantize")
         given = {name: getattr(self, name) for name in names if getattr(self, name)}
         if self.guidance is not None:
@@ -57,7 +60,10 @@ class Paint(Extras):
         None, "Steps of the model while drawing; by default its own: 1 for the painter.", min=1, max=50
     )
     strength: float | None = option(
-        None, "How far the picture may leave the strokes: 0 to 1; by default the model's own.", min=0, max=1
+        None,
+        "How far the picture may depart from the strokes, 0 to 1; by default the model's own.",
+        min=0,
+        max=1,
     )
     seed: int | None = option(None, "Seed of the noise; by default 0.", min=0, max=MAX_SEED)
     prompt: str | None = option(None, "What to paint, in words.")
@@ -67,27 +73,29 @@ class Paint(Extras):
     paper: Path | None = option(None, "Start from this image, saved paper or OpenRaster file.")
     session: Path | None = option(None, "Write the stroke log to this file.")
     target_fps: float = option(
-        0.0, "Frames a second that the model shall hold while drawing; 0: no matter.", min=0
+        0.0,
+        "Frame rate that the model should keep while drawing, by fewer steps or pixels; 0: no target.",
+        min=0,
     )
-    demo: str | None = option(None, "Paint by itself from a session: a name in assets/sessions, or a file.")
-    device: str | None = option(None, "cpu or cuda; by default cuda where it is there.")
-    record: Path | None = option(None, "Film the painting into this file, .mkv or .mp4.")
-    layout: str = option("side", "What is filmed: side, picture, paper, or window.")
+    demo: str | None = option(
+        None, "Play a stroke log until you paint: a name in assets/sessions, or a file."
+    )
+    device: str | None = option(None, "cpu or cuda; by default cuda if available.")
+    record: Path | None = option(None, "Record video to this file, .mkv or .mp4.")
+    layout: str = option("side", "What is recorded: side (paper and picture), picture, paper, or window.")
     record_fps: float = option(
-        0.0, "Constant frames a second of the film; 0: each at its own time.", min=0, max=120
+        0.0, "Constant frame rate of the video; 0: each frame keeps its own time.", min=0, max=120
     )
-    keep_seconds: float = option(
-        30.0, "How far back `keep that` (F3) reaches; 0: nothing is kept.", min=0, max=300
-    )
+    keep_seconds: float = option(30.0, "Seconds that `keep that` (F3) saves; 0: off.", min=0, max=300)
     log_mb: float = option(
-        200.0, "Megabytes of stroke logs that are kept in the data folder; the oldest go first.", min=1
+        200.0, "Megabytes of stroke logs to keep in the data folder; the oldest are deleted first.", min=1
     )
     resume: str | None = option(
         None, "Start with the paper of a stroke log: a file, or a name of `sessions`."
     )
     headless: bool = option(False, "Run the same loop without a display.")
-    seconds: float = option(0.0, "End after so many seconds; 0: never.", min=0)
-    json: bool = option(False, "At the end, print one JSON object with what was measured.")
+    seconds: float = option(0.0, "Quit after this many seconds; 0: never.", min=0)
+    json: bool = option(False, "At the end, print the measurements as one JSON object.")
     save_last: Path | None = option(None, "At the end, write the last window contents to this PNG.")
     save_paper: Path | None = option(
         None, "At the end, write the paper: layers, materials and settings to .ora, flat to .png."
@@ -109,24 +117,27 @@ class Render(Extras):
     )
     model: str | None = option(None, "Model by name, or a .safetensors file.")
     size: str | None = option(
-        None, "In pixels, a side or 1024x576; by default the sketch's own, or the nearest that will do."
+        None, "In pixels, a side or 1024x576; by default the sketch's own, or the nearest valid one."
     )
     materials: Path | None = option(
         None,
         "Materials of the sketch: an 8-bit PNG of its shape, 0 unknown, else 1 + number of the material; "
-        "by default those of the file, or of exact palette colours.",
+        "by default those saved in the file, or from exact palette colours.",
     )
     look: str | None = option(None, LOOK_HELP)
     mood: str | None = option(None, MOOD_HELP)
     material_prompt: bool | None = option(None, MATERIAL_PROMPT_HELP)
     steps: int | None = option(
         None,
-        "Steps of the model; by default the window's at rest: 4 for the painter.",
+        "Steps of the model; by default as in the window when the pen rests: 4 for the painter.",
         min=1,
         max=50,
     )
     strength: float | None = option(
-        None, "How far to leave the strokes; by default the model's own.", min=0, max=1
+        None,
+        "How far the picture may depart from the strokes, 0 to 1; by default the model's own.",
+        min=0,
+        max=1,
     )
     seed: int | None = option(None, "Seed of the noise.", min=0, max=MAX_SEED)
     prompt: str | None = option(None, "What to paint, in words.")
@@ -146,7 +157,7 @@ class Bench(Extras):
     session: str | None = option(
         None, "Render the papers of this stroke log, with its seed and mood, instead of one sketch."
     )
-    strength: float = option(0.6, "How far to leave the strokes.", min=0, max=1)
+    strength: float = option(0.6, "How far the picture may depart from the strokes, 0 to 1.", min=0, max=1)
     seed: int = option(0, "Seed of the noise.", min=0, max=MAX_SEED)
     device: str | None = option(None, "cpu or cuda.")
     json: bool = option(False, "Print one JSON object.")
@@ -160,7 +171,7 @@ class Replay:
         MISSING, "A stroke log: a file, or the name of one that `sessions` lists.", argument=True
     )
     output: Path = option(
-        MISSING, "A film (.mkv, .mp4), .gif, .webp, or a folder for PNG.", flags=("-o", "--output")
+        MISSING, "A video (.mkv, .mp4), .gif, .webp, or a folder for PNG.", flags=("-o", "--output")
     )
     fps: float = option(30.0, "Frames a second.", min=0.1, max=240)
     size: int | None = option(
@@ -168,12 +179,14 @@ class Replay:
     )
     model: str | None = option(None, "Another model, by name, or a .safetensors file.")
     steps: int | None = option(
-        None, "Steps of every frame; by default as the window showed it.", min=1, max=50
+        None, "Steps of every frame; by default those of the original frames.", min=1, max=50
     )
     look: str | None = option(None, LOOK_HELP + "; by default the log's own.")
     layout: str = option("picture", "What is shown: side, picture, paper, or window.")
-    speed: float = option(1.0, "How many seconds of the painting pass in one.", min=0.01, max=1000)
-    hold: float = option(2.0, "Seconds for which the finished picture stands.", min=0, max=600)
+    speed: float = option(
+        1.0, "Playback speed: seconds of the painting in one second of the video.", min=0.01, max=1000
+    )
+    hold: float = option(2.0, "Seconds to show the finished picture at the end.", min=0, max=600)
     workers: int = option(1, "Processes that render.", min=1, max=64)
     device: str | None = option(None, "cpu or cuda.")
     ray: str | None = option(
@@ -187,7 +200,7 @@ class Replay:
 class Sessions:
     """Options of `sessions`."""
 
-    show: str | None = option(None, "`show`: tell what is in one log.", argument=True)
+    show: str | None = option(None, "`show`: describe one log.", argument=True)
     log: str | None = option(None, "The log: a name from the list, or a file.", argument=True)
     sheet: Path | None = option(None, "Write a PNG with the paper of every log.")
     overwrite: bool = option(False, OVERWRITE_HELP)
@@ -201,20 +214,20 @@ class Train:
     stage: str = option(
         MISSING, "data, teacher, reflow, distil, finish, diffusion, evaluate, export, or all.", argument=True
     )
-    folder: Path | None = option(None, "Where data and checkpoints are kept.")
-    quick: bool = option(False, "A run of a minute that proves the stage works; no use to paint.")
+    folder: Path | None = option(None, "Folder for data and checkpoints.")
+    quick: bool = option(False, "Run each stage for about a minute, as a test; the weights are of no use.")
     images: Path | None = option(None, "finish: learn from the pictures in this folder.")
     json: bool = option(False, "evaluate: print one JSON object.")
 
 
 def size_px(size: str | int) -> tuple[int, int]:
-    """(width, height) of "512" or "1024x576". Raises InputError for what is no size of a paper."""
+    """(width, height) of "512" or "1024x576". Raises InputError for an invalid size."""
     sides = str(size).lower().split("x")
     try:
         numbers = [int(side) for side in sides]
         width, height = numbers if len(numbers) > 1 else numbers * 2
     except ValueError as error:
-        raise InputError(f"size {size} will not do: give a side, as 512, or both, as 1024x576") from error
+        raise InputError(f"size {size} is not valid: give one side, as 512, or both, as 1024x576") from error
     try:
         check_size(height, width)
     except ModelError as error:
@@ -223,5 +236,5 @@ def size_px(size: str | int) -> tuple[int, int]:
 
 
 def side_px(size: int) -> int:
-    """The side of a square paper, if it will do. Raises InputError."""
+    """The side of a square paper. Raises InputError for an invalid one."""
     return size_px(size)[0]
