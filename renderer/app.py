@@ -136,6 +136,8 @@ class App:
     def events(self, now_s: float) -> list[Event]:
         """What the user did, what threads prepared, and what the demo paints until the user acts."""
         made = self.window.poll(now_s, self.scene)
+        if made:
+            self.messages.acknowledge(now_s)
         while self.persistence.arrived:
             made.append(Event(self.persistence.arrived.popleft(), now_s))
         if self.demo is None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 import cv2
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from loop_harness import SlowModel, stroke
 
 from models.api import ModelError
@@ -12,7 +16,8 @@ from renderer.actions import Brush, Command, InputError, LayerEdit
 from renderer.canvas.canvas import Canvas
 from renderer.canvas.open_raster import document_bytes, read_document
 from renderer.files.png import write_png
-from renderer.ui.overlay import elided
+from renderer.runtime.messages import SHOWN_S, Level, Messages
+from renderer.ui.overlay import elided, wrapped
 
 
 def no_model():
@@ -54,6 +59,24 @@ def test_a_long_message_keeps_its_beginning_and_its_end():
     shown = elided(words, len, 40)
     assert len(shown) <= 40 and shown.startswith("/a/very") and shown.endswith("directory") and "..." in shown
     assert elided("short", len, 40) == "short"
+
+
+@given(st.text(st.characters(max_codepoint=0x2FF), min_size=1, max_size=200), st.integers(1, 60))
+def test_a_message_is_wrapped_whole(words, most):
+    lines = wrapped(words, len, most)
+    assert all(len(line) <= most for line in lines)
+    assert "".join(lines).replace(" ", "") == "".join(words.split())
+
+
+def test_an_error_stays_until_it_is_seen():
+    messages, now_s = Messages(), time.perf_counter()
+    messages.add("saved")
+    messages.add("cannot be written", Level.ERROR)
+    messages.acknowledge(now_s + 0.5)  # too soon to have been read
+    assert [message.text for message in messages.current(now_s + SHOWN_S + 1)] == ["cannot be written"]
+    assert messages.current(now_s + 1e6)
+    messages.acknowledge(now_s + 10)
+    assert not messages.current(now_s + 10)
 
 
 def test_a_second_save_within_a_second_replaces_nothing(make_loop, tmp_path):

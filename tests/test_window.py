@@ -179,6 +179,7 @@ def test_the_prompt_is_typed_and_its_letters_are_no_shortcuts(real):
     act(one, "type", "--delay", "20", " at dusk")
     act(one, "mousemove", box.x0 + 9, box.y0 + 9, "click", 1)
     assert one.app.scene.params.prompt == "foggy lake at dusk"
+    assert one.app.canvas.blank  # the click only left the prompt
     act(one, "key", "Return")
     act(one, "type", "x")
     act(one, "key", "Escape")

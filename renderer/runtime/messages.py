@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 import time
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 SHOWN_S = 6.0
+SEEN_S = 2.0  # an error that was shown for so long counts as seen at the next input
 LOG_EVERY_ERRORS = 100
 
 
@@ -36,7 +38,7 @@ NO_MESSAGE = Message("")
 
 
 class Messages:
-    """Messages that are shown for SHOWN_S seconds. Any thread may add one.
+    """Messages that are shown for SHOWN_S seconds, errors until they are seen. Any thread may add one.
 
     errors: number of exceptions that the loop survived.
     """
@@ -45,16 +47,28 @@ class Messages:
         self.errors = 0
         self._lock = threading.Lock()
         self._shown: list[tuple[float, Message]] = []  # (end, message), the oldest first
+        self._since_s: dict[str, float] = {}  # text -> when it was added
 
     def add(self, text: str, level: Level = Level.INFO) -> None:
         """Show a line for a while. The same text again replaces the older one."""
         self.add_message(Message(text, level))
 
     def add_message(self, message: Message) -> None:
-        end_s = time.perf_counter() + SHOWN_S
+        end_s = math.inf if message.level is Level.ERROR else time.perf_counter() + SHOWN_S
         with self._lock:
             self._shown = [(until, old) for until, old in self._shown if old.text != message.text]
             self._shown.append((end_s, message))
+            self._since_s[message.text] = time.perf_counter()
+
+    def acknowledge(self, now_s: float) -> None:
+        """The user did something: errors that were shown for SEEN_S seconds need not stay."""
+        with self._lock:
+            self._shown = [
+                (until, message)
+                for until, message in self._shown
+                if message.level is not Level.ERROR or now_s - self._since_s[message.text] < SEEN_S
+            ]
+            self._since_s = {message.text: self._since_s[message.text] for _, message in self._shown}
 
     def current(self, now_s: float) -> list[Message]:
         """The messages to show at this time, the oldest first."""

@@ -18,6 +18,7 @@ from renderer.ui.input.tools import Tools
 from renderer.ui.style.theme import BAD, INK, Theme, rounded, text
 from renderer.ui.view.layout import Layout, Pane
 
+MOST_ERRORS = 3
 DARK, LIGHT = (20, 20, 24), (250, 250, 248)
 
 
@@ -65,7 +66,9 @@ def window_point(pane: Pane, place: tuple[float, float]) -> tuple[int, int]:
 def notes(scene: Scene, layout: Layout, theme: Theme) -> list[Mark]:
     """Status, messages and notes, at the top of the picture."""
     pane = layout.panes[-1].frame
-    shown = [scene.status, *scene.messages[-2:]]
+    errors = [message for message in scene.messages if message.level is Level.ERROR]
+    others = [message for message in scene.messages if message.level is not Level.ERROR]
+    shown = [scene.status, *errors[-MOST_ERRORS:], *others[-2:]]
     if scene.view != "picture":  # notes stay as long as the prompt does
         shown += [Message(note) for note in scene.notes[:1]]
     if scene.demo:
@@ -76,20 +79,37 @@ def notes(scene: Scene, layout: Layout, theme: Theme) -> list[Mark]:
         shown.append(Message(scene.recording.text))
     y, made = pane.y0 + theme.px(12), []
     for message in dict.fromkeys(message for message in shown if message):
-        words, wide, high = fitted(theme, message.text, pane.width - theme.px(24))
+        lines, wide, high = fitted(theme, message.text, pane.width - theme.px(24))
         width = min(pane.width, wide + theme.px(24))
         x = (pane.x0 + pane.x1 - width) // 2
         box = Rect(x, y, x + width, y + high + theme.px(10))
-        made.append(Mark("note", box.intersect(pane), (words, message.level is Level.ERROR)))
+        made.append(Mark("note", box.intersect(pane), (lines, message.level is Level.ERROR)))
         y = box.y1 + theme.px(6)
     return made
 
 
 @functools.lru_cache(maxsize=32)  # a line is shown for hundreds of ticks
-def fitted(theme: Theme, words: str, most_px: int) -> tuple[str, int, int]:
-    """The text shortened to fit, and its width and height in pixels."""
-    words = elided(words, lambda part: theme.body.size(part)[0], most_px)
-    return words, *theme.body.size(words)
+def fitted(theme: Theme, words: str, most_px: int) -> tuple[tuple[str, ...], int, int]:
+    """The text in lines of at most this width, and the width and height of all lines in pixels."""
+    lines = wrapped(words, lambda part: theme.body.size(part)[0], most_px)
+    return lines, max(theme.body.size(line)[0] for line in lines), len(lines) * theme.body.get_linesize()
+
+
+def wrapped(words: str, width_of: Callable[[str], int], most_px: int) -> tuple[str, ...]:
+    """The whole text in lines, broken between words, or within one that is too wide for a line."""
+    lines = [""]
+    for word in words.split():
+        longer = f"{lines[-1]} {word}".lstrip()
+        if width_of(longer) <= most_px:
+            lines[-1] = longer
+            continue
+        if lines[-1]:
+            lines.append("")
+        for letter in word:
+            if lines[-1] and width_of(lines[-1] + letter) > most_px:
+                lines.append("")
+            lines[-1] += letter
+    return tuple(lines)
 
 
 def elided(words: str, width_of: Callable[[str], int], most_px: int) -> str:
@@ -120,8 +140,10 @@ def draw_mark(surface: pygame.Surface, mark: Mark, theme: Theme) -> None:
         pygame.draw.line(surface, DARK, start, stop, 3)
         pygame.draw.line(surface, LIGHT, start, stop, 1)
     else:
-        words, bad = mark.what
+        lines, bad = mark.what
         rounded(surface, (20, 20, 24, 215), box, theme.px(8))
-        shown = text(words, theme.body, BAD if bad else INK)
-        surface.blit(shown, shown.get_rect(center=box.center))
+        for i, line in enumerate(lines):
+            shown = text(line, theme.body, BAD if bad else INK)
+            y = box.y + theme.px(5) + i * theme.body.get_linesize()
+            surface.blit(shown, shown.get_rect(midtop=(box.centerx, y)))
     surface.set_clip(None)

@@ -166,7 +166,8 @@ class Panel:
         actions = self.actions_of(event, tools, scene)
         if prompting and not self.bar.prompt.is_focused and not actions:  # a click elsewhere enters it, too
             actions = self.text_entered(self.bar.prompt, scene)
-        return keep or kept_keys, actions
+        left_prompt = down and prompting and not keep  # this click only leaves the prompt
+        return keep or kept_keys or left_prompt, actions
 
     def leave(self) -> None:
         """Drop the keyboard focus; close the dialog."""
@@ -269,7 +270,8 @@ class Panel:
         self.swatches.draw(surface, tools.brush.material)
         self.swatches.draw_sample(surface, self.sample, tools.brush, tools.tool)
         self.manager.draw_ui(surface)
-        self.bar.draw_hint(surface)
+        if self.dialog is None or not box_of(self.dialog).colliderect(box_of(self.bar.prompt)):
+            self.bar.draw_hint(surface)
         return boxes
 
     def draw_labels(self, surface: pygame.Surface, tools: Tools, scene: Scene) -> None:
