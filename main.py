@@ -92,7 +92,8 @@ def paint(settings: Paint) -> None:
         weights=registry.weights_hash(settings.model),
         open_capture=open_capture if settings.record or settings.keep_seconds else None,
     )
-    window = Headless() if settings.headless else Window()
+    scale = settings.scale or None
+    window = Headless(scale=scale or 1.0) if settings.headless else Window(scale=scale)
     try:
         painting = App(
             window,

@@ -79,8 +79,17 @@ class SlowModel:
 class LoopHarness:
     """The real loop without a display, and events that a test hands to its next tick."""
 
-    def __init__(self, load, *, side: int = 256, params: PictureParams | None = None, window=None, **options):
+    def __init__(
+        self,
+        load,
+        *,
+        side: int | tuple[int, int] = 256,
+        params: PictureParams | None = None,
+        window=None,
+        **options,
+    ):
         """load: loads the model, whatever its name. options: of App."""
+        size = (side, side) if isinstance(side, int) else side
         self.window = window or Headless()
         self.pending: list[Event] = []
         poll = self.window.poll
@@ -88,7 +97,7 @@ class LoopHarness:
         if params is not None:
             options.setdefault("explicit", explicit_settings(params))
         self.app = App(
-            self.window, lambda name, progress: load, params or PictureParams(), size=(side, side), **options
+            self.window, lambda name, progress: load, params or PictureParams(), size=size, **options
         )
 
     def take_pending(self) -> list[Event]:

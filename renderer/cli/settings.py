@@ -93,6 +93,7 @@ class Paint(Extras):
     resume: str | None = option(
         None, "Start with the paper of a stroke log: a file, or a name of `sessions`."
     )
+    scale: float = option(0.0, "Scale of text and controls, 0.5 to 4; 0: the desktop's own.", min=0, max=4)
     headless: bool = option(False, "Run the same loop without a display.")
     seconds: float = option(0.0, "Quit after this many seconds; 0: never.", min=0)
     json: bool = option(False, "At the end, print the measurements as one JSON object.")

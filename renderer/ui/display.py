@@ -24,6 +24,7 @@ def opening() -> Iterator[None]:
     if sys.platform == "linux":
         # A texture loads Mesa and its LLVM; importing triton beside that LLVM crashes.
         os.environ.setdefault("SDL_FRAMEBUFFER_ACCELERATION", "0")
+    os.environ.setdefault("SDL_WINDOWS_DPI_AWARENESS", "permonitorv2")  # else Windows blurs the window
     chosen = "SDL_VIDEODRIVER" in os.environ
     if sys.platform == "linux" and not chosen and "XDG_RUNTIME_DIR" not in os.environ:
         os.environ["SDL_VIDEODRIVER"] = (

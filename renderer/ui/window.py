@@ -12,7 +12,7 @@ import numpy as np
 import pygame
 
 from models.api import NOTHING, Rect
-from renderer.actions import Command, Event
+from renderer.actions import Command, Event, InputError
 from renderer.scene import Scene
 from renderer.ui import timeline
 from renderer.ui.controls.panel import Panel
@@ -21,14 +21,15 @@ from renderer.ui.help import draw_help
 from renderer.ui.hud import Hud
 from renderer.ui.input.tools import Tools
 from renderer.ui.overlay import Mark, draw_mark, marks_of
-from renderer.ui.style.theme import BACK, Theme, scale_for
+from renderer.ui.style.theme import BACK, Theme
 from renderer.ui.view.layout import PANEL_HEIGHT, Layout, arrange
 from renderer.ui.view.panes import PanePixels
 from renderer.ui.view.view_transform import ViewSettings
+from renderer.ui.work_area import TITLE_BAR_PX, desktop_scale, work_area
 
 SIZE = (1280, 720)  # at scale 1
-SMALLEST = (860, 712)  # minimum window at scale 1, times SMALLEST_SCALE
-SMALLEST_SCALE = 0.7  # of the panel, in a window that is too low for it
+SMALLEST = (640, 360)  # minimum window at the smallest scale
+SMALLEST_SCALE = 0.75  # of the chosen scale, in a window too low for the panel; below it the panel scrolls
 
 
 class Window:
@@ -37,10 +38,12 @@ class Window:
     def __init__(self, size: tuple[int, int] | None = None, scale: float | None = None):
         """scale: of text and controls, 1 at 96 dots an inch; None: from the screen's resolution."""
         cv2.setNumThreads(1)  # leaves the cores to the model: waiting for one took 4 ms of the slowest ticks
+        if scale is not None and not 0.5 <= scale <= 4:
+            raise InputError(f"--scale {scale:g} does not work; choose 0.5 to 4")
         with opening():
-            self.theme = Theme(scale or scale_for(pygame.display.get_desktop_sizes()[0]))
+            self.theme = Theme(scale or desktop_scale())
             self._wanted_scale = self.theme.scale
-            self.surface = self.open(size or (self.theme.px(SIZE[0]), self.theme.px(SIZE[1])))
+            self.surface = self.open(size)
         pygame.key.set_repeat(320, 40)
         self.tools = Tools()
         self.panel: Panel | None = None
@@ -55,13 +58,20 @@ class Window:
         self._boxes: list[pygame.Rect] = []
         self.panes_new = False  # the last `draw` changed a pixel of paper or picture
 
-    def open(self, size: tuple[int, int]) -> pygame.Surface:
-        surface = pygame.display.set_mode(size, pygame.RESIZABLE)
+    def open(self, size: tuple[int, int] | None) -> pygame.Surface:
+        """Open the window. size: None for SIZE at the chosen scale, or what the screen has room for."""
+        area = work_area()
+        room = area.width, area.height - TITLE_BAR_PX
+        wanted = size or (min(room[0], self.theme.px(SIZE[0])), min(room[1], self.theme.px(SIZE[1])))
+        surface = pygame.display.set_mode(wanted, pygame.RESIZABLE)
         least = [round(side * SMALLEST_SCALE * self.theme.scale) for side in SMALLEST]
         with warnings.catch_warnings():  # pygame has no other way to the window of `display`
             warnings.simplefilter("ignore", DeprecationWarning)
             self.handle = pygame.Window.from_display_module()
-        self.handle.minimum_size = [min(*sides) for sides in zip(size, least, strict=True)]
+        self.handle.minimum_size = [min(*sides) for sides in zip(wanted, least, strict=True)]
+        if size is None:  # in the middle of what task bars leave free
+            free_px = room[0] - wanted[0], room[1] - wanted[1]
+            self.handle.position = area.x + free_px[0] // 2, area.y + TITLE_BAR_PX + free_px[1] // 2
         pygame.display.set_caption("Flowbrush")
         surface.fill(BACK)
         pygame.display.flip()

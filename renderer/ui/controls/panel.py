@@ -7,8 +7,9 @@ from dataclasses import replace
 import pygame
 import pygame_gui
 from pygame_gui import elements
+from pygame_gui.core import UIElement
 
-from models.api import MOOD_AXES
+from models.api import MOOD_AXES, Rect
 from renderer.actions import Action, Change, Command
 from renderer.recording.status import RecordingState
 from renderer.scene import Scene
@@ -27,7 +28,7 @@ from renderer.ui.controls.swatches import Swatches
 from renderer.ui.input.keymap import KeyMap
 from renderer.ui.input.tools import TOOLS, Tools
 from renderer.ui.style.icons import set_icon
-from renderer.ui.style.theme import ACCENT, BACK, CARD, EDGE, FAINT, INK, SOFT, Theme, text
+from renderer.ui.style.theme import ACCENT, BACK, CARD, EDGE, FAINT, INK, SOFT, Theme, rounded, text
 from renderer.ui.view.layout import PANEL, Layout
 
 MARGIN, GUTTER = 12, 4
@@ -35,6 +36,7 @@ INNER = PANEL - 2 * MARGIN
 FOURTH = (INNER - 3 * GUTTER) / 4
 LABEL, VALUE, ROW = 66, 34, 22  # columns and height of a slider's row
 BUTTONS = (("undo", "redo", "clear", "open"), ("view", "full", "hud", "help"))
+WHEEL_PX = 48  # that the panel scrolls for a step of the wheel
 AWAKE_S = 1.5  # after its last event pygame_gui, 0.7 ms a tick, is no longer updated
 GROOVE = (146, 150, 160)
 POINTER = (pygame.MOUSEBUTTONDOWN, pygame.MOUSEBUTTONUP, pygame.MOUSEMOTION, pygame.MOUSEWHEEL)
@@ -56,10 +58,17 @@ class Panel:
         self._shown: tuple = ()
         self._floated = self._inside = False
         self._awake_s = AWAKE_S
-        self.build()
+        self.scroll_px = 0  # by which the panel is scrolled up in a low window
+        self._placed: list[tuple[UIElement, tuple[int, int]]] = []  # elements of the panel, where unscrolled
+        self.height_px = theme.px(self.build())
+        self._placed = [
+            (element, box_of(element).topleft)
+            for element in (*self.buttons, *self.sliders.values(), self.seed)
+        ]
         self.bar = Bar(self.manager, theme, scene, self.button)
 
-    def build(self) -> None:
+    def build(self) -> float:
+        """Create the elements; returns the height of the panel at scale 1."""
         y = 12
         fifth = (INNER - 4 * GUTTER) / 5
         for i, tool in enumerate(TOOLS):
@@ -90,12 +99,23 @@ class Panel:
         for i, names in enumerate(BUTTONS):
             for j, name in enumerate(names):
                 self.button(name, MARGIN + j * (FOURTH + GUTTER), y + 38 * i, FOURTH, 34)
+        return y + 38 * len(BUTTONS) + MARGIN - 4
 
     def arrange(self, window: tuple[int, int], layout: Layout) -> None:
         """Fit the bar to the window."""
         self.manager.set_window_resolution(window)
         if not layout.bar.empty:
             self.bar.arrange(layout.bar)
+        self.scroll_to(self.scroll_px, window[1])
+
+    def scroll_to(self, offset_px: int, window_height: int) -> None:
+        """Scroll so that this much is above the window, as far as there is something to scroll."""
+        offset_px = max(0, min(offset_px, self.height_px - window_height))
+        if offset_px != self.scroll_px:
+            self.scroll_px, self.stale, self._awake_s = offset_px, True, AWAKE_S
+            for element, (x, y) in self._placed:
+                element.set_relative_position((x, y - offset_px))
+            self.swatches.move_to(offset_px)
 
     def heading(self, y: float, words: str) -> float:
         self.headings.append((words, self.theme.px(y)))
@@ -150,6 +170,11 @@ class Panel:
             if inside or self._inside or any(pygame.mouse.get_pressed()):
                 self.stale, self._awake_s = True, AWAKE_S
             self._inside = inside
+        if event.type == pygame.MOUSEWHEEL and event.y and self.dialog is None:
+            position = pygame.mouse.get_pos()
+            if position[0] < layout.panel.x1 and self.height_px > layout.panel.height:
+                self.scroll_to(self.scroll_px - event.y * self.theme.px(WHEEL_PX), layout.panel.height)
+                return True, []
         down, prompting = event.type == pygame.MOUSEBUTTONDOWN, self.bar.prompt.is_focused
         keep = down and self.covers(event.pos, layout)
         if down and not keep:
@@ -268,24 +293,35 @@ class Panel:
         surface.fill(BACK, boxes[1])
         self.draw_labels(surface, tools, scene)
         self.swatches.draw(surface, tools.brush.material)
-        self.swatches.draw_sample(surface, self.sample, tools.brush, tools.tool)
+        self.swatches.draw_sample(surface, self.sample.move(0, -self.scroll_px), tools.brush, tools.tool)
+        self.draw_scroll_bar(surface, layout.panel)
         self.manager.draw_ui(surface)
         if self.dialog is None or not box_of(self.dialog).colliderect(box_of(self.bar.prompt)):
             self.bar.draw_hint(surface)
         return boxes
+
+    def draw_scroll_bar(self, surface: pygame.Surface, panel: Rect) -> None:
+        """A thin bar at the panel's edge, where not all of it fits."""
+        if self.height_px <= panel.height:
+            return
+        length = max(self.theme.px(24), panel.height * panel.height // self.height_px)
+        top = (panel.height - length) * self.scroll_px // (self.height_px - panel.height)
+        wide = self.theme.px(4)
+        rounded(surface, EDGE, pygame.Rect(panel.x1 - wide - 1, top, wide, length), wide // 2)
 
     def draw_labels(self, surface: pygame.Surface, tools: Tools, scene: Scene) -> None:
         theme, values = self.theme, values_of(tools, scene)
         right = theme.px(PANEL - MARGIN)
         for words, y in self.headings:
             shown = text(words, theme.heading, FAINT)
+            y -= self.scroll_px
             surface.blit(shown, (theme.px(MARGIN), y))
             middle = y + shown.get_height() // 2
             start = (theme.px(MARGIN + 6) + shown.get_width(), middle)
             pygame.draw.line(surface, EDGE, start, (right, middle))
         chosen = f"mood.{MOOD_AXES[tools.mood_axis].name}"
         for name, words, box in self.labels:
-            slider = self.sliders.get(name)
+            slider, box = self.sliders.get(name), box.move(0, -self.scroll_px)
             if slider is None or slider.visible:
                 shown = text(words, theme.body, ACCENT if name == chosen else SOFT)
                 surface.blit(shown, shown.get_rect(midleft=box.midleft))

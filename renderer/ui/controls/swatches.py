@@ -25,8 +25,13 @@ class Swatches:
         places = [
             (x + i % 4 * (width + gutter), y + i // 4 * (height + gutter)) for i in range(len(MATERIALS))
         ]
-        self.boxes = [theme.box(*place, width, height) for place in places]
+        self._unscrolled = [theme.box(*place, width, height) for place in places]
+        self.boxes = self._unscrolled
         self._sample: tuple | None = None
+
+    def move_to(self, scroll_px: int) -> None:
+        """Follow the panel, which is scrolled up by so much."""
+        self.boxes = [box.move(0, -scroll_px) for box in self._unscrolled]
 
     def at(self, position: tuple[int, int]) -> int | None:
         """Index of the material under a position of the window."""

@@ -172,8 +172,3 @@ def rounded(surface: pygame.Surface, color, box: pygame.Rect, radius_px: int, wi
 
 def hex_color(color: tuple[int, int, int]) -> str:
     return "#{:02x}{:02x}{:02x}".format(*color)
-
-
-def scale_for(desktop: tuple[int, int]) -> float:
-    """Scale for a screen of this resolution, in steps of a half."""
-    return min(3.0, max(1.0, min(desktop[0] / 1920, desktop[1] / 1080) * 2 // 1 / 2))
