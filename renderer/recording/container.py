@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 
 import av
@@ -29,7 +30,7 @@ class VideoFile:
 
         Raises InputError where the file cannot be written.
         """
-        self.path = path
+        self.path, self._exact, self._closed = path, exact, False
         kind, options = CONTAINERS[path.suffix.lower()]
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,10 +62,38 @@ class VideoFile:
         self._file.mux(out)
 
     def finish(self) -> None:
-        """Write the index. Raises OSError."""
+        """Write the index; an MP4 becomes one whole with the index in front. Raises OSError."""
+        closed, self._closed = self._closed, True
         self._file.close()
+        if not closed and self.path.suffix.lower() == ".mp4":
+            with contextlib.suppress(OSError, av.error.FFmpegError):  # it plays without, too
+                index_first(self.path, exact=self._exact)
 
     def close(self) -> None:
         """The same; a full disk leaves the file without its index, and it plays all the same. Idempotent."""
         with contextlib.suppress(Exception):
             self.finish()
+
+
+def index_first(path: Path, *, exact: bool = False) -> None:
+    """Write an MP4 of fragments anew as one with duration and index, in front of the pictures.
+
+    Web players show the duration and can jump only in such a file. The packets stay as they are. What was
+    there stays until the new file is whole, and where it cannot be written. Raises OSError.
+    """
+    temporary = path.with_name("." + path.name + ".part")
+    options = {"movflags": "faststart", **({"fflags": "bitexact"} if exact else {})}
+    try:
+        with (
+            av.open(str(path)) as fragments,
+            av.open(str(temporary), "w", format="mp4", options=options) as whole,
+        ):
+            whole.metadata.update(fragments.metadata)
+            streams = {one.index: whole.add_stream_from_template(one) for one in fragments.streams}
+            for packet in fragments.demux():
+                if packet.size:
+                    packet.stream = streams[packet.stream.index]
+                    whole.mux(packet)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
