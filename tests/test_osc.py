@@ -15,7 +15,7 @@ from renderer.actions import Change, InputError
 from renderer.control import osc
 from renderer.control.addresses import DIALOGS, addresses
 from renderer.control.osc import OscServer, parse_osc
-from renderer.ui.input import KEYS
+from renderer.ui.input.keymap import KEYS
 
 TABLE = addresses((key.name, key.help) for key in KEYS)
 
