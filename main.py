@@ -20,9 +20,9 @@ from assets import ASSETS
 from models.api import ModelError, ProgressCallback, check_steps, no_progress
 from renderer.actions import InputError
 from renderer.cli.lab_settings import Compare, Race, Straighten, report_folder
-from renderer.cli.live_settings import Convert
+from renderer.cli.live_settings import Convert, LivePaint
 from renderer.cli.options import WrongUsage, check_installed, one_line, options_of, report
-from renderer.cli.settings import Bench, Paint, Render, Replay, Sessions, Train, size_px
+from renderer.cli.settings import Bench, Render, Replay, Sessions, Train, size_px
 from renderer.files.outputs import check_film, writable
 from renderer.picture_params import PictureParams
 from renderer.runtime.load_progress import Progress
@@ -38,8 +38,8 @@ BY_ITSELF = {"--demo": "lake", "--ray": "local"}  # what an option means without
 
 
 @app.command()
-@options_of(Paint)
-def paint(settings: Paint) -> None:
+@options_of(LivePaint)
+def paint(settings: LivePaint) -> None:
     """Open the window and paint (the default command)."""
     from platformdirs import user_pictures_dir
 
@@ -49,6 +49,7 @@ def paint(settings: Paint) -> None:
     from renderer.app import App
     from renderer.canvas.export import check_paper_output, write_paper
     from renderer.canvas.import_image import read_import
+    from renderer.cli.live_setup import live_parts
     from renderer.cli.report import Watch
     from renderer.files import png
     from renderer.model_switcher import explicit_settings
@@ -63,12 +64,16 @@ def paint(settings: Paint) -> None:
 
     def open_capture():
         from renderer.recording.capture import WindowCapture
+        from renderer.recording.encoder import streaming
         from renderer.recording.recorder import Recorder
 
-        recorder = Recorder(fps=settings.record_fps, ring_s=settings.keep_seconds)
+        streamed = {}
+        if live.stream is not None:
+            streamed = {"outputs": [live.stream], "options": streaming(settings.stream_kbps)}
+        recorder = Recorder(fps=settings.record_fps, ring_s=settings.keep_seconds, **streamed)
         if settings.record is not None:
             recorder.start(settings.record)
-        return WindowCapture(recorder, settings.layout, folder)
+        return WindowCapture(recorder, layout, folder)
 
     size = size_px(settings.size)
     load(settings.model)  # an unknown name is told before a window opens
@@ -79,7 +84,8 @@ def paint(settings: Paint) -> None:
     for output in (settings.save_last, settings.save_paper, settings.session):
         writable(output, overwrite=settings.overwrite)
     check_paper_output(settings.save_paper)
-    check_film(settings.record, settings.layout, overwrite=settings.overwrite)
+    layout = settings.layout or ("picture" if settings.stream is not None else "side")
+    check_film(settings.record, layout, overwrite=settings.overwrite)
     resumed = find_log(settings.resume) if settings.resume is not None else None
     if resumed is not None:
         read(resumed)  # what cannot be read is told now
@@ -90,10 +96,15 @@ def paint(settings: Paint) -> None:
         store_bytes=settings.log_mb * 1e6,
         log=settings.session,
         weights=registry.weights_hash(settings.model),
-        open_capture=open_capture if settings.record or settings.keep_seconds else None,
+        open_capture=open_capture if settings.record or settings.keep_seconds or settings.stream else None,
     )
     scale = settings.scale or None
-    window = Headless(scale=scale or 1.0) if settings.headless else Window(scale=scale)
+    live = live_parts(settings, size)
+    try:
+        window = Headless(scale=scale or 1.0) if settings.headless else Window(scale=scale)
+    except BaseException:
+        live.close()
+        raise
     try:
         painting = App(
             window,
@@ -107,8 +118,10 @@ def paint(settings: Paint) -> None:
             save_folder=folder,
             files=files,
             demo=demo,
+            live=live,
         )
     except BaseException:
+        live.close()
         window.close()
         raise
     try:

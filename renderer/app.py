@@ -18,6 +18,7 @@ from renderer.actions import EDITS, Change, Command, Event, InputError
 from renderer.canvas.canvas import Canvas
 from renderer.canvas.layers import LayerStack
 from renderer.canvas.wet_ink import WetInk
+from renderer.live import NO_PARTS, Live, LiveParts
 from renderer.model_switcher import PER_MODEL, LoadModel, ModelSwitcher
 from renderer.persistence import Files, Persistence
 from renderer.picture_params import PictureParams
@@ -50,11 +51,12 @@ class App:
         save_folder: Path | None = None,
         files: Files | None = None,
         demo: StrokeLog | None = None,
+        live: LiveParts = NO_PARTS,
     ):
         """size: (width, height) of the paper in pixels. models: names to choose from.
 
         load_model, interim_model, explicit: as in ModelSwitcher. demo: a stroke log that is painted again and
-        again until the user does something.
+        again until the user does something. live: source, outputs and remote control.
         """
         explicit, self.demo = dict(explicit or {}), None
         if demo is not None:
@@ -69,6 +71,7 @@ class App:
         )
         self.scene.demo = demo is not None
         self.persistence = Persistence(self.canvas, self.scene, self.messages, files=files)
+        self.live = Live(self.canvas, self.scene, self.messages, live)
         self.engine = Engine(on_idle=self.persistence.model_idle)
         self.switcher = ModelSwitcher(
             self.engine,
@@ -120,6 +123,7 @@ class App:
         self.rewind.poll(began_s)
         if self.switcher.poll(began_s):
             self.begin_epoch()
+        self.take_source(began_s)
         self.submit(began_s)
         self.collect(began_s)
         self.count_idle_calls(began_s)
@@ -128,6 +132,7 @@ class App:
         shown = self.picture.request.sequence if self.picture else -1
         self.stats.flip(shown_s, shown)
         self.persistence.after_flip(self.window, shown_s, self.engine.busy)
+        self.live.after_flip(self.window.panes, panes_new=self.window.panes_new, shown_s=shown_s, shown=shown)
         self.stats.tick_ms.append((time.perf_counter() - began_s) * 1e3)
         if not self.started:  # torch is imported by the model's thread, after the first painted frame
             self.started = True
@@ -140,6 +145,7 @@ class App:
             self.messages.acknowledge(now_s)
         while self.persistence.arrived:
             made.append(Event(self.persistence.arrived.popleft(), now_s))
+        made += self.live.events(now_s, self.window.tools.do)
         if self.demo is None:
             return made
         if any(event.action not in commands.KEEP_DEMO for event in made):
@@ -185,6 +191,7 @@ class App:
             return
         self.scene.ink.touch(box, before, after, self._sequence + 1)
         before[:], labels[:] = after, materials
+        self.live.painted(box, time.perf_counter())
         self.scene.changed = self.scene.changed.union(box)
         self.dirty(box, time_s)
 
@@ -214,6 +221,12 @@ class App:
         if self.engine.state == "ready":
             self.stats.input(time_s, self._sequence + 1)
 
+    def take_source(self, now_s: float) -> None:
+        """Take the newest frame of a live source: it changes what the model gets, and no stroke."""
+        box = self.live.poll(now_s)
+        if not box.empty:
+            self._dirty, self._last_edit_s = self._dirty.union(box), now_s
+
     def submit(self, now_s: float) -> None:
         """Ask for a picture if anything changed, or for a finer one if the pen rests; else for nothing."""
         if self.engine.state != "ready" or not self.switcher.up_to_date:
@@ -242,7 +255,10 @@ class App:
 
     def ask(self, steps: int, side: int) -> None:
         self._sequence += 1
-        paper, materials = self.canvas.snapshot(), self.canvas.snapshot_materials()
+        if self.live.active:
+            paper, materials = self.live.snapshot()
+        else:
+            paper, materials = self.canvas.snapshot(), self.canvas.snapshot_materials()
         if side != self.canvas.width:
             height = max(pacing.SMALLEST_SIDE_PX, self.canvas.height * side // self.canvas.width // 32 * 32)
             paper = cv2.resize(paper, (side, height), interpolation=cv2.INTER_AREA)
@@ -256,6 +272,7 @@ class App:
             dirty=self._dirty,
             steps=steps,
         )
+        self.live.sent(self._sequence, self._dirty)
         self._dirty = NOTHING
         self.engine.submit(self._asked)
 
@@ -276,6 +293,7 @@ class App:
     def show(self, frame: Frame, now_s: float) -> None:
         self.picture = frame
         self.stats.frame(now_s, frame.stage_ms)
+        self.live.answered(frame.request.sequence, sum(frame.stage_ms.values()))
         key = (frame.request.steps, frame.picture.shape[1])
         self._effort = pacing.learnt(self._effort, key, sum(frame.stage_ms.values()))
         picture = frame.picture
@@ -288,12 +306,13 @@ class App:
 
     def fail(self, failure: Failure) -> None:
         self.stats.errors += 1
+        self.live.failed(failure.request.sequence)
         self.messages.add(failure.message, Level.ERROR)
         if self.stats.errors == 1:
             print(failure.trace or f"flowbrush: {failure.message}", file=sys.stderr)
 
     def draw(self, now_s: float) -> None:
-        self.scene.status = self.engine.status(self.scene.params.model)
+        self.scene.status = self.engine.status(self.scene.params.model) or self.live.status()
         self.scene.messages = self.messages.current(now_s)
         self.window.draw(self.scene, now_s)
 
@@ -321,5 +340,6 @@ class App:
         self.switcher.close()
         self.rewind.close()
         self.persistence.close()
+        self.live.close()
         self.window.close()
         return ended

@@ -15,6 +15,8 @@ from renderer.canvas.canvas import Canvas
 from renderer.canvas.open_raster import document_bytes
 from renderer.files.outputs import reserve
 from renderer.files.png import png_bytes
+from renderer.live import COMMANDS as LIVE_COMMANDS
+from renderer.live import Live
 from renderer.model_switcher import ModelSwitcher
 from renderer.persistence import Persistence
 from renderer.picture_params import PictureParams
@@ -22,7 +24,9 @@ from renderer.rewind import Rewind
 from renderer.scene import VIEWS, Scene
 from renderer.ui.window import Window
 
-KEEP_DEMO = tuple(Command(name) for name in ("record", "keep", "save", "hud"))  # a demo goes on beside these
+KEEP_DEMO = tuple(  # a demo goes on beside these
+    Command(name) for name in ("record", "keep", "save", "hud", *LIVE_COMMANDS)
+)
 
 
 class Painting(Protocol):
@@ -34,6 +38,7 @@ class Painting(Protocol):
     switcher: ModelSwitcher
     rewind: Rewind
     persistence: Persistence
+    live: Live
     picture: Frame | None
     save_folder: Path
 
@@ -81,6 +86,8 @@ def run(painting: Painting, command: Command, time_s: float) -> None:
             if capture is None:
                 raise InputError("nothing can be recorded here")
             capture.toggle_recording() if command.name == "record" else capture.keep_last_seconds()
+        case name if name in LIVE_COMMANDS:
+            painting.live.run(name)
         case "restore":
             persistence.restore_lost()
         case name if name == "rewind" or name.startswith("rewind."):

@@ -14,6 +14,7 @@ from renderer.picture_params import PictureParams
 from renderer.recording.status import NOT_RECORDING, RecordingStatus
 from renderer.runtime.latency import RunStatistics
 from renderer.runtime.messages import NO_MESSAGE, Message
+from renderer.sources.live_view import LiveView
 
 VIEWS = ("side", "ink", "picture")
 Mood, Words = tuple[float, ...], tuple[str, ...]
@@ -64,4 +65,10 @@ class Scene:
     rewind: RewindState | None = None  # Rewind; None unless an earlier paper is shown
     offer: str = ""  # Persistence: what a crash left and can be restored
     recording: RecordingStatus = NOT_RECORDING  # Persistence
+    live: LiveView | None = None  # Live: the paper with a live source in it
     read_prompt: PromptReader = ignore_prompt  # prompt and mood -> mood, and the words it did not know
+
+    @property
+    def paper(self) -> np.ndarray:
+        """(H, W, 4) uint8: the paper as the window shows it."""
+        return self.canvas.seen if self.live is None else self.live.pixels

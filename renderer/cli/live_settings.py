@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import MISSING, dataclass
 from pathlib import Path
 
-from renderer.cli.settings import Extras, option
+from renderer.cli.settings import Extras, Paint, option
 from renderer.picture_params import MAX_SEED
 
 
@@ -35,3 +35,40 @@ class Convert(Extras):
     )
     device: str | None = option(None, "cpu or cuda; by default cuda where it is there.")
     overwrite: bool = option(False, "Replace the output if it is there already.")
+
+
+@dataclass(frozen=True)
+class LivePaint(Paint):
+    """Options of `paint`, with live sources, outputs and remote control. These need the extra `live`."""
+
+    layout: str = option(
+        "", "What is recorded and streamed: side, picture, paper, window; by default side; streamed, picture."
+    )
+    source: str | None = option(
+        None, "A live source on the paper: webcam[:N], screen[:N or WxH+X+Y], a URL, a video, or a folder."
+    )
+    source_fit: str = option("cover", "How the source fills the paper: cover, contain or stretch.")
+    source_crop: str = option("", "The part of the source that is shown, in its pixels: WxH+X+Y.")
+    source_mirror: bool = option(False, "Mirror the source.")
+    source_over: bool = option(False, "Lay the source over the strokes, not under them.")
+    source_opacity: float = option(1.0, "Opacity of the source.", min=0, max=1)
+    source_flatten: str = option("off", "Turn the source to flat colours: off, colors, or materials.")
+    feedback: float = option(
+        0.0, "How much of the model's last picture is mixed into the source: 0 to 1.", min=0, max=1
+    )
+    source_fps: float = option(
+        0.0, "Pictures a second of a screen (by default 30) or a folder (by default 1).", min=0, max=240
+    )
+    source_once: bool = option(False, "Stop at the end of a video or folder; without it, begin again.")
+    source_every_frame: bool = option(
+        False, "Paint every frame of a video, however long that takes; without it, keep its pace."
+    )
+    stream: str | None = option(
+        None, "Stream what is recorded: udp://, tcp://, srt:// or rtmp:// URL, or a new folder for HLS."
+    )
+    stream_kbps: int = option(4000, "Bit rate of the stream.", min=100, max=100_000)
+    camera: bool = option(False, "Offer the picture to other programs as a virtual camera.")
+    projector: int | None = option(
+        None, "Show the picture alone in a second window on this display, from 0.", min=0, max=63
+    )
+    osc: str | None = option(None, "Listen to OSC messages on PORT, or HOST:PORT; alone it is the loopback.")

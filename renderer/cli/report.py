@@ -99,6 +99,7 @@ class Watch:
             "size": app.canvas.width,
             "steps": app.scene.params.steps,
             "problem": self.problem or None,
+            **app.live.fields(),
         }
 
 

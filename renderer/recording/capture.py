@@ -79,7 +79,11 @@ class WindowCapture:
         """Hand a picture to the recorder if one is due."""
         recorder = self.recorder
         self._owed |= frames.all_new if self.layout == "window" else frames.panes_new
-        if not self._owed or shown_s < self._next_s or not (recorder.filming or recorder.ring):
+        if (
+            not self._owed
+            or shown_s < self._next_s
+            or not (recorder.filming or recorder.ring or recorder.outputs)
+        ):
             return
         slow = slower(self.slow, recorder.fill, shown_s - self._slow_s)
         if slow != self.slow:
@@ -93,7 +97,9 @@ class WindowCapture:
     @property
     def hz(self) -> float:
         """Largest number of pictures a second."""
-        wanted = max(self.recorder.fps, MOST_HZ) if self.recorder.filming else RING_HZ
+        wanted = (
+            max(self.recorder.fps, MOST_HZ) if self.recorder.filming or self.recorder.outputs else RING_HZ
+        )
         return wanted / self.slow
 
     def picture(self, frames: WindowFrames) -> np.ndarray:

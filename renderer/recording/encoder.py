@@ -108,3 +108,9 @@ def planar(picture: np.ndarray, planes: np.ndarray | None = None) -> np.ndarray:
 def even(picture: np.ndarray) -> np.ndarray:
     """The picture without its last row or column where their number is odd: H.264 halves the colours."""
     return picture[: picture.shape[0] // 2 * 2, : picture.shape[1] // 2 * 2]
+
+
+def streaming(kbps: int) -> dict[str, str]:
+    """x264 options for a network: no delay, and at most so many kilobits a second."""
+    limits = dict.fromkeys(("b", "maxrate", "bufsize"), f"{kbps}k")
+    return {"preset": "ultrafast", "tune": "zerolatency", "threads": "1", **limits}

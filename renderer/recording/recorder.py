@@ -10,15 +10,17 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
+import av
 import cv2
 import numpy as np
 
 from renderer.actions import InputError
 from renderer.recording.container import VideoFile
-from renderer.recording.encoder import Encoder, Packet, even, planar
+from renderer.recording.encoder import LIVE, Encoder, Packet, even, planar
 from renderer.recording.packet_ring import PacketRing
 from renderer.recording.status import RecordingState
 from renderer.runtime.messages import Level, Message
@@ -30,16 +32,34 @@ YOUNG_MS = 500
 LATE_S = 0.1  # a picture may come so long after it was shown; none may come before one that was repeated
 CLOSE_S = 5.0
 PATIENCE_S = 0.4  # a picture waits so long for a moment in which the model does nothing
+STREAM_PATIENCE_S = 0.1  # and while it is streamed
+
+
+class PacketOutput(Protocol):
+    """Takes the encoder's packets, and waits for nothing. wants_key: it can go on only at a key frame."""
+
+    wants_key: bool
+
+    def offer(self, packet: Packet, like: av.VideoStream) -> None: ...
 
 
 class Recorder:
     """state: FAILED until the next `start` after the encoder or the file failed. fault: why; empty if nothing
     failed. dropped: pictures that found the queue full. news: messages for the user, not yet shown.
 
-    fps: 0 gives each picture its own time, another number a picture at each of its ticks.
+    fps: 0 gives each picture its own time, another number a picture at each of its ticks. outputs: get every
+    packet as well, such as a network stream: what is recorded is encoded once. options: of x264.
     """
 
-    def __init__(self, *, fps: float = 0.0, ring_s: float = 30.0):
+    def __init__(
+        self,
+        *,
+        fps: float = 0.0,
+        ring_s: float = 30.0,
+        outputs: Sequence[PacketOutput] = (),
+        options: dict[str, str] = LIVE,
+    ):
+        self.outputs, self._options = tuple(outputs), options
         self.fps, self.ring = fps, PacketRing(ring_s) if ring_s else None
         self._not_recording = RecordingState.BUFFERING if ring_s else RecordingState.OFF
         self.state, self.began_s, self.dropped = self._not_recording, 0.0, 0
@@ -145,7 +165,7 @@ class Recorder:
                     item()
                 elif none_left and self._closing:
                     self._stop(time.perf_counter())
-                elif none_left and self._film is not None:
+                elif none_left and (self._film is not None or self.outputs):
                     self._repeat(time.perf_counter() - LATE_S)
             except InputError as error:  # a file that cannot be begun; the encoder is as it was
                 self.news.append(Message(str(error), Level.ERROR))
@@ -161,7 +181,8 @@ class Recorder:
         first = self._items[0]
         if not isinstance(first, tuple) or self._idle or self._closing or self.fill >= 0.5:
             return True
-        return time.perf_counter() - first[1] >= (0.0 if self._young else PATIENCE_S)
+        patience_s = STREAM_PATIENCE_S if self.outputs else PATIENCE_S
+        return time.perf_counter() - first[1] >= (0.0 if self._young else patience_s)
 
     @property
     def _young(self) -> bool:
@@ -187,7 +208,8 @@ class Recorder:
             return
         image = even(picture)
         if self._encoder is None:
-            self._encoder, self._epoch_s = Encoder((image.shape[1], image.shape[0])), time_s
+            self._encoder = Encoder((image.shape[1], image.shape[0]), self._options)
+            self._epoch_s = time_s
         size = self._encoder.size
         if (image.shape[1], image.shape[0]) != size:
             image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
@@ -213,21 +235,24 @@ class Recorder:
     def _fill(self, time_s: float) -> None:
         """Constant rate: show the newest picture at every tick up to this time."""
         end = int((time_s - self._epoch_s) * self.fps)
-        if self._planes is None or (self._film is None and self.ring is None):
+        if self._planes is None or (self._film is None and self.ring is None and not self.outputs):
             self._grid = end
         while self._grid < end:
             self._encode(self._epoch_s + self._grid / self.fps)
             self._grid += 1
 
     def _encode(self, time_s: float) -> None:
-        if self._film is None and self.ring is None:
+        if self._film is None and self.ring is None and not self.outputs:
             return
         ms, key, self._key = round((time_s - self._epoch_s) * 1e3), self._key, False
+        key |= any(output.wants_key for output in self.outputs)
         for packet in self._encoder.encode(self._planes, ms, key=key):
             if self.ring is not None:
                 self.ring.add(packet)
             if self._film is not None:
                 self._add_to_film(packet)
+            for output in self.outputs:
+                output.offer(packet, self._encoder.stream)
 
     def _add_to_film(self, packet: Packet) -> None:
         """Write a packet to the file; a full disk ends the file, and the ring goes on."""

@@ -9,10 +9,19 @@ import cv2
 import numpy as np
 
 from models.api import Rect
+from renderer.actions import InputError
 from renderer.sources.shot import Shot
 
 Fit = Literal["cover", "contain", "stretch"]
 FITS: tuple[Fit, ...] = ("cover", "contain", "stretch")
+
+
+def checked_fit(text: str) -> Fit:
+    """The fit of this name. Raises InputError."""
+    for fit in FITS:
+        if fit == text:
+            return fit
+    raise InputError(f"a source's fit is one of {', '.join(FITS)}, not {text!r}")
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections import deque
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -29,6 +30,14 @@ class LayerSettings:
     visible: bool = True
 
 
+class Strokes(NamedTuple):
+    """pixels: (H, W, 4) uint8. materials: (H, W) uint8. seen: the pixels with reference layers."""
+
+    pixels: np.ndarray
+    materials: np.ndarray
+    seen: np.ndarray
+
+
 class LiveSource:
     """Used by the loop alone. pixels, materials: strokes and source together, as in Request.
 
@@ -47,6 +56,7 @@ class LiveSource:
         self.frame_ms = 0.0  # mean model time of a picture with a new frame of the source
         self._whole = Rect(0, 0, *size)
         self._blend = Blend(*size)
+        self._seen: Blend | None = None  # the same for the window, where reference layers lie over the paper
         self._mixed: np.ndarray | None = None  # the source with feedback
         self._sent: deque[tuple[int, SourceFrame]] = deque()  # (sequence, frame in its request)
         self._shown_number = -1
@@ -77,59 +87,68 @@ class LiveSource:
         """Frames with a number that are neither painted nor skipped yet."""
         return self.thread.numbered - self.painted - self.skipped
 
-    def take(self, strokes: Painted, picture: np.ndarray | None, now_s: float) -> Rect:
+    @property
+    def seen(self) -> np.ndarray:
+        """(H, W, 4) uint8: what the window shows, with reference layers, which the model does not get."""
+        return self.pixels if self._seen is None else self._seen.pixels
+
+    def take(self, strokes: Strokes, picture: np.ndarray | None, now_s: float) -> Rect:
         """Take the newest frame, if there is one. Returns what it changes on the paper.
 
-        strokes: what is painted. picture: (H, W, 3) uint8, the model's last one.
+        picture: (H, W, 3) uint8, the model's last one, for feedback.
         """
         taken = self.thread.slot.take()
         if taken is None:
             return NOTHING
         frame, dirty = taken
-        first = self.frame is None
-        covers = self.frame is not None and frame.alpha is self.frame.alpha
+        same_cover = self.frame is not None and frame.alpha is self.frame.alpha
         self.frame, self.taken_s = frame, now_s
-        if first or not covers:
-            self._weigh(strokes, self._whole)
-            dirty = self._whole
         feedback = self.settings.feedback
+        mixed = self._mixed is not None
         self._mixed = None
         if feedback and picture is not None and picture.shape == frame.pixels.shape:
             self._mixed = cv2.addWeighted(frame.pixels, 1 - feedback, picture, feedback, 0)
+        if not same_cover or mixed or self._mixed is not None:
             dirty = self._whole
         if not self.settings.visible:
             return NOTHING
-        self._compose(strokes, dirty)
+        self._lay(strokes, dirty, weigh=not same_cover)
         return dirty
 
-    def strokes_changed(self, strokes: Painted, box: Rect) -> None:
+    def strokes_changed(self, strokes: Strokes, box: Rect) -> None:
         """Something was painted inside the box."""
-        if self.frame is not None:
-            self._weigh(strokes, box)
-            self._compose(strokes, box)
+        if self.active:
+            self._lay(strokes, box, weigh=True)
 
-    def change(self, settings: LayerSettings, strokes: Painted) -> Rect:
+    def change(self, settings: LayerSettings, strokes: Strokes) -> Rect:
         """Lay the source otherwise. Returns what that changes on the paper."""
         if settings == self.settings:
             return NOTHING
         self.settings = settings
-        if self.frame is None:
-            return NOTHING
-        self._weigh(strokes, self._whole)
-        self._compose(strokes, self._whole)
-        return self._whole
+        if self.active:
+            self._lay(strokes, self._whole, weigh=True)
+        return NOTHING if self.frame is None else self._whole
 
-    def _weigh(self, strokes: Painted, box: Rect) -> None:
-        assert self.frame is not None
-        opacity, over = self.settings.opacity, self.settings.over
-        self._blend.weigh(strokes.pixels, box, opacity=opacity, over=over, cover=self.frame.alpha)
-
-    def _compose(self, strokes: Painted, box: Rect) -> None:
+    def _lay(self, strokes: Strokes, box: Rect, *, weigh: bool) -> None:
+        """Compose strokes and source inside the box. weigh: strokes, cover or settings changed there."""
         assert self.frame is not None
         source = Painted(self.frame.pixels, self.frame.materials)
         if self._mixed is not None:
             source = Painted(self._mixed)  # a mix of flat colours and a picture is no material
-        self._blend.compose(strokes, source, box)
+        self._lay_one(self._blend, Painted(strokes.pixels, strokes.materials), source, box, weigh=weigh)
+        if strokes.seen is strokes.pixels:
+            self._seen = None
+            return
+        if self._seen is None:  # the first reference layer is there
+            self._seen, box, weigh = Blend(self._whole.width, self._whole.height), self._whole, True
+        self._lay_one(self._seen, Painted(strokes.seen), source, box, weigh=weigh)
+
+    def _lay_one(self, blend: Blend, strokes: Painted, source: Painted, box: Rect, *, weigh: bool) -> None:
+        assert self.frame is not None
+        if weigh:
+            opacity, over = self.settings.opacity, self.settings.over
+            blend.weigh(strokes.pixels, box, opacity=opacity, over=over, cover=self.frame.alpha)
+        blend.compose(strokes, source, box)
 
     # What became of each frame
 

@@ -60,6 +60,8 @@ class SourceThread:
         self._painted = -1
         self._prepared_s = -1e9
         self._held: Shot | None = None  # the newest picture, where it was skipped
+        self._last: Shot | None = None  # the newest one that was prepared
+        self._again = False  # it is to be prepared once more
         self._origin_s = 0.0  # time at which position 0 of a file is due
         self._paused = False
         self._seek_s: float | None = None
@@ -95,6 +97,13 @@ class SourceThread:
     @property
     def paused(self) -> bool:
         return self._paused
+
+    def reprepare(self, preparation: Preparation) -> None:
+        """Prepare pictures in another way; a source that stands still shows its last one again."""
+        with self._wake:
+            self.preparation = preparation
+            self._again = True
+            self._wake.notify_all()
 
     def seek(self, media_s: float) -> None:
         """Go to this position of a file."""
@@ -179,7 +188,9 @@ class SourceThread:
                 self.state = "paused"
                 self._publish_held()
                 began_s = time.perf_counter()
-                self._wait_while(lambda: self._paused and self._seek_s is None)
+                self._wait_while(lambda: self._paused and self._seek_s is None and not self._again)
+                if self._again:
+                    self._publish_again()
                 self._origin_s += time.perf_counter() - began_s
                 continue
             if pending is None:
@@ -194,7 +205,9 @@ class SourceThread:
                 self._publish_held()
                 if not self.loop:
                     self.state = "ended"
-                    self._wait_while(lambda: self._seek_s is None)
+                    self._wait_while(lambda: self._seek_s is None and not self._again)
+                    if self._again:
+                        self._publish_again()
                 elif self.every_frame or self._due(self.position_s + interval_s):
                     self.seek(0.0)
                 continue
@@ -255,7 +268,15 @@ class SourceThread:
             self._number -= 1
             self._prepare(self._held)
 
+    def _publish_again(self) -> None:
+        """The last picture once more, prepared as is now wanted."""
+        self._again = False
+        if self._last is not None:
+            self.captured += 1
+            self._prepare(replace(self._last, captured_s=time.perf_counter()))
+
     def _prepare(self, shot: Shot) -> None:
+        self._last, self._again = shot, False
         self._held, self._prepared_s = None, time.perf_counter()
         frame = self._preparer.prepare(shot, self._number, self.preparation)
         if frame is None:

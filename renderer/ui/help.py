@@ -7,7 +7,7 @@ import pygame
 from renderer.ui.input.keymap import Key, KeyMap, Shortcut
 from renderer.ui.style.theme import ACCENT, CARD, EDGE, FAINT, INK, RAISED, SOFT, Theme, rounded, text
 
-COLUMNS = (("tools", "mood"), ("palette", "view"), ("picture", "paper"), ("window", "recording"))
+COLUMNS = (("tools", "mood"), ("palette", "view"), ("picture", "paper"), ("window", "recording", "live"))
 WIDE, ROW, KEY = 300, 23, 104
 FOOT = (
     "Right button: erase.   Wheel: brush size, with Shift hardness, with Ctrl zoom.   "

@@ -7,6 +7,7 @@ import pygame
 
 from renderer.runtime.latency import GRAPH, RunStatistics, percentiles
 from renderer.scene import Scene
+from renderer.sources.live_view import LiveView
 from renderer.ui.overlay import elided
 from renderer.ui.style.theme import ACCENT, BAD, CARD, FAINT, GOOD, INK, SOFT, WELL, Theme, rounded, text
 
@@ -34,7 +35,7 @@ class Hud:
         self._surface = surface = pygame.Surface(size)
         surface.fill(CARD)
         width = min(px(2 * GRAPH), size[0] - px(470))
-        self.figures(surface, scene.stats, now_s)
+        self.figures(surface, scene.stats, scene.live, now_s)
         self.stages(surface, scene.stats, pygame.Rect(px(16), px(62), px(420), px(5)))
         shown = width > px(120)
         self.path(surface, scene, size[0] - px(28) - (width + px(14)) * shown)
@@ -43,17 +44,21 @@ class Hud:
             self.graph(surface, scene.stats, graph)
         return surface, True
 
-    def figures(self, surface: pygame.Surface, stats: RunStatistics, now_s: float) -> None:
-        px = self.theme.px
+    def figures(
+        self, surface: pygame.Surface, stats: RunStatistics, live: LiveView | None, now_s: float
+    ) -> None:
+        px, step = self.theme.px, 108 if live is None else 90
         recent = percentiles(list(stats.recent_ms))
-        shown = (
+        shown = [
             (f"{stats.model_fps(now_s):.0f}", "/s", "model frames"),
             (f"{stats.shown_fps(now_s):.0f}", "/s", "shown frames"),
             (*duration(recent["p50"]), "latency, median"),
             (*duration(recent["p95"]), "95th percentile"),
-        )
+        ]
+        if live is not None:  # from capture to the screen
+            shown.append((*duration(percentiles(live.recent_ms)["p50"]), "from capture"))
         for i, (value, unit, name) in enumerate(shown):
-            x = px(16 + i * 108)
+            x = px(16 + i * step)
             figure = text(value, self.theme.figure, INK)
             surface.blit(figure, (x, px(2)))
             surface.blit(text(unit, self.theme.body, SOFT), (x + figure.get_width() + px(3), px(16)))
@@ -89,6 +94,8 @@ class Hud:
         why = card.why_not_faster if card is not None else ""
         if card is not None and scene.why_not_faster is not None:
             why = scene.why_not_faster
+        if scene.live is not None:
+            why = scene.live.line
         if scene.recording.text:
             line = f"{scene.recording.text}.  {line}"
         if stats.stale or stats.errors:

@@ -84,8 +84,17 @@ class Window:
         return 60.0
 
     def poll(self, now_s: float, scene: Scene) -> list[Event]:
-        """Events since the last call, in order."""
-        return self.read(pygame.event.get(), now_s, scene)
+        """Events since the last call, in order; those of a projector's window are not for the painting."""
+        events = pygame.event.get()
+        closed = [event for event in events if self.elsewhere(event) and event.type == pygame.WINDOWCLOSE]
+        made = self.read([event for event in events if not self.elsewhere(event)], now_s, scene)
+        return made + [Event(Command("projector"), now_s) for _ in closed]
+
+    def elsewhere(self, event: pygame.event.Event) -> bool:
+        """The event is of another window's pointer or state. Keys count wherever they are pressed."""
+        window = getattr(event, "window", None)
+        keys = event.type in (pygame.KEYDOWN, pygame.KEYUP, pygame.TEXTINPUT)
+        return window is not None and window.id != self.handle.id and not keys
 
     def read(self, events: Iterable[pygame.event.Event], now_s: float, scene: Scene) -> list[Event]:
         layout = self.layout(scene)
@@ -161,6 +170,8 @@ class Window:
         changed = panes.update(scene, scene.ink.dry(elapsed_s * 1e3))
         self.panes_new = any(not box.empty for box in changed.values())
         scene.changed, scene.picture_new = NOTHING, False
+        if scene.live is not None:
+            scene.live.changed = NOTHING
         if scene.view != "picture":
             panel.show_state(self.tools, scene)
             anew |= panel.update(elapsed_s)

@@ -39,8 +39,9 @@ class PanePixels:
     def update(self, scene: Scene, dried: Rect) -> dict[str, Rect]:
         """Bring both up to date; returns what changed in each, in canvas pixels."""
         changed = scene.changed.intersect(self.whole)
-        if not changed.empty:
-            self.paper[changed.slices] = over(self.blank[changed.slices], scene.canvas.seen[changed.slices])
+        shown = changed if scene.live is None else changed.union(scene.live.changed).intersect(self.whole)
+        if not shown.empty:
+            self.paper[shown.slices] = over(self.blank[shown.slices], scene.paper[shown.slices])
         wet, fresh = changed.union(dried), NOTHING
         if scene.picture_new and scene.picture is not None:
             self._clean, fresh = scene.picture, self.whole
@@ -49,11 +50,14 @@ class PanePixels:
         wet = wet.intersect(self.whole)
         if not wet.empty:
             self.lay_ink(wet, scene)
-        return {"paper": changed, "picture": wet.union(fresh)}
+        if self._clean is None:  # until there is a picture the paper stands in for it
+            wet = wet.union(shown)
+            self.picture[shown.slices] = self.paper[shown.slices]
+        return {"paper": shown, "picture": wet.union(fresh)}
 
     def refresh(self, scene: Scene) -> None:
         """Compose everything again, for a new canvas."""
-        self.paper[:] = over(self.blank, scene.canvas.seen)
+        self.paper[:] = over(self.blank, scene.paper)
         self.lay_ink(self.whole, scene)
 
     def lay_ink(self, box: Rect, scene: Scene) -> None:
@@ -129,6 +133,9 @@ def over(below: np.ndarray, pixels: np.ndarray) -> np.ndarray:
     """Composite (h, w, 4) RGBA over (h, w, 3); returns (h, w, 3) uint8."""
     made = np.empty(below.shape, np.uint8)
     for rows in bands(len(made)):
+        if (pixels[rows, :, 3] == 255).all():  # such as a live source that covers the paper
+            made[rows] = pixels[rows, :, :3]
+            continue
         alpha = pixels[rows, :, 3:].astype(np.uint16)
         mixed = pixels[rows, :, :3] * alpha
         mixed += below[rows] * (255 - alpha)
