@@ -22,7 +22,7 @@ from renderer.actions import InputError
 from renderer.cli.lab_settings import Compare, Race, Straighten, report_folder
 from renderer.cli.live_settings import Convert, LivePaint
 from renderer.cli.options import WrongUsage, check_installed, one_line, options_of, report
-from renderer.cli.settings import Bench, Render, Replay, Sessions, Train, size_px
+from renderer.cli.settings import Bench, Render, Replay, Serve, Sessions, Train, size_px
 from renderer.files.outputs import check_film, writable
 from renderer.picture_params import PictureParams
 from renderer.runtime.load_progress import Progress
@@ -60,6 +60,13 @@ def paint(settings: LivePaint) -> None:
 
     def load(name: str, progress: ProgressCallback = no_progress):
         extras = settings.extras() if name == settings.model else {}  # asked for beside that one alone
+        if far:
+            from models import remote
+
+            if extras:
+                raise InputError(f"--{next(iter(extras))} goes with `serve`: the model runs there")
+            how = {"codec": settings.remote_codec, "quality": settings.remote_quality}
+            return remote.loader(settings.remote, name, progress=progress, **how)
         return registry.loader(name, settings.device, progress=progress, side_px=max(size), **extras)
 
     def open_capture():
@@ -75,6 +82,7 @@ def paint(settings: LivePaint) -> None:
             recorder.start(settings.record)
         return WindowCapture(recorder, layout, folder)
 
+    far = settings.remote is not None
     size = size_px(settings.size)
     load(settings.model)  # an unknown name is told before a window opens
     paper, about = read_import(png.read_bytes(settings.paper), size) if settings.paper else (None, {})
@@ -95,7 +103,7 @@ def paint(settings: LivePaint) -> None:
         store=LogStore(),
         store_bytes=settings.log_mb * 1e6,
         log=settings.session,
-        weights=registry.weights_hash(settings.model),
+        weights="" if far else registry.weights_hash(settings.model),
         open_capture=open_capture if settings.record or settings.keep_seconds or settings.stream else None,
     )
     scale = settings.scale or None
@@ -111,9 +119,9 @@ def paint(settings: LivePaint) -> None:
             load,
             params,
             size=size,
-            models=tuple(dict.fromkeys([*registry.ENTRIES, settings.model])),
+            models=(settings.model,) if far else tuple(dict.fromkeys([*registry.ENTRIES, settings.model])),
             read_prompt=prompt_mood.read,
-            interim_model="painter" if registry.is_pretrained(settings.model) else "",
+            interim_model="painter" if not far and registry.is_pretrained(settings.model) else "",
             explicit=explicit_settings(params if about else settings),
             save_folder=folder,
             files=files,
@@ -256,6 +264,19 @@ def doctor(json_: Annotated[bool, typer.Option("--json", help="Print one JSON ob
     from models.doctor import describe
 
     report(describe(), json_)
+
+
+@app.command()
+@options_of(Serve)
+def serve(settings: Serve) -> None:
+    """Hold a model on this machine, or on a cluster, for people who paint elsewhere with `--remote`."""
+    from models import registry
+    from models.cluster import serving
+
+    side = max(size_px(settings.size))
+    load = registry.loader(settings.model, settings.device, side_px=side, **settings.extras())
+    where = serving.Where(settings.bind, settings.port, settings.ray)
+    serving.serve(settings.model, load, where=where, device=settings.device, painters=settings.painters)
 
 
 @app.command()

@@ -23,6 +23,10 @@ class ModelError(Exception):
     """A model cannot be found, loaded or run. The message is one line that says what to do."""
 
 
+class Unreachable(ModelError):
+    """A model on another machine gives no picture now. The same request may be made again."""
+
+
 class Cancelled(Exception):
     """A rendering was given up between two steps, because `cancelled` said so."""
 

@@ -1,4 +1,4 @@
-"""A model on another machine, behind the same protocol as a local one. Imports neither torch nor diffusers."""
+"""A model on another machine, behind the protocol of a local one. Imports neither torch nor diffusers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import multiprocessing
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from multiprocessing.connection import Connection
 
 import numpy as np
 
@@ -48,7 +47,12 @@ def client_address(address: str) -> str:
 
 
 def loader(
-    address: str, model: str, *, codec: str = "lossless", quality: int = 90, progress: ProgressCallback = no_progress
+    address: str,
+    model: str,
+    *,
+    codec: str = "lossless",
+    quality: int = 90,
+    progress: ProgressCallback = no_progress,
 ) -> Callable[[], RemoteModel]:
     """A function that connects to the model. Raises ModelError at once for an address that is none."""
     found = client_address(address)
@@ -143,7 +147,7 @@ class Link:
 
 
 class RemoteModel:
-    """Img2Img on another machine. One request is on its way at a time; the rest of the link's life is `Link`'s.
+    """Img2Img on another machine. One request is on its way at a time.
 
     `render` raises Unreachable while there is no link: the engine asks again with the newest paper, and each
     call goes on connecting.

@@ -1,4 +1,4 @@
-"""Requests and pictures between a painter and a served model: they arrive as sent, or are refused in a line."""
+"""Requests and pictures between a painter and a served model arrive as sent, or are refused in a line."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The process that talks to a served model for the one that paints.
 
-Ray's own threads, and a connection that hangs, stay out of the process with the window; a broken link is mended
-by ending this process and starting another. Imports neither torch nor diffusers.
+Ray's own threads, and a connection that hangs, stay out of the process with the window; a broken link is
+mended by ending this process and starting another. Imports neither torch nor diffusers.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A model that several painters share: each has its own paper and picture, and they take fair turns.
 
-Knows no Ray: `serve` puts one into an actor. Everything that comes in is checked by `wire`. No torch is imported
-before the model is loaded.
+Knows no Ray: `serve` puts one into an actor. Everything that comes in is checked by `wire`. No torch is
+imported before the model is loaded.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from models.cluster import wire
 from models.cluster.wire import Sent
 
 PATIENCE_S = 20.0  # a painter that asks for no result for so long has left
+OVERTAKEN_S = 0.5  # for a request that another one has overtaken
 LONGEST_WAIT_S = 10.0  # that a call may hold one of the server's threads
 
 
@@ -29,8 +30,8 @@ LONGEST_WAIT_S = 10.0  # that a call may hold one of the server's threads
 class Painter:
     """One painter's state. planes: the newest paper, of request `number`. picture: what the painter has.
 
-    waiting: the newest request not yet begun. dirty: what changed since the last picture. give_up: number up to
-    which requests are cancelled. serial: of the newest result. turn: when the model last worked for it.
+    waiting: the newest request not yet begun. dirty: what changed since the last picture. give_up: number up
+    to which requests are cancelled. serial: of the newest result. turn: when the model last worked for it.
     """
 
     codec: wire.Codec
@@ -51,10 +52,12 @@ class Painter:
 class PaintingServer:
     """Loads a model on a thread of its own, and serves up to `most` painters."""
 
-    def __init__(self, load: Callable[[], Img2Img], most: int = 4, clock: Callable[[], float] = time.monotonic):
+    def __init__(
+        self, load: Callable[[], Img2Img], most: int = 4, clock: Callable[[], float] = time.perf_counter
+    ):
         self._load, self._most, self._clock = load, most, clock
         self._painters: dict[str, Painter] = {}
-        self._changed = threading.Condition()
+        self._changed = threading.Condition(threading.RLock())
         self._model: Img2Img | None = None
         self._error = ""
         self._turns = 0
@@ -76,14 +79,11 @@ class PaintingServer:
             if codec not in wire.CODECS:
                 raise ModelError(f"pictures are sent as {', '.join(wire.CODECS)}, not {str(codec)[:20]!r}")
             wire.whole("quality", quality, 1, 100)
+            self._check_room()
+            model = self._model_of_one_more()  # takes a while: not under the lock
             with self._changed:
-                self._forget_gone()
-                if self._model is None:
-                    raise ModelError(self._error or "the model is being loaded")
-                if len(self._painters) >= self._most:
-                    raise ModelError(f"{len(self._painters)} painters are here, and no more may be; try later")
+                self._check_room()
                 name = secrets.token_hex(8)
-                model = self._model_of_one_more()
                 self._painters[name] = Painter(codec, quality, model, heard_s=self._clock())
                 return {"painter": name}
         except ModelError as error:
@@ -98,6 +98,8 @@ class PaintingServer:
             try:
                 sent = wire.checked(fields)
                 width, height = sent.size
+                # two calls may come on two threads: the one before is on its way then
+                self._changed.wait_for(lambda: sent.base in (0, one.number), OVERTAKEN_S)
                 if sent.base != one.number and sent.base != 0:
                     self._answer(one, {"number": sent.number, "resend": True})
                     return
@@ -109,6 +111,7 @@ class PaintingServer:
                 number = fields.get("number", 0) if isinstance(fields, dict) else 0
                 self._answer(one, {"number": number if type(number) is int else 0, "failure": str(error)})
                 return
+            self._changed.notify_all()
             if one.waiting is not None:
                 self._answer(one, {"number": one.waiting.number, "cancelled": True})
             one.waiting, one.dirty = sent, one.dirty.union(Rect(*sent.rect))
@@ -225,6 +228,14 @@ class PaintingServer:
         one.results.append({"serial": one.serial, **answer})
         self._changed.notify_all()
 
+    def _check_room(self) -> None:
+        with self._changed:
+            self._forget_gone()
+            if self._model is None:
+                raise ModelError(self._error or "the model is being loaded")
+            if len(self._painters) >= self._most:
+                raise ModelError(f"{len(self._painters)} painters are here, and no more may be; try later")
+
     def _forget_gone(self) -> None:
         now_s = self._clock()
         for name in [n for n, one in self._painters.items() if now_s - one.heard_s > PATIENCE_S]:
@@ -233,7 +244,8 @@ class PaintingServer:
     def _model_of_one_more(self) -> Img2Img:
         """The embedded painter keeps the last frame's activations, so each person has one; a pretrained model
         is too large for that and keeps nothing of the kind."""
-        used = any(one.model is self._model for one in self._painters.values())
+        with self._changed:
+            used = any(one.model is self._model for one in self._painters.values())
         return self._load() if used and self._model.card.family == "painter" else self._model
 
     def _close_model(self, gone: Painter | None) -> None:

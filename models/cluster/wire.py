@@ -28,8 +28,11 @@ FFV1_LEAST_PX = 16  # of a side: smaller ones are left to zlib
 
 @dataclass(frozen=True)
 class Sent:
-    """A request on its way. number: of the request, from 1 on. base: number of the paper that `patch` changes,
-    0 for a blank one. size: (width, height). rect: what the patch covers. drawing: False for a refinement."""
+    """A request on its way.
+
+    number: of the request, from 1 on. base: number of the paper that `patch` changes, 0 for a blank one.
+    size: (width, height). rect: what the patch covers. drawing: False for a refinement.
+    """
 
     number: int
     base: int

@@ -94,6 +94,11 @@ class Paint(Extras):
         None, "Start with the paper of a stroke log: a file, or a name of `sessions`."
     )
     scale: float = option(0.0, "Scale of text and controls, 0.5 to 4; 0: the desktop's own.", min=0, max=4)
+    remote: str | None = option(
+        None, "Paint with a model that `serve` holds on another machine: HOST or HOST:PORT."
+    )
+    remote_codec: str = option("lossless", "How pictures come from there: lossless, jpeg or webp.")
+    remote_quality: int = option(90, "Quality of jpeg and webp.", min=1, max=100)
     headless: bool = option(False, "Run the same loop without a display.")
     seconds: float = option(0.0, "Quit after this many seconds; 0: never.", min=0)
     json: bool = option(False, "At the end, print the measurements as one JSON object.")
@@ -206,6 +211,21 @@ class Sessions:
     sheet: Path | None = option(None, "Write a PNG with the paper of every log.")
     overwrite: bool = option(False, OVERWRITE_HELP)
     json: bool = option(False, "Print one JSON object.")
+
+
+@dataclass(frozen=True)
+class Serve(Extras):
+    """Options of `serve`."""
+
+    model: str = option("painter", "Model by name (see `models`), or a .safetensors file.")
+    size: str = option("512", "Papers to estimate memory for, in pixels: a side, or 1024x576.")
+    device: str | None = option(None, "cpu or cuda; by default cuda where it is there.")
+    painters: int = option(4, "How many may paint at the same time.", min=1, max=64)
+    port: int = option(10001, "Port that painters connect to.", min=1024, max=65535)
+    bind: str = option(
+        "127.0.0.1", "Address to listen on. Any other than the loopback is open to its network."
+    )
+    ray: str | None = option(None, "Hold the model on a cluster that runs already: HOST:PORT of its head.")
 
 
 @dataclass(frozen=True)

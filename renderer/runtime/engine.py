@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
-from models.api import Cancelled, Failure, Frame, Img2Img, ModelCard, ModelError, Request
+from models.api import Cancelled, Failure, Frame, Img2Img, ModelCard, ModelError, Request, Unreachable
 from renderer.runtime.load_progress import Progress
 from renderer.runtime.mailbox import Mailbox
 from renderer.runtime.messages import NO_MESSAGE, Level, Message
@@ -181,9 +181,14 @@ class Engine:
             self._rendering += 1
             self._last_request = request
 
-    def end_render(self, result: Frame | Failure | None) -> None:
-        """A picture, a failure, or None for a request that was cancelled."""
-        if isinstance(result, Failure):
+    def end_render(self, result: Frame | Failure | None, *, again: bool = False) -> None:
+        """A picture, a failure, or None for a request that was cancelled.
+
+        again: a failed request is made once more, unless a newer one waits.
+        """
+        if again and result is not None:
+            self._mailbox.put_back(result.request)
+        elif isinstance(result, Failure):
             self._mailbox.give_back(result.request.dirty)
         if result is not None:
             self._results.append(result)
@@ -278,7 +283,7 @@ class _ModelThread(threading.Thread):
     def _render(self, model: Img2Img, request: Request) -> Img2Img:
         """Make one picture; after a crash load the model again, if it is its turn. Returns the model."""
         engine, result = self._engine, None
-        crashed = False
+        crashed = again = False
         engine.begin_render(request)
         try:
             result = model.render(request, cancelled=lambda: engine.outdated(request))
@@ -286,11 +291,13 @@ class _ModelThread(threading.Thread):
             self._may_restart |= self._good_frames >= RESTART_AFTER_FRAMES
         except Cancelled:
             pass
+        except Unreachable as error:
+            result, again = Failure(request, one_line(error)), True
         except ModelError as error:
             result = Failure(request, one_line(error))
         except BaseException as error:
             result, crashed = Failure(request, one_line(error), traceback.format_exc()), True
-        engine.end_render(result)
+        engine.end_render(result, again=again)
         return self._restart(model) if crashed and self._may_restart else model
 
     def _restart(self, model: Img2Img) -> Img2Img:

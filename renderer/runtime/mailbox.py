@@ -53,6 +53,14 @@ class Mailbox:
         with self._ready:
             self._owed = self._owed.union(dirty)
 
+    def put_back(self, request: Request) -> None:
+        """A request that has to be made again waits once more, unless a newer one does."""
+        with self._ready:
+            if self._slot is None:
+                self._slot = request
+            else:
+                self._slot = replace(self._slot, dirty=self._slot.dirty.union(request.dirty))
+
     @property
     def waiting(self) -> bool:
         with self._ready:

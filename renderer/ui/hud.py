@@ -12,8 +12,8 @@ from renderer.ui.overlay import elided
 from renderer.ui.style.theme import ACCENT, BAD, CARD, FAINT, GOOD, INK, SOFT, WELL, Theme, rounded, text
 
 REFRESH_S = 0.25
-STAGES = ("upload", "start", "denoise", "decode", "download")
-STAGE_COLORS = ((96, 120, 150), (126, 170, 190), ACCENT, (196, 120, 110), (120, 110, 150))
+STAGES = ("upload", "start", "denoise", "decode", "download", "network")
+STAGE_COLORS = ((96, 120, 150), (126, 170, 190), ACCENT, (196, 120, 110), (120, 110, 150), (150, 150, 90))
 SLOW_MS = 50  # latency above this is visible as lag
 TOPS_MS = (50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 20000.0)
 
