@@ -65,7 +65,7 @@ class Link:
     planes: the paper as the server has it, of request `number`. picture: the one that results change.
     """
 
-    def __init__(self, address: str, model: str, codec: wire.Codec, quality: int):
+    def __init__(self, address: str, model: str, codec: str, quality: int):
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         arguments = (theirs, address, actor_name(model), codec, quality)

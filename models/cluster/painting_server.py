@@ -34,7 +34,7 @@ class Painter:
     to which requests are cancelled. serial: of the newest result. turn: when the model last worked for it.
     """
 
-    codec: wire.Codec
+    codec: str
     quality: int
     model: Img2Img
     number: int = 0
@@ -172,7 +172,7 @@ class PaintingServer:
                     break
                 self._forget_gone()
                 one = self._next()
-                if one is None:
+                if one is None or one.waiting is None or one.planes is None:
                     continue
                 sent, planes, dirty = one.waiting, one.planes, one.dirty
                 one.waiting, one.dirty = None, Rect()
@@ -183,8 +183,12 @@ class PaintingServer:
 
     def _next(self) -> Painter | None:
         """Who is served next: those who draw before those who refine, and each after the others."""
-        waiting = [one for one in self._painters.values() if one.waiting is not None]
-        return min(waiting, key=lambda one: (not one.waiting.drawing, one.turn), default=None)
+        keys = {
+            (not one.waiting.drawing, one.turn, name): one
+            for name, one in self._painters.items()
+            if one.waiting
+        }
+        return keys[min(keys)] if keys else None
 
     def _serve(self, one: Painter, sent: Sent, planes: np.ndarray, dirty: Rect) -> None:
         def outdated() -> bool:
@@ -245,8 +249,10 @@ class PaintingServer:
         """The embedded painter keeps the last frame's activations, so each person has one; a pretrained model
         is too large for that and keeps nothing of the kind."""
         with self._changed:
-            used = any(one.model is self._model for one in self._painters.values())
-        return self._load() if used and self._model.card.family == "painter" else self._model
+            model = self._model
+            used = any(one.model is model for one in self._painters.values())
+        assert model is not None  # _check_room has seen it
+        return self._load() if used and model.card.family == "painter" else model
 
     def _close_model(self, gone: Painter | None) -> None:
         if gone is not None and gone.model is not self._model:

@@ -9,7 +9,7 @@ import math
 import zlib
 from dataclasses import asdict, dataclass
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Any
 
 import av
 import cv2
@@ -20,8 +20,7 @@ from models.api import LOOKS, MATERIALS, MAX_PROMPT_CHARS, MOOD_AXES, ModelError
 PLANES = 5  # of a paper: red, green, blue, alpha, material
 LAST_NUMBER = 2**63 - 1
 LAST_PLACE = 2**31 - 1
-Codec = Literal["lossless", "jpeg", "webp"]
-CODECS: tuple[Codec, ...] = ("lossless", "jpeg", "webp")
+CODECS = ("lossless", "jpeg", "webp")
 LOSSY = {"jpeg": (".jpg", cv2.IMWRITE_JPEG_QUALITY), "webp": (".webp", cv2.IMWRITE_WEBP_QUALITY)}
 FFV1_LEAST_PX = 16  # of a side: smaller ones are left to zlib
 
@@ -105,7 +104,7 @@ def sent_of(request: Request, number: int, base: int, before: np.ndarray, planes
         number,
         base,
         (width, height),
-        tuple(rect),
+        (rect.x0, rect.y0, rect.x1, rect.y1),
         patch,
         not request.dirty.empty,
         steps=int(request.steps),
@@ -186,7 +185,7 @@ def request_of(sent: Sent, planes: np.ndarray, dirty: Rect) -> Request:
 # Pictures
 
 
-def encoded(before: np.ndarray, after: np.ndarray, codec: Codec, quality: int) -> bytes:
+def encoded(before: np.ndarray, after: np.ndarray, codec: str, quality: int) -> bytes:
     """A patch of a picture, (h, w, 3) uint8. `before` is what lies there now; only `lossless` needs it.
 
     Lossless is the difference as one FFV1 picture with a range coder: 70 % of what zlib makes of it.
@@ -209,10 +208,13 @@ def encoded(before: np.ndarray, after: np.ndarray, codec: Codec, quality: int) -
     return b"".join(bytes(packet) for packet in (*coder.encode(frame), *coder.encode(None)))
 
 
-def decoded(before: np.ndarray, data: bytes, codec: Codec) -> np.ndarray:
+def decoded(before: np.ndarray, data: bytes, codec: str) -> np.ndarray:
     """(h, w, 3) uint8: what `encoded` was given as `after`, exactly if lossless."""
     if codec != "lossless":
-        return cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        if found is None or found.shape != before.shape:
+            raise ModelError("the server sent a picture that cannot be decoded")
+        return cv2.cvtColor(found, cv2.COLOR_BGR2RGB)
     height, width = before.shape[:2]
     if min(height, width) < FFV1_LEAST_PX:
         return unpacked(before, data)
