@@ -213,30 +213,4 @@ def add_layer_norm(
     return total.to(x.dtype), h.to(x.dtype)
 
 
-def flow_step(x: Tensor, velocity: Tensor, dt: float | Tensor) -> Tensor:
-    step = dt.to(wide(x).dtype) if isinstance(dt, Tensor) else dt
-    return (wide(x) + wide(velocity) * step).to(x.dtype)
-
-
-def composite_(base: Tensor, patch: Tensor, x0: int, y0: int, feather_px: int) -> Tensor:
-    """base (H, W, C), patch (h, w, C) laid at column x0, row y0: see kernels.ops.composite.composite_."""
-    height, width = patch.shape[:2]
-    target = base[y0 : y0 + height, x0 : x0 + width]
-    work = wide(target)
-    down = ramp(height, feather_px, y0 > 0, y0 + height < base.shape[0], work)
-    across = ramp(width, feather_px, x0 > 0, x0 + width < base.shape[1], work)
-    weight = down[:, None, None] * across[None, :, None]
-    mixed = work * (1 - weight) + wide(patch) * weight
-    target.copy_(mixed.add_(0.5) if base.dtype == torch.uint8 else mixed)
-    return base
-
-
-def ramp(length: int, feather_px: int, low: bool, high: bool, like: Tensor) -> Tensor:
-    """(length,) weights that rise from 1 / (feather_px + 1) to 1 over feather_px, at the ends asked for."""
-    i = torch.arange(1, length + 1, device=like.device, dtype=like.dtype)
-    far = torch.full_like(i, feather_px + 1)
-    near = torch.minimum(i if low else far, length + 1 - i if high else far)
-    return near.div_(feather_px + 1).clamp_(max=1)
-
-
 ACTIVATIONS = {"none": lambda x: x, "relu": F.relu, "silu": F.silu, "gelu": F.gelu}

@@ -25,7 +25,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from kernels.tools.launch_counter import as_cudnn_lays_out
+from kernels.tools.launch_counter import COMPOSITE, as_cudnn_lays_out, composite
 
 DEVICE = torch.device("meta")
 FROM_HOST = (torch.tensor, torch.as_tensor, Tensor.new_tensor)
@@ -107,10 +107,9 @@ class StrictDevice(TorchDispatchMode):
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        with self:  # in inference mode composite ops come whole
-            parts = function.decompose(*args, **kwargs)
-        if parts is not NotImplemented:
-            return parts
+        if composite(function):  # in inference mode they come whole
+            with self:
+                return function._op_dk(COMPOSITE, *args, **kwargs)
         given = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
         here = any(t.device == DEVICE for t in given)
         name = function.name().split("::")[1].split(".")[0]

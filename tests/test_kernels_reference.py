@@ -6,9 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from kernels.ops import (
-    composite,
     conv,
-    flowstep,
     glu,
     groupnorm,
     layernorm,
@@ -106,28 +104,6 @@ def test_rotary_turns_pairs_and_keeps_lengths(interleaved):
         )
         turned = torch.view_as_real(turned)
         close(out, turned.flatten(-2) if interleaved else turned.transpose(-1, -2).flatten(-2))
-
-
-def test_flow_step_by_number_and_by_tensor():
-    x, velocity = torch.randn(2, 3, 4, 5)
-    close(flowstep.flow_step(x, velocity, -0.5), x - velocity / 2)
-    close(flowstep.flow_step(x, velocity, torch.tensor([-0.5])), x - velocity / 2)
-
-
-def test_composite_feathers_only_edges_inside():
-    base, patch = torch.zeros(6, 8, 1), torch.ones(4, 5, 1)
-    out = composite.composite_(base, patch, x0=0, y0=1, feather_px=1)[..., 0]
-    # left edge lies on the base's border: hard; the other three rise from a half to one
-    expected = torch.tensor([[0.5, 0.5, 0.5, 0.5, 0.25], [1, 1, 1, 1, 0.5], [1, 1, 1, 1, 0.5]])
-    close(out[1:4, :5], expected)
-    assert not out[0].any() and not out[5].any() and not out[:, 5:].any()
-    fresh = torch.randint(0, 256, (6, 8, 3), dtype=torch.uint8)
-    whole = composite.composite_(torch.zeros_like(fresh), fresh, x0=0, y0=0, feather_px=3)
-    assert torch.equal(whole, fresh)
-    with pytest.raises(ValueError, match="does not lie in"):
-        composite.composite_(base, patch, x0=4, y0=0, feather_px=1)
-    with pytest.raises(ValueError, match="does not fit"):
-        composite.composite_(base, patch.half(), x0=0, y0=0, feather_px=1)
 
 
 def test_a_window_of_another_size_is_refused():

@@ -22,7 +22,8 @@ from models.painter import flow, painter, patches
 from models.painter.flow import Condition
 from models.painter.network import NetworkConfig, PainterNetwork
 from models.painter.packed import Body
-from models.sampling.flow_samplers import euler, heun, uniform_times
+from models.sampling.paths import Grid, Straight, uniform, uniform_times
+from models.sampling.solvers import ddim, path_heun
 from renderer.files.png import read_about, write_png
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
@@ -71,7 +72,7 @@ def test_path_ends_and_velocity_agree():
     assert torch.allclose(flow.velocity(flow.interpolate(x, z, t), x, t), z - x, atol=1e-5)
 
 
-@pytest.mark.parametrize(("sampler", "order"), [(euler, 1), (heun, 2)])
+@pytest.mark.parametrize(("sampler", "order"), [(ddim, 1), (path_heun, 2)])
 def test_sampler_converges_at_its_order(sampler, order):
     """A Gaussian of deviation s: the best prediction is linear, and the flow's end is known exactly."""
     s, start = 0.4, torch.tensor([1.3], dtype=torch.float64)
@@ -81,16 +82,21 @@ def test_sampler_converges_at_its_order(sampler, order):
 
     errors = []
     for steps in (16, 32, 64, 128):
-        times = [0.02 + (1 - 0.02) * t for t in uniform_times(steps)]
+        times = tuple(0.02 + (1 - 0.02) * t for t in uniform_times(steps))
         exact = start * math.sqrt((1 - times[-1]) ** 2 * s**2 + times[-1] ** 2)
-        errors.append((sampler(model, start, times) - exact).abs().item())
+        errors.append((sampler(model, start, Grid(Straight(), times)) - exact).abs().item())
     slopes = [math.log2(a / b) for a, b in pairwise(errors)]
     assert all(abs(slope - order) < 0.35 for slope in slopes[1:]), slopes
 
 
 def test_sampler_stops_when_told():
     seen = []
-    euler(lambda x, t, step: x, torch.ones(1), uniform_times(8), lambda i, t, x: seen.append(i) or i == 2)
+
+    def stop_at_2(index, t, picture):
+        seen.append(index)
+        return index == 2
+
+    ddim(lambda x, t, step: x, torch.ones(1), uniform(Straight(), 8), callback=stop_at_2)
     assert seen == [0, 1, 2]
     with pytest.raises(ValueError, match="at least one step"):
         uniform_times(0)
@@ -130,7 +136,7 @@ def test_adapter_samples_the_flow(paper, steps):
     def network(x, t, step):
         return flow.denoise(model.network, x, condition, torch.tensor([t]), torch.tensor([step]))
 
-    expected = euler(network, z, uniform_times(steps))[0].permute(1, 2, 0)
+    expected = ddim(network, z, uniform(Straight(), steps))[0].permute(1, 2, 0)
     expected = expected.mul(127.5).add(127.5).clamp(0, 255).numpy()
     assert np.abs(made - expected).max() <= 0.51
 
@@ -225,7 +231,7 @@ def test_bfloat16_on_a_cpu_without_it_is_refused_in_a_line_and_not_taken_from_a_
     with pytest.raises(SystemExit) as ended:
         main.main()
     assert not ended.value.code
-    assert "made in bfloat16, which this CPU has not: bytes differ" in capsys.readouterr().err
+    assert "saved with bfloat16, which this CPU lacks; the output will differ" in capsys.readouterr().err
     assert read_about((tmp_path / "out.png").read_bytes())["dtype"] == "float32"
 
 

@@ -3,6 +3,7 @@
 from collections import Counter
 
 import numpy as np
+import pytest
 import torch
 
 from models.api import Request
@@ -10,19 +11,45 @@ from models.benchmarks import frame_cost
 from models.painter import painter
 
 
-def test_half_the_launches_of_the_plain_network():
-    plain, fused = frame_cost.painter_plain(), frame_cost.painter_fused()
-    kinds = Counter(one.name for one in fused)
-    assert len(fused) <= len(plain) / 2, (len(fused), len(plain), kinds)
-    config = frame_cost.empty_painter().config
-    assert kinds["conv3x3"] == 3 + sum(config.blocks)  # two that halve the scale, the chains, the head
-    work = sum(one.flops for one in fused) / 1e9
+@pytest.fixture(scope="module")
+def frames():
+    """Frame of the painter's serving code -> what it launches."""
+    return {name: frame() for name, frame in frame_cost.painter_frames().items()}
+
+
+def test_half_the_launches_of_the_plain_network(frames):
+    plain, served = frames["painter, as it is trained"], frames["painter"]
+    kinds = Counter(one.name for one in served)
+    assert len(served) <= len(plain) / 2, (len(served), len(plain), kinds)
+    network = frame_cost.empty_painter().network
+    assert kinds["conv3x3"] == 3 + sum(
+        network.config.blocks
+    )  # two that halve the scale, the chains, the head
+    work = sum(one.flops for one in served) / 1e9
     # more than the network has: the gate rides in a wider window, the sketch is spread by a convolution
-    assert 1 <= work / frame_cost.empty_painter().gflop(512, 512) < 1.2
+    assert 1 <= work / network.gflop(512, 512) < 1.2
 
 
-def test_host_arithmetic_is_no_launch():
-    assert not [one for one in frame_cost.painter_fused() if one.name == "_local_scalar_dense"]
+def test_one_upload_and_one_download_a_frame_and_no_host_arithmetic(frames):
+    for name in ("painter", "painter, 2048 px, a stroke"):
+        copies = [one for one in frames[name] if one.host]
+        pixels = copies[-1].bytes / 2
+        assert copies[0].bytes / 2 == 4 * (pixels - 1) / 3  # RGBA there, RGB and one flag back
+        assert not [one for one in frames[name] if one.name == "_local_scalar_dense"]
+
+
+def test_a_stroke_costs_a_tile_on_a_gpu(frames):
+    whole, stroke = (frame_cost.Cost.of("", frames[f"painter, 2048 px{end}"]) for end in ("", ", a stroke"))
+    assert stroke.gflop < 0.11 * whole.gflop and stroke.launches <= whole.launches + 5
+    assert all(stroke.least_ms[gpu] < 0.15 * whole.least_ms[gpu] for gpu in frame_cost.PEAKS)
+    steps = frame_cost.Cost.of("", frames["painter, 4 steps"])
+    assert steps.gflop > 3.9 * frame_cost.Cost.of("", frames["painter"]).gflop - 1
+
+
+def test_a_name_that_is_not_counted(capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["frame_cost", "mona-lisa"])
+    assert frame_cost.main() == 1
+    assert capsys.readouterr().err.startswith("flowbrush: error: no frame of 'mona-lisa' is counted; choose ")
 
 
 def test_a_load_beside_it_changes_no_byte(painter_file, paper):

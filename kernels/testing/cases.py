@@ -16,9 +16,7 @@ from torch import Tensor
 
 from kernels import reference
 from kernels.ops import (
-    composite,
     conv,
-    flowstep,
     glu,
     groupnorm,
     layernorm,
@@ -185,21 +183,6 @@ CASES = {
             reference.add_layer_norm,
             inputs.layernorm_inputs,
             serve([(4096, 320), (1024, 640), (256, 1280)], HALF),
-        ),
-        Case(
-            "flow_step",
-            flowstep,
-            inputs.flowstep_reference,
-            inputs.flowstep_inputs,
-            serve([(1, 3, 512, 512)], FULL) + serve([(1, 4, 64, 64)], HALF),
-            entry=inputs.flowstep_entry,
-        ),
-        Case(
-            "composite_",
-            composite,
-            reference.composite_,
-            inputs.composite_inputs,
-            serve([(256, 256, 3)], torch.uint8) + serve([(256, 256, 3)], FULL, HALF),
         ),
     )
 }

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from kernels import reference
-from kernels.ops import flowstep, noise, paper
+from kernels.ops import noise, paper
 
 Make = Callable[..., Tensor]
 
@@ -136,22 +136,6 @@ def layernorm_inputs(make: Make, shape: tuple, dtype: torch.dtype) -> tuple:
     return make(*shape, dtype=dtype), make(*shape, dtype=dtype), *weights, 1e-5
 
 
-def flowstep_inputs(make: Make, shape: tuple, dtype: torch.dtype, given: bool = True) -> tuple:
-    x, velocity = make(*shape, dtype=dtype), make(*shape, dtype=dtype)
-    return x, velocity, 0.0 if given else -0.25, make(1).fill_(-0.25) if given else None
-
-
-def composite_inputs(
-    make: Make,
-    shape: tuple,
-    dtype: torch.dtype,
-    size: tuple = (512, 512),
-    at: tuple = (64, 32),
-    feather_px: int = 8,
-) -> tuple:
-    return make(*size, shape[2], dtype=dtype), make(*shape, dtype=dtype), *at, feather_px
-
-
 def paper_reference(sheet, value, strength, values, anchor, dtype, planar) -> tuple:
     if values is None:
         values = reference.normal_(torch.empty((3, *sheet.shape[:2]), device=sheet.device), anchor)[None]
@@ -159,15 +143,7 @@ def paper_reference(sheet, value, strength, values, anchor, dtype, planar) -> tu
     return reference.paper_in(sheet, value if strength is None else strength, values, dtype, layout)
 
 
-def flowstep_reference(x, velocity, value, dt) -> Tensor:
-    return reference.flow_step(x, velocity, value if dt is None else dt)
-
-
 def paper_entry(sheet, value, strength, values, anchor, dtype, planar) -> tuple:
     layout = torch.contiguous_format if planar else torch.channels_last
     strength = value if strength is None else strength
     return paper.paper_in(sheet, strength, noise=values, anchor=anchor, dtype=dtype, memory_format=layout)
-
-
-def flowstep_entry(x, velocity, value, dt) -> Tensor:
-    return flowstep.flow_step(x, velocity, value if dt is None else dt)

@@ -156,30 +156,3 @@ def add_layer_norm(x, residual, weight, bias, eps) -> tuple[np.ndarray, np.ndarr
     centred = total - total.mean(-1, keepdims=True)
     deviation = np.sqrt((centred**2).mean(-1, keepdims=True) + eps)
     return total, centred / deviation * array(weight) + array(bias)
-
-
-def flow_step(x, velocity, value, dt) -> tuple[np.ndarray]:
-    return (array(x) + (value if dt is None else array(dt).item()) * array(velocity),)
-
-
-def composite_(base, patch, x0, y0, feather_px) -> tuple[np.ndarray]:
-    """Each pixel of the patch weighs by its distance to those of its edges that lie inside the base."""
-    out, fresh = array(base).astype(np.float64), array(patch).astype(np.float64)
-
-    def weights(length: int, begin: int, whole: int) -> np.ndarray:
-        near = np.full(length, np.inf)
-        places = np.arange(length)
-        if begin > 0:
-            near = np.minimum(near, places + 1)
-        if begin + length < whole:
-            near = np.minimum(near, length - places)
-        return np.minimum(near / (feather_px + 1), 1)
-
-    height, width = fresh.shape[:2]
-    share = np.outer(weights(height, y0, out.shape[0]), weights(width, x0, out.shape[1]))[..., None]
-    place = out[y0 : y0 + height, x0 : x0 + width]
-    place += share * (fresh - place)
-    if base.dtype == torch.uint8:
-        place[:] = np.floor(place + 0.5)
-        out = out.astype(np.uint8)
-    return (out,)

@@ -17,17 +17,19 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-FREE = {"_unsafe_view", "_reshape_alias", "lift_fresh", "alias", "detach"}
+COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
+FREE = {"_unsafe_view", "_reshape_alias", "lift_fresh", "alias", "detach", "detach_"}
 ALLOCATIONS = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"}
 
 
 class Launched(NamedTuple):
     """One op: its products in FLOPs (a multiply-add is two; sums and activations are not counted) and its
-    tensors, read and written once, in bytes."""
+    tensors, read and written once, in bytes. host: a copy between host and device, which no kernel makes."""
 
     name: str
     flops: int
     bytes: int
+    host: bool = False
 
     def seconds(self, flops_per_s: float, bytes_per_s: float) -> float:
         """The least time it can take: products at the peak, or all its bytes once through memory."""
@@ -51,11 +53,29 @@ class Dispatched(TorchDispatchMode):
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         name = function.name().split("::")[1].split(".")[0]
+        if composite(function):  # in inference mode they come whole
+            with self:
+                return function._op_dk(COMPOSITE, *args, **(kwargs or {}))
+        if name in ("copy_", "_to_copy"):
+            return self.copy(function, name, args, kwargs or {})
         out = function(*args, **(kwargs or {}))
         out = as_cudnn_lays_out(name, args, out)
         views = any(part.alias_info and not part.alias_info.is_write for part in function._schema.returns)
         if not views and name not in FREE | ALLOCATIONS and any(t.is_meta for t in tensors((*args, out))):
             self.found.append(Launched(name, products(name, args, out), touched((*args, out))))
+        return out
+
+    def copy(self, function, name: str, args: tuple, kwargs: dict) -> Tensor:
+        """A copy; what comes to the host, which has no values, is ones."""
+        source = args[1] if name == "copy_" else args[0]
+        target = args[0].device if name == "copy_" else torch.device(kwargs.get("device") or source.device)
+        if source.is_meta and target.type == "cpu":
+            shape, dtype = source.shape, kwargs.get("dtype") or source.dtype
+            out = args[0].fill_(1) if name == "copy_" else torch.ones(shape, dtype=dtype)
+        else:
+            out = function(*args, **kwargs)
+        if source.is_meta or out.is_meta:
+            self.found.append(Launched(name, 0, touched((source, out)), source.is_meta != out.is_meta))
         return out
 
 
@@ -78,6 +98,11 @@ class Attention(TorchFunctionMode):
         flops = 2 * query.shape[2] * key.shape[2] * (key[..., 0, :].numel() + value[..., 0, :].numel())
         self.found.append(Launched("attention", flops, touched((query, key, value, out))))
         return out
+
+
+def composite(function) -> bool:
+    """Whether an op only calls others, in torch's own C++ and not by a decomposition for compilers."""
+    return torch._C._dispatch_has_kernel_for_dispatch_key(function.name(), "CompositeImplicitAutograd")
 
 
 def as_cudnn_lays_out(name: str, args: tuple, out):
@@ -128,5 +153,6 @@ def total(launched: list[Launched]) -> tuple[int, int, int]:
 
 
 def least_ms(launched: list[Launched], flops_per_s: float, bytes_per_s: float) -> float:
-    """Milliseconds under which no GPU of these peaks can run them one after another."""
-    return 1e3 * math.fsum(one.seconds(flops_per_s, bytes_per_s) for one in launched)
+    """Milliseconds under which no GPU of these peaks can run them one after another, but for copies from and
+    to the host."""
+    return 1e3 * math.fsum(one.seconds(flops_per_s, bytes_per_s) for one in launched if not one.host)

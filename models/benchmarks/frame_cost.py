@@ -1,9 +1,9 @@
-"""What a frame costs a GPU, counted on shapes alone: `python -m models.benchmarks.frame_cost [--json]`.
+"""What a frame costs a GPU, counted on shapes alone: `python -m models.benchmarks.frame_cost`.
 
-512x512, one step, from the painted paper to bytes. SD-Turbo (TAESD encodes, the UNet runs once, TAESD
-decodes) as `diffusers` runs it and by our path; the painter as its network is trained and by its serving
-body. Launches, FLOPs and bytes are counted; milliseconds are computed from them and from the vendors'
-peaks. Nothing here is measured.
+The code that serves runs on the meta device, from the painted paper to bytes, at the real size of each model:
+the painter (a whole frame, and a stroke of 60 px), and the pretrained models of the catalogue with fused
+passes and unmodified. Launches, FLOPs and bytes are counted; milliseconds are computed from them and from the
+vendors' peaks. Nothing here is measured. Words: names of models, else all; --json for one JSON object.
 """
 
 from __future__ import annotations
@@ -11,90 +11,119 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from kernels.ops.flowstep import flow_step
-from kernels.ops.paper import paper_in
-from kernels.ops.picture import picture_out
 from kernels.tools.launch_counter import Launched, least_ms, record, total
-from models.painter import flow, patches
+from models.api import Img2Img, ModelError, Request
+from models.painter import flow
 from models.painter.flow import Condition
 from models.painter.network import PainterNetwork
-from models.painter.packed import Body
-from models.pretrained.fusion import patching
-from models.pretrained.fusion.prepared_unet import PreparedUNet
+from models.painter.painter import Painter
 
-SD_TURBO = {
-    "sample_size": 64,
-    "block_out_channels": (320, 640, 1280, 1280),
-    "attention_head_dim": (5, 10, 20, 20),
-    "cross_attention_dim": 1024,
-    "use_linear_projection": True,
-}
-PROMPT_TOKENS = 77
 # dense fp16 tensor FLOP/s with float32 accumulation and memory bytes/s, from the vendor's data sheets
 PEAKS = {
     "RTX 4090": (165.2e12, 1008e9),
     "RTX 5090": (209.5e12, 1792e9),
     "H100 SXM": (989.4e12, 3350e9),
 }
+SD_TURBO = {  # of the UNet
+    "sample_size": 64,
+    "block_out_channels": (320, 640, 1280, 1280),
+    "attention_head_dim": (5, 10, 20, 20),
+    "cross_attention_dim": 1024,
+    "use_linear_projection": True,
+}
+SIZE_PX, LARGE_PX, STROKE_PX = 512, 2048, 60
+PRETRAINED = (
+    "sd-turbo",
+    "sdxl-turbo",
+    "sd3.5-medium",
+    "sd3.5-large-turbo",
+    "flux-schnell",
+    "flux2-klein",
+    "z-image-turbo",
+    "sana-sprint",
+)
 
 
-def empty_models() -> tuple[nn.Module, nn.Module]:
-    """(UNet, tiny autoencoder) of SD-Turbo in float16, as shapes without values."""
-    from diffusers import AutoencoderTiny, UNet2DConditionModel
+@dataclass(frozen=True)
+class Cost:
+    """A frame's launches, copies between host and device, FLOPs and bytes, and the least it takes."""
 
-    with torch.device("meta"):
-        pair = UNet2DConditionModel(**SD_TURBO), AutoencoderTiny()
-    return tuple(model.half().eval().requires_grad_(False) for model in pair)
+    frame: str
+    launches: int
+    copies: int
+    gflop: float
+    gbyte: float
+    least_ms: dict[str, float]
+    by_kind: dict[str, int]
 
-
-def sd_turbo_plain(size_px: int = 512) -> list[Launched]:
-    """The frame by the modules of `diffusers`, in the plain torch of a per-frame loop around them."""
-    unet, coder = empty_models()
-    paper = torch.empty((size_px, size_px, 3), dtype=torch.uint8, device="meta")
-    noise = torch.empty((1, 4, size_px // 8, size_px // 8), dtype=torch.float16, device="meta")
-    prompt, t = prompt_of(unet)
-
-    def frame() -> Tensor:
-        image = (paper.half() / 127.5 - 1).permute(2, 0, 1)[None].contiguous()
-        latent = coder.encode(image).latents
-        x = latent * 0.5 + noise * 0.5
-        denoised = x - 0.5 * unet(x, t, prompt).sample
-        picture = coder.decode(denoised).sample
-        return ((picture / 2 + 0.5).clamp(0, 1) * 255).round().byte()[0].permute(1, 2, 0).contiguous()
-
-    return record(frame)
-
-
-def sd_turbo_fused(size_px: int = 512) -> list[Launched]:
-    """The same frame by the fused path, prompt and timestep folded."""
-    unet, coder = (model.to(memory_format=torch.channels_last) for model in empty_models())
-    patching.operate(coder)
-    prompt, t = prompt_of(unet)
-    prepared = PreparedUNet(unet, t)
-    prepared.prompt(prompt)
-    paper = torch.empty((size_px, size_px, 4), dtype=torch.uint8, device="meta")
-    none = torch.empty((1, 3, size_px, size_px), dtype=torch.float16, device="meta")
-    noise = torch.empty((1, 4, size_px // 8, size_px // 8), dtype=torch.float16, device="meta")
-    noise = noise.contiguous(memory_format=torch.channels_last)
-    strength, dt = torch.empty(1, device="meta"), torch.empty(1, device="meta")
-
-    def frame() -> Tensor:
-        image = paper_in(paper, 0.0, noise=none, dtype=torch.float16).sketch
-        x = flow_step(coder.encode(image).latents, noise, strength)
-        denoised = flow_step(x, prepared(x, prepared.rows[0]), dt)
-        return picture_out(coder.decode(denoised).sample)
-
-    return record(frame)
+    @classmethod
+    def of(cls, frame: str, launched: list[Launched]) -> Cost:
+        copies = sum(one.host for one in launched)
+        count, flops, size = total(launched)
+        return cls(
+            frame,
+            count - copies,
+            copies,
+            round(flops / 1e9, 2),
+            round(size / 1e9, 4),
+            {gpu: round(least_ms(launched, *peaks), 3) for gpu, peaks in PEAKS.items()},
+            dict(Counter(one.name for one in launched if not one.host).most_common()),
+        )
 
 
-def painter_plain(size_px: int = 512) -> list[Launched]:
+def papers(size_px: int) -> list[np.ndarray]:
+    """Two papers that differ by a stroke of STROKE_PX in the middle."""
+    first = np.zeros((size_px, size_px, 4), np.uint8)
+    second = first.copy()
+    begin = (size_px - STROKE_PX) // 2
+    second[begin : begin + STROKE_PX, begin : begin + STROKE_PX] = 255
+    return [first, second]
+
+
+def counted(model: Img2Img, request: Request, *, before: Request | None = None) -> list[Launched]:
+    """What a frame launches once the model has made another; without graphs, which replay the same."""
+    record(lambda: model.render(before or request))
+    if before is None and (forget := getattr(model, "forget", None)):
+        forget()
+    return record(lambda: model.render(request))
+
+
+def empty_painter() -> Painter:
+    """The painter in half precision, as shapes without values."""
+    return Painter(PainterNetwork().eval().requires_grad_(False), "painter", device="meta", dtype="float16")
+
+
+def painter_frames() -> dict[str, Callable[[], list[Launched]]]:
+    def whole(size_px: int, steps: int = 1) -> list[Launched]:
+        return counted(empty_painter(), Request(papers(size_px)[0], steps=steps))
+
+    def stroke(size_px: int) -> list[Launched]:
+        first, second = papers(size_px)
+        return counted(empty_painter(), Request(second), before=Request(first))
+
+    return {
+        "painter": lambda: whole(SIZE_PX),
+        "painter, 4 steps": lambda: whole(SIZE_PX, 4),
+        f"painter, {LARGE_PX} px": lambda: whole(LARGE_PX),
+        f"painter, {LARGE_PX} px, a stroke": lambda: stroke(LARGE_PX),
+        "painter, as it is trained": painter_plain,
+    }
+
+
+def painter_plain(size_px: int = SIZE_PX) -> list[Launched]:
     """A frame of the painter by the network that training sees."""
-    network = empty_painter()
-    paper, noise, one, mood = painter_inputs(network, size_px)
+    with torch.device("meta"):
+        network = PainterNetwork().eval().requires_grad_(False)
+        paper = torch.empty((size_px, size_px, 4), dtype=torch.uint8)
+        noise = torch.empty((1, 3, size_px, size_px))
+        one, mood = torch.empty(1), torch.empty((1, network.config.moods))
 
     def frame() -> Tensor:
         pixels = paper.float()
@@ -108,66 +137,44 @@ def painter_plain(size_px: int = 512) -> list[Launched]:
     return record(frame)
 
 
-def painter_fused(size_px: int = 512) -> list[Launched]:
-    """The same by the serving body in half precision: conditions folded, everything in cells."""
-    network = empty_painter()
-    paper, noise, one, _ = painter_inputs(network, size_px)
-    planes, noise = paper.permute(2, 0, 1).contiguous(), patches.of_pixels(noise)
-    with torch.device("meta"):
-        body = Body(network, torch.float16)
-        biases = torch.empty((1, sum(body.widths)), dtype=torch.float16)
-    return record(lambda: body.frame(planes, noise, one, biases))
+def pretrained_frames(name: str) -> dict[str, Callable[[], list[Launched]]]:
+    """One step at 512x512 by the fused path, and by the modules as `diffusers` has them."""
+
+    def frame(fuse: bool) -> list[Launched]:
+        from models.benchmarks.real_models import empty_model
+
+        return counted(empty_model(name, fuse=fuse), Request(papers(SIZE_PX)[1], prompt="a lake"))
+
+    return {name: lambda: frame(True), f"{name}, unmodified": lambda: frame(False)}
 
 
-def empty_painter() -> PainterNetwork:
-    with torch.device("meta"):
-        return PainterNetwork().eval().requires_grad_(False)
-
-
-def painter_inputs(network: PainterNetwork, size_px: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Paper, noise, one number, and a mood, without values."""
-    with torch.device("meta"):
-        paper = torch.empty((size_px, size_px, 4), dtype=torch.uint8)
-        noise = torch.empty((1, 3, size_px, size_px))
-        return paper, noise, torch.empty(1), torch.empty((1, network.config.moods))
-
-
-FRAMES = {
-    "SD-Turbo, diffusers": sd_turbo_plain,
-    "SD-Turbo, fused": sd_turbo_fused,
-    "painter, plain": painter_plain,
-    "painter, fused": painter_fused,
-}
-
-
-def prompt_of(unet: nn.Module) -> tuple[Tensor, Tensor]:
-    width = unet.config.cross_attention_dim
-    prompt = torch.empty((1, PROMPT_TOKENS, width), dtype=torch.float16, device="meta")
-    return prompt, torch.empty(1, dtype=torch.int64, device="meta")
+def frames(names: list[str]) -> dict[str, Callable[[], list[Launched]]]:
+    """The frames to count. Raises ModelError for a name that is neither painter nor in PRETRAINED."""
+    found = {}
+    for name in names or ["painter", *PRETRAINED]:
+        if name != "painter" and name not in PRETRAINED:
+            raise ModelError(f"no frame of {name!r} is counted; choose painter, {', '.join(PRETRAINED)}")
+        found |= painter_frames() if name == "painter" else pretrained_frames(name)
+    return found
 
 
 def main() -> int:
-    rows = {}
-    for name, frame in FRAMES.items():
-        launched = frame()
-        count, flops, size = total(launched)
-        rows[name] = {
-            "launches": count,
-            "gflop": round(flops / 1e9, 1),
-            "gbyte": round(size / 1e9, 3),
-            "least_ms": {gpu: round(least_ms(launched, *peaks), 3) for gpu, peaks in PEAKS.items()},
-            "by_kind": dict(Counter(one.name for one in launched).most_common()),
-        }
-    if "--json" in sys.argv[1:]:
-        print(json.dumps(rows))
+    words = sys.argv[1:]
+    try:
+        chosen = frames([word for word in words if word != "--json"])
+    except ModelError as error:
+        print(f"flowbrush: error: {error}", file=sys.stderr)
+        return 1
+    rows = [Cost.of(name, frame()) for name, frame in chosen.items()]
+    if "--json" in words:
+        print(json.dumps({"computed": "counted on shapes, not measured", "frames": [vars(r) for r in rows]}))
         return 0
-    print("one frame, 512x512, one step; counted, and least milliseconds computed from it; not measured")
-    print(f"{'':20}{'launches':>9}{'GFLOP':>8}{'GB':>7}" + "".join(f"{gpu + ' ms':>13}" for gpu in PEAKS))
-    for name, row in rows.items():
-        least = "".join(f"{value:13.3f}" for value in row["least_ms"].values())
-        print(f"{name:20}{row['launches']:9}{row['gflop']:8.0f}{row['gbyte']:7.2f}{least}")
-    for name, row in rows.items():
-        print(name + ": " + ", ".join(f"{count} {kind}" for kind, count in row["by_kind"].items()))
+    print(f"one frame, one step, {SIZE_PX}x{SIZE_PX} unless it says otherwise; counted, not measured;")
+    print("least milliseconds computed from the counts and the vendors' peaks")
+    print(f"{'':32}{'launches':>9}{'GFLOP':>9}{'GB':>8}" + "".join(f"{gpu + ' ms':>13}" for gpu in PEAKS))
+    for row in rows:
+        least = "".join(f"{value:13.3f}" for value in row.least_ms.values())
+        print(f"{row.frame:32}{row.launches:9}{row.gflop:9.1f}{row.gbyte:8.3f}{least}")
     return 0
 
 

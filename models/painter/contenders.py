@@ -22,10 +22,9 @@ from models.api import ModelError
 from models.painter import diffusion, flow
 from models.painter.flow import Condition
 from models.painter.network import NetworkConfig, PainterNetwork
-from models.sampling.flow_samplers import Model
 from models.sampling.paths import Path, path_of
 from models.sampling.samplers import sampler_of
-from models.sampling.solvers import Callback, never
+from models.sampling.solvers import Callback, Model, never
 
 FILES = {  # contender: (its weights in assets/, where its stage of training leaves them)
     "diffusion-linear": ("diffusion-linear.safetensors", "diffusion-linear/diffusion-linear.safetensors"),

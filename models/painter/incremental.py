@@ -24,7 +24,7 @@ from models.painter.flow import CELL_PX
 from models.painter.network import enlarge
 from models.painter.packed import Body, Lap, no_lap
 from models.painter.regions import Box, Boxes, changed
-from models.sampling.flow_samplers import uniform_times
+from models.sampling.paths import uniform_times
 
 MEMORY_BYTES = 1_000_000_000  # of kept activations, unless it is set
 WORTH = 0.6  # of the work: above, the whole frame is computed, which has one shape

@@ -11,7 +11,8 @@ from torch import Tensor
 from models.device.convolution import OneDnnConv, PlainConv
 from models.painter import flow, patches
 from models.painter.network import PainterNetwork, enlarge
-from models.sampling.flow_samplers import euler, uniform_times
+from models.sampling.paths import Straight, uniform
+from models.sampling.solvers import ddim
 
 Lap = Callable[[str], None]
 Ends = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -120,7 +121,7 @@ class Body:
             lap("decode")
             return made
 
-        residual = euler(model, start, uniform_times(steps))
+        residual = ddim(model, start, uniform(Straight(), steps))
         finite = residual.sum().isfinite().view(1).to(torch.uint8)
         picture = torch.cat((self.picture(residual, spread).flatten(), finite))
         lap("decode")

@@ -27,7 +27,7 @@ from models.painter.incremental import MEMORY_BYTES, IncrementalFrames
 from models.painter.network import NetworkConfig, PainterNetwork
 from models.painter.packed import Body
 from models.painter.tiled import TiledFrames
-from models.sampling.flow_samplers import uniform_times
+from models.sampling.paths import uniform_times
 
 TRIM_EVERY_S = 30.0  # at least, while the picture is refined: the pen rests then
 FIXED = 0.2  # of a whole frame's time, at 512 px: what a part of one takes however small it is

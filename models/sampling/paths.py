@@ -14,12 +14,18 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from models.api import ModelError
-from models.sampling.flow_samplers import uniform_times
 
 TIMESTEPS = 1000  # of the discrete diffusion (Ho et al. 2020)
 MAX_SIGMA = 150.0  # where a cosine path begins: its own end has none of the data left, and an infinite sigma
 KARRAS_RHO = 7.0
 KARRAS_MAX = 80.0  # of a flow, whose start has an infinite sigma
+
+
+def uniform_times(steps: int) -> list[float]:
+    """steps + 1 times from 1 to 0, evenly spaced. Raises ValueError for fewer than one step."""
+    if steps < 1:
+        raise ValueError(f"a sampler needs at least one step, not {steps}")
+    return [1 - index / steps for index in range(steps)] + [0.0]
 
 
 class Path(Protocol):

@@ -14,11 +14,16 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from models.sampling.flow_samplers import Model
 from models.sampling.paths import Grid
 
+Model = Callable[[Tensor, float, float], Tensor]
 Noise = Callable[[], Tensor]
 Callback = Callable[[int, float, Tensor], bool | None]
+
+
+def no_noise() -> Tensor:
+    """For samplers that draw none."""
+    raise RuntimeError("a deterministic sampler draws no noise")
 
 
 def never(index: int, t: float, picture: Tensor) -> bool:
@@ -33,9 +38,12 @@ def land(x: Tensor, picture: Tensor, here: tuple[float, float], there: tuple[flo
 
 
 def mix(of_x: float, x: Tensor, of_picture: float, picture: Tensor) -> Tensor:
-    """of_x * x + of_picture * picture. A step that ends without noise takes the picture as it is."""
+    """of_x * x + of_picture * picture. A step that ends without noise takes the picture as it is; on a
+    flow the two shares make one, which is one pass."""
     if of_x == 0:
         return picture if of_picture == 1 else of_picture * picture
+    if abs(of_x + of_picture - 1) < 1e-12:
+        return torch.lerp(picture, x, of_x)
     return torch.add(of_picture * picture, x, alpha=of_x)
 
 
@@ -46,7 +54,7 @@ def span(sigma: float, sigma_next: float) -> float:
     return math.log(sigma / sigma_next)
 
 
-def ddim(model: Model, x: Tensor, grid: Grid, noise: Noise, callback: Callback = never) -> Tensor:
+def ddim(model: Model, x: Tensor, grid: Grid, noise: Noise = no_noise, callback: Callback = never) -> Tensor:
     """DDIM with eta = 0 (Song et al. 2021, arXiv 2010.02502), order 1. On a flow it is Euler's method."""
     for i in range(grid.steps):
         t, t_next = grid.times[i], grid.times[i + 1]
@@ -156,7 +164,9 @@ def path_euler(model: Model, x: Tensor, grid: Grid, noise: Noise, callback: Call
     return x
 
 
-def path_heun(model: Model, x: Tensor, grid: Grid, noise: Noise, callback: Callback = never) -> Tensor:
+def path_heun(
+    model: Model, x: Tensor, grid: Grid, noise: Noise = no_noise, callback: Callback = never
+) -> Tensor:
     """Heun's method in the path's own time, order 2; two evaluations a step, one in the last."""
     for i in range(grid.steps):
         t, t_next = grid.times[i], grid.times[i + 1]

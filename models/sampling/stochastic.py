@@ -10,9 +10,8 @@ import math
 
 from torch import Tensor
 
-from models.sampling.flow_samplers import Model
 from models.sampling.paths import Grid
-from models.sampling.solvers import Callback, Noise, land, never
+from models.sampling.solvers import Callback, Model, Noise, land, never
 
 
 def split(sigma: float, sigma_next: float) -> tuple[float, float]:

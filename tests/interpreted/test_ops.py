@@ -41,13 +41,6 @@ def cut(value):
     return part.copy_(value)
 
 
-def test_composite_bytes(device):
-    for shape, options in CASES["composite_"].ragged:
-        arguments = CASES["composite_"].inputs(maker(device), shape, torch.uint8, **options)
-        truth = call(CASES["composite_"].reference, copied(arguments))
-        assert error(call(CASES["composite_"].module.OP, arguments), truth) == 0
-
-
 def test_large_mean_survives_group_norm(device):
     """The plain sum of squares is off by a tenth here; 3e-5 is the rounding of the mean itself."""
     case = CASES["group_norm_silu"]

@@ -17,7 +17,8 @@ from models.painter import flow
 from models.painter.flow import CELL_PX, MIN_TIME, column
 from models.painter.materials.condition import MaterialCondition
 from models.painter.materials.network import COLORS, MaterialConfig, MaterialNetwork
-from models.sampling.flow_samplers import euler, uniform_times
+from models.sampling.paths import Straight, uniform
+from models.sampling.solvers import ddim
 
 
 class MaterialFlow(nn.Module):
@@ -68,7 +69,7 @@ class MaterialFlow(nn.Module):
             times = torch.full_like(condition.strength, t)
             return self.predict(residual, condition, times, torch.full_like(times, step))
 
-        residual = euler(model, self.start(condition), uniform_times(steps))
+        residual = ddim(model, self.start(condition), uniform(Straight(), steps))
         return self.picture(residual, condition).clamp(-1, 1)
 
     def velocity_loss(self, picture: Tensor, condition: MaterialCondition, t: Tensor) -> Tensor:

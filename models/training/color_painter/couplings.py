@@ -15,7 +15,8 @@ from models.device.precision import autocast
 from models.painter import flow
 from models.painter.flow import Condition
 from models.painter.network import PainterNetwork
-from models.sampling.flow_samplers import heun, uniform_times
+from models.sampling.paths import Straight, uniform
+from models.sampling.solvers import path_heun
 from models.training.data.tensors import to_tensors
 
 
@@ -37,7 +38,7 @@ class Couplings:
         for _ in track(range(batches), "couplings", console=Console(stderr=True)):
             real, condition = to_tensors(batch())
             z = flow.start(condition, torch.randn_like(real))
-            picture = heun(tangent(network, condition), z, uniform_times(steps)).clamp(-1, 1)
+            picture = path_heun(tangent(network, condition), z, uniform(Straight(), steps)).clamp(-1, 1)
             parts.append((z.half(), picture.half(), *condition))
         z, picture, *condition = (torch.cat(part) for part in zip(*parts, strict=True))
         return cls(z, picture, Condition(*condition))

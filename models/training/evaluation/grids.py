@@ -13,7 +13,8 @@ from models.device.precision import autocast
 from models.painter import flow
 from models.painter.flow import Condition
 from models.painter.network import PainterNetwork
-from models.sampling.flow_samplers import euler, uniform_times
+from models.sampling.paths import Straight, uniform
+from models.sampling.solvers import ddim
 
 COLUMNS = (1, 4, 25)
 
@@ -29,7 +30,7 @@ def sample(network: PainterNetwork, condition: Condition, noise: Tensor, steps: 
                 network, x, condition, torch.full((count,), t), torch.full((count,), step)
             ).float()
 
-    return euler(model, flow.start(condition, noise), uniform_times(steps)).clamp(-1, 1)
+    return ddim(model, flow.start(condition, noise), uniform(Straight(), steps)).clamp(-1, 1)
 
 
 def to_pixels(pictures: Tensor) -> np.ndarray:
