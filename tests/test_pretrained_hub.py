@@ -30,8 +30,7 @@ SKETCH = next((ROOT / "assets" / "sketches").glob("*.png"))
 CODE = f"""
 import os, sys
 from models.api import Cancelled
-from models.pretrained import error_messages
-from models.pretrained.loading import hub
+from models.pretrained.sources import error_messages, hub
 shares = []
 def told(line, share=None):
     shares.append(share)

@@ -24,6 +24,7 @@ from models.api import ModelError, Request
 from models.pretrained.loading import loader, memory_estimate
 from models.pretrained.sources import error_messages, folder, settings_inference
 from models.pretrained.sources.catalogue import MODELS, PIPELINES
+from renderer.runtime.engine import Engine
 
 pytestmark = pytest.mark.slow  # importing diffusers takes seconds
 
@@ -182,10 +183,58 @@ def test_what_is_no_safetensors_file(tmp_path, content):
 
 def test_errors_are_told_in_a_line():
     assert "not enough memory" in str(error_messages.explain(MemoryError(), "sdxl"))
-    told = error_messages.explain(RuntimeError("first\nsecond"), "sdxl")
-    assert str(told) == "sdxl: first" and isinstance(told, ModelError)
+    full = OSError(28, "No space left on device", "/models/x")
+    assert str(error_messages.explain(full, "sdxl")) == "sdxl: No space left on device: /models/x"
     same = ModelError("as it is")
     assert error_messages.explain(same, "sdxl") is same
+
+
+def test_errors_of_the_program_stay_what_they_are():
+    fault = KeyError("blocks")
+    assert error_messages.explain(fault, "sdxl") is fault
+    shapes = RuntimeError("mat1 and mat2 shapes cannot be multiplied (1x2 and 3x4)")
+    assert error_messages.explain(shapes, "sdxl") is shapes
+    assert "go together: mat1" in str(
+        error_messages.explain(shapes, "sdxl", mismatch="they do not go together: ")
+    )
+    with pytest.raises(KeyError) as caught, error_messages.explained("sdxl"):
+        raise fault
+    assert caught.value is fault and fault.__cause__ is None
+
+
+def test_a_fault_of_the_program_in_a_frame_has_its_trace_and_the_model_is_loaded_anew(whole):
+    """Through the engine: no user error, for its line would hide where it happened."""
+
+    def forward(**inputs):
+        raise AttributeError("no such block")
+
+    loads, engine = [], Engine()
+
+    def load():
+        model = loader.load(str(whole), CPU)
+        if not loads:
+            model.family.forward = forward
+        loads.append(model)
+        return model
+
+    engine.load(load, "sd")
+    engine.submit(Request(painted(), prompt="a lake"))
+    failure = polled(engine)
+    assert failure.message == "AttributeError: no such block"
+    assert "in forward" in failure.trace and "families/base.py" in failure.trace
+    engine.submit(Request(painted(), sequence=1, prompt="a lake"))
+    assert polled(engine).picture.std() > 1 and len(loads) == 2
+    assert engine.close(10)
+
+
+def polled(engine):
+    end_s = time.perf_counter() + 60
+    while time.perf_counter() < end_s:
+        made = engine.poll()
+        if made is not None:
+            return made
+        time.sleep(0.01)
+    raise AssertionError("nothing came of the request")
 
 
 def test_a_folder_is_a_name_to_the_registry(whole):

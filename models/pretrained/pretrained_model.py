@@ -52,11 +52,10 @@ class Pretrained:
     def render(self, request: Request, *, cancelled: Callable[[], bool] = never) -> Frame:
         """One picture. Raises ModelError for a size, a number of steps or a strength that will not do, and
         Cancelled where `cancelled` says so between two steps."""
-        try:
+        with error_messages.explained(
+            self.card.name, mismatch="" if self.painted else error_messages.MISMATCH
+        ):
             return self._render(request, cancelled)
-        except Exception as error:
-            guess = "" if self.painted else "its components do not seem to go together: "
-            raise error_messages.explain(error, self.card.name, guess) from error
 
     def _render(self, request: Request, cancelled: Callable[[], bool]) -> Frame:
         height, width = request.paper.shape[:2]

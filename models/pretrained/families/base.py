@@ -82,6 +82,10 @@ class Family:
     def ready(self, whole: bool) -> None:
         """Take the weights as they are now: called once, and when adapters have changed them."""
 
+    def mismatch(self) -> str:
+        """Why the components cannot belong to one model, by their configurations; empty where they can."""
+        return ""
+
     def usual_sampler(self) -> str:
         """The sampler that its scheduler's configuration stands for."""
         return "flow-euler"

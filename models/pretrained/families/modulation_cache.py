@@ -59,12 +59,13 @@ class Modulations:
         """(bytes,) uint8 row of all modulations. embedding: what the model makes of time and prompt."""
         parts, begin = [], 0
         for block in self.blocks:
-            made, block.fused.places = patching.MODULATIONS[type(block).__name__](block, embedding), []
-            for part in made:
+            places = []
+            for part in patching.MODULATIONS[type(block).__name__](block, embedding):
                 data = part.contiguous().view(torch.uint8).flatten()
-                block.fused.places.append((slice(begin, begin + len(data)), part.dtype, part.shape))
+                places.append((slice(begin, begin + len(data)), part.dtype, part.shape))
                 parts.append(F.pad(data, (0, -len(data) % ALIGNED_BYTES)))
                 begin += len(parts[-1])
+            block.fused.places = places  # whole: another thread may be running the block
         return torch.cat(parts)
 
     @contextmanager

@@ -52,6 +52,13 @@ class UNetFamily(Family):
             except ValueError:  # a block set up in another way: the UNet runs as it is
                 patching.restore(self.network)
 
+    def mismatch(self) -> str:
+        takes_large = self.network.config.get("addition_embed_type") == "text_time"
+        if takes_large != self.large:
+            kinds = ("Stable Diffusion 1 or 2", "Stable Diffusion XL")
+            return f"its UNet is one of {kinds[takes_large]}, its text encoders are of {kinds[self.large]}"
+        return ""
+
     def encode(self, text: str) -> Condition:
         pipe = self.pipe
         cut = cut_words(pipe.tokenizer, text, pipe.tokenizer.model_max_length)

@@ -65,8 +65,12 @@ class PreparedUNet:
         begin = 0
         for resnet in self.resnets:
             end = begin + resnet.conv1.out_channels
-            resnet.fused.row, resnet.fused.place, begin = self.row, slice(begin, end), end
+            resnet.fused.place, resnet.fused.row = (
+                slice(begin, end),
+                self.row,
+            )  # the place is read where a row is
             self.saving += precompute.saved_time_bias(resnet)
+            begin = end
 
     def _time_embedding(self, t: Tensor, embedding: Tensor, added: dict[str, Tensor] | None) -> Tensor:
         unet = self.unet

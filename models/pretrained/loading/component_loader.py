@@ -84,16 +84,22 @@ def load_pipeline(
         left = QUANTIZED
     variant = next((folder.variant(part) for part in left if part in folder.components), None)
     extra |= parts_of(folder, name, dtype, progress, left, device)
-    with alone():
-        return kind.from_pretrained(
-            folder.path,
-            dtype=dtype,
-            use_safetensors=True,
-            variant=variant,
-            local_files_only=True,
-            low_cpu_mem_usage=True,
-            **extra,
-        )
+    try:
+        with alone():
+            return kind.from_pretrained(
+                folder.path,
+                dtype=dtype,
+                use_safetensors=True,
+                variant=variant,
+                local_files_only=True,
+                low_cpu_mem_usage=True,
+                **extra,
+            )
+    except Exception as error:  # what is left to load are texts of the folder: configurations, vocabularies
+        if error_messages.out_of_memory(error):
+            raise
+        problem = error_messages.reason(error, name) or error_messages.first_line(error)
+        raise ModelError(f"{folder.path} cannot be loaded: {problem}") from error
 
 
 def parts_of(
@@ -164,7 +170,7 @@ def load_part(kind: type, path: Path, dtype, told: str, variant: str | None = No
     except Exception as error:
         if error_messages.out_of_memory(error):
             raise
-        problem = error_messages.reason(error, told)
+        problem = error_messages.reason(error, told) or error_messages.first_line(error)
         raise ModelError(f"{told} cannot be loaded as {kind.__name__}: {problem}") from error
     # weights that are tied to others go by the name of these
     lacking = sorted(set(info["missing_keys"]) & {name for name, _ in made.named_parameters()})
@@ -192,7 +198,7 @@ def load_single(path: Path, dtype, progress: ProgressCallback):
                 str(path), config=config, dtype=dtype, use_safetensors=True
             )
     except Exception as error:
-        problem = error_messages.reason(error, base)
+        problem = error_messages.reason(error, base) or error_messages.first_line(error)
         raise ModelError(f"{path}, with the configuration of {config}: {problem}") from error
 
 

@@ -62,11 +62,9 @@ class Options:
 
 
 def load(name: str, options: Options = Options(), *, progress: ProgressCallback = no_progress):
-    """Load a `pretrained_model.Pretrained`. Raises ModelError with one line."""
-    try:
+    """Load a `pretrained_model.Pretrained`. Raises ModelError, one line, for what the user can mend."""
+    with error_messages.explained(name):
         return _load(name, options, progress)
-    except Exception as error:
-        raise error_messages.explain(error, name) from error
 
 
 def _load(name: str, options: Options, progress: ProgressCallback):
@@ -262,6 +260,8 @@ def assemble(name: str, pipe, model: Model, device: str, options: Options, tiny=
     fuse = device != "cpu" if options.fuse is None else options.fuse
     whole = fuse and not (options.offload or options.quantize or options.lora or model.lora)
     family = family_of(model.family)(pipe, Coder(vae, fuse=fuse), model.guidance, whole=whole)
+    if problem := family.mismatch():
+        raise ModelError(f"{name}: {error_messages.MISMATCH}{problem}")
     sampler = options.sampler or model.sampler or family.usual_sampler()
     path = f"{type(vae).__name__}, {'fused' if is_fused(family.network) else 'as it came'}"
     card = replace(

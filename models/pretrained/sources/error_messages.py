@@ -1,23 +1,58 @@
-"""What can go wrong with a pretrained model, as one line that says what to do."""
+"""Errors of pretrained models that a user can do something about, as one line that says what.
+
+Any other error is a fault of the program: it keeps its type and its traceback.
+"""
 
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from models.api import Cancelled, ModelError
 
 HUB = "https://huggingface.co"
+MISMATCH = "its components do not seem to go together: "
+OTHER_SHAPES = (  # what torch says of tensors that do not go together
+    "shapes cannot be multiplied",
+    "must match the size of tensor",
+    "must match except in dimension",
+    "Given groups=",
+    "Given normalized_shape=",
+    "Expected weight to be",
+    "is invalid for input of size",
+    "cannot be broadcast",
+)
 
 
-def explain(error: BaseException, what: str, guess: str = "") -> BaseException:
-    """The ModelError to raise for an error met while `what` (a model's name, file or hub id) was loaded or
-    run. guess: said before an error that nothing is known of."""
-    if isinstance(error, ModelError | Cancelled | KeyboardInterrupt | SystemExit):
+@contextmanager
+def explained(what: str, *, mismatch: str = "") -> Iterator[None]:
+    """Raise known errors of the block as ModelError, and all others as they are.
+
+    what: a model's name, file or hub id. mismatch: said before an error about shapes, where these come from
+    the user's files; empty where shapes that differ are a fault of the program.
+    """
+    try:
+        yield
+    except Exception as error:
+        told = explain(error, what, mismatch=mismatch)
+        if told is error:
+            raise
+        raise told from error
+
+
+def explain(error: Exception, what: str, *, mismatch: str = "") -> Exception:
+    """The ModelError to raise in place of a known error; else the error itself."""
+    if isinstance(error, ModelError | Cancelled):
         return error
-    return ModelError(f"{what}: {reason(error, what, guess)}")
+    known = reason(error, what)
+    if not known and mismatch and any(words in str(error) for words in OTHER_SHAPES):
+        known = mismatch + first_line(error)
+    return ModelError(f"{what}: {known}") if known else error
 
 
-def reason(error: BaseException, what: str, guess: str = "") -> str:
+def reason(error: BaseException, what: str) -> str:
+    """What is wrong and what to do; empty for an error that is not known."""
     kinds = kinds_of(error)
     text = first_line(error)
     if "GatedRepoError" in kinds:
@@ -42,7 +77,9 @@ def reason(error: BaseException, what: str, guess: str = "") -> str:
         return "some of its weights are missing"
     if out_of_memory(error):
         return "there was not enough memory; try a smaller size, --dtype bfloat16 or --offload"
-    return guess + text
+    if isinstance(error, OSError) and error.errno is not None:  # a full disk, a file that cannot be read
+        return f"{error.strerror}{f': {error.filename}' if error.filename else ''}"
+    return ""
 
 
 def kinds_of(error: BaseException) -> set[str]:

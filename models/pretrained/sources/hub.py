@@ -45,10 +45,8 @@ def fetch(repo: str, *, progress: ProgressCallback = no_progress) -> Path:
 
     Raises ModelError, one line with what to do. HF_HUB_OFFLINE is honoured.
     """
-    try:
+    with error_messages.explained(repo):
         return _fetch(repo, progress)
-    except Exception as error:
-        raise error_messages.explain(error, repo) from error
 
 
 def _fetch(repo: str, progress: ProgressCallback) -> Path:
