@@ -248,7 +248,8 @@ class App:
             if shown.sequence != self._asked.sequence:
                 return
             steps = pacing.next_refinement(shown.steps, self.scene.params.steps, now_s, self._last_edit_s)
-            if steps is not None and steps in self.engine.card.steps:
+            card = self.engine.card
+            if steps is not None and card is not None and steps in card.steps:
                 self.ask(steps, side)
             elif shown.paper.shape[1] != side and now_s - self._last_edit_s > pacing.REST_S:
                 self.ask(self.scene.params.steps, side)
@@ -327,11 +328,15 @@ class App:
         calls = self.engine.calls
         if self._quiet_calls is not None and calls > self._quiet_calls:
             self.stats.idle_calls += calls - self._quiet_calls
-        asked = self._asked
-        rests = asked is not None and self._dirty.empty and not self.engine.busy
-        rests = rests and self.picture is not None and self.picture.request.sequence == asked.sequence
-        rests = rests and pacing.next_refinement(asked.steps, self.scene.params.steps, now_s, 0.0) is None
-        self._quiet_calls = calls if rests else None
+        self._quiet_calls = calls if self.at_rest(now_s) else None
+
+    def at_rest(self, now_s: float) -> bool:
+        """The picture is that of the paper, and as fine as it gets."""
+        asked, picture = self._asked, self.picture
+        if asked is None or picture is None or not self._dirty.empty or self.engine.busy:
+            return False
+        shown = picture.request.sequence == asked.sequence
+        return shown and pacing.next_refinement(asked.steps, self.scene.params.steps, now_s, 0.0) is None
 
     def close(self) -> bool:
         """End model, recording, logs and window. Idempotent. Returns whether the model ended in time."""

@@ -86,8 +86,8 @@ class Persistence:
     def log_to_store(self, store: LogStore, most_bytes: float) -> None:
         """Write a stroke log to the store; first remove its oldest ones, and offer what a crash left."""
         self._store = store
-        store.tidy(most_bytes)
-        self.lost = next(reversed(store.left()), None)
+        store.prune(most_bytes)
+        self.lost = next(reversed(store.crashed()), None)
         self._scene.offer = OFFER if self.lost else ""
         self._logs.append(store.begin(self.header()))
 
@@ -131,7 +131,7 @@ class Persistence:
     def _arrive_paper(self, path: Path) -> None:
         session = read(path)
         playback = Playback(session, (self._canvas.width, self._canvas.height))
-        playback.to(float("inf"))
+        playback.advance(float("inf"))
         if session.fault:
             self._messages.add(session.fault, Level.WARNING)
         self.arrived += self._scene.params.changes_to(playback.params, self._scene.models)
@@ -178,7 +178,7 @@ class Persistence:
             capture.recorder.pulse(True)
 
     def end_recording(self) -> None:
-        if self.capture is not None and self.capture.recorder.filming:
+        if self.capture is not None and self.capture.recorder.recording:
             self.capture.recorder.stop()
 
     def close(self) -> None:

@@ -17,7 +17,8 @@ from renderer.runtime.messages import NO_MESSAGE, Message
 from renderer.sources.live_view import LiveView
 
 VIEWS = ("side", "ink", "picture")
-Mood, Words = tuple[float, ...], tuple[str, ...]
+Mood = tuple[float, ...]
+Words = tuple[str, ...]
 PromptReader = Callable[[str, Mood], tuple[Mood, Words]]
 
 

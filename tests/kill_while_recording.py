@@ -117,7 +117,7 @@ def look_at(film: Path, folder: Path, lived_s: float, events: int) -> dict:
     assert lost_s <= MOST_LOST_S, f"{lost_s:.2f} s of the film are lost"
     found = []
     if events:
-        (log,) = LogStore(folder).left()
+        (log,) = LogStore(folder).crashed()
         session = read(log)
         assert session.fault == "", session.fault
         found = [event.action for event in session.events]

@@ -316,7 +316,7 @@ def test_a_log_of_format_1_replays_byte_for_byte():
     """Hashes of the papers that the program of that format made: strokes, fills, images, undo."""
     playback, papers = Playback(read(ROOT / "tests" / "format_1.jsonl")), []
     for share in (0.4, 0.8, 9):
-        playback.to(playback.seconds * share)
+        playback.advance(playback.seconds * share)
         papers.append(hashlib.sha256(playback.canvas.pixels.tobytes()).hexdigest()[:16])
     assert papers[0] == "55ed89d66cde3009" and playback.faults == 0
     if platform.machine() == "x86_64":  # OpenCV scales images a little differently on other processors

@@ -190,7 +190,7 @@ def test_a_log_replays_every_edit_byte_for_byte(tmp_path_factory, actions):
     found = read(path)
     assert not found.fault
     playback = Playback(found)
-    playback.to(float("inf"))
+    playback.advance(float("inf"))
     assert playback.faults == 0 and state(playback.canvas) == state(canvas)
 
 

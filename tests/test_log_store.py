@@ -18,7 +18,7 @@ from renderer.persistence import OFFER, Files
 from renderer.picture_params import PictureParams
 from renderer.stroke_log import log as session_module
 from renderer.stroke_log.log import LogHeader, LogWriter, read
-from renderer.stroke_log.store import LogStore, name_of
+from renderer.stroke_log.store import LogStore, log_name
 
 HEADER = LogHeader(256, 256)
 
@@ -45,7 +45,7 @@ def test_every_painting_leaves_a_log_and_looking_around_leaves_none(make_loop, t
     one.tick()
     (path,) = store.logs()
     assert path.name.endswith(".jsonl.open") and len(read(path).events) == 2
-    assert store.left() == []
+    assert store.crashed() == []
     one.app.close()
     (closed,) = store.logs()
     assert closed.name == path.name.removesuffix(".open")
@@ -60,9 +60,9 @@ def test_the_oldest_logs_go_first_and_what_a_crash_left_last_stays(tmp_path):
         painted(store, f"{number}.jsonl", age_s=100 - number)
     left = painted(store, "crash.jsonl.open", age_s=500)
     size = left.stat().st_size
-    store.tidy(4.5 * size)
+    store.prune(4.5 * size)
     assert sorted(path.name for path in store.logs()) == ["3.jsonl", "4.jsonl", "5.jsonl", "crash.jsonl.open"]
-    store.tidy(0)
+    store.prune(0)
     assert store.logs() == [left]
 
 
@@ -70,11 +70,11 @@ def test_a_log_that_is_being_written_is_neither_offered_nor_removed(tmp_path):
     store = LogStore(tmp_path)
     kept = store.begin(HEADER)
     kept.write(Event(Fill((1, 2, 3), 5, 5), 0.0))
-    assert store.left() == []
-    store.tidy(0)
+    assert store.crashed() == []
+    store.prune(0)
     assert len(store.logs()) == 1
     kept.close()
-    assert store.left() == [] and len(store.logs()) == 1
+    assert store.crashed() == [] and len(store.logs()) == 1
 
 
 def test_a_folder_that_cannot_be_written_is_a_message_and_painting_goes_on(make_loop, tmp_path):
@@ -106,10 +106,10 @@ def test_the_paper_of_a_crash_is_offered_and_brought_back(make_loop, tmp_path):
     assert one.app.scene.offer == "" and any("line 7" in line for line in one.messages)
     one.ready()
     one.app.close()
-    assert store.left() == []
+    assert store.crashed() == []
     again = read(store.logs()[-1])
     assert again.fault == ""
-    assert name_of(path) in [name_of(log) for log in store.logs()]
+    assert log_name(path) in [log_name(log) for log in store.logs()]
 
 
 def test_an_offer_that_nobody_answered_is_made_again(make_loop, tmp_path):
@@ -152,7 +152,7 @@ def test_a_restored_painting_is_restored_again_from_its_own_log(make_loop, tmp_p
     from renderer.stroke_log.playback import Playback
 
     playback = Playback(newest)
-    playback.to(99)
+    playback.advance(99)
     assert (playback.canvas.pixels == one.app.canvas.pixels).all()
 
 
@@ -195,22 +195,30 @@ def test_a_killed_program_offers_its_paper_to_the_next_one(tmp_path):
     while not (store.logs() and store.logs()[0].read_bytes().count(b"\n") > 60):
         assert time.perf_counter() < end_s and program.poll() is None
         time.sleep(0.05)
-    assert store.left() == []
+    assert store.crashed() == []
     program.kill()
     program.wait(10)
-    (left,) = store.left()
+    (left,) = store.crashed()
     assert read(left).fault == ""
-    words = ["--resume", name_of(left), "--seconds", "6", "--json", "--save-last", str(tmp_path / "last.png")]
+    words = [
+        "--resume",
+        log_name(left),
+        "--seconds",
+        "6",
+        "--json",
+        "--save-last",
+        str(tmp_path / "last.png"),
+    ]
     done = subprocess.run([*line, *words], env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["errors"] == 0
-    assert store.left() == [] and len(store.logs()) == 2
+    assert store.crashed() == [] and len(store.logs()) == 2
     from renderer.stroke_log.playback import Playback
 
     papers = []
     for path in store.logs():
         playback = Playback(read(path))
-        playback.to(1e9)
+        playback.advance(1e9)
         papers.append(playback.canvas.pixels)
     assert np.array_equal(*papers) and papers[0].any()
     assert cv2.imread(str(tmp_path / "last.png")).shape == (720, 1280, 3)

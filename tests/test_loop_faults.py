@@ -85,7 +85,7 @@ def test_a_bad_event_takes_no_other_with_it(make_loop):
     one.do(Paste(b"no image"), Fill((9, 9, 9), 5, 5), Change("colour", 3), Command("load", "/nowhere"))
     one.app.step()
     assert one.app.canvas.pixels[5, 5].tolist() == [9, 9, 9, 255]
-    assert len(one.messages) == 3
+    one.until(lambda: len(one.messages) == 3)
     assert one.app.messages.errors == 0
 
 

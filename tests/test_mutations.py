@@ -140,7 +140,7 @@ def test_what_is_read_of_damaged_logs_can_be_painted(whole, tmp_path):
             playback = Playback(session, (64, 64))
         except InputError:  # settings that none can be, told in one line
             continue
-        playback.to(float("inf"))
+        playback.advance(float("inf"))
         slowest_s = max(slowest_s, time.process_time() - began_s)
     assert slowest_s < 10
 
@@ -179,5 +179,5 @@ def test_an_image_in_a_log_that_claims_to_be_huge_is_refused_before_it_is_unpack
     writer.close()
     playback = Playback(read(tmp_path / "log"))
     began_s = time.process_time()
-    playback.to(9.0)
+    playback.advance(9.0)
     assert playback.faults == 1 and time.process_time() - began_s < 1

@@ -161,7 +161,7 @@ def test_names_that_no_film_can_have(tmp_path):
     for level in (1, 2, 3):
         recorder.offer(shade(level), time.perf_counter())
     recorder.close()
-    assert not recorder.filming and len(recorder.news) == 1 and "cannot be written" in recorder.news[0].text
+    assert not recorder.recording and len(recorder.news) == 1 and "cannot be written" in recorder.news[0].text
 
 
 # What fails

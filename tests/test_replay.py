@@ -45,7 +45,7 @@ def test_replayed_frames_are_the_bytes_that_the_window_showed(make_loop, painter
     session = read(tmp_path / "log.jsonl")
     for (count, steps), expected in live.items():
         playback = Playback(session)
-        playback.to(session.events[count - 1].time_s)
+        playback.advance(session.events[count - 1].time_s)
         assert playback._next == count
         assert digest(painter.render(playback.request(steps)).picture) == expected
 
@@ -64,7 +64,7 @@ def test_a_replay_shows_what_the_window_did_finer_where_the_pen_rests(tmp_path, 
         (14, 1.4, 4),
     ):
         playback = Playback(session)
-        playback.to(moment_s)
+        playback.advance(moment_s)
         assert digest(painter.render(playback.request(steps)).picture) == digest(frames[frame]), frame
 
 
@@ -88,7 +88,7 @@ def test_strokes_are_drawn_anew_at_another_size(tmp_path, strokes):
         if not isinstance(event.action, Change):
             canvas.apply(scale_action(event.action, 2, 2))
     playback = Playback(read(strokes), (512, 512))
-    playback.to(99)
+    playback.advance(99)
     assert (playback.canvas.pixels == canvas.pixels).all()
     blurred = cv2.resize(frames_of(planned(strokes, tmp_path / "o", layout="paper"))[-1], (512, 512))
     assert (

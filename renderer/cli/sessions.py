@@ -18,7 +18,7 @@ from renderer.files.outputs import writable
 from renderer.files.png import write_png
 from renderer.stroke_log.log import StrokeLog, read
 from renderer.stroke_log.playback import Playback
-from renderer.stroke_log.store import LogStore, find_log, name_of
+from renderer.stroke_log.store import LogStore, find_log, log_name
 from renderer.ui.view.panes import ivory, over
 
 THUMB, LABEL, GAP, COLUMNS = 256, 36, 12, 4  # pixels
@@ -32,7 +32,7 @@ def summary(path: Path) -> dict:
     actions = [event.action for event in session.events]
     header = session.header
     return {
-        "name": name_of(path),
+        "name": log_name(path),
         "file": str(path),
         "bytes": path.stat().st_size,
         "saved": time.strftime("%Y-%m-%d %H:%M", time.localtime(path.stat().st_mtime)),
@@ -57,7 +57,7 @@ def summaries(paths: Iterable[Path]) -> list[dict]:
         try:
             rows.append(summary(path))
         except InputError as error:
-            rows.append({"name": name_of(path), "file": str(path), "fault": str(error)})
+            rows.append({"name": log_name(path), "file": str(path), "fault": str(error)})
     return rows
 
 
@@ -109,7 +109,7 @@ def write_sheet(paths: Iterable[Path], output: Path, *, overwrite: bool = False)
     cards = []
     for path in paths:
         try:
-            cards.append(card(name_of(path), read(path)))
+            cards.append(card(log_name(path), read(path)))
         except InputError:  # it is listed with its fault
             continue
     if not cards:
@@ -126,7 +126,7 @@ def card(name: str, session: StrokeLog) -> np.ndarray:
     longer = max(session.header.width, session.header.height)
     size = [max(1, round(side * THUMB / longer)) for side in (session.header.width, session.header.height)]
     playback = Playback(session, tuple(size))
-    playback.to(float("inf"))
+    playback.advance(float("inf"))
     made = np.full((THUMB + LABEL + GAP, THUMB + GAP, 3), DESK, np.uint8)
     made[: size[1], : size[0]] = over(ivory(*size), playback.canvas.seen)
     words = f"{name}  {session.seconds:.0f} s"

@@ -1,4 +1,4 @@
-"""Paper and picture put together as a film shows them, without the loop."""
+"""Composes paper and picture to the frames of a video, without the loop."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from renderer.ui.view.panes import ivory, over
 
 
 class Compositor:
-    """One layout of one paper size."""
+    """Composes frames in one layout, for one canvas."""
 
     def __init__(self, layout: str, canvas: Canvas, params: PictureParams):
         """layout: one of outputs.LAYOUTS."""

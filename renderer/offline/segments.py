@@ -7,10 +7,11 @@ import multiprocessing
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
@@ -170,6 +171,7 @@ def begin_worker(plan: Plan) -> None:
 
 
 def work(first: int) -> int:
+    assert _player is not None, "begin_worker was not called"
     write_part(_player, first, lambda count: None)
     return first
 
@@ -199,20 +201,21 @@ def write_part(player: ReplayRenderer, first: int, done: Callable[[int], None]) 
             write_png(frame_file(plan, frame), picture, overwrite=True)
             done(1)
         return
-    encoder = film = None
     path = part_file(plan, first)
-    for frame, picture in enumerate(player.frames(first, end), first):
-        picture = even(picture)
-        if encoder is None:
-            encoder = Encoder((picture.shape[1], picture.shape[0]), FINE)
-            film = VideoFile(path.with_name("." + path.name), encoder.stream)
+    temporary = path.with_name("." + path.name)
+    pictures = (even(picture) for picture in player.frames(first, end))
+    opening = next(pictures)
+    encoder = Encoder((opening.shape[1], opening.shape[0]), FINE)
+    film = VideoFile(temporary, encoder.stream)
+    for frame, picture in enumerate(chain((opening,), pictures), first):
         for packet in encoder.encode(planar(np.ascontiguousarray(picture)), ms_of(plan, frame)):
             film.add(packet)
         done(1)
     for packet in encoder.flush():
         film.add(packet)
     film.finish()
-    os.replace(film.path, path)
+    encoder.close()
+    os.replace(temporary, path)
 
 
 def ms_of(plan: Plan, frame: int) -> int:
@@ -239,8 +242,8 @@ def join(plan: Plan, folder: Path) -> None:
     wrote(output)
 
 
-class Pictures(Sequence):
-    """The frames as they lie on the disk, (H, W, 3) uint8 RGB."""
+class Pictures:
+    """The frames on the disk, (H, W, 3) uint8 RGB."""
 
     def __init__(self, plan: Plan):
         self._plan = plan
@@ -252,12 +255,18 @@ class Pictures(Sequence):
         if not 0 <= frame < len(self):
             raise IndexError(frame)
         data = np.fromfile(frame_file(self._plan, frame), np.uint8)  # cv2.imread cannot open every path
-        return cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        picture = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        if picture is None:
+            raise InputError(
+                f"{frame_file(self._plan, frame)} is damaged; remove it and run the command again"
+            )
+        return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
 
 
 def join_films(parts: list[Path], output: Path, plan: Plan) -> None:
     """Copy the packets of all parts; every part begins with a key frame, and none reorders."""
-    film, frame, devices = None, 0, makers.mixture(folder_of(plan))
+    film: VideoFile | None = None
+    frame, devices = 0, makers.mixture(folder_of(plan))
     for path in parts:
         with av.open(str(path)) as part:
             stream = part.streams.video[0]
@@ -267,4 +276,5 @@ def join_films(parts: list[Path], output: Path, plan: Plan) -> None:
                 if packet.size:
                     film.copy(bytes(packet), ms_of(plan, frame), packet.is_keyframe)
                     frame += 1
+    assert film is not None, "a plan has at least one part"
     film.finish()

@@ -1,4 +1,4 @@
-"""A model that is asked for the papers of a real painting: what a benchmark renders instead of one image."""
+"""Benchmark on a real painting: a model that renders the moments of a stroke log in place of one image."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from renderer.actions import InputError
 from renderer.stroke_log.log import read
 from renderer.stroke_log.playback import Playback
 
-MOST_BYTES = 256 << 20  # of papers that are made before the clock runs
+MOST_BYTES = 256 << 20  # of papers, which are made before anything is measured
 
 
 class StrokeLogBenchmark:
-    """The model itself, but every request gets the next moment of a log: its paper, seed, prompt and mood."""
+    """A model whose requests are replaced by the moments of a log: paper, seed, prompt and mood."""
 
     def __init__(self, model: Img2Img, log: Path, size: tuple[int, int], frames: int):
         """size: (width, height) of the paper. Raises InputError for a log in which nothing was painted."""
@@ -28,11 +28,11 @@ class StrokeLogBenchmark:
         playback = Playback(session, size)
         self.moments: list[Request] = []
         for number in range(count):
-            playback.to(session.seconds * number / (count - 1))
+            playback.advance(session.seconds * number / (count - 1))
             self.moments.append(playback.request(1))
 
     def render(self, request: Request, *, cancelled: Callable[[], bool] = never) -> Frame:
-        """Make the picture of the next moment, with the request's own steps."""
+        """Render the next moment, with the steps of the request."""
         moment = self.moments[self._next % len(self.moments)]
         self._next += 1
         return self._model.render(replace(moment, steps=request.steps), cancelled=cancelled)
@@ -41,7 +41,7 @@ class StrokeLogBenchmark:
         return self._model.gflop(height_px, width_px, steps)
 
     def forget(self) -> None:
-        """Have the next frame worked out as a whole, so that what is counted of it is what was done."""
+        """Have the next frame computed as a whole, so that the counted work is that of a whole frame."""
         getattr(self._model, "forget", lambda: None)()
 
     def close(self) -> None:

@@ -1,33 +1,42 @@
-"""Animated WebP and GIF, which a web page shows by itself, over and over."""
+"""Animated WebP and GIF files that loop forever."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Protocol
 
 import av
+import av.filter
 import numpy as np
 
 ANIMATIONS = (".webp", ".gif")
 WEBP = {"quality": "70", "compression_level": "4"}
 WEBP_TICK, GIF_TICK = Fraction(1, 1000), Fraction(1, 100)  # neither format knows finer times
-LOOKED_AT = 64  # pictures from which a GIF's colours are chosen
+PALETTE_PICTURES = 64  # from which a GIF's 256 colours are chosen
 
 
-def write_animation(path: Path, pictures: Sequence[np.ndarray], fps: float) -> None:
-    """Write pictures, (H, W, 3) uint8 RGB of one size, by the suffix of the path. Raises OSError."""
+class Pictures(Protocol):
+    """A sequence of pictures, (H, W, 3) uint8 RGB of one size."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, number: int, /) -> np.ndarray: ...
+
+
+def write_animation(path: Path, pictures: Pictures, fps: float) -> None:
+    """Write an animation in the format that the suffix of the path names. Raises OSError."""
     gif = path.suffix == ".gif"
     codec, tick, options = ("gif", GIF_TICK, {}) if gif else ("libwebp_anim", WEBP_TICK, WEBP)
-    reduce = Reduction(pictures) if gif else None
+    reduce = PaletteReduction(pictures) if gif else None
     height, width = pictures[0].shape[:2]
     with av.open(str(path), "w", options={"loop": "0"}) as file:
         stream = file.add_stream(codec, rate=round(1 / tick), options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "pal8" if gif else "yuv420p"
         stream.codec_context.time_base = tick
-        for number, picture in enumerate(pictures):
-            frame = frame_of(picture)
-            frame = reduce(frame) if gif else frame.reformat(format="yuv420p")
+        for number in range(len(pictures)):
+            frame = frame_of(pictures[number])
+            frame = reduce(frame) if reduce is not None else frame.reformat(format="yuv420p")
             frame.pts, frame.time_base = round(number / fps / tick), tick
             file.mux(stream.encode(frame))
         file.mux(stream.encode(None))
@@ -37,14 +46,14 @@ def frame_of(picture: np.ndarray) -> av.VideoFrame:
     return av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
 
 
-class Reduction:
-    """Frames in full colour -> the same in 256 colours that serve all of them."""
+class PaletteReduction:
+    """Full-colour frames -> frames in one palette of 256 colours, by FFmpeg's palettegen and paletteuse."""
 
-    def __init__(self, pictures: Sequence[np.ndarray]):
-        some = range(0, len(pictures), max(1, len(pictures) // LOOKED_AT))
+    def __init__(self, pictures: Pictures):
+        some = range(0, len(pictures), max(1, len(pictures) // PALETTE_PICTURES))
         first = pictures[0]
         gather = av.filter.Graph()
-        source, end = entry(gather, first.shape[1], first.shape[0]), gather.add("buffersink")
+        source, end = add_source(gather, first.shape[1], first.shape[0]), gather.add("buffersink")
         made = gather.add("palettegen", "stats_mode=full")
         source.link_to(made)
         made.link_to(end)
@@ -55,7 +64,10 @@ class Reduction:
         palette = end.pull()
 
         self._graph = graph = av.filter.Graph()
-        self._source, colors = entry(graph, first.shape[1], first.shape[0]), entry(graph, 16, 16, "bgra")
+        self._source, colors = (
+            add_source(graph, first.shape[1], first.shape[0]),
+            add_source(graph, 16, 16, "bgra"),
+        )
         use, self._sink = graph.add("paletteuse", "dither=bayer:bayer_scale=5"), graph.add("buffersink")
         self._source.link_to(use, 0, 0)
         colors.link_to(use, 0, 1)
@@ -69,8 +81,10 @@ class Reduction:
         frame.pts, frame.time_base = self._number, GIF_TICK
         self._number += 1
         self._source.push(frame)
-        return self._sink.pull()
+        reduced = self._sink.pull()
+        assert isinstance(reduced, av.VideoFrame)
+        return reduced
 
 
-def entry(graph: av.filter.Graph, width: int, height: int, pixels: str = "rgb24"):
-    return graph.add_buffer(width=width, height=height, format=pixels, time_base=GIF_TICK)
+def add_source(graph: av.filter.Graph, width: int, height: int, pixels: str = "rgb24"):
+    return graph.add_buffer(width=width, height=height, format=av.VideoFormat(pixels), time_base=GIF_TICK)

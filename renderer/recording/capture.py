@@ -15,7 +15,7 @@ MOST_HZ = 30.0  # pictures a second where no constant rate is asked for
 SLOWEST = 8  # times fewer where the encoder does not keep up
 CROWDED, ROOMY = 0.75, 0.5  # shares of the recorder's queue
 SLOW_AFTER_S, FAST_AFTER_S = 0.5, 5.0  # between two changes of the rate
-RING_HZ = 10.0  # and while none is filmed: what is only kept in memory shall cost a third
+RING_HZ = 10.0  # while only the last seconds are kept in memory, which is to cost a third
 
 
 def slower(now: int, fill: float, since_s: float) -> int:
@@ -82,13 +82,13 @@ class WindowCapture:
         if (
             not self._owed
             or shown_s < self._next_s
-            or not (recorder.filming or recorder.ring or recorder.outputs)
+            or not (recorder.recording or recorder.ring or recorder.outputs)
         ):
             return
         slow = slower(self.slow, recorder.fill, shown_s - self._slow_s)
         if slow != self.slow:
             self.slow, self._slow_s = slow, shown_s
-        self.slowest = max(self.slowest, slow if recorder.filming else 1)
+        self.slowest = max(self.slowest, slow if recorder.recording else 1)
         interval_s = 1 / self.hz
         self._next_s = max(self._next_s + interval_s, shown_s + interval_s / 2)
         self._owed = False
@@ -98,7 +98,7 @@ class WindowCapture:
     def hz(self) -> float:
         """Largest number of pictures a second."""
         wanted = (
-            max(self.recorder.fps, MOST_HZ) if self.recorder.filming or self.recorder.outputs else RING_HZ
+            max(self.recorder.fps, MOST_HZ) if self.recorder.recording or self.recorder.outputs else RING_HZ
         )
         return wanted / self.slow
 
@@ -141,7 +141,7 @@ class WindowCapture:
 
     def toggle_recording(self) -> None:
         """Begin a recording in the folder, or end the one under way."""
-        if self.recorder.filming:
+        if self.recorder.recording:
             self.recorder.stop()
         else:
             self.recorder.start(self.named("flowbrush-%Y%m%d-%H%M%S.mkv"))

@@ -1,4 +1,4 @@
-"""A video file that plays up to its last half second whenever the program is killed."""
+"""Video files that stay playable when the program is killed: at most half a second is lost."""
 
 from __future__ import annotations
 
@@ -7,26 +7,27 @@ import os
 from pathlib import Path
 
 import av
+import av.error
 
 from renderer.actions import InputError
 from renderer.recording.encoder import MILLISECOND, Packet
 
-OUT_EVERY_MS = 50  # longest time that pictures wait in memory for the next one
+FLUSH_MS = 50  # longest time that encoded pictures wait in memory
 CONTAINERS = {
-    ".mkv": ("matroska", {"cluster_time_limit": str(OUT_EVERY_MS)}),
+    ".mkv": ("matroska", {"cluster_time_limit": str(FLUSH_MS)}),
     ".mp4": (
         "mp4",
-        {"movflags": "empty_moov+default_base_moof+frag_keyframe", "frag_duration": str(OUT_EVERY_MS * 1000)},
+        {"movflags": "empty_moov+default_base_moof+frag_keyframe", "frag_duration": str(FLUSH_MS * 1000)},
     ),
 }
 
 
 class VideoFile:
-    """Matroska in small clusters, or MP4 in small fragments; both need no end to be played."""
+    """Matroska in small clusters, or MP4 in small fragments: both play without their end."""
 
     def __init__(self, path: Path, like: av.VideoStream, *, comment: str = "", exact: bool = False):
-        """like: where the packets come from. comment: metadata of the file. exact: the same packets make the
-        same bytes, without the random track and segment numbers of Matroska.
+        """like: the stream that encodes the packets. comment: metadata. exact: the same packets make
+        the same bytes, without the random track and segment numbers of Matroska.
 
         Raises InputError where the file cannot be written.
         """
@@ -46,7 +47,7 @@ class VideoFile:
         self.ms = 0  # time of the newest picture, from the first one
 
     def add(self, packet: Packet) -> None:
-        """Write one picture; what comes before the first key frame is left out. Raises OSError."""
+        """Write one packet, unless it comes before the first key frame. Raises OSError or FFmpegError."""
         if self._begin_ms is None:
             if not packet.key:
                 return
@@ -54,7 +55,7 @@ class VideoFile:
         self.copy(packet.data, packet.ms - self._begin_ms, packet.key)
 
     def copy(self, data: bytes, ms: int, key: bool) -> None:
-        """Write one encoded picture that is shown `ms` after the film's begin. Raises OSError."""
+        """Write one encoded picture, shown `ms` after the begin of the file. Raises as `add`."""
         self.ms = ms
         out = av.Packet(data)
         out.pts = out.dts = ms
@@ -62,7 +63,7 @@ class VideoFile:
         self._file.mux(out)
 
     def finish(self) -> None:
-        """Write the index; an MP4 becomes one whole with the index in front. Raises OSError."""
+        """Write the index; an MP4 becomes one whole with the index in front. Raises as `add`."""
         closed, self._closed = self._closed, True
         self._file.close()
         if not closed and self.path.suffix.lower() == ".mp4":
@@ -70,7 +71,7 @@ class VideoFile:
                 index_first(self.path, exact=self._exact)
 
     def close(self) -> None:
-        """The same; a full disk leaves the file without its index, and it plays all the same. Idempotent."""
+        """As `finish`, but an error leaves the file without its index; it plays all the same. Idempotent."""
         with contextlib.suppress(Exception):
             self.finish()
 

@@ -1,4 +1,4 @@
-"""Pictures of one size -> H.264 packets that carry the time of their picture; nothing is reordered."""
+"""H.264 encoder: pictures of one size -> packets with their time; pictures are never reordered."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 import av
+import av.video.frame
 import cv2
 import numpy as np
 from av.codec.context import Flags
@@ -31,7 +32,7 @@ RGB_TO_YUV = np.array(
 
 
 class Packet(NamedTuple):
-    """One encoded picture. ms: when it is shown. key: it can be decoded without those before it."""
+    """One encoded picture. ms: when it is shown. key: it is decoded without those before it."""
 
     data: bytes
     ms: int
@@ -39,7 +40,7 @@ class Packet(NamedTuple):
 
 
 class Encoder:
-    """One H.264 stream, with its headers kept apart so that any container can be begun at a key frame."""
+    """One H.264 stream. Its headers are apart from its packets, so that a file can begin at any key frame."""
 
     def __init__(self, size: tuple[int, int], options: dict[str, str] = LIVE):
         """size: (width, height) in pixels, both even. options: of x264; LIVE has no delay."""
@@ -69,7 +70,7 @@ class Encoder:
         return [packet_of(packet) for packet in self.stream.encode(frame)]
 
     def flush(self) -> list[Packet]:
-        """What the encoder still holds; it takes no more after this."""
+        """The packets that the encoder still holds; nothing can be encoded afterwards."""
         return [packet_of(packet) for packet in self.stream.encode(None)]
 
     def close(self) -> None:
@@ -77,11 +78,11 @@ class Encoder:
 
 
 def packet_of(packet: av.Packet) -> Packet:
-    return Packet(bytes(packet), packet.pts, packet.is_keyframe)
+    return Packet(bytes(packet), packet.pts or 0, packet.is_keyframe)
 
 
 def frame_of(planes: np.ndarray) -> av.VideoFrame:
-    """The planes as they lie in memory; those whose height is no multiple of four PyAV 18 cannot but copy."""
+    """A frame that shares the memory of the planes. PyAV 18 cannot for heights not divisible by four."""
     shared = planes.shape[0] % 6 == 0
     make = av.VideoFrame.from_numpy_buffer if shared else av.VideoFrame.from_ndarray
     return make(planes, format="yuv420p")
@@ -106,7 +107,7 @@ def planar(picture: np.ndarray, planes: np.ndarray | None = None) -> np.ndarray:
 
 
 def even(picture: np.ndarray) -> np.ndarray:
-    """The picture without its last row or column where their number is odd: H.264 halves the colours."""
+    """The picture without its last row or column where their number is odd: 4:2:0 halves the colours."""
     return picture[: picture.shape[0] // 2 * 2, : picture.shape[1] // 2 * 2]
 
 

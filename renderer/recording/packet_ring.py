@@ -1,4 +1,4 @@
-"""The last seconds as encoded packets, in bounded memory: what is saved when somebody says `keep that`."""
+"""The last seconds of video as encoded packets, in bounded memory; a key saves them to a file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class PacketRing:
     def add(self, packet: Packet) -> None:
         self._packets.append(packet)
         self.bytes += len(packet.data)
-        while self._next_key() and (self.bytes > self._most_bytes or self._spare(packet.ms)):
+        while self._next_key() and (self.bytes > self._most_bytes or self._first_group_is_old(packet.ms)):
             self._drop()
         while self.bytes > self._most_bytes and self._packets:  # one group larger than all that is allowed
             self._drop()
@@ -28,7 +28,7 @@ class PacketRing:
         self.bytes = 0
 
     def packets(self) -> list[Packet]:
-        """What was kept, from a key frame on. Times before the span move to its begin: they are not shown."""
+        """The packets, from a key frame on. Those before the span are moved to its begin."""
         packets = list(self._packets)
         while packets and not packets[0].key:
             packets.pop(0)
@@ -39,12 +39,12 @@ class PacketRing:
         moved = [p._replace(ms=begin_ms - early + n) for n, p in enumerate(packets[:early])]
         return moved + packets[early:]
 
-    def _spare(self, now_ms: int) -> bool:
-        """The second group of packets reaches back to the span's begin, too: the first one is not needed."""
+    def _first_group_is_old(self, now_ms: int) -> bool:
+        """The first group of packets is not needed: the second reaches back to the begin of the span."""
         return self._packets[self._next_key()].ms <= now_ms - self._span_ms
 
     def _next_key(self) -> int:
-        """Where the second key frame stands; 0 where there is none."""
+        """Index of the second key frame; 0 where there is none."""
         for at in range(1, len(self._packets)):
             if self._packets[at].key:
                 return at

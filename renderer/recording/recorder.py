@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import av
 import cv2
@@ -26,13 +26,13 @@ from renderer.recording.status import RecordingState
 from renderer.runtime.messages import Level, Message
 
 QUEUE, QUEUE_BYTES = 32, 64 << 20  # pictures that may wait: a second of them, fewer large ones
-BEAT_S = 0.4  # a film of something that does not change goes on in such steps
-FIRST_BEAT_S = 0.16  # and begins in such ones: its first picture is on the disk when the second one comes
-YOUNG_MS = 500
-LATE_S = 0.1  # a picture may come so long after it was shown; none may come before one that was repeated
+REPEAT_S = 0.4  # while nothing changes the newest picture is repeated this often
+FIRST_REPEAT_S = 0.16  # and this often at the begin: a picture is on the disk when the next one comes
+BEGIN_MS = 500  # length of the begin
+LATE_S = 0.1  # a picture may arrive so long after it was shown: repeats keep that far behind the clock
 CLOSE_S = 5.0
-PATIENCE_S = 0.4  # a picture waits so long for a moment in which the model does nothing
-STREAM_PATIENCE_S = 0.1  # and while it is streamed
+PATIENCE_S = 0.4  # longest time that a picture waits until the model is idle
+STREAM_PATIENCE_S = 0.1  # the same while it is streamed
 
 
 class PacketOutput(Protocol):
@@ -43,9 +43,19 @@ class PacketOutput(Protocol):
     def offer(self, packet: Packet, like: av.VideoStream) -> None: ...
 
 
+Task = Callable[[], None]
+
+
+class Picture(NamedTuple):
+    """(H, W, 3) RGB or (H, W, 4) BGRA uint8, and when it was shown, in seconds of `time.perf_counter`."""
+
+    pixels: np.ndarray
+    time_s: float
+
+
 class Recorder:
-    """state: FAILED until the next `start` after the encoder or the file failed. fault: why; empty if nothing
-    failed. dropped: pictures that found the queue full. news: messages for the user, not yet shown.
+    """state: FAILED after the encoder or the file failed, until the next `start`. fault: why, or "".
+    dropped: pictures that found the queue full. news: messages for the user, not yet shown.
 
     fps: 0 gives each picture its own time, another number a picture at each of its ticks. outputs: get every
     packet as well, such as a network stream: what is recorded is encoded once. options: of x264.
@@ -66,24 +76,24 @@ class Recorder:
         self.news: deque[Message] = deque()
         self.fault = ""
         self.spare: deque[np.ndarray] = deque(maxlen=QUEUE // 2)  # arrays that can be filled again
-        self._idle = True  # as far as is known
+        self._idle = True  # the model, as far as is known
         self._ready = threading.Condition()
-        self._items: deque[tuple[np.ndarray, float] | Callable[[], None]] = deque()  # in order
+        self._items: deque[Picture | Task] = deque()  # in order
         self._waiting, self._room = 0, QUEUE  # pictures among them, and how many there may be
         self._closing = False
         self._thread: threading.Thread | None = None
         self._encoder: Encoder | None = None
-        self._film: VideoFile | None = None
-        self._epoch_s = 0.0  # monotonic time of the stream's 0 ms
+        self._file: VideoFile | None = None
+        self._epoch_s = 0.0  # time of the stream's 0 ms
         self._planes: np.ndarray | None = None  # the newest picture
         self._grid = 0  # constant rate: next tick to be filled
-        self._wanted: Path | None = None  # a film that begins with the first picture
-        self._key = False  # the next picture is a key frame: a film begins there
+        self._wanted: Path | None = None  # a file that begins with the first picture
+        self._key = False  # the next picture is a key frame: a file begins there
 
     def offer(self, picture: np.ndarray, time_s: float) -> bool:
-        """Hand over a picture, (H, W, 3) RGB or (H, W, 4) BGRA uint8, shown at a monotonic time.
+        """Take a picture, (H, W, 3) RGB or (H, W, 4) BGRA uint8, that was shown at this time.
 
-        It must not be written to until it lies in `spare`. Returns False where it was dropped.
+        The array must not be written to until it is in `spare`. Returns False if it was dropped.
         """
         with self._ready:
             self._room = max(2, min(QUEUE, QUEUE_BYTES // picture.nbytes))
@@ -91,15 +101,15 @@ class Recorder:
                 self.dropped += 1
                 self.spare.append(picture)
                 return False
-            self._items.append((picture, time_s))
+            self._items.append(Picture(picture, time_s))
             self._waiting += 1
             self._wake()
         return True
 
     def pulse(self, idle: bool) -> None:
-        """Told after each turn of the loop, and by a model that comes to rest. idle: it is time to encode.
+        """Say whether the model is idle, which is the time to encode. Called every tick.
 
-        Where this is never called, pictures are encoded as they come.
+        If this is never called, pictures are encoded as they come.
         """
         with self._ready:
             self._idle = idle
@@ -107,40 +117,45 @@ class Recorder:
                 self._ready.notify()
 
     @property
-    def filming(self) -> bool:
+    def recording(self) -> bool:
         """A file is being written, or will be from the next picture on."""
         return self.state is RecordingState.RECORDING
 
     @property
     def fill(self) -> float:
-        """Share of the queue that is taken: above a half where the encoder does not keep up."""
+        """Share of the queue that is taken: above a half when the encoder is too slow."""
         return self._waiting / self._room
 
     def start(self, path: Path) -> None:
-        """Film from the newest picture on."""
+        """Record to a file, from the newest picture on."""
         self.state, self.began_s, self.dropped = RecordingState.RECORDING, time.perf_counter(), 0
-        self._wish(lambda: self._start(path) or self._repeat())
+
+        def begin() -> None:
+            self._start(path)
+            self._repeat()
+
+        self._do(begin)
 
     def stop(self) -> None:
-        """End the film at this moment."""
+        """End the recording at this moment."""
         end_s, self.state = time.perf_counter(), self._not_recording
-        self._wish(lambda: self._stop(end_s))
+        self._do(lambda: self._stop(end_s))
 
     def keep(self, path: Path) -> None:
-        """Write what the ring holds to a film of its own."""
-        self._wish(lambda: self._keep(path))
+        """Write the last seconds, which the ring holds, to a file of their own."""
+        self._do(lambda: self._keep(path))
 
     def close(self) -> None:
-        """Encode what waits and end the film. Idempotent."""
+        """Encode what waits and end the recording. Idempotent."""
         with self._ready:
             self._closing = True
             self._ready.notify()
         if self._thread is not None:
             self._thread.join(CLOSE_S)
 
-    def _wish(self, wish: Callable[[], None]) -> None:
+    def _do(self, task: Task) -> None:
         with self._ready:
-            self._items.append(wish)
+            self._items.append(task)
             self._wake()
 
     def _wake(self) -> None:
@@ -153,19 +168,19 @@ class Recorder:
     def _run(self) -> None:
         while True:
             with self._ready:
-                beat_s = FIRST_BEAT_S if self._young else BEAT_S
-                self._ready.wait_for(lambda: self._due() or self._closing, beat_s)
+                repeat_s = FIRST_REPEAT_S if self._begins else REPEAT_S
+                self._ready.wait_for(lambda: self._due() or self._closing, repeat_s)
                 item = self._items.popleft() if self._due() else None
-                self._waiting -= isinstance(item, tuple)
+                self._waiting -= isinstance(item, Picture)
                 none_left = not self._items and item is None
             try:
-                if isinstance(item, tuple):
+                if isinstance(item, Picture):
                     self._take(*item)
                 elif item is not None:
                     item()
                 elif none_left and self._closing:
                     self._stop(time.perf_counter())
-                elif none_left and (self._film is not None or self.outputs):
+                elif none_left and (self._file is not None or self.outputs):
                     self._repeat(time.perf_counter() - LATE_S)
             except InputError as error:  # a file that cannot be begun; the encoder is as it was
                 self.news.append(Message(str(error), Level.ERROR))
@@ -175,23 +190,23 @@ class Recorder:
                 return
 
     def _due(self) -> bool:
-        """The oldest item shall be done now: a wish, or a picture while the model is idle, or that is old."""
+        """The oldest item is to be done now: a task, or a picture that is old or finds the model idle."""
         if not self._items:
             return False
         first = self._items[0]
-        if not isinstance(first, tuple) or self._idle or self._closing or self.fill >= 0.5:
+        if not isinstance(first, Picture) or self._idle or self._closing or self.fill >= 0.5:
             return True
         patience_s = STREAM_PATIENCE_S if self.outputs else PATIENCE_S
-        return time.perf_counter() - first[1] >= (0.0 if self._young else patience_s)
+        return time.perf_counter() - first.time_s >= (0.0 if self._begins else patience_s)
 
     @property
-    def _young(self) -> bool:
-        """A film has hardly begun: what is not on the disk would be all of it."""
-        return self._wanted is not None or (self._film is not None and self._film.ms < YOUNG_MS)
+    def _begins(self) -> bool:
+        """A recording begins: if the program ended now, all of it would be lost."""
+        return self._wanted is not None or (self._file is not None and self._file.ms < BEGIN_MS)
 
     def _fail(self, error: Exception) -> None:
         """The encoder failed: end the file, which plays so far, and take no pictures until the next start."""
-        self._end_film()
+        self._end_file()
         self.state = RecordingState.FAILED
         self.fault = f"the recording stopped: {reason(error)}"
         self.news.append(Message(self.fault, Level.ERROR))
@@ -223,7 +238,7 @@ class Recorder:
             self._encode(time_s)
 
     def _repeat(self, time_s: float | None = None) -> None:
-        """The newest picture once more, now or at this moment."""
+        """Encode the newest picture once more, shown now or at this time."""
         time_s = time.perf_counter() if time_s is None else time_s
         if self._planes is None:
             return
@@ -233,46 +248,52 @@ class Recorder:
             self._encode(time_s)
 
     def _fill(self, time_s: float) -> None:
-        """Constant rate: show the newest picture at every tick up to this time."""
+        """Constant rate: encode the newest picture for every frame up to this time."""
         end = int((time_s - self._epoch_s) * self.fps)
-        if self._planes is None or (self._film is None and self.ring is None and not self.outputs):
+        if self._planes is None or not self._used:
             self._grid = end
         while self._grid < end:
             self._encode(self._epoch_s + self._grid / self.fps)
             self._grid += 1
 
+    @property
+    def _used(self) -> bool:
+        """Something takes the packets."""
+        return self._file is not None or self.ring is not None or bool(self.outputs)
+
     def _encode(self, time_s: float) -> None:
-        if self._film is None and self.ring is None and not self.outputs:
+        encoder, planes = self._encoder, self._planes
+        if encoder is None or planes is None or not self._used:
             return
         ms, key, self._key = round((time_s - self._epoch_s) * 1e3), self._key, False
         key |= any(output.wants_key for output in self.outputs)
-        for packet in self._encoder.encode(self._planes, ms, key=key):
+        for packet in encoder.encode(planes, ms, key=key):
             if self.ring is not None:
                 self.ring.add(packet)
-            if self._film is not None:
-                self._add_to_film(packet)
+            self._add_to_file(packet)
             for output in self.outputs:
-                output.offer(packet, self._encoder.stream)
+                output.offer(packet, encoder.stream)
 
-    def _add_to_film(self, packet: Packet) -> None:
+    def _add_to_file(self, packet: Packet) -> None:
         """Write a packet to the file; a full disk ends the file, and the ring goes on."""
-        assert self._film is not None
+        if self._file is None:
+            return
         try:
-            self._film.add(packet)
+            self._file.add(packet)
         except Exception as error:
-            self._end_film()
+            self._end_file()
             self.state = RecordingState.FAILED
             self.fault = f"the recording stopped: {reason(error)}"
             self.news.append(Message(self.fault, Level.ERROR))
 
     def _start(self, path: Path) -> None:
-        if self._planes is None:
+        if self._planes is None or self._encoder is None:
             self._wanted = path
             return
-        self._end_film()
+        self._end_file()
         self._wanted = None
         try:
-            self._film = VideoFile(path, self._encoder.stream)
+            self._file = VideoFile(path, self._encoder.stream)
         except InputError as error:
             self.fault, self.state = str(error), RecordingState.FAILED
             raise
@@ -281,31 +302,31 @@ class Recorder:
 
     def _stop(self, end_s: float) -> None:
         self._wanted = None
-        if self._film is not None:
+        if self._file is not None:
             self._repeat(end_s)
-            self.news.append(Message(f"recorded {self._film.ms / 1000:.1f} s to {self._film.path}"))
-            self._end_film()
+            self.news.append(Message(f"recorded {self._file.ms / 1000:.1f} s to {self._file.path}"))
+            self._end_file()
 
-    def _end_film(self) -> None:
+    def _end_file(self) -> None:
         self.state = self._not_recording
-        if self._film is not None:
-            self._film.close()
-            self._film = None
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
     def _keep(self, path: Path) -> None:
         if self.ring is None or self._encoder is None:
             raise InputError("nothing was kept in memory")
         self._repeat()
         packets = self.ring.packets()
-        film = VideoFile(path, self._encoder.stream)
+        file = VideoFile(path, self._encoder.stream)
         try:
             for packet in packets:
-                film.add(packet)
+                file.add(packet)
         except Exception as error:
             raise InputError(f"nothing was kept: {reason(error)}") from error
         finally:
-            film.close()
-        self.news.append(Message(f"kept the last {film.ms / 1000:.0f} s as {path}"))
+            file.close()
+        self.news.append(Message(f"kept the last {file.ms / 1000:.0f} s as {path}"))
 
 
 def reason(error: Exception) -> str:

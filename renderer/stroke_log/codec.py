@@ -1,4 +1,4 @@
-"""Actions <-> JSON values, small and exact to the tenth of a pixel.
+"""Encoding of actions as JSON values for the stroke log: small, and exact to a tenth of a pixel.
 
 Every value is a list: milliseconds since the value before, a letter for the kind of action, and its numbers.
 Only the points of a stroke, nearly all of a log, are a string: the same milliseconds, then differences from
@@ -45,7 +45,7 @@ SHAPES, MODES = (get_args(get_type_hints(Select)[name]) for name in ("shape", "m
 
 
 def quantized(action: Action) -> Action:
-    """The action as the log can hold it. The loop applies this one, so that a replay is the same bytes."""
+    """The action rounded as the log stores it. The loop applies it so, and a replay gives the same bytes."""
     match action:
         case Begin(brush, point):
             return Begin(rounded_brush(brush), rounded_point(point))
@@ -71,10 +71,10 @@ def rounded_brush(brush: Brush) -> Brush:
 
 
 class Codec:
-    """Actions <-> lists of letters and numbers. Keeps the last point, from which the next is told."""
+    """Encodes and decodes the actions of one log, in order: each point is stored relative to the last one."""
 
     def __init__(self) -> None:
-        self._at = (0, 0, 0)
+        self._at: tuple[int, int, int] = (0, 0, 0)  # the last point, in the units of `tenths`
 
     def encode(self, wait_ms: int, action: Action) -> list | str:
         """The action as one JSON value, wait_ms after the one before."""
@@ -107,8 +107,10 @@ class Codec:
             raise ValueError("points come in threes of whole numbers")
         points = []
         for i in range(0, len(numbers), 3):
-            steps = zip(self._at, numbers[i : i + 3], strict=True)
-            self._at = tuple(int(limited(a + limited(b))) for a, b in steps)
+            x, y, p = (
+                int(limited(a + limited(b))) for a, b in zip(self._at, numbers[i : i + 3], strict=True)
+            )
+            self._at = x, y, p
             points.append(point_of(self._at))
         return Extend(tuple(points))
 
@@ -146,7 +148,7 @@ class Codec:
             return self.points(rest)
         if letter == "b":
             *brush, x, y, p = rest
-            self._at = tuple(int(limited(v)) for v in (x, y, p))
+            self._at = int(limited(x)), int(limited(y)), int(limited(p))
             return Begin(brush_of(brush), point_of(self._at))
         if letter == "l":
             *brush, ax, ay, bx, by = rest
@@ -194,7 +196,8 @@ def tenths(point: Point) -> tuple[int, int, int]:
 
 
 def point_of(at: tuple[int, int, int]) -> Point:
-    return round(at[0] / 10, 1), round(at[1] / 10, 1), round(at[2] / 100, 2)
+    x, y, pressure = at
+    return round(x / 10, 1), round(y / 10, 1), round(pressure / 100, 2)
 
 
 def brush_fields(brush: Brush) -> list:
@@ -231,7 +234,7 @@ def whole_number(value: object) -> int:
 
 
 def limited(value: float, most: float = 10 * MOST_PX) -> float:
-    """The number, if it is one that a canvas can mean."""
+    """The number itself. Raises ValueError for what is no number, or too large for a canvas."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= most:
         raise ValueError(f"not a number that a log holds: {value!r}")
     return value

@@ -9,11 +9,13 @@ from renderer.actions import Action, Begin, Clear, Event, Extend, Fill, Line, Mo
 from renderer.picture_params import PictureParams
 from renderer.stroke_log.log import StrokeLog
 
-PAUSE_S = 4.0  # the finished painting stands for so long before the demo begins anew
+PAUSE_S = 4.0  # how long the finished painting is shown
 
 
 def scale_action(action: Action, x: float, y: float) -> Action:
     """The action on a canvas x times as wide and y times as high: strokes are drawn anew, not stretched."""
+    if (x, y) == (1, 1):
+        return action
     size = min(x, y)
     match action:
         case Begin(brush, (px, py, pressure)):
@@ -39,14 +41,12 @@ def demo_settings(log: StrokeLog, params: PictureParams) -> dict[str, Any]:
 
 
 class DemoPlayer:
-    """`due` gives the events whose time has come. After the last one all begins again on a clear paper."""
+    """Gives out the events of a log when their time comes; PAUSE_S after the last it begins again on blank
+    paper."""
 
     def __init__(self, session: StrokeLog, size: tuple[int, int]):
         x, y = size[0] / session.header.width, size[1] / session.header.height
-        events = session.events
-        self._events = (
-            events if (x, y) == (1, 1) else [Event(scale_action(e.action, x, y), e.time_s) for e in events]
-        )
+        self._events = [Event(scale_action(e.action, x, y), e.time_s) for e in session.events]
         self._began_s: float | None = None
         self._next = 0
 

@@ -1,6 +1,6 @@
-"""The stroke log: every action with its time, one JSON line each, enough to paint the same picture again.
+"""The stroke log file: every action with its time, one JSON line each; a replay paints the same picture.
 
-Line 1 is the header, an object. Every other line is what `codec` makes of an action.
+The first line is the header, an object. Each other line is an action as `codec` encodes it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MAX_LINE_BYTES = 128 << 20
 
 @dataclass(frozen=True)
 class LogHeader:
-    """What the log's first line holds. settings: strength, steps, seed, prompt and mood at the start."""
+    """The first line of a log. settings: strength, steps, seed, prompt and mood at the start."""
 
     width: int
     height: int
@@ -34,7 +34,7 @@ class LogHeader:
 
 
 class LogWriter:
-    """Appends events to a file; each is the system's when `write` returns, on disk within a second."""
+    """Appends events to a file: the system has each when `write` returns, the disk within a second."""
 
     def __init__(self, path: Path, header: LogHeader):
         try:
@@ -54,7 +54,7 @@ class LogWriter:
         return self._file.fileno()
 
     def write(self, event: Event) -> None:
-        """Log one event, but no command. A full disk sets `error` and ends the log, not the painting."""
+        """Log one event, unless it is a command. A full disk sets `error` and ends the log."""
         if isinstance(event.action, Command) or self._file.closed:
             return
         now_ms = round(event.time_s * 1000)
@@ -73,11 +73,11 @@ class LogWriter:
             self.close()
 
     def _sync(self) -> None:
-        """Send to the disk what was written, once a second, where it keeps nobody waiting."""
+        """Flush to the disk once a second, on a thread."""
         while not self._ended.wait(SYNC_EVERY_S):
             if self._owed.is_set():
                 self._owed.clear()
-                with contextlib.suppress(OSError, ValueError):  # a device that knows no such thing; closed
+                with contextlib.suppress(OSError, ValueError):  # a device that cannot; or it was closed
                     os.fsync(self._file.fileno())
 
     def close(self) -> None:
@@ -92,7 +92,7 @@ class LogWriter:
 
 @dataclass
 class StrokeLog:
-    """A log that was read: header, events with seconds from the start, and the first fault, if any."""
+    """A log as it was read: header, events with seconds from the start, and the first fault, if any."""
 
     header: LogHeader
     events: list[Event]
@@ -105,7 +105,7 @@ class StrokeLog:
 
 
 def read(path: Path) -> StrokeLog:
-    """Read as far as the log is valid. Raises InputError if even the header cannot be used."""
+    """Read a log as far as it is valid. Raises InputError if the header is not."""
     try:
         lines = open(path, "rb")  # noqa: SIM115 closed below
     except OSError as error:
@@ -117,7 +117,7 @@ def read(path: Path) -> StrokeLog:
             for event in read_events(lines):
                 session.events.append(event)
         except ValueError as error:
-            session.fault = f"{path}, {error}; what stands before it is used"
+            session.fault = f"{path}, {error}; the lines before it are used"
     return session
 
 

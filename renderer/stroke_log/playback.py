@@ -1,11 +1,12 @@
-"""A stroke log walked through in its own time: the paper and the look of every moment, without a window."""
+"""Playback of a stroke log without a window: paper and settings at any moment of it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from models.api import ModelError, Request
-from renderer.actions import EDITS, Change, InputError
+from renderer.actions import EDITS, Action, Change, InputError
 from renderer.canvas.canvas import Canvas
 from renderer.picture_params import PictureParams
 from renderer.runtime import pacing
@@ -14,9 +15,10 @@ from renderer.stroke_log.log import StrokeLog
 
 
 class Playback:
-    """canvas and look: as they were at the moment that `to` went to last. Goes forward only.
+    """canvas, params: as they were at the moment that `advance` reached. It goes forward only.
 
     Strokes are drawn anew at the canvas's size; at the log's own size the paper is the same, byte for byte.
+    faults: actions that could not be carried out, as in the window. version: grows with every change.
     """
 
     def __init__(self, session: StrokeLog, size: tuple[int, int] | None = None):
@@ -24,15 +26,14 @@ class Playback:
         header = session.header
         self.canvas = Canvas(*(size or (header.width, header.height)), format=session.format)
         self.params = PictureParams.from_dict(header.settings, header.model)
-        self.faults = 0  # actions that could not be carried out, as in the window
-        self.version = 0  # grows with every change of paper or look
+        self.faults = self.version = 0
         self.edited_s = 0.0
         self.seconds = session.seconds
         self._events, self._next = session.events, 0
         self._scale = self.canvas.width / header.width, self.canvas.height / header.height
 
-    def to(self, time_s: float) -> None:
-        """Do everything that was done up to this second of the log."""
+    def advance(self, time_s: float) -> None:
+        """Carry out everything up to this second of the log."""
         while self._next < len(self._events) and self._events[self._next].time_s <= time_s:
             event = self._events[self._next]
             self._next += 1
@@ -46,22 +47,23 @@ class Playback:
                 self.edited_s = event.time_s
 
     def request(self, steps: int) -> Request:
-        """What the model is asked at this moment."""
+        """The request that the model gets at this moment."""
         materials = self.canvas.snapshot_materials()
         paper = self.canvas.snapshot()
         return self.params.request(paper, materials=materials, sequence=self.version, steps=steps)
 
     def steps(self, time_s: float, offered: Iterable[int]) -> int:
-        """Steps of the picture that the window showed then: finer where the pen had come to rest."""
+        """Steps of the picture that the window showed then: more where the pen rested."""
         finer = [steps for steps in pacing.REFINED_STEPS if steps in offered]
         rests = time_s - self.edited_s >= pacing.REST_S
         return max([self.params.steps, *finer]) if rests else self.params.steps
 
-    def _do(self, action) -> bool:
+    def _do(self, action: Action) -> bool:
+        """Carry out one action; returns whether paper or settings changed."""
         if isinstance(action, Change):
             before, self.params = self.params, self.params.change(action.name, action.value)
             return self.params != before
         if isinstance(action, EDITS):
-            same = self._scale == (1, 1)
-            return not self.canvas.apply(action if same else scale_action(action, *self._scale)).empty
+            scaled: Any = scale_action(action, *self._scale)  # an edit again
+            return not self.canvas.apply(scaled).empty
         return False

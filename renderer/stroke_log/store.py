@@ -1,12 +1,13 @@
-"""Where stroke logs are kept: a folder of the platform's, bounded in size; what a crash left is found there.
+"""The folder in which stroke logs are stored: bounded in size, and searched for logs that a crash left.
 
-A log that is being written ends in `.open` and is locked; it loses that ending when it is closed in order.
-So a log that ends in `.open` and that nobody has locked was left by a crash.
+A log that is being written ends in `.open` and is locked; when it is closed it is renamed without that
+ending. So a log that ends in `.open` and is not locked was left by a crash.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -19,16 +20,16 @@ from renderer.stroke_log.log import LogHeader, LogWriter
 
 SAMPLES = ASSETS / "sessions"
 SUFFIX, OPEN = ".jsonl", ".jsonl.open"
-PLACE = "FLOWBRUSH_DATA"  # environment: another data folder
-LOCKED_BYTE = 1 << 40  # far behind the end: where locks bind, the log can be read all the same
+DATA_VARIABLE = "FLOWBRUSH_DATA"  # environment variable: another data folder
+LOCKED_BYTE = 1 << 40  # far behind the end: Windows forbids reading what is locked
 
 
 def data_folder() -> Path:
-    return Path(os.environ.get(PLACE) or user_data_dir("flowbrush", appauthor=False))
+    return Path(os.environ.get(DATA_VARIABLE) or user_data_dir("flowbrush", appauthor=False))
 
 
 class LogStore:
-    """The folder of logs."""
+    """A folder of stroke logs."""
 
     def __init__(self, folder: Path | None = None):
         self.folder = folder or data_folder() / "sessions"
@@ -40,40 +41,40 @@ class LogStore:
             return sorted((path for path in found if path.is_file()), key=lambda path: path.stat().st_mtime)
         return []
 
-    def left(self) -> list[Path]:
+    def crashed(self) -> list[Path]:
         """Logs that a crash left, the oldest first."""
         return [path for path in self.logs() if path.name.endswith(OPEN) and not locked(path)]
 
     def find(self, name: str) -> Path | None:
-        """A log by the name that `sessions` prints."""
-        return next((path for path in self.logs() if name_of(path) == name), None)
+        """The log with the name that `sessions` prints, or None."""
+        return next((path for path in self.logs() if log_name(path) == name), None)
 
     def begin(self, header: LogHeader) -> StoredLog:
         stem = time.strftime("%Y%m%d-%H%M%S") + f"-{os.getpid()}"
         return StoredLog(self.folder / (stem + OPEN), header)
 
-    def tidy(self, most_bytes: float) -> None:
-        """Remove the oldest logs until the rest is no larger; what is open, or was left last, stays."""
-        spared = self.left()[-1:]
+    def prune(self, most_bytes: float) -> None:
+        """Remove the oldest logs until the rest fits. Open ones, and the last that a crash left, are kept."""
+        kept = self.crashed()[-1:]
         logs = [(path, path.stat().st_size) for path in self.logs()]
         too_many = sum(size for _, size in logs) - most_bytes
         for path, size in logs:
             if too_many <= 0:
                 return
-            if path in spared or (path.name.endswith(OPEN) and locked(path)):
+            if path in kept or (path.name.endswith(OPEN) and locked(path)):
                 continue
             with suppress(OSError):
                 path.unlink()
                 too_many -= size
 
     def close(self) -> None:
-        """What crashes left is no longer offered, but stays among the logs."""
-        for path in self.left():
-            finish(path)
+        """Logs that crashes left are no longer offered; they stay in the folder."""
+        for path in self.crashed():
+            mark_closed(path)
 
 
 class StoredLog:
-    """A log in the folder. It comes into being with its first event, so that looking around leaves none."""
+    """A log in the store. Its file is created with the first event, so that a run without one leaves none."""
 
     def __init__(self, path: Path, header: LogHeader):
         self.path, self.error = path, ""
@@ -96,25 +97,23 @@ class StoredLog:
         """Idempotent."""
         if self._writer is not None:
             self._writer.close()
-            finish(self.path)
+            mark_closed(self.path)
             self._writer = None
 
 
-def name_of(path: Path) -> str:
+def log_name(path: Path) -> str:
     return path.name.removesuffix(".open").removesuffix(SUFFIX)
 
 
-def finish(path: Path) -> None:
-    """Take the ending of an open log off, in one step."""
+def mark_closed(path: Path) -> None:
+    """Rename an open log to one that is closed."""
     with suppress(OSError):
         os.replace(path, path.with_name(path.name.removesuffix(".open")))
 
 
 def lock(descriptor: int) -> bool:
-    """Lock an open file until it is closed or the process ends; False where another one has it."""
-    try:
-        import fcntl
-    except ImportError:
+    """Lock an open file until it is closed or the process ends; False if it is locked already."""
+    if sys.platform == "win32":
         import msvcrt
 
         try:
@@ -125,6 +124,8 @@ def lock(descriptor: int) -> bool:
             return False
         finally:
             os.lseek(descriptor, 0, os.SEEK_END)
+    import fcntl
+
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return True
@@ -133,7 +134,7 @@ def lock(descriptor: int) -> bool:
 
 
 def locked(path: Path) -> bool:
-    """Another process, or this one, is writing the log."""
+    """Whether a process, this one too, is writing the log."""
     try:
         with open(path, "r+b") as file:
             return not lock(file.fileno())
