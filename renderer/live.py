@@ -307,7 +307,7 @@ class Live:
             }
         if self.stream is not None:
             stream = {
-                "url": self.stream.target.url,
+                "name": self.stream.target.name,
                 "state": self.stream.state,
                 "problem": self.stream.problem or None,
                 "sent": self.stream.sent,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 
@@ -12,7 +14,7 @@ import av
 import cv2
 import numpy as np
 import pytest
-from loop_harness import SlowModel, differs
+from loop_harness import RED, ROOT, SlowModel, differs
 from video_files import numbered, steady, write_video
 
 from models.api import ModelError, Rect
@@ -22,18 +24,19 @@ from renderer.runtime.messages import Level
 from renderer.runtime.pacing import source_waits
 from renderer.sources.live_source import LayerSettings
 from renderer.sources.open_source import opener
-from renderer.sources.preparation import Preparation
+from renderer.sources.preparation import AS_IT_IS, Preparation
 from renderer.sources.source_thread import SourceThread
 from renderer.sources.spec import SourceSpec, parse_source
 
 SIDE = 256
+PLAIN = LayerSettings()
 
 
 @pytest.fixture
 def live_loop(make_loop):
     """A maker of real loops with a source: (harness, model)."""
 
-    def make(source, model=None, *, layer=LayerSettings(), preparation=Preparation(), parts=None, **options):
+    def make(source, model=None, *, layer=PLAIN, preparation=AS_IT_IS, parts=None, **options):
         spec = source if isinstance(source, SourceSpec) else parse_source(str(source))
         thread = SourceThread(spec, opener(spec), (SIDE, SIDE), preparation=preparation, **options)
         model = model or SlowModel()
@@ -161,7 +164,7 @@ def test_every_frame_is_painted_or_counted_as_skipped(live_loop, tmp_path):
 
 def test_with_every_frame_none_is_skipped(live_loop, tmp_path):
     short = write_video(tmp_path / "short.mp4", steady(20, 60), size=(SIDE, SIDE))
-    one, model = live_loop(short, SlowModel(0.03), every_frame=True, loop=False)
+    one, _ = live_loop(short, SlowModel(0.03), every_frame=True, loop=False)
     one.until(lambda: figures(one)["state"] == "ended" and figures(one)["in_flight"] == 0)
     source = figures(one)
     assert (source["captured"], source["painted"], source["skipped"]) == (20, 20, 0)
@@ -223,7 +226,7 @@ def test_strokes_over_a_moving_source_come_with_few_frames_of_it(live_loop, film
     moved = len({request.paper[250, 250, 0] for request in model.requests})
     assert moved >= 10
     served = len(model.requests)
-    one.do(Begin(one_brush(), (20, 20, 0.8)))
+    one.do(Begin(RED, (20, 20, 0.8)))
     for step in range(60):
         one.do(Extend(((20 + 3 * step, 20 + 2 * step, 0.8),)))
         one.tick()
@@ -233,12 +236,6 @@ def test_strokes_over_a_moving_source_come_with_few_frames_of_it(live_loop, film
     assert frames <= len(drawn) / 3
     small = [request for request in drawn if request.dirty.width < SIDE]
     assert len(small) > len(drawn) / 2  # most pictures cost what the stroke reaches
-
-
-def one_brush():
-    from loop_harness import RED
-
-    return RED
 
 
 # Loss
@@ -315,7 +312,7 @@ def test_osc_messages_steer_the_painting(make_loop):
     client.send_message("/flowbrush/prompt", "a misty lake")
     client.send_message("/flowbrush/strength", 0.35)
     client.send_message("/flowbrush/view", [])
-    client.send_message("/flowbrush/seed", 1e300)
+    client.send_message("/flowbrush/seed", 1e38)
     one.until(lambda: one.app.scene.params.prompt == "a misty lake" and one.app.scene.view != "side")
     assert one.app.scene.params.strength == 0.35
     one.tick(3)
@@ -324,6 +321,12 @@ def test_osc_messages_steer_the_painting(make_loop):
 
 
 # The commands
+
+
+def command(*words) -> subprocess.CompletedProcess:
+    """Run the program; a short run may end while torch is imported, which ends the process."""
+    line = [sys.executable, str(ROOT / "main.py"), *map(str, words)]
+    return subprocess.run(line, capture_output=True, text=True, cwd=ROOT, timeout=120)
 
 
 def receive(port: int, found: list[float], stop: threading.Event) -> None:
@@ -339,7 +342,7 @@ def receive(port: int, found: list[float], stop: threading.Event) -> None:
 
 
 @pytest.mark.slow
-def test_a_video_goes_in_and_a_stream_comes_out(program, film, tmp_path, painter_file):
+def test_a_video_goes_in_and_a_stream_comes_out(film, tmp_path, painter_file):
     """The command with a file as source: pictures of the model are received over the loopback while it is
     recorded, encoded once, with the same times."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
@@ -350,7 +353,7 @@ def test_a_video_goes_in_and_a_stream_comes_out(program, film, tmp_path, painter
     receiver.start()
     record = tmp_path / "record.mkv"
     words = ("--headless", "--size", 256, "--model", painter_file, "--device", "cpu", "--keep-seconds", 0)
-    done = program(
+    done = command(
         "paint", *words, "--source", film, "--stream", f"udp://127.0.0.1:{port}", "--record", record,
         "--seconds", 12, "--json",
     )  # fmt: skip
@@ -377,31 +380,28 @@ def test_bad_options_are_one_line_before_a_window_opens(refused, tmp_path, film)
     assert "not a protocol" in refused("paint", "--headless", "--source", "gopher://x")
     assert "names no camera" in refused("paint", "--headless", "--source", "webcam:front")
     assert "fit is one of" in refused("paint", "--headless", "--source", film, "--source-fit", "wide")
-    assert "flat colours are one of" in refused(
-        "paint", "--headless", "--source", film, "--source-flatten", "x"
-    )
+    assert "flat colours are" in refused("paint", "--headless", "--source", film, "--source-flatten", "x")
     assert "WIDTHxHEIGHT" in refused("paint", "--headless", "--source", film, "--source-crop", "half")
     assert "PORT or HOST:PORT" in refused("paint", "--headless", "--osc", "nine")
     assert "cannot be streamed to" in refused("paint", "--headless", "--stream", "ftp://x")
     assert "use --record" in refused("paint", "--headless", "--stream", tmp_path / "out.mp4")
 
 
-def test_a_source_that_never_answers_is_told_and_the_run_goes_on(program, monkeypatch, painter_file):
-    from renderer.sources import video
-
-    monkeypatch.setattr(video, "OPEN_S", 0.3)
+@pytest.mark.slow
+def test_a_source_that_never_answers_is_told_and_the_run_goes_on(painter_file):
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen(1)
         url = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
-        done = program(
+        done = command(
             "paint", "--headless", "--size", 256, "--model", painter_file, "--device", "cpu", "--source", url,
-            "--seconds", 2, "--json",
+            "--seconds", 7, "--json",
         )  # fmt: skip
     assert done.returncode == 0
-    assert [line for line in done.stderr.splitlines() if url in line] == [f"flowbrush: {url} does not answer"]
+    told = [line for line in done.stderr.splitlines() if url in line]
+    assert told == [f"flowbrush: {url} does not answer, trying again"]
     source = json.loads(done.stdout)["source"]
-    assert source["state"] in ("lost", "opening") and "does not answer" in source["problem"]
+    assert source["state"] == "lost" and "does not answer" in source["problem"]
     assert source["captured"] == 0
 
 
@@ -436,16 +436,9 @@ projector.close(); projector.close(); window.close()
 
 
 def test_a_projector_shows_the_picture_alone(xserver):
-    import subprocess
-    import sys
-
     pytest.importorskip("mss")
-    from loop_harness import ROOT
-
-    command = [sys.executable, "-c", PROJECT]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env=xserver.environment, cwd=ROOT, timeout=60
-    )
+    line = [sys.executable, "-c", PROJECT]
+    done = subprocess.run(line, capture_output=True, text=True, env=xserver.environment, cwd=ROOT, timeout=60)
     assert done.returncode == 0, done.stderr
     *_, refused, colors = done.stdout.splitlines()
     assert refused == "there is no display 7: there is one, number 0"

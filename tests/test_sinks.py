@@ -175,8 +175,9 @@ def test_srt_is_used_where_ffmpeg_has_it_and_else_refused():
         assert parse_stream("srt://127.0.0.1:9000").format == "mpegts"
 
 
-def test_rtmp_is_flv():
-    assert parse_stream("rtmp://127.0.0.1/live/key").format == "flv"
+def test_rtmp_is_flv_and_its_key_is_in_no_message():
+    target = parse_stream("rtmp://user:word@127.0.0.1:1935/live/key?token=1")
+    assert target.format == "flv" and target.name == "rtmp://127.0.0.1:1935"
 
 
 # The virtual camera: its protocol against a stand-in device, for no device is here

@@ -75,6 +75,12 @@ def test_a_source_that_cannot_be_is_refused_in_one_line(text, words):
     assert "\n" not in str(refused.value)
 
 
+def test_messages_show_no_password():
+    spec = parse_source("rtsp://me:secret@camera.local:554/live?token=7")
+    assert spec.name == "rtsp://camera.local:554/live" and "secret" in spec.target
+    assert parse_source("udp://@:5000").name == "udp://:5000"
+
+
 def test_a_folder_without_a_picture_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("no picture")
     with pytest.raises(InputError, match="no picture"):

@@ -32,6 +32,14 @@ class StreamTarget:
     format: str
     options: dict[str, str]
 
+    @property
+    def name(self) -> str:
+        """As messages show it: without the key that the path of an RTMP address ends in."""
+        if "://" not in self.url:
+            return self.url
+        scheme, _, rest = self.url.partition("://")
+        return f"{scheme}://{rest.partition('/')[0].partition('?')[0].rpartition('@')[2]}"
+
 
 def parse_stream(text: str) -> StreamTarget:
     """The target that `--stream` names: a URL, or a folder for HLS. Raises InputError."""
@@ -150,7 +158,7 @@ class NetworkStream:
             words = "does not answer"
         else:
             words = (getattr(error, "strerror", None) or str(error)).lower()
-        self.state, self.problem = "lost", f"the stream to {self.target.url}: {words}"
+        self.state, self.problem = "lost", f"the stream to {self.target.name}: {words}"
 
     def _open(self) -> tuple[OutputContainer, av.VideoStream]:
         target = self.target

@@ -41,7 +41,14 @@ class SourceSpec:
             return f"camera {self.index}"
         if self.kind == "screen":
             return "the screen"
-        return self.target if self.kind == "url" else Path(self.target).name
+        return without_secrets(self.target) if self.kind == "url" else Path(self.target).name
+
+
+def without_secrets(url: str) -> str:
+    """The URL as messages show it: without user, password and query."""
+    scheme, _, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2] or host}{slash}{path.partition('?')[0]}"
 
 
 def parse_source(text: str) -> SourceSpec:
