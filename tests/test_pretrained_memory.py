@@ -16,7 +16,7 @@ from small_models import save_control, save_sd, small_unet
 
 from models import model_table
 from models.api import ModelError, no_progress
-from models.benchmarks import diffusers_comparison
+from models.benchmarks import real_models
 from models.device import precision, system_info
 from models.pretrained.loading import component_loader, loader, memory_estimate, memory_table
 from models.pretrained.loading.loader import catalogue_estimate
@@ -66,7 +66,7 @@ def test_the_forecast_of_work_knows_the_autoencoder(whole, tmp_path):
 
 def test_the_forecast_holds_for_a_real_autoencoder():
     """At most what was forecast is alive at once in torch; libraries' own buffers are told of in forecast."""
-    vae = diffusers.AutoencoderKL(**diffusers_comparison.VAE).eval().requires_grad_(False)
+    vae = diffusers.AutoencoderKL(**real_models.FULL).eval().requires_grad_(False)
     alive = most_alive(lambda: vae.decode(torch.zeros(1, 4, 16, 16)), side_px=128)
     assert 256 < alive < memory_estimate.ALIVE * memory_estimate.widest(vae.config)
 

@@ -15,7 +15,7 @@ from small_models import painted, save_sd, save_sdxl, trained_at
 
 import main
 from models.api import Cancelled, ModelError, Request
-from models.benchmarks import diffusers_comparison
+from models.benchmarks import diffusers_comparison, real_models
 from models.pretrained.components import schedule
 from models.pretrained.components.prompt_cache import KEPT
 from models.pretrained.families.base import Size
@@ -245,7 +245,7 @@ def test_the_race_against_diffusers_is_run_in_turns(folders, monkeypatch, capsys
 
 def test_the_rival_s_unet_has_the_size_of_sd_turbo():
     with torch.device("meta"):
-        unet = diffusers.UNet2DConditionModel(**diffusers_comparison.SD_TURBO)
+        unet = diffusers.UNet2DConditionModel(**real_models.SD_TURBO)
     assert sum(weight.numel() for weight in unet.parameters()) == 865_910_724
 
 

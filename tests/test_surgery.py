@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from models.benchmarks import frame_cost, fusion_savings
+from models.benchmarks import frame_cost, fusion_savings, real_models
 from models.pretrained.fusion import patching, precompute
 from models.pretrained.fusion.prepared_unet import PreparedUNet
 
@@ -220,7 +220,7 @@ def test_upsampling_as_four_phases(layout):
 def test_what_the_folds_of_sd_turbo_save():
     """32 products and 51 MB of weights for the prompt, 66 launches for the time."""
     with torch.device("meta"):
-        unet = diffusers.UNet2DConditionModel(**frame_cost.SD_TURBO).half().eval().requires_grad_(False)
+        unet = diffusers.UNet2DConditionModel(**real_models.SD_TURBO).half().eval().requires_grad_(False)
         prepared = PreparedUNet(unet, torch.empty(1, dtype=torch.int64))
         prompt = torch.empty(1, 77, 1024, dtype=torch.float16)
         prepared.prompt(prompt)

@@ -1,4 +1,4 @@
-"""Compare our frame loop with the `diffusers` pipeline in one run.
+"""Compare the frame times of Flowbrush and of `diffusers` in one run.
 
 Run with `python -m models.benchmarks.diffusers_comparison [--json]`.
 
@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from models.api import Request
-from models.benchmarks.frame_cost import SD_TURBO
+from models.benchmarks.real_models import FULL, SD_TURBO
 from models.pretrained.loading.component_loader import TINY, alone
 from models.pretrained.loading.loader import Options, load
 
@@ -35,12 +35,6 @@ TEXT_ENCODER = {  # of Stable Diffusion 2.1 and Turbo: OpenCLIP ViT-H without it
     "max_position_embeddings": 77,
     "hidden_act": "gelu",
 }
-VAE = {
-    "block_out_channels": (128, 256, 512, 512),
-    "down_block_types": ("DownEncoderBlock2D",) * 4,
-    "up_block_types": ("UpDecoderBlock2D",) * 4,
-    "layers_per_block": 2,
-}
 
 
 def save(folder: Path) -> Path:
@@ -53,7 +47,7 @@ def save(folder: Path) -> Path:
     torch.set_default_dtype(torch.bfloat16)
     try:
         pipe = diffusers.StableDiffusionPipeline(
-            vae=diffusers.AutoencoderKL(**VAE),
+            vae=diffusers.AutoencoderKL(**FULL),
             text_encoder=CLIPTextModel(CLIPTextConfig(**TEXT_ENCODER)),
             tokenizer=words(folder.with_name(folder.name + "-words")),
             unet=diffusers.UNet2DConditionModel(**SD_TURBO),

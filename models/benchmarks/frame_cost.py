@@ -31,13 +31,6 @@ PEAKS = {
     "RTX 5090": (209.5e12, 1792e9),
     "H100 SXM": (989.4e12, 3350e9),
 }
-SD_TURBO = {  # of the UNet
-    "sample_size": 64,
-    "block_out_channels": (320, 640, 1280, 1280),
-    "attention_head_dim": (5, 10, 20, 20),
-    "cross_attention_dim": 1024,
-    "use_linear_projection": True,
-}
 SIZE_PX, LARGE_PX, STROKE_PX = 512, 2048, 60
 PRETRAINED = (
     "sd-turbo",
