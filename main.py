@@ -330,7 +330,10 @@ def compare(settings: Compare) -> None:
         written.write(figures, folder)
     for line in figures["missing"]:
         print(f"flowbrush: {line}", file=sys.stderr)
-    print(json.dumps(written.without_pictures(figures)) if settings.json else folder / "report.md")
+    if settings.json:
+        print(json.dumps(written.without_pictures(figures)))
+    elif folder is not None:
+        print(folder / "report.md")
 
 
 @app.command()

@@ -172,7 +172,7 @@ Edit = (
     | MoveSelection
 )
 Action = Edit | Change | Command
-EDITS = get_args(Edit)
+EDITS: tuple[type[Edit], ...] = get_args(Edit)
 
 
 @dataclass(frozen=True)

@@ -100,6 +100,8 @@ def test_the_same_film_is_the_same_bytes(tmp_path):
         for number in range(5):
             for packet in encoder.encode(planar(shade(number * 30)), number * 100):
                 film.add(packet)
+        for packet in encoder.flush():
+            film.add(packet)
         film.finish()
         film.finish()
         files.append((tmp_path / f"{name}.mp4").read_bytes())

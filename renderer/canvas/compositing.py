@@ -140,9 +140,9 @@ def blended(below: np.ndarray, top: np.ndarray, mode: str) -> np.ndarray:
     multiplied = cv2.multiply(below, top, scale=1 / 255)
     if mode == "multiply":
         return multiplied
-    screened = ~cv2.multiply(~below, ~top, scale=1 / 255)
+    screened = 255 - cv2.multiply(255 - below, 255 - top, scale=1 / 255)
     if mode == "screen":
         return screened
     dark = cv2.multiply(below, top, scale=2 / 255)
-    light = ~cv2.multiply(~below, ~top, scale=2 / 255)
+    light = 255 - cv2.multiply(255 - below, 255 - top, scale=2 / 255)
     return np.where(below < 128, dark, light)

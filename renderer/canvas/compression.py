@@ -50,7 +50,7 @@ class PackedArray:
         data = self._data
         if isinstance(data, np.ndarray):
             self._data = outside_heap(
-                zlib.compress(data, 1) if data.nbytes >= COMPRESS_FROM_BYTES else data.tobytes()
+                zlib.compress(data.data, 1) if data.nbytes >= COMPRESS_FROM_BYTES else data.tobytes()
             )
 
 

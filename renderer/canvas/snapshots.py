@@ -135,8 +135,10 @@ class HistoryReader:
             self._canvas = Canvas(*self._history.size)
             self._canvas.show(mark.stack())
         while self._next < len(self._edits) and self._edits[self._next].time_s <= time_s:
+            action = self._edits[self._next].action
             with contextlib.suppress(InputError):  # one that could not be carried out then either
-                self._canvas.apply(self._edits[self._next].action)
+                if isinstance(action, EDITS):
+                    self._canvas.apply(action)
             self._next += 1
         stack = self._canvas.stack
         made = LayerStack([layer.copy() for layer in stack.layers], stack.active)

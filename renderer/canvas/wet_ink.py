@@ -46,6 +46,6 @@ class WetInk:
         changed = extent(fades, box)
         if not changed.empty:
             drop = min(255, max(1, round(255 * elapsed_ms / DRY_MS)))
-            wet[:] = cv2.subtract(wet, cv2.min(fades, drop))
+            wet[:] = cv2.subtract(wet, np.minimum(fades, drop))
             self.box = extent(wet, box)
         return changed

@@ -7,13 +7,13 @@ import importlib.util
 import inspect
 import json
 import math
-from typing import Annotated, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
 from renderer.actions import InputError
 
-WrongUsage = typer.BadParameter.__base__  # of the click that typer was built with
+WrongUsage: Any = typer.BadParameter.__base__  # click.UsageError, of the click inside typer
 
 
 def options_of(settings: type):
@@ -52,7 +52,7 @@ def check_installed(modules: tuple[str, ...], extra: str) -> None:
         raise InputError(f'this needs {" and ".join(missing)}: pip install "flowbrush[{extra}]"')
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: Any) -> str:
     """What is wrong in one line; with a wrong usage, where the right one is told."""
     if not isinstance(error, WrongUsage):
         return str(error)

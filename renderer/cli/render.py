@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -30,7 +30,7 @@ class Models(Protocol):
     """What the command needs of `models.registry`."""
 
     def loader(
-        self, name: str, device: str | None, *, progress: ProgressCallback, side_px: int, **extras: object
+        self, name: str, device: str | None = ..., *, progress: ProgressCallback, side_px: int, **extras: Any
     ) -> Load: ...
 
     def expected(self, name: str) -> ModelCard: ...

@@ -124,8 +124,11 @@ def write_sheet(paths: Iterable[Path], output: Path, *, overwrite: bool = False)
 def card(name: str, session: StrokeLog) -> np.ndarray:
     """(THUMB + LABEL + GAP, THUMB + GAP, 3) uint8: the last paper, and under it name and length."""
     longer = max(session.header.width, session.header.height)
-    size = [max(1, round(side * THUMB / longer)) for side in (session.header.width, session.header.height)]
-    playback = Playback(session, tuple(size))
+    wide, high = (
+        max(1, round(side * THUMB / longer)) for side in (session.header.width, session.header.height)
+    )
+    size = wide, high
+    playback = Playback(session, size)
     playback.advance(float("inf"))
     made = np.full((THUMB + LABEL + GAP, THUMB + GAP, 3), DESK, np.uint8)
     made[: size[1], : size[0]] = over(ivory(*size), playback.canvas.seen)

@@ -87,7 +87,7 @@ def to_rgba(image: Image.Image, profile: bytes | None) -> Image.Image:
     if profile:
         try:
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            if source.profile.xcolor_space.strip() == "GRAY":
+            if getattr(source.profile, "xcolor_space", "").strip() == "GRAY":
                 color = color.convert("L")
             elif color.mode == "L":
                 color = color.convert("RGB")

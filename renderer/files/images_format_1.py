@@ -19,7 +19,7 @@ def decode_format_1(data: bytes) -> np.ndarray:
         raise InputError("this file is not an image that can be read")
     check_pixels(image.shape[1], image.shape[0])
     if image.dtype != np.uint8:
-        top = np.iinfo(image.dtype).max if image.dtype.kind == "u" else 1.0
+        top = 65535 if image.dtype == np.uint16 else 1.0
         image = np.rint(np.clip(image / top, 0, 1) * 255).astype(np.uint8)
     if image.ndim == 2:
         image = image[..., None]

@@ -37,6 +37,9 @@ class StrokeLogBenchmark:
         self._next += 1
         return self._model.render(replace(moment, steps=request.steps), cancelled=cancelled)
 
+    def rest(self) -> bool:
+        return self._model.rest()
+
     def gflop(self, height_px: int, width_px: int, steps: int) -> float:
         return self._model.gflop(height_px, width_px, steps)
 
