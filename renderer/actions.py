@@ -149,7 +149,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Command:
-    """A wish that changes no picture and is not logged: a view, help, save, quit ..."""
+    """What changes no picture and is not logged: a view, help, save, quit ... `commands` carries it out."""
 
     name: str
     value: object = None
@@ -177,11 +177,11 @@ EDITS: tuple[type[Edit], ...] = get_args(Edit)
 
 @dataclass(frozen=True)
 class Event:
-    """An action and the monotonic time, in seconds, at which the hand did it."""
+    """An action, and when the user did it, in seconds of `time.perf_counter`."""
 
     action: Action
     time_s: float
 
 
 class InputError(Exception):
-    """What a person gave cannot be used. The message is one line that says what is wrong and what to do."""
+    """Bad input of the user. The message is one line that says what is wrong and what to do."""

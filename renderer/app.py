@@ -91,11 +91,11 @@ class App:
         self._known_materials = self.canvas.materials.copy()
         self._sequence = self._epoch = 0
         self._answered = 0  # newest sequence that came back
-        self._turned = False  # the next request starts a new epoch
+        self._new_epoch = False  # the next request starts a new epoch
         self._quiet_calls: int | None = None  # the model's calls when there was nothing left to do
         self._dirty = NOTHING
         self._last_edit_s = time.perf_counter()
-        self._due_s = 0.0  # when this turn of the loop was to begin
+        self._due_s = 0.0  # when this tick was due
         self._asked: Request | None = None  # newest request
         self._effort: dict[tuple[int, int], float] = {}  # (steps, side) -> mean frame time
         self._choice = (params.steps, size[0])
@@ -110,7 +110,7 @@ class App:
             self.messages.report_exception()
 
     def tick(self) -> None:
-        """One turn of the loop. Never waits for the model."""
+        """One turn of the loop. Never waits: neither for the model nor for a file."""
         now_s = time.perf_counter()
         self._due_s = pacing.next_tick_s(now_s, self._due_s, self.window.display_hz)
         time.sleep(max(0.0, self._due_s - now_s))
@@ -203,7 +203,7 @@ class App:
             self.switcher.load(after.model)
         self.scene.params = after
         if after != before and after.target_fps == before.target_fps:
-            self._turned |= after.starts_epoch(before)
+            self._new_epoch |= after.starts_epoch(before)
             self.dirty(self.canvas.whole, time_s)
 
     def set_param(self, name: str, value: Any, time_s: float) -> None:
@@ -215,7 +215,7 @@ class App:
         self.dirty(self.canvas.whole, time_s)
 
     def dirty(self, box: Rect, time_s: float) -> None:
-        """The picture is no longer that of the paper; this tick's request will mend it."""
+        """The picture is not that of the paper any more: this tick requests a new one."""
         self._dirty = self._dirty.union(box)
         self._last_edit_s = time.perf_counter()
         if self.engine.state == "ready":
@@ -228,16 +228,16 @@ class App:
             self._dirty, self._last_edit_s = self._dirty.union(box), now_s
 
     def submit(self, now_s: float) -> None:
-        """Ask for a picture if anything changed, or for a finer one if the pen rests; else for nothing."""
+        """Request a picture if anything changed, or a finer one if the pen rests."""
         if self.engine.state != "ready" or not self.switcher.up_to_date:
-            return  # no model, or one that came in this moment: it begins anew, and this would be wasted
+            return  # no model, or another one since this tick's poll: it starts a new epoch
         side = self.canvas.width
         if not self._dirty.empty:
-            if self._turned:
+            if self._new_epoch:
                 shown = self.picture.request.epoch if self.picture else -1
                 if self._epoch > shown and self._answered < self._sequence:
-                    return  # an epoch's first frame is waited for, or a slider on the move would show none
-                self._epoch, self._turned = self._epoch + 1, False
+                    return  # wait for an epoch's first frame: else a moving slider would refuse every frame
+                self._epoch, self._new_epoch = self._epoch + 1, False
             wanted = self.scene.params.steps
             self._choice = pacing.choose_effort(
                 self.scene.params.target_fps, self._effort, wanted, side, self._choice
@@ -278,7 +278,7 @@ class App:
         self.engine.submit(self._asked)
 
     def collect(self, now_s: float) -> None:
-        """Take what the worker has; refuse what is older than what is shown, or of another epoch."""
+        """Take the model's results; refuse what is older than the picture shown, or of another epoch."""
         while (result := self.engine.poll()) is not None:
             self._answered = max(self._answered, result.request.sequence)
             if isinstance(result, Failure):

@@ -8,13 +8,13 @@ from models.api import DEFAULT_MOOD, MAX_PROMPT_CHARS, MOOD_AXES, ModelError, Re
 from renderer.actions import Change, InputError
 
 MAX_SEED = 2**63 - 1
-KEPT = ("steps", "strength", "seed", "prompt", "lora_scale", "look", "material_prompt")
+STORED = ("steps", "strength", "seed", "prompt", "lora_scale", "look", "material_prompt")
 # fields that requests, logs and pictures carry
 
 
 @dataclass(frozen=True)
 class PictureParams:
-    """What the picture is made with, besides the paper. Changed by panel, keys and replayed logs alike."""
+    """Settings that a picture is made with, besides the paper. Panel, keys and logs change them alike."""
 
     model: str = "painter"
     steps: int = 1
@@ -77,24 +77,24 @@ class PictureParams:
 
     def changes_to(self, other: PictureParams, models: tuple[str, ...]) -> list[Change]:
         """The changes that make these settings the others; of the model only where it is one of `models`."""
-        names = [*KEPT, *["model"] * (other.model in models)]
+        names = [*STORED, *["model"] * (other.model in models)]
         made = [Change(n, getattr(other, n)) for n in names if getattr(self, n) != getattr(other, n)]
         moods = zip(MOOD_AXES, self.mood, other.mood, strict=True)
         return made + [Change(f"mood.{axis.name}", to) for axis, level, to in moods if level != to]
 
     def request(self, paper, **fields) -> Request:
         """A request with these settings. fields: materials, sequence, epoch, dirty, steps."""
-        made = {name: getattr(self, name) for name in KEPT}
+        made = {name: getattr(self, name) for name in STORED}
         return Request(paper=paper, mood=self.mood, **(made | fields))
 
     def as_dict(self) -> dict:
         moods = {axis.name: value for axis, value in zip(MOOD_AXES, self.mood, strict=True)}
-        return {name: getattr(self, name) for name in KEPT} | {"mood": moods}
+        return {name: getattr(self, name) for name in STORED} | {"mood": moods}
 
     @classmethod
     def of(cls, request: Request, model: str) -> PictureParams:
         """The settings that a request was made with."""
-        return cls(model, mood=tuple(request.mood), **{name: getattr(request, name) for name in KEPT})
+        return cls(model, mood=tuple(request.mood), **{name: getattr(request, name) for name in STORED})
 
     @classmethod
     def from_dict(
@@ -105,7 +105,7 @@ class PictureParams:
         Raises InputError for what cannot be any.
         """
         params = cls(model=model) if before is None else replace(before, model=model)
-        for name in KEPT:
+        for name in STORED:
             if name in values:
                 params = params.change(name, values[name])
         moods = values.get("mood", {})

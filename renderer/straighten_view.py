@@ -20,7 +20,7 @@ from renderer.ui.style.theme import ACCENT, BACK, CARD, EDGE, FAINT, GOOD, INK, 
 SIZE = (1280, 720)
 PANEL = 408  # side of a panel
 TOP, GAP = 62, 14
-REACH = 2.9  # what a panel shows: -REACH..REACH in both directions
+REACH = 2.9  # a panel shows -REACH..REACH in both directions
 PATHS = 90
 START, TARGET, PATH = (98, 132, 178), (92, 96, 106), (150, 118, 70)
 OUTPUTS = (".png", ".mp4", ".mkv")

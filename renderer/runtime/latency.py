@@ -1,4 +1,4 @@
-"""What the hand feels, measured: latency from input to glass, frames a second, what was refused."""
+"""Latency and frame-rate statistics of a run: input to frame, frames a second, refused results."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-GRAPH = 240
+GRAPH = 240  # newest latencies that the HUD draws
 WINDOW_S = 2.0  # over which frame rates are counted
 
 
 class RunStatistics:
-    """Counts and times of one run. Times are monotonic seconds given by the caller."""
+    """Counts and times of one run. Times are given by the caller, in seconds of `time.perf_counter`."""
 
     def __init__(self) -> None:
         self.latency_ms = array("d")
@@ -30,12 +30,8 @@ class RunStatistics:
         """An input event changed the paper; the frame of `sequence` will show it."""
         self._waiting.append((time_s, sequence))
 
-    def forget_inputs(self) -> None:
-        """No frame will come for what was painted (no model is there): those latencies are not measured."""
-        self._waiting.clear()
-
     def frame(self, now_s: float, stage_ms: dict[str, float]) -> None:
-        """A distinct frame came from the model."""
+        """The model made a distinct frame."""
         self.model_frames += 1
         self._frames.append(now_s)
         self.frame_ms.append(sum(stage_ms.values()))

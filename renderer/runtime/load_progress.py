@@ -1,4 +1,4 @@
-"""What the load of a model is at: told by the thread that loads, shown in the window and on the terminal."""
+"""Progress of loading a model: reported by the thread that loads, shown in window and terminal."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TextIO
 
 from models.api import Cancelled
 
-STEP = 0.1  # of the whole, between two lines on what is no terminal
+STEP = 0.1  # share of the whole between two lines, where the output is no terminal
 
 
 class Progress:
@@ -17,7 +17,7 @@ class Progress:
         self.line, self.share, self.cancelled = "", None, False
         self._out = out
         self._printed: tuple[str, int | None] = ("", None)
-        self._open = False  # the last line on the terminal has no end yet
+        self._open = False  # the last line on the terminal has no newline yet
 
     def __call__(self, line: str, share: float | None = None) -> None:
         if self.cancelled:
@@ -31,12 +31,12 @@ class Progress:
             self._printed = mark
 
     def failed(self, line: str) -> None:
-        """The load came to nothing. A window may have no room for the whole line."""
+        """Print why the load failed: the window may have no room for the whole line."""
         begin, self._open = "\n" if self._open else "", False
         print(f"{begin}flowbrush: error: {line}", file=self._out or sys.stderr, flush=True)
 
     def _print(self, out: TextIO, new: bool) -> None:
-        """A line; on a terminal a percentage is written over the one before."""
+        """Print a line; on a terminal a percentage replaces the one before."""
         begin = "\n" if self._open and new else "\r" if self._open else ""
         self._open = out.isatty() and self.share is not None and self.share < 1
         print(f"{begin}flowbrush: {self.words}", end="" if self._open else "\n", file=out, flush=True)

@@ -1,24 +1,24 @@
-"""When to draw, how many steps, when to refine: pure decisions from (state, now). The loop reads clocks."""
+"""Pacing: when the next tick is due, how many steps to ask for, when to refine. Functions of (state, now)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-REST_S = 0.18  # pen still for this long: time to refine
+REST_S = 0.18  # after such a pause the picture is refined
 REFINED_STEPS = (2, 4)
 PEN_S = 0.25  # the pen counts as moving for so long after a stroke
 SOURCE_SHARE = 1 / 12  # of the model's time that a live source may take while the pen moves
 SMALLEST_SIDE_PX = 256
-RAISE_BELOW = 0.75  # of the time a frame may take: only then is more asked of the model
+RAISE_BELOW = 0.75  # share of the frame budget: only a choice below it is taken up to
 SMOOTHING = 0.25  # weight of the newest frame time in the running mean
-FORGETTING = 0.998  # a frame: what a choice not in use is thought to cost falls to half in 350 frames
-MAX_SPIKE = 3.0  # one frame counts at most as this many of the mean: a stall is not a slow model
+FORGETTING = 0.998  # factor a frame on the cost of choices not in use: half in 350 frames
+MAX_SPIKE = 3.0  # one frame counts as at most this many means: a stall is not a slow model
 
 
 def next_tick_s(now_s: float, last_due_s: float, display_hz: float) -> float:
-    """When the next turn of the loop is due: one interval after the last was due, however late that one was.
+    """When the next tick is due: one interval after the last was due, however late that one was.
 
-    After a stall of more than an interval it is due at once, and the rhythm starts from there: no burst.
+    After a stall of more than an interval it is due at once, and counting starts there: no burst of ticks.
     """
     interval = 1 / display_hz
     due_s = last_due_s + interval
@@ -26,7 +26,7 @@ def next_tick_s(now_s: float, last_due_s: float, display_hz: float) -> float:
 
 
 def next_refinement(shown_steps: int, drawing_steps: int, now_s: float, last_edit_s: float) -> int | None:
-    """Steps of the next, finer rendering of a resting picture; None while drawing or where none is finer."""
+    """Steps of the next, finer picture while the pen rests; None while drawing or if none is finer."""
     if now_s - last_edit_s < REST_S:
         return None
     finer = [steps for steps in REFINED_STEPS if steps > max(shown_steps, drawing_steps)]
@@ -43,12 +43,12 @@ def source_waits(now_s: float, pen_s: float, taken_s: float, frame_ms: float) ->
 
 
 def finest(drawing_steps: int, taken: Sequence[int]) -> int:
-    """Steps of the finest rendering that a resting picture comes to, of a model that takes these."""
+    """Steps of the finest picture that refinement reaches. taken: steps that the model takes."""
     return max([drawing_steps, *(steps for steps in REFINED_STEPS if steps in taken)])
 
 
 def smoothed(mean_ms: float | None, newest_ms: float) -> float:
-    """Running mean of frame times, in which one spike counts little."""
+    """Running mean of frame times; a spike counts as at most MAX_SPIKE means."""
     if mean_ms is None:
         return newest_ms
     return mean_ms + SMOOTHING * (min(newest_ms, MAX_SPIKE * mean_ms) - mean_ms)
@@ -59,8 +59,8 @@ def learnt(
 ) -> dict[tuple[int, int], float]:
     """The mean times of all choices after a frame of one of them.
 
-    What makes one choice slower, another program or a hot processor, does it to all: the others drift with
-    it. They are also forgotten slowly: one that was too slow is tried again some hundred frames later.
+    What makes one choice slower, such as another program or a hot processor, slows all: the others are scaled
+    with it. They also decay slowly, so that one that was too slow is tried again some hundred frames later.
     """
     mean_ms = smoothed(measured.get(choice), newest_ms)
     drift = FORGETTING * (mean_ms / measured[choice] if measured.get(choice) else 1.0)
@@ -86,8 +86,8 @@ def choose_effort(
 ) -> tuple[int, int]:
     """(steps, side) while drawing so that the model holds target_fps: fewer steps first, then a smaller side.
 
-    current: the choice in force; more than it is asked only with time to spare, so that it does not swing.
-    target_fps 0 asks for nothing: the wanted steps at full size.
+    current: the present choice; it is raised only with time to spare, so that it does not oscillate.
+    target_fps 0: the wanted steps at full size.
     """
     if target_fps <= 0:
         return wanted_steps, full_side_px
