@@ -12,8 +12,20 @@ Point = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
+class Symmetry:
+    """Strokes are painted several times: mirrored about the vertical or horizontal axis through (x, y), or
+    turned about it, count times in all. x, y: canvas pixels, pixel centres are whole numbers."""
+
+    kind: Literal["vertical", "horizontal", "radial"]
+    x: float
+    y: float
+    count: int = 6
+
+
+@dataclass(frozen=True)
 class Brush:
     """color: (r, g, b) in 0..255. hardness, opacity: 0..1. erase: takes paint away, back to blank paper.
+    dynamics: what pressure drives.
 
     material: what the paint stands for, 0 for a free colour, else 1 + index in MATERIALS.
     """
@@ -24,6 +36,8 @@ class Brush:
     opacity: float = 1.0
     erase: bool = False
     material: int = 0
+    dynamics: Literal["size", "opacity"] = "size"
+    symmetry: Symmetry | None = None
 
 
 @dataclass(frozen=True)

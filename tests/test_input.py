@@ -184,7 +184,8 @@ def test_the_wheel_sizes_the_brush():
 
 
 def state(tools: Tools) -> tuple:
-    return tools.tool, tools.brush, tools.tolerance, tools.mood_axis, tools.navigation.settings
+    chosen = tools.stabilizer, tools.symmetry, tools.dynamics
+    return tools.tool, tools.brush, tools.tolerance, tools.mood_axis, tools.navigation.settings, chosen
 
 
 def test_every_row_of_the_key_table_does_something():

@@ -10,6 +10,7 @@ import numpy as np
 
 from models.api import NOTHING, Rect
 from renderer.actions import Brush, Point
+from renderer.canvas.symmetry import images
 
 SUBPIXELS = 4  # dabs are cached at quarter-pixel offsets
 SIZE_STEP_PX = 0.5
@@ -40,7 +41,9 @@ class Stroke:
         self.brush, self.coverage = brush, coverage
         self.tip = np.zeros_like(coverage)
         self._layer = coverage  # what dabs go to
-        self._tip_box = NOTHING
+        self._images = images(brush.symmetry)
+        self._marked = [NOTHING] * len(self._images)  # what each image changed since `take_boxes`
+        self._tip_boxes = [NOTHING] * len(self._images)
         self.trail: list[Point] = []  # the newest three different points at most
         self.gap = 0.0  # distance still to go before the next dab
 
@@ -59,16 +62,30 @@ class Stroke:
 
     def lift(self) -> Rect:
         """Take the tip away."""
-        box, self._tip_box = self._tip_box, NOTHING
-        self.tip[box.slices] = 0
-        return box
+        for i, box in enumerate(self._tip_boxes):
+            self.tip[box.slices] = 0
+            self._marked[i] = self._marked[i].union(box)
+        lifted, self._tip_boxes = union_of(self._tip_boxes), [NOTHING] * len(self._images)
+        return lifted
 
     def reach(self) -> Rect:
         """Draw the tip, so that the stroke is seen to end at the hand."""
         gap, self._layer = self.gap, self.tip
-        self._tip_box = self.end()
+        before, self._marked = self._marked, [NOTHING] * len(self._images)
+        self.end()
+        self._tip_boxes = self._marked
+        self._marked = [a.union(b) for a, b in zip(before, self._tip_boxes, strict=True)]
         self.gap, self._layer = gap, self.coverage
-        return self._tip_box
+        return union_of(self._tip_boxes)
+
+    def take_boxes(self, box: Rect) -> list[Rect]:
+        """What changed since the last call, in a few boxes within `box`: the images lie far apart."""
+        parts = [part.intersect(box) for part in self._marked]
+        self._marked = [NOTHING] * len(self._images)
+        apart = sum(part.width * part.height for part in parts if not part.empty)
+        if len(parts) == 1 or apart >= box.width * box.height:
+            return [box]
+        return [part for part in parts if not part.empty]
 
     def end(self) -> Rect:
         """Draw the rest, to the last point."""
@@ -85,6 +102,8 @@ class Stroke:
         return max(0.5, self.width(pressure) * SPACING)
 
     def width(self, pressure: float) -> float:
+        if self.brush.dynamics == "opacity":
+            return self.brush.size_px
         return self.brush.size_px * (MIN_WIDTH + (1 - MIN_WIDTH) * min(1.0, max(0.0, pressure)))
 
     def follow(self, path: Iterator[Point]) -> Rect:
@@ -107,7 +126,15 @@ class Stroke:
         return changed
 
     def stamp(self, x: float, y: float, pressure: float) -> Rect:
-        """Raise the coverage to that of a dab at (x, y); returns the pixels it touched."""
+        """Raise the coverage to that of a dab at (x, y) and its images; returns the pixels that touched."""
+        changed = NOTHING
+        for i, (a, b, c, d, e, f) in enumerate(self._images):
+            box = self.stamp_one(a * x + b * y + c, d * x + e * y + f, pressure)
+            self._marked[i] = self._marked[i].union(box)
+            changed = changed.union(box)
+        return changed
+
+    def stamp_one(self, x: float, y: float, pressure: float) -> Rect:
         size = max(1.0, round(self.width(pressure) / SIZE_STEP_PX) * SIZE_STEP_PX)
         qx, qy = round(x * SUBPIXELS), round(y * SUBPIXELS)
         cx, fx = divmod(qx, SUBPIXELS)
@@ -120,9 +147,18 @@ class Stroke:
         if box.empty:
             return NOTHING
         part = shape[box.y0 - whole.y0 : box.y1 - whole.y0, box.x0 - whole.x0 : box.x1 - whole.x0]
+        if self.brush.dynamics == "opacity":
+            part = (part * np.float32(min(1.0, max(0.0, pressure)))).astype(np.uint8)
         target = self._layer[box.slices]
         np.maximum(target, part, out=target)
         return box
+
+
+def union_of(boxes: list[Rect]) -> Rect:
+    made = NOTHING
+    for box in boxes:
+        made = made.union(box)
+    return made
 
 
 def curve(trail: list[Point], after: Point) -> Iterator[Point]:

@@ -205,9 +205,14 @@ class Canvas:
         if box.empty or self._stroke is None:
             return NOTHING
         self._touched = self._touched.union(box)
-        layer, brush, inside = self.stack.layer, self._stroke.brush, box.slices
+        for part in self._stroke.take_boxes(box):
+            self.paint_part(self._stroke, part)
+        return box
+
+    def paint_part(self, stroke: Stroke, box: Rect) -> None:
+        layer, brush, inside = self.stack.layer, stroke.brush, box.slices
         before, labels = self._base.pixels[inside], self._base.materials[inside]
-        cover = bounded(self._stroke.cover(box), self.selection, box)
+        cover = bounded(stroke.cover(box), self.selection, box)
         if self.format == 1:
             layer.pixels[inside] = made = lay_stroke_format_1(before, cover, brush)
             mostly = cover.astype(np.uint16) * brush.opacity >= 127.5
@@ -218,7 +223,6 @@ class Canvas:
                 before, labels, cover, brush, alpha_lock=layer.settings.alpha_lock
             )
         self.stack.compose(box)
-        return box
 
     def finish(self) -> Rect:
         """End the stroke under way, if any, and remember how to undo it."""

@@ -8,7 +8,8 @@ point to point in tenths of a pixel and hundredths of pressure, each in one char
 from __future__ import annotations
 
 import base64
-from typing import get_args, get_type_hints
+from dataclasses import replace
+from typing import Literal, TypeVar, get_args, get_type_hints
 
 from models.api import MATERIALS
 from renderer.actions import (
@@ -29,6 +30,7 @@ from renderer.actions import (
     Point,
     Redo,
     Select,
+    Symmetry,
     Undo,
 )
 from renderer.canvas.materials import material_of
@@ -40,8 +42,16 @@ MAX_DIGITS = 6
 MOST_WAIT_MS = 1e9  # eleven days between two actions
 MOST_PX = 16_384  # from the paper's corner: a stroke that wanders farther takes seconds to draw
 MOST_BRUSH_PX = 512
+MOST_IMAGES = 32  # of a symmetry
+DYNAMICS: tuple[Literal["size", "opacity"], ...] = get_args(get_type_hints(Brush)["dynamics"])
+SYMMETRIES: tuple[Literal["vertical", "horizontal", "radial"], ...] = get_args(
+    get_type_hints(Symmetry)["kind"]
+)
 LAYER_OPS = get_args(get_type_hints(LayerEdit)["op"])
 SHAPES, MODES = (get_args(get_type_hints(Select)[name]) for name in ("shape", "mode"))
+
+
+Name = TypeVar("Name", bound=str)
 
 
 def quantized(action: Action) -> Action:
@@ -67,7 +77,10 @@ def rounded_point(point: Point) -> Point:
 def rounded_brush(brush: Brush) -> Brush:
     size, hardness, opacity = round(brush.size_px, 1), round(brush.hardness, 2), round(brush.opacity, 2)
     r, g, b = (int(c) for c in brush.color)
-    return Brush((r, g, b), size, hardness, opacity, brush.erase, brush.material)
+    turned = brush.symmetry
+    if turned is not None:
+        turned = replace(turned, x=round(turned.x, 1), y=round(turned.y, 1))
+    return Brush((r, g, b), size, hardness, opacity, brush.erase, brush.material, brush.dynamics, turned)
 
 
 class Codec:
@@ -201,14 +214,32 @@ def point_of(at: tuple[int, int, int]) -> Point:
 
 
 def brush_fields(brush: Brush) -> list:
-    return [*brush.color, brush.size_px, brush.hardness, brush.opacity, int(brush.erase), brush.material]
+    fields = [*brush.color, brush.size_px, brush.hardness, brush.opacity, int(brush.erase), brush.material]
+    turned = brush.symmetry
+    if turned is None:
+        return fields if brush.dynamics == "size" else [*fields, DYNAMICS.index(brush.dynamics)]
+    kind = SYMMETRIES.index(turned.kind)
+    return [*fields, DYNAMICS.index(brush.dynamics), kind, turned.x, turned.y, turned.count]
 
 
 def brush_of(fields: list) -> Brush:
-    r, g, b, size, hardness, opacity, erase, *material = fields
+    r, g, b, size, hardness, opacity, erase, *more = fields
+    material, dynamics, turned = more[:1], more[1:2] or [0], more[2:]
     size, color = limited(size, MOST_BRUSH_PX), color_of((r, g, b))
     held = limited(hardness, 1), limited(opacity, 1), bool(erase)
-    return Brush(color, size, *held, material_in(material, color))
+    symmetry = None
+    if turned:
+        kind, x, y, count = turned
+        if not 2 <= whole_number(count) <= MOST_IMAGES:
+            raise ValueError(f"a symmetry of {count} is not one that a log holds")
+        symmetry = Symmetry(chosen(SYMMETRIES, kind), limited(x, MOST_PX), limited(y, MOST_PX), count)
+    return Brush(color, size, *held, material_in(material, color), chosen(DYNAMICS, *dynamics), symmetry)
+
+
+def chosen(names: tuple[Name, ...], index: int) -> Name:
+    if not 0 <= whole_number(index) < len(names):
+        raise ValueError(f"there is no number {index} of {', '.join(names)}")
+    return names[index]
 
 
 def color_of(values: tuple) -> tuple[int, int, int]:

@@ -7,11 +7,16 @@ import pygame
 from renderer.ui.input.keymap import Key, KeyMap, Shortcut
 from renderer.ui.style.theme import ACCENT, CARD, EDGE, FAINT, INK, RAISED, SOFT, Theme, rounded, text
 
-COLUMNS = (("tools", "mood"), ("palette", "view"), ("picture", "paper"), ("window", "recording", "live"))
+COLUMNS = (
+    ("tools", "stroke"),
+    ("palette", "mood"),
+    ("picture", "paper"),
+    ("view", "window", "recording", "live"),
+)
 WIDE, ROW, KEY = 300, 23, 104
 FOOT = (
     "Right button: erase.   Wheel: brush size, with Shift hardness, with Ctrl zoom.   "
-    "Space or middle button: drag the view.   Drop an image to open it as paper."
+    "Shift+click: a line from the last stroke.   Space or middle button: drag the view."
 )
 
 

@@ -47,7 +47,7 @@ def marks_of(tools: Tools, scene: Scene, layout: Layout, theme: Theme) -> tuple[
 
 def ring(pane: Pane, place: tuple[float, float], tools: Tools) -> Mark:
     x, y = window_point(pane, place)
-    radius = max(3, round(tools.brush.size_px * pane.scale / 2)) if tools.tool not in ("fill", "pick") else 3
+    radius = max(3, round(tools.ring_px * pane.scale / 2)) if tools.tool not in ("fill", "pick") else 3
     box = Rect(x - radius - 2, y - radius - 2, x + radius + 3, y + radius + 3)
     return Mark("ring", box.intersect(pane.box), (x, y, radius))
 

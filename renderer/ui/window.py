@@ -22,6 +22,7 @@ from renderer.ui.hud import Hud
 from renderer.ui.input.tools import Tools
 from renderer.ui.overlay import Mark, draw_mark, marks_of
 from renderer.ui.style.theme import BACK, Theme
+from renderer.ui.tablet import open_tablet
 from renderer.ui.view.layout import PANEL_HEIGHT, Layout, arrange
 from renderer.ui.view.panes import PanePixels
 from renderer.ui.view.view_transform import ViewSettings
@@ -46,6 +47,7 @@ class Window:
             self.surface = self.open(size)
         pygame.key.set_repeat(320, 40)
         self.tools = Tools()
+        self.tools.tablet = open_tablet(pygame.display.get_driver())
         self.panel: Panel | None = None
         self.hud = Hud(self.theme)
         self.panes: PanePixels | None = None
@@ -275,6 +277,8 @@ class Window:
 
     def close(self) -> None:
         """Idempotent."""
+        if self.tools.tablet is not None:
+            self.tools.tablet.close()
         pygame.quit()
 
 

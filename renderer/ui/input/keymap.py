@@ -104,6 +104,9 @@ KEYS = (
     Key("tolerance.less", ("T",), "fill: less tolerance", "tools", True),
     Key("tolerance.more", ("Shift+T",), "fill: more tolerance", "tools", True),
     Key("color", ("C",), "free colour", "tools"),
+    Key("stabilizer", ("S",), "stabilizer: off, light, strong", "stroke"),
+    Key("symmetry", ("X",), "symmetry: vertical, horizontal, radial", "stroke"),
+    Key("dynamics", ("D",), "pressure drives size, opacity, nothing", "stroke"),
     *(
         Key(f"material.{at}", (key,), material.name, "palette")
         for at, (key, material) in enumerate(zip(PALETTE_KEYS, MATERIALS, strict=True))

@@ -23,15 +23,27 @@ from renderer.actions import (
     Fill,
     Line,
     Redo,
+    Symmetry,
     Undo,
 )
+from renderer.canvas.brushes import MIN_WIDTH
 from renderer.picture_params import PictureParams
 from renderer.ui.input.keymap import KeyMap
 from renderer.ui.input.navigation import ACTIONS, Navigation
+from renderer.ui.tablet import Tablet
 from renderer.ui.view.layout import Layout, Pane
 
 Tool = Literal["brush", "eraser", "line", "fill", "pick"]
 TOOLS: tuple[Tool, ...] = get_args(Tool)
+Stabilizer = Literal["off", "light", "strong"]
+SymmetryChoice = Literal["off", "vertical", "horizontal", "radial"]
+Dynamics = Literal["size", "opacity", "none"]
+CHOICES: dict[str, tuple[str, ...]] = {  # each key press takes the next
+    "stabilizer": get_args(Stabilizer),
+    "symmetry": get_args(SymmetryChoice),
+    "dynamics": get_args(Dynamics),
+}
+STABILIZER_PX = {"off": 0.0, "light": 12.0, "strong": 40.0}  # window px by which the stroke lags behind
 SMALLEST_PX, LARGEST_PX = 2.0, 300.0
 FULL_SPEED = 2600.0  # canvas px/s at which a stroke is thinnest
 SPEED_MEMORY = 0.35  # weight of the newest speed in the running mean
@@ -48,11 +60,19 @@ class Tools:
         self.tool: Tool = "brush"
         self.brush = Brush(color=MATERIALS[0].color, material=1)
         self.tolerance = 24
+        self.stabilizer: Stabilizer = "off"
+        self.symmetry: SymmetryChoice = "off"
+        self.dynamics: Dynamics = "size"
+        self.tablet: Tablet | None = None
+        self._samples: list[float] = []  # pressures of the pen in this tick
+        self._pen = False  # the newest stroke is a pen's
         self.mood_axis = 0
         self.pane: Pane | None = None  # where the current stroke began
         self.place: tuple[float, float] | None = None
         self._button = 0  # that draws the current stroke
-        self._start = self._at = (0.0, 0.0)
+        self._start = self._at = self._target = (0.0, 0.0)  # of the stroke: begin, end, pointer
+        self._before = (0.0, 0.0)  # the pointer in the tick before
+        self._last: tuple[float, float] | None = None  # where the last stroke ended
         self._is_line = False  # a straight line is being drawn, not a stroke
         self._speed, self._pressure, self._moved_s = 0.0, FIRST_PRESSURE, 0.0
         self._held: set[int] = set()  # keys that are down
@@ -83,6 +103,8 @@ class Tools:
         self, events: Iterable[pygame.event.Event], layout: Layout, params: PictureParams, now_s: float
     ) -> list[Event]:
         """Events of one tick. All motion between two others becomes one Extend with every point."""
+        if self.tablet is not None:
+            self._samples = self.tablet.pressures()
         made: list[Action] = []
         moves: list[tuple[float, float]] = []
         for event in events:
@@ -118,46 +140,98 @@ class Tools:
             pane = layout.pane_beside(*event.pos)
         if pane is None or event.button not in (1, 3) or self.drawing:
             return []
-        self.place = self._start = self._at = place = pane.canvas_at(*event.pos)
-        self._speed, self._pressure, self._moved_s = 0.0, FIRST_PRESSURE, now_s
+        before, place = self._last, pane.canvas_at(*event.pos)
+        self.place = self._start = self._at = self._target = place
+        self._speed, self._pressure, self._moved_s = 0.0, self.first_pressure(), now_s
         if self.tool == "fill" and event.button == 1:
             return [Fill(self.brush.color, *place, self.tolerance, self.brush.material)]
         if self.tool == "pick":
             return [Command("pick", place)]
+        erase = self.tool == "eraser" or event.button == 3
+        if before is not None and self.tool != "line" and pygame.key.get_mods() & pygame.KMOD_SHIFT:
+            self._last = place
+            return [Line(self.stroke_brush(erase), before, place)]
         self.pane, self._button = pane, event.button
         self._is_line = self.tool == "line" and event.button == 1
         if self._is_line:
             return []
-        erase = self.tool == "eraser" or event.button == 3
-        return [Begin(replace(self.brush, erase=erase), (*place, FIRST_PRESSURE))]
+        return [Begin(self.stroke_brush(erase), (*place, self._pressure))]
+
+    def stroke_brush(self, erase: bool = False) -> Brush:
+        """The brush of the stroke that begins: with the eraser, symmetry and dynamics that are chosen."""
+        width, height = self.navigation.canvas
+        symmetry = None
+        if self.symmetry != "off":  # about the middle of the paper, whose last pixel is at width - 1
+            symmetry = Symmetry(self.symmetry, (width - 1) / 2, (height - 1) / 2)
+        dynamics = "opacity" if self.dynamics == "opacity" else "size"
+        return replace(self.brush, erase=erase, dynamics=dynamics, symmetry=symmetry)
+
+    def first_pressure(self) -> float:
+        """Of a stroke that begins: the pen's, else that of a pointer whose speed is not known yet."""
+        self._pen = bool(self._samples)
+        if self.dynamics == "none":
+            return 1.0
+        return self._samples[-1] if self._samples else FIRST_PRESSURE
 
     def move(self, moves: list[tuple[float, float]], layout: Layout, now_s: float) -> list[Action]:
-        """Follow the pointer. Speed is measured over the whole tick, because its events come in bursts."""
+        """Follow the pointer."""
         if not moves:
             return []
         if self.pane is None:
             pane = layout.pane_at(*moves[-1])
             self.place = pane.canvas_at(*moves[-1]) if pane is not None else None
             return []
-        places = [self.pane.canvas_at(*position) for position in moves]
-        length = sum(math.dist(a, b) for a, b in zip([self._at, *places], places, strict=False))
-        self._speed += SPEED_MEMORY * (length / max(1 / 250, now_s - self._moved_s) - self._speed)
-        self.place = self._at = places[-1]
-        self._moved_s = now_s
+        targets = [self.pane.canvas_at(*position) for position in moves]
+        self._before, self._target = self._target, targets[-1]
         if self._is_line:
+            self.place = self._at = targets[-1]
             return []
-        before, share = self._pressure, min(1.0, self._speed / FULL_SPEED)
-        self._pressure = 1.0 - (1.0 - LEAST_PRESSURE) * share
-        step = (self._pressure - before) / len(places)
-        return [Extend(tuple((*place, before + step * (i + 1)) for i, place in enumerate(places)))]
+        slack, places = STABILIZER_PX[self.stabilizer] / self.pane.scale, []
+        for target in targets:
+            self._at = pulled(self._at, target, slack)
+            places.append(self._at)
+        pressures = self.pressures(targets, now_s)
+        self.place = self._at
+        return [Extend(tuple((*place, p) for place, p in zip(places, pressures, strict=True)))]
+
+    def pressures(self, places: list[tuple[float, float]], now_s: float) -> list[float]:
+        """Of every place of this tick: from the pen where there is one, else from the pointer's speed.
+
+        Speed is measured over the whole tick, because its events come in bursts.
+        """
+        count, before = len(places), self._pressure
+        if self.dynamics == "none":
+            return [1.0] * count
+        if self._samples:
+            samples, self._samples, self._pen = self._samples, [], True
+            self._pressure = samples[-1]
+            return [samples[min(len(samples) - 1, (i + 1) * len(samples) // count)] for i in range(count)]
+        if self._pen:
+            return [before] * count
+        length = sum(math.dist(a, b) for a, b in zip([self._before, *places], places, strict=False))
+        self._speed += SPEED_MEMORY * (length / max(1 / 250, now_s - self._moved_s) - self._speed)
+        self._moved_s = now_s
+        self._pressure = 1.0 - (1.0 - LEAST_PRESSURE) * min(1.0, self._speed / FULL_SPEED)
+        step = (self._pressure - before) / count
+        return [before + step * (i + 1) for i in range(count)]
+
+    @property
+    def ring_px(self) -> float:
+        """Width of the next dab, in canvas pixels: the ring around the pointer."""
+        if self.dynamics != "size" or (self._pen and not self.drawing):
+            return self.brush.size_px  # a pen's pressure is not known before it touches
+        pressure = self._pressure if self.drawing and not self._is_line else FIRST_PRESSURE
+        return self.brush.size_px * (1.0 if self._is_line else MIN_WIDTH + (1 - MIN_WIDTH) * pressure)
 
     def release(self) -> list[Action]:
-        """End the current stroke or line."""
+        """End the current stroke or line, where the pointer is."""
         if self.pane is None:
             return []
-        line = self.line_preview
-        self.pane, self._button = None, 0
-        return [Line(self.brush, *line)] if line else [End()]
+        line, behind = self.line_preview, self._at != self._target
+        self.pane, self._button, self._last = None, 0, self._target
+        if line:
+            return [Line(self.stroke_brush(), *line)]
+        return [*([Extend(((*self._target, self._pressure),))] if behind else []), End()]
 
     def do(self, name: str, params: PictureParams) -> list[Action]:
         """Carry out one row of the key table, or a button of the same name."""
@@ -175,6 +249,9 @@ class Tools:
         elif kind in ("hardness", "opacity"):
             level = getattr(self.brush, kind) + 0.1 * sign
             self.brush = replace(self.brush, **{kind: min(1.0, max(0.05, level))})
+        elif kind in CHOICES:
+            names = CHOICES[kind]
+            setattr(self, kind, names[(names.index(getattr(self, kind)) + 1) % len(names)])
         elif kind == "tolerance":
             self.tolerance = min(255, max(0, self.tolerance + 8 * sign))
         elif kind == "material":
@@ -201,3 +278,15 @@ class Tools:
         self.brush = replace(self.brush, color=color, material=material)
         if self.tool in ("eraser", "pick"):
             self.tool = "brush"
+
+
+def pulled(at: tuple[float, float], target: tuple[float, float], slack: float) -> tuple[float, float]:
+    """A point that follows the target on a string of this length: small wobbles do not move it.
+
+    The same however the events were batched, because no time is in it.
+    """
+    distance = math.dist(at, target)
+    if distance <= slack or distance == 0:
+        return target if slack == 0 else at
+    share = 1 - slack / distance
+    return at[0] + (target[0] - at[0]) * share, at[1] + (target[1] - at[1]) * share
