@@ -34,7 +34,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Paint rough strokes; a one-step rectified flow turns them into a picture, live.",
 )
-BY_ITSELF = {"--demo": "lake", "--ray": "local"}  # what an option means without a value
+BY_ITSELF = {
+    "--demo": "lake",
+    "--ray": "local",
+    "--source": "webcam",
+    "--projector": "0",
+    "--osc": "9000",
+}  # what an option means without a value
 
 
 @app.command()

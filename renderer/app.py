@@ -313,7 +313,8 @@ class App:
             print(failure.trace or f"flowbrush: {failure.message}", file=sys.stderr)
 
     def draw(self, now_s: float) -> None:
-        self.scene.status = self.engine.status(self.scene.params.model) or self.live.status()
+        lost = self.live.status()
+        self.scene.status = self.engine.status(self.scene.params.model) or lost
         self.scene.messages = self.messages.current(now_s)
         self.window.draw(self.scene, now_s)
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # each takes time to load, and most paintings need none
 
 SEEK_S = 5.0  # one press
 STEP = 0.1  # of opacity and feedback, one press
+READY_S = 0.05  # a frame that is held back is prepared so long before it is taken
 SPACING = 0.45  # of a model's frame: pictures of the source are not prepared more often
 COMMANDS = (
     "source.pause", "source.show", "source.back", "source.forward", "source.over", "source.mirror",
@@ -113,7 +114,9 @@ class Live:
             return NOTHING
         source = self.source
         source.thread.spacing_s = SPACING * source.frame_ms / 1e3
-        if not pacing.source_waits(now_s, self._pen_s, source.taken_s, source.frame_ms):
+        due_s = pacing.source_due_s(now_s, self._pen_s, source.taken_s, source.frame_ms)
+        source.thread.wanted_from_s = due_s - READY_S
+        if due_s <= now_s:
             changed = changed.union(source.take(self._strokes(), self._scene.picture, now_s))
         self._view(changed)
         return changed

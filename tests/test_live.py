@@ -21,7 +21,7 @@ from models.api import ModelError, Rect
 from renderer.actions import Begin, Change, Command, Extend, Fill, Undo
 from renderer.live import LiveParts
 from renderer.runtime.messages import Level
-from renderer.runtime.pacing import source_waits
+from renderer.runtime.pacing import source_due_s
 from renderer.sources.live_source import LayerSettings
 from renderer.sources.open_source import opener
 from renderer.sources.preparation import AS_IT_IS, Preparation
@@ -64,12 +64,17 @@ def figures(one) -> dict:
     return one.app.live.fields()["source"]
 
 
+def arrived(one) -> None:
+    """The source is on the paper, and the model has made a picture."""
+    one.until(lambda: one.app.live.active and one.app.picture is not None)
+
+
 # What the model gets
 
 
 def test_the_model_gets_strokes_over_the_source_and_the_strokes_stay_as_they_are(live_loop, still):
     one, model = live_loop(still)
-    one.until(lambda: one.app.live.active and one.app.picture is not None)
+    arrived(one)
     one.do(Fill((200, 30, 30), 5, 5))
     one.do(Undo())
     one.stroke((150, 60), (230, 200))
@@ -85,7 +90,7 @@ def test_the_model_gets_strokes_over_the_source_and_the_strokes_stay_as_they_are
 
 def test_the_window_shows_the_source_under_the_strokes(live_loop, still):
     one, _ = live_loop(still)
-    one.until(lambda: one.app.live.active)
+    arrived(one)
     one.stroke((150, 60), (230, 200))
     one.tick(3)
     shown = one.window.panes.paper
@@ -95,7 +100,7 @@ def test_the_window_shows_the_source_under_the_strokes(live_loop, still):
 
 def test_hidden_it_is_gone_and_shown_it_is_back(live_loop, still):
     one, model = live_loop(still)
-    one.until(lambda: one.app.live.active)
+    arrived(one)
     one.rest()
     one.do(Command("source.show"))
     one.until(lambda: not model.requests[-1].paper.any())
@@ -111,7 +116,7 @@ def test_hidden_it_is_gone_and_shown_it_is_back(live_loop, still):
 )
 def test_keys_lay_the_source_otherwise(live_loop, still, name, changes):
     one, model = live_loop(still)
-    one.until(lambda: one.app.live.active)
+    arrived(one)
     one.stroke((20, 20), (200, 200))
     one.rest()
     before, served = model.requests[-1].paper.copy(), len(model.requests)
@@ -122,7 +127,7 @@ def test_keys_lay_the_source_otherwise(live_loop, still, name, changes):
 
 def test_flat_materials_reach_the_model_and_strokes_keep_theirs(live_loop, still):
     one, model = live_loop(still, preparation=Preparation(flatten="materials"))
-    one.until(lambda: one.app.live.active and one.app.picture is not None)
+    arrived(one)
     one.do(Fill((38, 72, 44), 5, 5, 24, 6))
     one.rest()
     assert set(np.unique(model.requests[-1].materials)) == {6}
@@ -180,7 +185,7 @@ def test_a_model_that_fails_stops_no_source(live_loop, tmp_path):
 
 def test_where_the_source_stands_still_nothing_is_computed_and_the_picture_is_refined(live_loop, still):
     one, model = live_loop(still, loop=True)
-    one.until(lambda: one.app.live.active and one.app.picture is not None)
+    arrived(one)
     one.rest()  # as fine as it gets: the source does not hold it up
     calls = len(model.requests)
     one.until(lambda: figures(one)["unchanged"] >= 1, 10)
@@ -214,10 +219,10 @@ def test_only_what_moves_is_dirty_and_the_rest_keeps_its_bits(live_loop, tmp_pat
 
 
 def test_while_the_pen_moves_the_source_waits_so_far_that_strokes_do_not():
-    assert not source_waits(now_s=10, pen_s=0, taken_s=9.99, frame_ms=20)  # the pen rests
-    assert source_waits(now_s=10, pen_s=9.9, taken_s=9.9, frame_ms=20)
-    assert not source_waits(now_s=10, pen_s=9.9, taken_s=9.7, frame_ms=20)  # one in twelve passes
-    assert not source_waits(now_s=10, pen_s=9.9, taken_s=9.9, frame_ms=0)  # before anything is known
+    assert source_due_s(now_s=10, pen_s=0, taken_s=9.99, frame_ms=20) == 10  # the pen rests
+    assert source_due_s(now_s=10, pen_s=9.9, taken_s=9.9, frame_ms=20) == pytest.approx(10.3)
+    assert source_due_s(now_s=10, pen_s=9.9, taken_s=9.5, frame_ms=20) == 10  # one in twenty passes
+    assert source_due_s(now_s=10, pen_s=9.9, taken_s=9.9, frame_ms=0) == 10  # before anything is known
 
 
 def test_strokes_over_a_moving_source_come_with_few_frames_of_it(live_loop, film):

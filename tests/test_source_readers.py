@@ -336,6 +336,15 @@ def test_a_camera_that_is_taken_or_forbidden_is_one_line(monkeypatch, number, wo
     assert "\n" not in str(lost.value)
 
 
+@pytest.mark.parametrize(
+    ("stamp_us", "captured_s"), [(99_950_000, 99.95), (1_790_000_000_000_000, 100.0), (None, 100.0)]
+)
+def test_the_drivers_time_counts_where_it_is_of_this_clock(stamp_us, captured_s):
+    packet = av.Packet(b"x")
+    packet.pts, packet.time_base = stamp_us, Fraction(1, 1_000_000)
+    assert video.captured_at(packet, 100.0) == captured_s
+
+
 # Folders
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 REST_S = 0.18  # after such a pause the picture is refined
 REFINED_STEPS = (2, 4)
 PEN_S = 0.25  # the pen counts as moving for so long after a stroke
-SOURCE_SHARE = 1 / 12  # of the model's time that a live source may take while the pen moves
+SOURCE_SHARE = 1 / 20  # of the model's time that a live source may take while the pen moves
 SMALLEST_SIDE_PX = 256
 RAISE_BELOW = 0.75  # share of the frame budget: only a choice below it is taken up to
 SMOOTHING = 0.25  # weight of the newest frame time in the running mean
@@ -33,13 +33,17 @@ def next_refinement(shown_steps: int, drawing_steps: int, now_s: float, last_edi
     return finer[0] if finer else None
 
 
-def source_waits(now_s: float, pen_s: float, taken_s: float, frame_ms: float) -> bool:
-    """Whether a new frame of a live source is held back, so that strokes need not wait for its picture.
+def source_due_s(now_s: float, pen_s: float, taken_s: float, frame_ms: float) -> float:
+    """When the next frame of a live source may be taken: now, or while the pen moves so late that strokes
+    need not wait for its picture.
 
     pen_s: when the strokes changed last. taken_s: when a frame was taken last. frame_ms: what the model takes
-    for a picture with a new frame. While the pen moves, one stroke in twelve at most meets such a picture.
+    for a picture with a new frame. While the pen moves, one stroke in twenty at most meets such a picture,
+    which the 95th percentile of their latency does not see.
     """
-    return now_s - pen_s < PEN_S and now_s - taken_s < frame_ms / 1e3 / SOURCE_SHARE
+    if now_s - pen_s >= PEN_S:
+        return now_s
+    return max(now_s, taken_s + frame_ms / 1e3 / SOURCE_SHARE)
 
 
 def finest(drawing_steps: int, taken: Sequence[int]) -> int:

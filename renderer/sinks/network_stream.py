@@ -49,7 +49,7 @@ def parse_stream(text: str) -> StreamTarget:
     if scheme in SCHEMES:
         if scheme == "udp" and "pkt_size=" not in text:
             text += f"{'&' if '?' in text else '?'}pkt_size={TS_BYTES}"
-        return checked(StreamTarget(text, "mpegts", {"muxdelay": "0", "muxpreload": "0"}))
+        return checked(StreamTarget(text, "mpegts", {}))
     if scheme:
         raise InputError(f"{scheme}:// cannot be streamed to; use {', '.join(SCHEMES)}, or a folder for HLS")
     folder = Path(text).expanduser()

@@ -25,8 +25,8 @@ class SourceThread:
     """Takes pictures of one source and keeps the newest prepared one for the loop.
 
     problem: one line while the source is lost. captured: pictures taken. unchanged: of these, how many showed
-    nothing new. spacing_s: pictures are not prepared more often than this; set by the loop from the time a
-    model frame takes.
+    nothing new. spacing_s, wanted_from_s: pictures are not prepared more often than this, and not before that
+    time; set by the loop from the time a model frame takes and from what the pen does.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class SourceThread:
         self.captured = self.unchanged = self.lost_times = 0
         self.position_s = 0.0
         self.duration_s: float | None = None
-        self.spacing_s = 0.0
+        self.spacing_s = self.wanted_from_s = 0.0
         self.slot = Slot()
         self._interval_s = 1 / fps if fps else 0.0
         self._preparer = Preparer(paper, preparation)
@@ -255,7 +255,7 @@ class SourceThread:
         now_s = time.perf_counter()
         since_s = now_s - self._prepared_s
         late = not self.spec.live and now_s - shot.captured_s > 0.1 and since_s < SKIP_S
-        early = since_s < self.spacing_s and self.slot.waiting
+        early = (since_s < self.spacing_s and self.slot.waiting) or now_s < self.wanted_from_s
         if (late or early) and not (first or self.every_frame):
             self._number += 1  # it is counted as skipped
             self._held = shot

@@ -20,6 +20,7 @@ from renderer.sources.tone_map import to_sdr
 OPEN_S, READ_S = 5.0, 5.0  # a network source that is silent for so long is lost
 HARDWARE = ("cuda", "videotoolbox", "d3d11va", "vaapi")
 HARDWARE_PIXELS = 1280 * 720  # below this the copy back from the GPU costs more than decoding on the CPU
+NEAR_S = 1.0  # a camera's buffers hold no more
 MOST_BROKEN = 100  # packets in a row that cannot be decoded
 HDR = {int(ColorTrc.SMPTE2084): "pq", int(ColorTrc.ARIB_STD_B67): "hlg"}
 KNOWN_SPACES = {int(space) for space in Colorspace}
@@ -36,7 +37,7 @@ class VideoReader:
     def __init__(self, target: str, *, live: bool = False, name: str = "", **opened: object):
         """live: a stream or device, with time limits and as little delay as possible. opened: more arguments
         of `av.open`, such as format. Raises SourceLost."""
-        self.name, self.live = name or target, live
+        self.name, self.live, self._device = name or target, live, "format" in opened
         self._container = self._open(target, opened)
         if not self._container.streams.video:
             self._container.close()
@@ -101,7 +102,7 @@ class VideoReader:
             packet = next(packets, None)
             if packet is None:
                 return
-            captured_s = time.perf_counter()
+            captured_s = captured_at(packet, time.perf_counter()) if self._device else time.perf_counter()
             try:
                 frames = packet.decode()
                 broken = 0
@@ -160,6 +161,15 @@ class Converter:
         ).to_ndarray()
         rgb = to_sdr(made, transfer) if transfer else made
         return np.ascontiguousarray(np.rot90(rgb, turns)) if turns else rgb
+
+
+def captured_at(packet: av.Packet, now_s: float) -> float:
+    """When a camera's driver took the picture: V4L2 stamps it with the system's monotonic clock, which is
+    perf_counter's on Linux. A stamp of another clock is not near now, and is not used."""
+    if packet.pts is None or packet.time_base is None:
+        return now_s
+    stamp_s = float(packet.pts * packet.time_base)
+    return stamp_s if 0 <= now_s - stamp_s < NEAR_S else now_s
 
 
 def quarter_turns(frame: av.VideoFrame) -> int:
