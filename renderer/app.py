@@ -9,10 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
-from models.api import NOTHING, Failure, Frame, ModelError, Rect, Request
+from models.api import Failure, Frame, ModelError, Rect
 from renderer import commands
 from renderer.actions import EDITS, Change, Command, Event, InputError
 from renderer.canvas.canvas import Canvas
@@ -22,6 +21,7 @@ from renderer.live import NO_PARTS, Live, LiveParts
 from renderer.model_switcher import PER_MODEL, LoadModel, ModelSwitcher
 from renderer.persistence import Files, Persistence
 from renderer.picture_params import PictureParams
+from renderer.picture_requests import PictureRequests
 from renderer.rewind import Rewind
 from renderer.runtime import pacing
 from renderer.runtime.engine import Engine
@@ -85,22 +85,26 @@ class App:
         self.rewind = Rewind(
             self.scene, self.persistence.history, show_layers=self.show_layers, apply=self.apply
         )
-        self.picture: Frame | None = None
+        self.requests = PictureRequests(
+            self.canvas,
+            self.scene,
+            self.engine,
+            self.switcher,
+            self.stats,
+            self.live,
+            now_s=time.perf_counter(),
+        )
         self.running, self.started = True, False  # started: the first model is being loaded
         self._known = self.canvas.seen.copy()  # the paper as of the last edit
         self._known_materials = self.canvas.materials.copy()
-        self._sequence = self._epoch = 0
-        self._answered = 0  # newest sequence that came back
-        self._new_epoch = False  # the next request starts a new epoch
-        self._quiet_calls: int | None = None  # the model's calls when there was nothing left to do
-        self._dirty = NOTHING
-        self._last_edit_s = time.perf_counter()
         self._due_s = 0.0  # when this tick was due
-        self._asked: Request | None = None  # newest request
-        self._effort: dict[tuple[int, int], float] = {}  # (steps, side) -> mean frame time
-        self._choice = (params.steps, size[0])
         if demo is not None and demo.fault:
             self.messages.add(demo.fault, Level.WARNING)
+
+    @property
+    def picture(self) -> Frame | None:
+        """The newest frame that was shown; None before the first."""
+        return self.requests.picture
 
     def step(self) -> None:
         """One tick that survives its errors: the paper is never lost to one."""
@@ -122,11 +126,12 @@ class App:
                 self.messages.add(str(error), Level.ERROR)
         self.rewind.poll(began_s)
         if self.switcher.poll(began_s):
-            self.begin_epoch()
+            self.requests.restart()
         self.take_source(began_s)
-        self.submit(began_s)
-        self.collect(began_s)
-        self.count_idle_calls(began_s)
+        self.requests.submit(began_s)
+        for failure in self.requests.collect(began_s):
+            self.fail(failure)
+        self.requests.count_idle_calls(began_s)
         self.draw(began_s)
         shown_s = self.window.flip()
         shown = self.picture.request.sequence if self.picture else -1
@@ -189,11 +194,11 @@ class App:
         labels, materials = self._known_materials[box.slices], self.canvas.materials[box.slices]
         if box.empty or (np.array_equal(before, after) and np.array_equal(labels, materials)):
             return
-        self.scene.ink.touch(box, before, after, self._sequence + 1)
+        self.scene.ink.touch(box, before, after, self.requests.sequence + 1)
         before[:], labels[:] = after, materials
         self.live.painted(box, time.perf_counter())
         self.scene.changed = self.scene.changed.union(box)
-        self.dirty(box, time_s)
+        self.mark_dirty(box, time_s)
 
     def change(self, action: Change, time_s: float) -> None:
         """Change a setting of the picture. Raises InputError or ModelError, and nothing has changed."""
@@ -203,8 +208,9 @@ class App:
             self.switcher.load(after.model)
         self.scene.params = after
         if after != before and after.target_fps == before.target_fps:
-            self._new_epoch |= after.starts_epoch(before)
-            self.dirty(self.canvas.whole, time_s)
+            if after.starts_epoch(before):
+                self.requests.start_epoch()
+            self.mark_dirty(self.canvas.whole, time_s)
 
     def set_param(self, name: str, value: Any, time_s: float) -> None:
         """Set a setting that follows from the model; logged, so that a replay shows what was seen."""
@@ -212,102 +218,20 @@ class App:
             return
         self.scene.params = replace(self.scene.params, **{name: value})
         self.persistence.event(Event(Change(name, value), time_s))
-        self.dirty(self.canvas.whole, time_s)
+        self.mark_dirty(self.canvas.whole, time_s)
 
-    def dirty(self, box: Rect, time_s: float) -> None:
-        """The picture is not that of the paper any more: this tick requests a new one."""
-        self._dirty = self._dirty.union(box)
-        self._last_edit_s = time.perf_counter()
-        if self.engine.state == "ready":
-            self.stats.input(time_s, self._sequence + 1)
+    def mark_dirty(self, box: Rect, input_s: float) -> None:
+        """The picture no longer shows the paper in this box, since an input event at this time."""
+        self.requests.mark_dirty(box, time.perf_counter(), input_s=input_s)
 
     def take_source(self, now_s: float) -> None:
         """Take the newest frame of a live source: it changes what the model gets, and no stroke."""
         box = self.live.poll(now_s)
         if not box.empty:
-            self._dirty, self._last_edit_s = self._dirty.union(box), now_s
-
-    def submit(self, now_s: float) -> None:
-        """Request a picture if anything changed, or a finer one if the pen rests."""
-        if self.engine.state != "ready" or not self.switcher.up_to_date:
-            return  # no model, or another one since this tick's poll: it starts a new epoch
-        side = self.canvas.width
-        if not self._dirty.empty:
-            if self._new_epoch:
-                shown = self.picture.request.epoch if self.picture else -1
-                if self._epoch > shown and self._answered < self._sequence:
-                    return  # wait for an epoch's first frame: else a moving slider would refuse every frame
-                self._epoch, self._new_epoch = self._epoch + 1, False
-            wanted = self.scene.params.steps
-            self._choice = pacing.choose_effort(
-                self.scene.params.target_fps, self._effort, wanted, side, self._choice
-            )
-            self.ask(*self._choice)
-        elif self._asked is not None and not self.engine.busy and self.picture is not None:
-            shown = self.picture.request
-            if shown.sequence != self._asked.sequence:
-                return
-            steps = pacing.next_refinement(shown.steps, self.scene.params.steps, now_s, self._last_edit_s)
-            card = self.engine.card
-            if steps is not None and card is not None and steps in card.steps:
-                self.ask(steps, side)
-            elif shown.paper.shape[1] != side and now_s - self._last_edit_s > pacing.REST_S:
-                self.ask(self.scene.params.steps, side)
-
-    def ask(self, steps: int, side: int) -> None:
-        self._sequence += 1
-        if self.live.active:
-            paper, materials = self.live.snapshot()
-        else:
-            paper, materials = self.canvas.snapshot(), self.canvas.snapshot_materials()
-        if side != self.canvas.width:
-            height = max(pacing.SMALLEST_SIDE_PX, self.canvas.height * side // self.canvas.width // 32 * 32)
-            paper = cv2.resize(paper, (side, height), interpolation=cv2.INTER_AREA)
-            materials = cv2.resize(materials, (side, height), interpolation=cv2.INTER_NEAREST)
-            paper.flags.writeable = materials.flags.writeable = False
-        self._asked = self.scene.params.request(
-            paper,
-            materials=materials,
-            sequence=self._sequence,
-            epoch=self._epoch,
-            dirty=self._dirty,
-            steps=steps,
-        )
-        self.live.sent(self._sequence, self._dirty)
-        self._dirty = NOTHING
-        self.engine.submit(self._asked)
-
-    def collect(self, now_s: float) -> None:
-        """Take the model's results; refuse what is older than the picture shown, or of another epoch."""
-        while (result := self.engine.poll()) is not None:
-            self._answered = max(self._answered, result.request.sequence)
-            if isinstance(result, Failure):
-                self.fail(result)
-                continue
-            request = result.request
-            newest = self.picture.request.sequence if self.picture else -1
-            if request.epoch != self._epoch or request.sequence <= newest:
-                self.stats.stale += 1
-                continue
-            self.show(result, now_s)
-
-    def show(self, frame: Frame, now_s: float) -> None:
-        self.picture = frame
-        self.stats.frame(now_s, frame.stage_ms)
-        self.live.answered(frame.request.sequence, sum(frame.stage_ms.values()))
-        key = (frame.request.steps, frame.picture.shape[1])
-        self._effort = pacing.learnt(self._effort, key, sum(frame.stage_ms.values()))
-        picture = frame.picture
-        if picture.shape[:2] != (self.canvas.height, self.canvas.width):
-            size = (self.canvas.width, self.canvas.height)
-            picture = cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC)
-        self.scene.picture, self.scene.picture_new = picture, True
-        self.scene.notes, self.scene.why_not_faster = frame.notes, frame.why_not_faster
-        self.scene.ink.shown(frame.request.sequence)
+            self.requests.mark_dirty(box, now_s)
 
     def fail(self, failure: Failure) -> None:
         self.stats.errors += 1
-        self.live.failed(failure.request.sequence)
         self.messages.add(failure.message, Level.ERROR)
         if self.stats.errors == 1:
             print(failure.trace or f"flowbrush: {failure.message}", file=sys.stderr)
@@ -317,27 +241,6 @@ class App:
         self.scene.status = self.engine.status(self.scene.params.model) or lost
         self.scene.messages = self.messages.current(now_s)
         self.window.draw(self.scene, now_s)
-
-    def begin_epoch(self) -> None:
-        """Another model serves: pictures and measurements of the one before no longer count."""
-        self._effort.clear()
-        self._dirty = self.canvas.whole
-        self._epoch += 1
-
-    def count_idle_calls(self, now_s: float) -> None:
-        """Count renders that began although nothing had changed and the picture was as fine as it gets."""
-        calls = self.engine.calls
-        if self._quiet_calls is not None and calls > self._quiet_calls:
-            self.stats.idle_calls += calls - self._quiet_calls
-        self._quiet_calls = calls if self.at_rest(now_s) else None
-
-    def at_rest(self, now_s: float) -> bool:
-        """The picture is that of the paper, and as fine as it gets."""
-        asked, picture = self._asked, self.picture
-        if asked is None or picture is None or not self._dirty.empty or self.engine.busy:
-            return False
-        shown = picture.request.sequence == asked.sequence
-        return shown and pacing.next_refinement(asked.steps, self.scene.params.steps, now_s, 0.0) is None
 
     def close(self) -> bool:
         """End model, recording, logs and window. Idempotent. Returns whether the model ended in time."""

@@ -39,8 +39,10 @@ class Painting(Protocol):
     rewind: Rewind
     persistence: Persistence
     live: Live
-    picture: Frame | None
     save_folder: Path
+
+    @property
+    def picture(self) -> Frame | None: ...
 
     def apply(self, event: Event) -> None: ...
 

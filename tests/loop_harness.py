@@ -141,9 +141,10 @@ class LoopHarness:
         return self
 
     def rest(self) -> None:
-        app = self.app
-        app.step()
-        self.until(lambda: app.picture.request.sequence == app._sequence and app.picture.request.steps == 4)
+        requests = self.app.requests
+        self.app.step()
+        self.until(lambda: requests.picture.request.sequence == requests.sequence)
+        self.until(lambda: requests.picture.request.steps == 4)
 
     @property
     def shown(self) -> int:

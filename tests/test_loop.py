@@ -143,7 +143,7 @@ def test_a_result_of_an_older_epoch_is_refused(make_loop, change):
     one.until(lambda: one.app.stats.stale == 1)
     assert one.app.stats.stale == 1
     one.until(lambda: one.shown > shown)
-    assert one.app.picture.request.epoch == one.app._epoch
+    assert one.app.picture.request.epoch == one.app.requests.epoch
     one.rest()
     assert one.app.stats.stale == 1
 

@@ -61,12 +61,12 @@ def test_a_failure_keeps_the_last_good_picture_and_says_so(make_loop):
 def test_errors_of_the_loop_print_one_traceback_and_then_count(make_loop, capsys, monkeypatch):
     one = make_loop(SlowModel()).ready()
     monkeypatch.setattr(messages, "LOG_EVERY_ERRORS", 10)
-    good = one.app.submit
+    good = one.app.requests.submit
 
     def bad(now_s):
         raise RuntimeError("a fault in the loop")
 
-    one.app.submit = bad
+    one.app.requests.submit = bad
     began = time.perf_counter()
     for _ in range(21):
         one.app.step()
@@ -75,7 +75,7 @@ def test_errors_of_the_loop_print_one_traceback_and_then_count(make_loop, capsys
     assert printed.count("Traceback") == 1
     assert 1 <= printed.count("errors in the loop") <= 3
     assert one.app.messages.errors == 21
-    one.app.submit = good
+    one.app.requests.submit = good
     one.app.step()
     assert any("a fault in the loop" in line for line in one.messages)
 

@@ -32,8 +32,8 @@ def test_untouched_stays_untouched_to_the_bit(painting, painter):
     """Pixels out of a stroke's reach: the same in the one-step frames before and after it."""
     reach = painter.network.receptive_radius_px()
     assert reach <= 128
-    shown, show = [], painting.app.show
-    painting.app.show = lambda frame, now_s: (shown.append(frame), show(frame, now_s))
+    shown, show = [], painting.app.requests.show
+    painting.app.requests.show = lambda frame, now_s: (shown.append(frame), show(frame, now_s))
     painting.do(Change("strength", 0.59))
     painting.rest()
     first = painting.app.canvas.snapshot()

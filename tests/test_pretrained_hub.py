@@ -181,7 +181,7 @@ def test_a_model_of_the_catalogue_comes_behind_the_painter(hub, here, tmp_path, 
         app, end_s = watch.app, time.perf_counter() + 40
         while time.perf_counter() < end_s and not (served and served[-1][1] == "sd15"):
             app.step()
-            if app.picture is not None and app.picture.request.epoch == app._epoch:
+            if app.picture is not None and app.picture.request.epoch == app.requests.epoch:
                 served.append((app.engine.name, app.scene.card.name))
         watch.seconds = 1.0
 

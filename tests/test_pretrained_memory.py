@@ -327,7 +327,7 @@ def test_after_memory_ran_out_in_a_frame_the_model_before_is_back_at_once(whole,
 def painted_by(one, model) -> bool:
     """Whether the picture that stands was made by this model, since it began to serve."""
     app = one.app
-    return app.scene.card is model.card and app.picture.request.epoch == app._epoch
+    return app.scene.card is model.card and app.picture.request.epoch == app.requests.epoch
 
 
 def test_memory_that_runs_out_in_a_first_picture_leaves_the_present_model(whole, painter, make_loop):

@@ -25,7 +25,7 @@ def test_replayed_frames_are_the_bytes_that_the_window_showed(make_loop, painter
 
     def params() -> None:
         picture = one.app.picture
-        if written and picture.request.sequence == one.app._sequence:
+        if written and picture.request.sequence == one.app.requests.sequence:
             live[written, picture.request.steps] = digest(picture.picture)
 
     for number, brush in enumerate((Brush((118, 169, 222), 60), Brush((44, 98, 138), 40, 0.4, 0.7))):
@@ -33,7 +33,7 @@ def test_replayed_frames_are_the_bytes_that_the_window_showed(make_loop, painter
             one.do(Begin(brush, action.point) if isinstance(action, Begin) else action)
             one.app.step()
             written += 1
-            one.until(lambda: one.app.picture.request.sequence == one.app._sequence)
+            one.until(lambda: one.app.picture.request.sequence == one.app.requests.sequence)
             params()
         one.do(Change("mood.sun", 0.2 + number / 2))
         one.app.step()
