@@ -184,7 +184,7 @@ def test_the_wheel_sizes_the_brush():
 
 
 def state(tools: Tools) -> tuple:
-    chosen = tools.stabilizer, tools.symmetry, tools.dynamics
+    chosen = tools.stabilizer, tools.symmetry, tools.dynamics, tools.show_layers
     return tools.tool, tools.brush, tools.tolerance, tools.mood_axis, tools.navigation.settings, chosen
 
 

@@ -9,8 +9,8 @@ from renderer.ui.style.theme import ACCENT, CARD, EDGE, FAINT, INK, RAISED, SOFT
 
 COLUMNS = (
     ("tools", "stroke"),
-    ("palette", "mood"),
-    ("picture", "paper"),
+    ("palette", "mood", "paper"),
+    ("picture", "layers"),
     ("view", "window", "recording", "live"),
 )
 WIDE, ROW, KEY = 300, 23, 104

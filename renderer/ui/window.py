@@ -15,6 +15,7 @@ from models.api import NOTHING, Rect
 from renderer.actions import Command, Event, InputError
 from renderer.scene import Scene
 from renderer.ui import timeline
+from renderer.ui.controls.layer_panel import LayerPanel, operation
 from renderer.ui.controls.panel import Panel
 from renderer.ui.display import bgra_view, display_surface, opening, rgb_copy
 from renderer.ui.help import draw_help
@@ -50,6 +51,7 @@ class Window:
         self.tools.tablet = open_tablet(pygame.display.get_driver())
         self.panel: Panel | None = None
         self.hud = Hud(self.theme)
+        self.layers = LayerPanel(self.theme)
         self.panes: PanePixels | None = None
         self._full = False
         self._cursor: int | None = None
@@ -109,13 +111,17 @@ class Window:
             box = timeline.bar(layout, self.theme)
             made, events = timeline.read(events, scene.rewind, box, self.theme, now_s)
         for event in events:
-            kept, actions = False, []
+            kept, actions = self.layers.handle(event, scene.canvas.stack, layout.layers)
+            if kept:
+                made += [Event(action, now_s) for action in actions]
+                continue
             if self.panel is not None and scene.view != "picture":
                 kept, actions = self.panel.handle(event, self.tools, scene, layout)
             made += [Event(action, now_s) for action in actions]
             if not kept:
                 free.append(event)
-        return made + self.tools.translate(free, layout, scene.params, now_s)
+        made += self.tools.translate(free, layout, scene.params, now_s)
+        return [event for event in (with_layer(event, scene) for event in made) if event is not None]
 
     def read_help(self, events: Iterable[pygame.event.Event], now_s: float) -> list[Event]:
         """Any key or button closes the help."""
@@ -132,7 +138,7 @@ class Window:
         scale = min(self._wanted_scale, most)
         if scale != self.theme.scale:
             self.theme, self.panel = Theme(scale), None
-            self.hud = Hud(self.theme)
+            self.hud, self.layers = Hud(self.theme), LayerPanel(self.theme)
 
     def layout(self, scene: Scene) -> Layout:
         canvas = (scene.canvas.width, scene.canvas.height)
@@ -145,6 +151,7 @@ class Window:
             canvas,
             hud=scene.show_hud,
             scale=self.theme.scale,
+            layers=self.tools.show_layers,
             settings=navigation.settings,
         )
 
@@ -187,6 +194,8 @@ class Window:
         self.draw_panes(surface, scene, layout, panes, changed=changed, anew=anew)
         if not layout.hud.empty:
             self.draw_hud(surface, scene, layout.hud, now_s, anew)
+        if self.layers.draw(surface, scene.canvas.stack, layout.layers, anew=anew):
+            self._boxes.append(rect_of(layout.layers))
         if scene.view != "picture":
             self._boxes += panel.draw(surface, self.tools, scene, layout)
         if scene.show_help:
@@ -208,7 +217,15 @@ class Window:
             self.panes.refresh(scene)
         if self.panel is None:
             self.panel, self._shape = Panel(size, self.theme, scene, self.tools.keymap), ()
-        shape = (size, canvas.whole, scene.view, scene.show_hud, scene.show_help, scene.rewind is None)
+        shape = (
+            size,
+            canvas.whole,
+            scene.view,
+            scene.show_hud,
+            scene.show_help,
+            scene.rewind is None,
+            self.tools.show_layers,
+        )
         if shape == self._shape:
             return self.panel, self.panes, False
         self._shape = shape
@@ -284,3 +301,12 @@ class Window:
 
 def rect_of(box: Rect) -> pygame.Rect:
     return pygame.Rect(box.x0, box.y0, box.width, box.height)
+
+
+def with_layer(event: Event, scene: Scene) -> Event | None:
+    """A command about the active layer as the edit that it means now; None where it means nothing."""
+    action = event.action
+    if not isinstance(action, Command) or not action.name.startswith("layer."):
+        return event
+    edit = operation(action.name.removeprefix("layer."), scene.canvas.stack)
+    return None if edit is None else Event(edit, event.time_s)

@@ -26,7 +26,7 @@ from renderer.ui.controls.sliders import (
 )
 from renderer.ui.controls.swatches import Swatches
 from renderer.ui.input.keymap import KeyMap
-from renderer.ui.input.tools import TOOLS, Tools
+from renderer.ui.input.tools import CHOICES, TOOLS, Tools
 from renderer.ui.style.icons import set_icon
 from renderer.ui.style.theme import ACCENT, BACK, CARD, EDGE, FAINT, INK, SOFT, Theme, rounded, text
 from renderer.ui.view.layout import PANEL, Layout
@@ -35,7 +35,12 @@ MARGIN, GUTTER = 12, 4
 INNER = PANEL - 2 * MARGIN
 FOURTH = (INNER - 3 * GUTTER) / 4
 LABEL, VALUE, ROW = 66, 34, 22  # columns and height of a slider's row
-BUTTONS = (("undo", "redo", "clear", "open"), ("view", "full", "hud", "help"))
+BUTTONS = (
+    ("undo", "redo", "clear", "open", "view", "full"),
+    ("zoom.in", "zoom.out", "zoom.fit", "rotate.left", "rotate.right", "mirror"),
+    ("stabilizer", "symmetry", "dynamics", "layers", "hud", "help"),
+)
+SIXTH = (INNER - 5 * GUTTER) / 6
 WHEEL_PX = 48  # that the panel scrolls for a step of the wheel
 AWAKE_S = 1.5  # after its last event pygame_gui, 0.7 ms a tick, is no longer updated
 GROOVE = (146, 150, 160)
@@ -73,11 +78,11 @@ class Panel:
         fifth = (INNER - 4 * GUTTER) / 5
         for i, tool in enumerate(TOOLS):
             self.button(f"tool.{tool}", MARGIN + i * (fifth + GUTTER), y, fifth, 34)
-        self.swatches = Swatches(self.theme, MARGIN, y + 44, FOURTH, 40, GUTTER)
-        y += 44 + 3 * 44 + 6
-        self.sample = self.theme.box(MARGIN, y, 3 * FOURTH + 2 * GUTTER, 40)
-        self.button("color", MARGIN + 3 * (FOURTH + GUTTER), y, FOURTH, 40)
-        y += 50
+        self.swatches = Swatches(self.theme, MARGIN, y + 42, FOURTH, 36, GUTTER)
+        y += 42 + 3 * 40 + 4
+        self.sample = self.theme.box(MARGIN, y, 3 * FOURTH + 2 * GUTTER, 34)
+        self.button("color", MARGIN + 3 * (FOURTH + GUTTER), y, FOURTH, 34)
+        y += 42
         y = self.slider(y, "size", "Size")
         self.slider(y, "tolerance", "Tolerance")
         y = self.slider(y, "hardness", "Hardness")
@@ -95,11 +100,11 @@ class Panel:
         y = self.heading(y + 40, "MOOD")
         for axis in MOOD_AXES:
             y = self.slider(y, f"mood.{axis.name}", axis.name.capitalize(), f"{axis.low} ... {axis.high}")
-        y += 14
+        y += 10
         for i, names in enumerate(BUTTONS):
             for j, name in enumerate(names):
-                self.button(name, MARGIN + j * (FOURTH + GUTTER), y + 38 * i, FOURTH, 34)
-        return y + 38 * len(BUTTONS) + MARGIN - 4
+                self.button(name, MARGIN + j * (SIXTH + GUTTER), y + 34 * i, SIXTH, 30)
+        return y + 34 * len(BUTTONS) + MARGIN - 4
 
     def arrange(self, window: tuple[int, int], layout: Layout) -> None:
         """Fit the bar to the window."""
@@ -252,6 +257,7 @@ class Panel:
         params = scene.params
         filming, back = scene.recording.state is RecordingState.RECORDING, scene.rewind is not None
         state = (tools.tool, tools.brush, tools.tolerance, tools.mood_axis, params, scene.card, filming, back)
+        state = (*state, choices_on(tools))
         if state == self._shown:
             return
         self._shown, self.stale, self._awake_s = state, True, AWAKE_S
@@ -260,7 +266,13 @@ class Panel:
             if not slider.knob.held:
                 slider.set_current_value(share_of(name, value), warn=False)
         self.set_by_prompt = set_by_prompt(scene)
-        on = {f"tool.{tools.tool}", f"steps.{params.steps}", "record" * filming, "rewind" * back}
+        on = {
+            f"tool.{tools.tool}",
+            f"steps.{params.steps}",
+            *choices_on(tools),
+            "record" * filming,
+            "rewind" * back,
+        }
         for button, name in self.buttons.items():
             chosen = name in on
             if chosen != button.is_selected:
@@ -333,3 +345,10 @@ class Panel:
                 slider.draw_groove(
                     surface, theme, ACCENT if name.startswith("mood.") else GROOVE, prompt_value
                 )
+
+
+def choices_on(tools: Tools) -> set[str]:
+    """The buttons of what is switched on."""
+    on = {name for name, names in CHOICES.items() if getattr(tools, name) != names[0]}
+    on |= {"layers"} if tools.show_layers else set()
+    return on | ({"mirror"} if tools.navigation.settings.mirrored else set())

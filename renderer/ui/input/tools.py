@@ -67,6 +67,7 @@ class Tools:
         self._samples: list[float] = []  # pressures of the pen in this tick
         self._pen = False  # the newest stroke is a pen's
         self.mood_axis = 0
+        self.show_layers = False
         self.pane: Pane | None = None  # where the current stroke began
         self.place: tuple[float, float] | None = None
         self._button = 0  # that draws the current stroke
@@ -249,6 +250,8 @@ class Tools:
         elif kind in ("hardness", "opacity"):
             level = getattr(self.brush, kind) + 0.1 * sign
             self.brush = replace(self.brush, **{kind: min(1.0, max(0.05, level))})
+        elif kind == "layers":
+            self.show_layers = not self.show_layers
         elif kind in CHOICES:
             names = CHOICES[kind]
             setattr(self, kind, names[(names.index(getattr(self, kind)) + 1) % len(names)])

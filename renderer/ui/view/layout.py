@@ -14,6 +14,7 @@ PaneKind = Literal["paper", "picture"]
 FITTED = ViewSettings()
 
 PANEL, PANEL_HEIGHT = 220, 708
+LAYERS = 176
 GAP, BAR, HUD = 12, 32, 118  # at scale 1: two panes of 512 just fit a window of 1280x720
 
 
@@ -54,19 +55,24 @@ class Pane:
 
 @dataclass(frozen=True)
 class Layout:
-    """panel, bar and hud are empty where they are not shown."""
+    """panel, bar, hud and layers are empty where they are not shown."""
 
     panes: tuple[Pane, ...]
     panel: Rect = NOTHING
     bar: Rect = NOTHING
     hud: Rect = NOTHING
+    layers: Rect = NOTHING
 
     def pane_at(self, x: float, y: float) -> Pane | None:
         return next((pane for pane in self.panes if pane.holds(x, y)), None)
 
     def pane_beside(self, x: float, y: float) -> Pane | None:
         """The pane nearest to a position in the margin around the panes; None on panel, bar and HUD."""
-        if x < self.panel.x1 or (not self.bar.empty and y >= self.bar.y0):
+        if (
+            x < self.panel.x1
+            or (not self.layers.empty and x >= self.layers.x0)
+            or (not self.bar.empty and y >= self.bar.y0)
+        ):
             return None
         return min(self.panes, key=lambda pane: pane.distance(x, y))
 
@@ -79,6 +85,7 @@ def arrange(
     *,
     hud: bool = True,
     scale: float = 1.0,
+    layers: bool = False,
     settings: ViewSettings = FITTED,
 ) -> Layout:
     """The layout of a view. canvas: width and height in pixels; scale: of panel, bar and HUD."""
@@ -86,7 +93,8 @@ def arrange(
     if view == "picture":
         return Layout((place("picture", Rect(0, 0, width, height), canvas, settings, align=0),))
     panel_px, gap, bar_px, hud_px = (round(length * scale) for length in (PANEL, GAP, BAR, HUD))
-    left, right = panel_px + gap, max(panel_px + gap + 64, width - gap)
+    edge = width - round(LAYERS * scale) if layers else width
+    left, right = panel_px + gap, max(panel_px + gap + 64, edge - gap)
     hud_box = Rect(left, height - gap - hud_px, right, height - gap) if hud else NOTHING
     below = (hud_box.y0 if hud else height) - gap
     bar = Rect(left, below - bar_px, right, below)
@@ -99,7 +107,8 @@ def arrange(
             place("paper", one, canvas, settings, align=1),
             place("picture", two, canvas, settings, align=-1),
         )
-    return Layout(panes, Rect(0, 0, panel_px, height), bar, hud_box)
+    column = Rect(right + gap, 0, width, height) if layers else NOTHING
+    return Layout(panes, Rect(0, 0, panel_px, height), bar, hud_box, column)
 
 
 def halves(area: Rect, canvas: tuple[int, int], gap: int) -> tuple[Rect, Rect]:
