@@ -46,8 +46,8 @@ def film(path: Path) -> Path:
     return write_video(path, steady(60), size=SIZE, pictures=pictures)
 
 
-def run(way: str, seconds: float, video: Path) -> dict:
-    """One stretch of the loop; returns its figures."""
+def run(way: str, seconds: float, video: Path, memory_mb: list[float] | None = None) -> dict:
+    """One stretch of the loop; returns its figures. memory_mb: gets the resident memory of every second."""
     from models import registry
     from renderer.app import App
     from renderer.live import LiveParts
@@ -58,9 +58,9 @@ def run(way: str, seconds: float, video: Path) -> dict:
     from renderer.recording.recorder import Recorder
     from renderer.runtime.latency import percentiles
     from renderer.sinks.network_stream import NetworkStream, parse_stream
-    from renderer.sources.open_source import opener
+    from renderer.sources.readers.open_source import opener
+    from renderer.sources.readers.spec import parse_source
     from renderer.sources.source_thread import SourceThread
-    from renderer.sources.spec import parse_source
     from renderer.stroke_log.log import read
     from renderer.stroke_log.store import SAMPLES
     from renderer.ui.headless import Headless
@@ -91,7 +91,7 @@ def run(way: str, seconds: float, video: Path) -> dict:
         stats, layer = app.stats, app.live.source
         frames, inputs = stats.model_frames, len(stats.latency_ms)
         begun = (layer.painted, layer.skipped, len(layer.capture_ms)) if layer else (0, 0, 0)
-        spend(app, seconds)
+        spend(app, seconds, memory_mb)
         made = {"model_fps": (stats.model_frames - frames) / seconds, "errors": app.messages.errors}
         made["model_ms"] = float(np.median(stats.frame_ms[frames:]))
         if demo is not None:
@@ -113,10 +113,14 @@ def run(way: str, seconds: float, video: Path) -> dict:
         app.close()
 
 
-def spend(app, seconds: float) -> None:
-    end_s = time.perf_counter() + seconds
-    while time.perf_counter() < end_s:
+def spend(app, seconds: float, memory_mb: list[float] | None = None) -> None:
+    import psutil
+
+    process, began_s = psutil.Process(), time.perf_counter()
+    while (passed_s := time.perf_counter() - began_s) < seconds:
         app.step()
+        if memory_mb is not None and passed_s >= len(memory_mb):
+            memory_mb.append(process.memory_info().rss / 1e6)
 
 
 def app_rest(app) -> None:
@@ -152,23 +156,11 @@ def main(rounds: int, seconds: float) -> dict:
 
 
 def growth(seconds: float, way: str = "source+stream") -> dict:
-    """Resident memory after the first minute and at the end of one long stretch."""
-    import threading
-
-    import psutil
-
-    process, seen = psutil.Process(), []
-
-    def look() -> None:
-        while True:
-            seen.append(process.memory_info().rss / 1e6)
-            time.sleep(1)
-
+    """Resident memory around the end of the first minute and in the last ten seconds of one long stretch."""
+    seen: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
-        video = film(Path(folder) / "film.mp4")
-        threading.Thread(target=look, daemon=True).start()
-        figures = run(way, seconds, video)
-    first, last = float(np.mean(seen[55:65])), float(np.mean(seen[-12:-4]))
+        figures = run(way, seconds, film(Path(folder) / "film.mp4"), seen)
+    first, last = float(np.mean(seen[50:70])), float(np.mean(seen[-10:]))
     memory = {"first_minute_mb": round(first, 1), "end_mb": round(last, 1)}
     return memory | {"growth": round(last / first - 1, 4)} | figures
 

@@ -23,10 +23,10 @@ from renderer.live import LiveParts
 from renderer.runtime.messages import Level
 from renderer.runtime.pacing import source_due_s
 from renderer.sources.live_source import LayerSettings
-from renderer.sources.open_source import opener
 from renderer.sources.preparation import AS_IT_IS, Preparation
+from renderer.sources.readers.open_source import opener
+from renderer.sources.readers.spec import SourceSpec, parse_source
 from renderer.sources.source_thread import SourceThread
-from renderer.sources.spec import SourceSpec, parse_source
 
 SIDE = 256
 PLAIN = LayerSettings()
@@ -256,7 +256,7 @@ class Broken:
         self.left = 3 if Broken.opened < 3 else 10**6
 
     def read(self):
-        from renderer.sources.shot import Shot, SourceLost
+        from renderer.sources.readers.shot import Shot, SourceLost
 
         if not self.left:
             raise SourceLost("camera 0 gives no more pictures")
@@ -452,7 +452,7 @@ def test_a_projector_shows_the_picture_alone(xserver):
 
 def test_the_screen_is_a_source_of_the_painting(xserver, make_loop, monkeypatch):
     pytest.importorskip("mss")
-    from renderer.sources.screen import ScreenReader
+    from renderer.sources.readers.screen import ScreenReader
 
     monkeypatch.setenv("DISPLAY", xserver.display)
     xserver.show((40, 72, 108))

@@ -257,7 +257,7 @@ def test_a_package_that_is_missing_is_named_with_its_extra(monkeypatch):
     import sys
 
     from renderer.control.osc import OscServer
-    from renderer.sources.screen import check_mss
+    from renderer.sources.readers.screen import check_mss
 
     for name in ("mss", "pyvirtualcam", "pythonosc", "pythonosc.dispatcher", "pythonosc.osc_server"):
         monkeypatch.setitem(sys.modules, name, None)

@@ -16,13 +16,13 @@ from video_files import number_of, numbered, steady, write_video
 
 from models.api import Rect
 from renderer.actions import InputError
-from renderer.sources import camera, video
-from renderer.sources.folder import FolderReader
 from renderer.sources.geometry import FITS, Placement
-from renderer.sources.shot import Shot, SourceLost
-from renderer.sources.spec import SourceSpec, parse_source
-from renderer.sources.tone_map import roll_off, to_sdr
-from renderer.sources.video import VideoReader
+from renderer.sources.readers import camera, video
+from renderer.sources.readers.folder import FolderReader
+from renderer.sources.readers.shot import Shot, SourceLost
+from renderer.sources.readers.spec import SourceSpec, parse_source
+from renderer.sources.readers.tone_map import roll_off, to_sdr
+from renderer.sources.readers.video import VideoReader
 
 
 def all_shots(reader) -> list[Shot]:
@@ -423,7 +423,7 @@ def test_a_crop_is_shown_alone_and_one_beside_the_picture_is_ignored():
 
 def test_the_screen_of_a_real_x_server_is_read(xserver, monkeypatch):
     pytest.importorskip("mss")
-    from renderer.sources.screen import ScreenReader
+    from renderer.sources.readers.screen import ScreenReader
 
     monkeypatch.setenv("DISPLAY", xserver.display)
     xserver.show((40, 72, 108))
@@ -445,7 +445,7 @@ def test_the_screen_of_a_real_x_server_is_read(xserver, monkeypatch):
 
 def test_no_screen_is_one_line(monkeypatch):
     pytest.importorskip("mss")
-    from renderer.sources.screen import ScreenReader
+    from renderer.sources.readers.screen import ScreenReader
 
     monkeypatch.setenv("DISPLAY", ":987")
     with pytest.raises(SourceLost, match="the screen cannot be read") as lost:

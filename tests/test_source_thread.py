@@ -14,11 +14,11 @@ from video_files import number_of, numbered, steady, write_video
 
 from renderer.sources import source_thread
 from renderer.sources.geometry import Placement
-from renderer.sources.open_source import opener
 from renderer.sources.preparation import Preparation, SourceFrame
-from renderer.sources.shot import Shot, SourceLost
+from renderer.sources.readers.open_source import opener
+from renderer.sources.readers.shot import Shot, SourceLost
+from renderer.sources.readers.spec import SourceSpec, parse_source
 from renderer.sources.source_thread import SourceThread
-from renderer.sources.spec import SourceSpec, parse_source
 
 PAPER = (256, 256)
 STRETCHED = Preparation(Placement("stretch"))
@@ -222,7 +222,7 @@ def serve(port: int, stop: threading.Event) -> None:
 def test_a_network_source_is_killed_and_comes_back(monkeypatch, start):
     import socket
 
-    from renderer.sources import video
+    from renderer.sources.readers import video
 
     monkeypatch.setattr(video, "READ_S", 0.5)
     monkeypatch.setattr(source_thread, "FIRST_RETRY_S", 0.1)

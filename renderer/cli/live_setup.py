@@ -8,10 +8,10 @@ from renderer.live import LiveParts
 from renderer.sources.flatten import checked_flatten
 from renderer.sources.geometry import Placement, checked_fit
 from renderer.sources.live_source import LayerSettings
-from renderer.sources.open_source import check_source, live_fps, opener
 from renderer.sources.preparation import Preparation
+from renderer.sources.readers.open_source import check_source, live_fps, opener
+from renderer.sources.readers.spec import parse_geometry, parse_source
 from renderer.sources.source_thread import SourceThread
-from renderer.sources.spec import parse_geometry, parse_source
 
 
 def live_parts(settings: LivePaint, size: tuple[int, int]) -> LiveParts:

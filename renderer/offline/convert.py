@@ -33,8 +33,8 @@ from renderer.recording.encoder import FINE, Encoder, planar
 from renderer.runtime.pacing import finest
 from renderer.sources.flatten import Flatten, checked_flatten, flatten
 from renderer.sources.geometry import Placement
-from renderer.sources.shot import Shot, SourceLost
-from renderer.sources.video import VideoReader
+from renderer.sources.readers.shot import Shot, SourceLost
+from renderer.sources.readers.video import VideoReader
 
 PART_FRAMES = 60
 NOTE = "convert.json"  # in the folder of parts

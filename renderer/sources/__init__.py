@@ -1,1 +1,1 @@
-"""Live sources: camera, video file, network stream, screen, folder of pictures; their thread and layer."""
+"""A live source in the loop: its thread, changes above the noise, flat colours, blend with the strokes."""

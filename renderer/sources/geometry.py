@@ -10,7 +10,7 @@ import numpy as np
 
 from models.api import Rect
 from renderer.actions import InputError
-from renderer.sources.shot import Shot
+from renderer.sources.readers.shot import Shot
 
 Fit = Literal["cover", "contain", "stretch"]
 FITS: tuple[Fit, ...] = ("cover", "contain", "stretch")

@@ -12,7 +12,7 @@ from renderer.canvas.buffer_pool import BufferPool
 from renderer.sources.changes import ChangeDetector
 from renderer.sources.flatten import Flatten, flatten_part
 from renderer.sources.geometry import Placement
-from renderer.sources.shot import Shot
+from renderer.sources.readers.shot import Shot
 
 WHOLE = Placement()
 

@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import Literal
 
 from renderer.sources.preparation import AS_IT_IS, Preparation, Preparer, Slot
-from renderer.sources.shot import Capture, Shot, SourceLost
-from renderer.sources.spec import SourceSpec
+from renderer.sources.readers.shot import Capture, Shot, SourceLost
+from renderer.sources.readers.spec import SourceSpec
 
 State = Literal["opening", "live", "paused", "ended", "lost"]
 FIRST_RETRY_S, LAST_RETRY_S = 1.0, 5.0  # the wait doubles from the first to the last

@@ -10,8 +10,8 @@ import numpy as np
 
 from renderer.actions import InputError
 from renderer.files.images import decode
-from renderer.sources.shot import Shot, SourceLost
-from renderer.sources.spec import pictures_in
+from renderer.sources.readers.shot import Shot, SourceLost
+from renderer.sources.readers.spec import pictures_in
 
 
 class FolderReader:

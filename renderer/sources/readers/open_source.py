@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from renderer.sources.shot import Capture
-from renderer.sources.spec import SourceSpec
+from renderer.sources.readers.shot import Capture
+from renderer.sources.readers.spec import SourceSpec
 
 FOLDER_FPS, SCREEN_FPS = 1.0, 30.0  # where no rate is asked for
 
@@ -13,7 +13,7 @@ FOLDER_FPS, SCREEN_FPS = 1.0, 30.0  # where no rate is asked for
 def check_source(spec: SourceSpec) -> None:
     """Raise InputError where the source needs a package that is not installed."""
     if spec.kind == "screen":
-        from renderer.sources.screen import check_mss
+        from renderer.sources.readers.screen import check_mss
 
         check_mss()
 
@@ -23,18 +23,18 @@ def opener(spec: SourceSpec, fps: float = 0.0) -> Callable[[], Capture]:
 
     def open_it() -> Capture:
         if spec.kind == "webcam":
-            from renderer.sources.camera import open_camera
+            from renderer.sources.readers.camera import open_camera
 
             return open_camera(spec.index)
         if spec.kind == "screen":
-            from renderer.sources.screen import ScreenReader
+            from renderer.sources.readers.screen import ScreenReader
 
             return ScreenReader(spec.index, spec.region)
         if spec.kind == "folder":
-            from renderer.sources.folder import FolderReader
+            from renderer.sources.readers.folder import FolderReader
 
             return FolderReader(spec.target, fps=fps or FOLDER_FPS)
-        from renderer.sources.video import VideoReader
+        from renderer.sources.readers.video import VideoReader
 
         return VideoReader(spec.target, live=spec.live, name=spec.name)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from models.api import Rect
 from renderer.actions import InputError
-from renderer.sources.shot import Shot, SourceLost
+from renderer.sources.readers.shot import Shot, SourceLost
 
 MISSING = "the screen cannot be read without mss; install it with: pip install flowbrush[live]"
 

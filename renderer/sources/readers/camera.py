@@ -10,8 +10,8 @@ import time
 import cv2
 import numpy as np
 
-from renderer.sources.shot import Capture, Shot, SourceLost
-from renderer.sources.video import VideoReader
+from renderer.sources.readers.shot import Capture, Shot, SourceLost
+from renderer.sources.readers.video import VideoReader
 
 WANTED_SIZE, WANTED_HZ = (1280, 720), 30  # what the camera is asked for; it may give another size
 

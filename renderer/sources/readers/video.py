@@ -14,8 +14,8 @@ from av.codec.hwaccel import HWAccel, hwdevices_available
 from av.error import EOFError, ExitError, FFmpegError, InvalidDataError, ProtocolNotFoundError, TimeoutError
 from av.video.reformatter import ColorRange, Colorspace, ColorTrc, Interpolation
 
-from renderer.sources.shot import Shot, SourceLost
-from renderer.sources.tone_map import to_sdr
+from renderer.sources.readers.shot import Shot, SourceLost
+from renderer.sources.readers.tone_map import to_sdr
 
 OPEN_S, READ_S = 5.0, 5.0  # a network source that is silent for so long is lost
 HARDWARE = ("cuda", "videotoolbox", "d3d11va", "vaapi")

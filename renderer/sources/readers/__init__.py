@@ -1,0 +1,1 @@
+"""Read pictures from cameras, video files, network streams, the screen and folders."""
