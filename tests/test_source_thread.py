@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from fractions import Fraction
+from itertools import pairwise
 
 import av
 import numpy as np
@@ -59,22 +60,31 @@ def watch(source: SourceThread, seconds: float) -> list[tuple[float, SourceFrame
 
 
 def test_a_file_plays_at_its_own_pace_and_begins_again(tmp_path, start):
+    """Frames that a busy machine has no time for are left out; those that come keep the clock."""
     source = start(write_video(tmp_path / "film.mp4", steady(15)))
-    seen = watch(source, 1.3)
-    numbers = [number_of(frame.pixels) for _, frame in seen]
-    assert numbers[:3] == [0, 1, 2] and 0 in numbers[5:], numbers
-    pace_ms = np.diff([frame.captured_s for _, frame in seen[:14]]) * 1e3
-    assert np.median(pace_ms) == pytest.approx(33.3, abs=2)
-    assert all(at_s >= frame.captured_s for at_s, frame in seen)
+    seen: list[SourceFrame] = []
+
+    def again() -> bool:
+        seen.extend(frame for _, frame in watch(source, 0.1))
+        return any(one.media_s > other.media_s for one, other in pairwise(seen))
+
+    until(again, 20)
+    first = [frame for frame in seen if frame.captured_s - seen[0].captured_s < 0.49]
+    assert first[0].media_s == 0 and len(first) >= 5
+    for frame in first:
+        assert frame.captured_s - first[0].captured_s == pytest.approx(frame.media_s, abs=0.002)
+        assert number_of(frame.pixels) == round(frame.media_s * 30)
     assert source.state == "live" and not source.problem
 
 
 def test_a_variable_rate_is_kept(tmp_path, start):
     times = [0, 60, 400, 460, 700]
     source = start(write_video(tmp_path / "film.mkv", times), loop=False)
-    seen = watch(source, 1.2)
-    came = [(frame.captured_s - seen[0][1].captured_s) * 1e3 for _, frame in seen]
-    assert came == pytest.approx(times, abs=2)
+    seen = [frame for _, frame in watch(source, 1.2)]
+    assert len(seen) >= 3
+    for frame in seen:
+        assert round(frame.media_s * 1000) in times
+        assert frame.captured_s - seen[0].captured_s == pytest.approx(frame.media_s, abs=0.002)
 
 
 def test_a_file_that_ends_keeps_its_last_frame(tmp_path, start):
