@@ -108,7 +108,8 @@ class Persistence:
     # Actions that a thread prepares
 
     def open_image(self, path: Path) -> None:
-        """Read an image on a thread; it arrives as an edit."""
+        """Read an image, saved paper or OpenRaster file on a thread; it arrives as an edit."""
+        self._messages.add(f"opening {path.name} ...")
         self._start("open", lambda: self._arrive_image(png.read_bytes(path)))
 
     def restore(self, path: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from models.api import NOTHING, ModelCard, Rect
 from renderer.canvas.canvas import Canvas
+from renderer.canvas.materials import name_of
 from renderer.canvas.wet_ink import WetInk
 from renderer.picture_params import PictureParams
 from renderer.recording.status import NOT_RECORDING, RecordingStatus
@@ -53,6 +54,7 @@ class Scene:
     picture: np.ndarray | None = None
     picture_new: bool = False  # reset by the window
     changed: Rect = NOTHING  # reset by the window
+    pointer: tuple[float, float] | None = None  # Window: where on the paper the pointer is, in its pixels
     show_hud: bool = True
     show_help: bool = False
     full: bool = False  # full screen
@@ -73,3 +75,11 @@ class Scene:
     def paper(self) -> np.ndarray:
         """(H, W, 4) uint8: the paper as the window shows it."""
         return self.canvas.seen if self.live is None else self.live.pixels
+
+    @property
+    def under_pointer(self) -> str:
+        """What is painted under the pointer: a material, "no material" or "blank"; empty off the paper."""
+        if self.pointer is None or not self.canvas.holds(*self.pointer):
+            return ""
+        paint = self.canvas.paint_at(*self.pointer)
+        return "blank" if paint is None else name_of(paint[1]) or "no material"

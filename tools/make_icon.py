@@ -41,7 +41,8 @@ def main() -> None:
         for y in (corner, SIDE - corner):
             cv2.circle(mask, (x, y), corner, 255, -1)
     icon = np.dstack((canvas.pixels[..., 2::-1], mask))
-    cv2.imwrite(str(ASSETS / "icon.png"), cv2.resize(icon, (SMALL, SMALL), interpolation=cv2.INTER_AREA))
+    small = cv2.resize(icon, (SMALL, SMALL), interpolation=cv2.INTER_AREA)
+    cv2.imencode(".png", small)[1].tofile(ASSETS / "icon.png")
 
 
 if __name__ == "__main__":

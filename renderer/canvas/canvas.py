@@ -107,11 +107,14 @@ class Canvas:
         copy.flags.writeable = False
         return copy
 
+    def holds(self, x: float, y: float) -> bool:
+        """Whether a point lies on the paper."""
+        return 0 <= x < self.width and 0 <= y < self.height
+
     def paint_at(self, x: float, y: float) -> tuple[tuple[int, int, int], int] | None:
         """Colour and material at a point; None off the paper or where nothing is painted."""
         column, row = int(x), int(y)
-        inside = 0 <= x < self.width and 0 <= y < self.height
-        if not inside or not self.pixels[row, column, 3]:
+        if not self.holds(x, y) or not self.pixels[row, column, 3]:
             return None
         r, g, b = (int(v) for v in self.pixels[row, column, :3])
         return (r, g, b), int(self.materials[row, column])

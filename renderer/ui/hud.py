@@ -98,6 +98,8 @@ class Hud:
             why = scene.live.line
         if scene.recording.text:
             line = f"{scene.recording.text}.  {line}"
+        if scene.under_pointer:
+            line = f"{scene.under_pointer} under the brush.  {line}"
         if stats.stale or stats.errors:
             line += f"   stale {stats.stale}, errors {stats.errors}"
         for i, (words, color) in enumerate(((line, SOFT), (why, FAINT))):

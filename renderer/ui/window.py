@@ -178,7 +178,7 @@ class Window:
         panel, panes, anew = self.prepare(scene, layout)
         changed = panes.update(scene, scene.ink.dry(elapsed_s * 1e3))
         self.panes_new = any(not box.empty for box in changed.values())
-        scene.changed, scene.picture_new = NOTHING, False
+        scene.changed, scene.picture_new, scene.pointer = NOTHING, False, self.tools.place
         if scene.live is not None:
             scene.live.changed = NOTHING
         if scene.view != "picture":

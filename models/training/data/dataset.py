@@ -147,4 +147,4 @@ def contact_sheet(path: Path, views: Views, count: int = 48) -> None:
         tiles.append(np.concatenate((flat.astype(np.uint8), views.parts["pictures"][s][i]), 1))
     across = min(6, len(tiles))
     rows = [np.concatenate(tiles[k : k + across], 1) for k in range(0, len(tiles) // across * across, across)]
-    cv2.imwrite(str(path), np.concatenate(rows, 0)[..., ::-1])
+    cv2.imencode(path.suffix, np.concatenate(rows, 0)[..., ::-1])[1].tofile(path)

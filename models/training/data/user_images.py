@@ -14,6 +14,15 @@ LONGEST_PX = 1024
 COLORS = (4, 14)  # k-means clusters of a sketch
 
 
+def read_picture(path: Path) -> np.ndarray | None:
+    """(H, W, 3) uint8 BGR, or None. On Windows cv2.imread opens no path with letters beyond its code page."""
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError:
+        return None
+    return cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+
+
 class Pictures:
     """Pictures of a folder and all below it. skipped: files that cannot be read or are too small."""
 
@@ -23,7 +32,7 @@ class Pictures:
         self.pictures: list[np.ndarray] = []
         self.skipped = 0
         for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES):
-            picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+            picture = read_picture(path)
             if picture is None or min(picture.shape[:2]) < smallest_px:
                 self.skipped += 1
                 continue

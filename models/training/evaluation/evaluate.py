@@ -263,4 +263,4 @@ def gallery(
         if "teacher" in networks:
             shown.append(sample(networks["teacher"], condition, noise, 25))
         rows.append(np.concatenate([to_pixels(picture)[0] for picture in shown], 1))
-    cv2.imwrite(str(path), np.concatenate(rows, 0)[..., ::-1])
+    cv2.imencode(path.suffix, np.concatenate(rows, 0)[..., ::-1])[1].tofile(path)

@@ -56,4 +56,4 @@ def save_grid(
     shown += [to_pixels(sample(network, condition, noise, steps)) for steps in columns]
     shown.append(to_pixels(picture[:rows]))
     grid = np.concatenate([np.concatenate(list(column), 0) for column in shown], 1)
-    cv2.imwrite(str(path), grid[..., ::-1])
+    cv2.imencode(path.suffix, grid[..., ::-1])[1].tofile(path)
