@@ -164,4 +164,7 @@ class PictureRequests:
             picture = cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC)
         scene.picture, scene.picture_new = picture, True
         scene.notes, scene.why_not_faster = frame.notes, frame.why_not_faster
+        card, look = scene.card, frame.request.look
+        if card is not None and look not in card.looks:
+            scene.notes = (f"{card.name} has no look {look!r} and ignores it", *frame.notes)
         scene.ink.shown(frame.request.sequence)
