@@ -16,13 +16,11 @@ import torch
 from models import training
 from models.api import ModelError
 from models.training.color_painter import stages as recipe
-from models.training.color_painter.distil import step_times
-from models.training.color_painter.reflow import end_heavy_times
-from models.training.color_painter.teacher import sample_times
 from models.training.data.dataset import Views
 from models.training.data.user_images import Pictures
 from models.training.evaluation import metrics
 from models.training.run import Run, follow, learning_rate
+from models.training.times import end_heavy_times, sample_times, step_times
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -18,12 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.api import MOOD_AXES
+from models.api import LOOKS, MOOD_AXES
 from models.painter.flow import CELL_PX
 from models.painter.materials.condition import MATERIAL_CHANNELS, MaterialCondition
 from models.painter.materials.noise import LEVEL_CHANNELS, PLACES
 
-LOOKS = ("scenic", "photo", "oil", "print")
 COLORS = 3 * PLACES
 # residual, paint, materials, height, noise of 1/4 scale: 128, a multiple of 32
 STEM_CHANNELS = COLORS + 4 * PLACES + MATERIAL_CHANNELS + 1 + LEVEL_CHANNELS

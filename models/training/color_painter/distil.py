@@ -22,20 +22,13 @@ from models.training.color_painter.reflow import HEUN_STEPS
 from models.training.data.tensors import to_tensors
 from models.training.evaluation.grids import save_grid
 from models.training.run import Run, follow, learning_rate, set_rate
+from models.training.times import STEP_COUNTS, step_times
 
 RATE = 4e-4
 EMA_DECAY = 0.999
-STEP_COUNTS = (1, 2, 4)
 BOOTSTRAP_SHARE = 1 / 4  # of a batch that learns a long step from two short ones (Frans et al. 2024)
 AGREEMENT_SHARE = 2 / 3  # of a batch that comes by the student's own steps, and stays at its picture of one
 LEVELS = (2.0, 1.5, 1.0, 1.0, 1.0)  # of the pyramid, fine levels first: plain L2 blurs
-
-
-def step_times(count: int, step_counts: tuple[int, ...] = STEP_COUNTS) -> tuple[Tensor, Tensor]:
-    """(t, step), (B,) each: a time that a sampler of one of `step_counts` visits, and its step's length."""
-    steps = torch.tensor(step_counts)[torch.randint(len(step_counts), (count,))]
-    index = (torch.rand(count) * steps).long()
-    return 1 - index / steps, 1 / steps
 
 
 def train(

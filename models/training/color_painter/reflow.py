@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from models.checkpoint import save
 from models.device.layout import channels_last
@@ -20,16 +19,12 @@ from models.training.color_painter.couplings import Couplings
 from models.training.data.tensors import to_tensors
 from models.training.evaluation.grids import save_grid
 from models.training.run import Run, follow, learning_rate, set_rate
+from models.training.times import end_heavy_times
 
 RATE = 4e-4
 EMA_DECAY = 0.999
 HEUN_STEPS = 16
 REAL_SHARE = 0.5  # of each batch that are real pairs, so that the flow does not drift from the data
-
-
-def end_heavy_times(count: int) -> Tensor:
-    """(B,) times with more at both ends: the arcsine density (Lee et al. 2024, improved reflow)."""
-    return (0.5 - 0.5 * torch.cos(torch.pi * torch.rand(count))).clamp(flow.MIN_TIME, 1)
 
 
 def train(

@@ -58,7 +58,7 @@ def run(
     sizes = QUICK if quick else Sizes()
     folder = folder or dataset.default_folder() / ("quick" if quick else "full")
     if stage == "all":
-        results = {each: run(each, folder, quick=quick) for each in STAGES}
+        results = {each: run(each, folder, quick=quick) for each in STAGES["colors"]}
         return results["evaluate"]
     if images is not None and stage != "finish":
         raise ModelError("--images goes with the stage `finish` only")

@@ -21,16 +21,10 @@ from models.sampling.paths import Straight
 from models.training.data.tensors import to_tensors
 from models.training.evaluation.grids import save_grid
 from models.training.run import Run, follow, learning_rate, set_rate
+from models.training.times import sample_times
 
 PEAK_RATE = 1e-3
 EMA_DECAY = 0.999
-AT_START = 0.15  # share of samples at t=1 exactly, where every picture begins
-
-
-def sample_times(count: int) -> Tensor:
-    """(B,) logit-normal times (Esser et al. 2024, SD3), a share of them at the start itself."""
-    t = torch.sigmoid(torch.randn(count) * 1.2 + 0.3)
-    return torch.where(torch.rand(count) < AT_START, torch.ones(count), t).clamp_min(flow.MIN_TIME)
 
 
 def train(

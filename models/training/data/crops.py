@@ -13,11 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.api import MATERIALS
+from models.api import LOOKS, MATERIALS
 from models.painter.flow import CELL_PX
 from models.painter.materials import noise as noises
 from models.painter.materials.condition import MaterialCondition, condition_of
-from models.painter.materials.network import LOOKS
 from models.training.data.labelled_pictures import LabelledPicture
 from models.training.data.labelled_views import LabelledView
 from models.training.data.material_sketcher import sketch

@@ -65,15 +65,20 @@ class Sheet:
 
 
 def sketch(
-    view: np.ndarray, labels: np.ndarray, rng: np.random.Generator, strength: float
+    view: np.ndarray,
+    labels: np.ndarray,
+    rng: np.random.Generator,
+    strength: float,
+    *,
+    kind: str | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """(paper (H, W, 4) uint8 RGBA, materials (H, W) uint8); both 0 where nothing is painted.
 
     view: (H, W, 3) uint8. labels: (H, W) uint8, 0 unknown, else 1 + index in MATERIALS. Sides are multiples
-    of 4. strength: 0..1; at 0 colours are those of the view's regions, at 1 they are pulled up to three
-    quarters of the way to the palette's, with jitter.
+    of 4. kind: one of KINDS, or None for any. strength: 0..1; at 0 colours are those of the view's regions,
+    at 1 they are pulled up to three quarters of the way to the palette's, with jitter.
     """
-    kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
+    kind = kind or str(rng.choice(list(KINDS), p=list(KINDS.values())))
     shades = int(rng.integers(1, BANDS + 1)) if kind in ("regions", "strokes") else 1
     smooth_px = float(np.exp(rng.uniform(np.log(4), np.log(24 if shades > 1 else 48))))
     regions, table = find_regions(view, labels, rng, strength, smooth_px=smooth_px, shades=shades)

@@ -1,0 +1,1 @@
+"""Training of the painter that sees materials, its plan network, and its small version."""

@@ -1,0 +1,45 @@
+"""Losses that hold a picture to its sketch and to the real view: means over areas, and mean features."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from models.painter.flow import CELL_PX
+
+AREAS = ((4, 0.3), (16, 1.0), (32, 1.0))  # side of the areas in pixels, and the weight of their means
+PIXEL_WEIGHT = 0.1
+BLANK_WEIGHT = 0.1  # of blank paper and of paint that contradicts the view: nothing there need be like it
+
+
+def anchor_weights(labels: Tensor, wanted: Tensor, covered: Tensor) -> Tensor:
+    """(B, 1, h, w): how far the real view binds the picture at each cell.
+
+    labels, wanted: (B, h, w) int64, -1 unknown. covered: (B, 1, h, w), alpha. Paint of another material than
+    the view's, such as a horizon at the wrong height, asks for another picture than the view.
+    """
+    agrees = (wanted < 0) | (labels < 0) | (wanted == labels)
+    return BLANK_WEIGHT + (1 - BLANK_WEIGHT) * covered * agrees[:, None]
+
+
+def anchor_loss(picture: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+    """Weighted L1 distance of pixels and of means over AREAS. weights: (B, 1, H/4, W/4)."""
+    difference = picture - target
+    total = PIXEL_WEIGHT * (F.avg_pool2d(difference.abs(), CELL_PX) * weights).mean()
+    means = F.avg_pool2d(difference, CELL_PX)
+    for side, weight in AREAS:
+        factor = side // CELL_PX
+        coarse = F.avg_pool2d(means, factor) if factor > 1 else means
+        bound = F.avg_pool2d(weights, factor) if factor > 1 else weights
+        total = total + weight * (coarse.abs() * bound).mean()
+    return total
+
+
+def feature_mean_loss(made: list[Tensor], real: list[Tensor]) -> Tensor:
+    """L1 distance of the mean features of each picture, the mean over scales."""
+    gaps = [
+        (mine.float().mean((2, 3)) - theirs.float().mean((2, 3))).abs().mean()
+        for mine, theirs in zip(made, real, strict=True)
+    ]
+    return torch.stack(gaps).mean()
