@@ -290,8 +290,17 @@ def serve(settings: Serve) -> None:
 def train(settings: Train) -> None:
     """Train the painter, stage by stage. A stopped stage continues where it was."""
     from models import training
+    from models.training.allocator_settings import restart_with_settings
 
-    result = training.run_stage(settings.stage, settings.folder, quick=settings.quick, images=settings.images)
+    restart_with_settings()  # before torch is imported
+    result = training.run_stage(
+        settings.stage,
+        settings.folder,
+        painter=settings.painter,
+        quick=settings.quick,
+        images=settings.images,
+        pictures=settings.pictures,
+    )
     if result is not None:
         report(result, settings.json)
 

@@ -33,7 +33,7 @@ def train(*arguments: str) -> subprocess.CompletedProcess:
 @pytest.mark.slow
 def test_all_stages_run_quick_and_own_pictures_after_them(tmp_path):
     folder = tmp_path / "work"
-    done = train("all", "--quick", "--folder", str(folder), "--json")
+    done = train("all", "--painter", "colors", "--quick", "--folder", str(folder), "--json")
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout, parse_constant=pytest.fail)
     assert {"painter 1", "painter 2", "painter 4", "teacher 25", "sketch"} <= set(
@@ -167,7 +167,8 @@ def test_nearest_patch_finds_a_copy():
 
 def test_an_unknown_stage_is_told_without_what_training_needs(monkeypatch):
     monkeypatch.setitem(sys.modules, "numba", None)  # as where it is not installed
-    monkeypatch.delitem(sys.modules, "models.training.color_painter.stages", raising=False)
+    for painter in ("color_painter", "material_painter"):
+        monkeypatch.delitem(sys.modules, f"models.training.{painter}.stages", raising=False)
     with pytest.raises(ModelError, match="no stage is named 'finnish'; choose data, teacher"):
         training.run_stage("finnish")
 

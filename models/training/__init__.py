@@ -5,11 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from models.api import ModelError
-
-STAGES = {
-    "materials": ("data", "teacher", "reflow", "distil", "plan", "finish", "small", "evaluate", "export"),
-    "colors": ("data", "teacher", "reflow", "distil", "finish", "diffusion", "evaluate", "export"),
-}
+from models.training.stage_names import STAGES
 
 
 def run_stage(

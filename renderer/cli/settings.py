@@ -233,11 +233,21 @@ class Train:
     """Options of `train`."""
 
     stage: str = option(
-        MISSING, "data, teacher, reflow, distil, finish, diffusion, evaluate, export, or all.", argument=True
+        MISSING,
+        "data, teacher, reflow, distil, plan, finish, small, diffusion, evaluate, export, or all.",
+        argument=True,
+    )
+    painter: str = option(
+        "materials", "materials: the painter that sees materials; colors: the first one and the lab's."
     )
     folder: Path | None = option(None, "Folder for data and checkpoints.")
     quick: bool = option(False, "Run each stage for about a minute, as a test; the weights are of no use.")
-    images: Path | None = option(None, "finish: learn from the pictures in this folder.")
+    pictures: Path | None = option(
+        None, "A folder of labelled pictures with manifest.csv (docs/training.md), to train looks on."
+    )
+    images: Path | None = option(
+        None, "finish: fine-tune the shipped painter on the pictures in this folder."
+    )
     json: bool = option(False, "evaluate: print one JSON object.")
 
 

@@ -13,12 +13,12 @@ from PIL import Image
 from assets import ASSETS
 from models import checkpoint
 from models.api import ModelError
-from models.training import STAGES
 from models.training.color_painter import calibrate, diffusion, distil, finish, reflow, teacher
 from models.training.data import dataset
 from models.training.data.dataset import Mixture, Views
 from models.training.data.scenes import HELD_OUT
 from models.training.evaluation import evaluate, learning_curve
+from models.training.stage_names import STAGES
 
 LARGE = 1 << 23  # seed of the large views
 SHARES = (0.55, 0.45)  # of a batch: views, large views

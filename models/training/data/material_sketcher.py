@@ -22,14 +22,14 @@ WOODED = [NUMBER[name] for name in ("forest", "autumn")]  # what tree symbols st
 SCALE = 4  # regions are found at a quarter of the size
 BANDS = 3  # shades of one material, by brightness
 KINDS = {
-    "regions": 0.34,  # the view's materials in up to three shades
+    "regions": 0.28,  # the view's materials in up to three shades
     "flat": 0.14,  # one colour for each material
     "outlined": 0.10,  # thin outlines filled flat
     "bands": 0.12,  # level bands, the horizon often at another height
     "mountains": 0.08,  # each mountain one triangle or one jagged stroke
     "blobs": 0.08,  # overlapping ellipses
-    "strokes": 0.10,  # single strokes on blank paper
-    "blank": 0.04,  # two strokes or none
+    "strokes": 0.14,  # single strokes on blank paper
+    "blank": 0.06,  # two strokes or none
 }
 UNKNOWN_SHARE = 0.15  # of the sketches have paint of unknown material
 

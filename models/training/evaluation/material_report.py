@@ -122,6 +122,7 @@ class Report:
         """
         self.features = load_features()
         self.sets = {look: sketched(held_out[look]) for look in LOOKS if held_out.get(look)}
+        self.side_px = max(one.labels.shape[0] for found in self.sets.values() for one in found)
         self.real = {
             look: Judged.of(self.features, [one.picture for one in found])
             for look, found in self.sets.items()
@@ -188,7 +189,7 @@ class Report:
                 name: {str(count): self.judge(paint, look, count) for count in steps}
                 for name, paint in painters.items()
             }
-        return rounded({"size": SIDE_PX, "looks": looks})
+        return rounded({"size": self.side_px, "looks": looks})
 
 
 def places_of(found: Sequence[Sketched]) -> tuple[Tensor, Tensor]:

@@ -87,7 +87,7 @@ class Window(NamedTuple):
 
 
 MARGIN_PX = 8  # of a crop's border is not judged: the painter knows nothing of what lies beyond
-SEEN_PX, LEAST_PX = 112, 56
+SEEN_PX = 112
 PIXEL_WINDOW_PX = 64
 
 
@@ -98,7 +98,7 @@ def feature_window(crop_px: int, rng: np.random.Generator) -> Window:
     """
     room = crop_px - 2 * MARGIN_PX
     seen = min(SEEN_PX, room // 16 * 16)
-    least, most = min(LEAST_PX, room), min(2 * seen, room)
+    least, most = seen // 2, min(2 * seen, room)
     side = round(math.exp(rng.uniform(math.log(least), math.log(most))))
     if rng.random() < 0.4:
         side = seen

@@ -24,15 +24,14 @@ def anchor_weights(labels: Tensor, wanted: Tensor, covered: Tensor) -> Tensor:
 
 
 def anchor_loss(picture: Tensor, target: Tensor, weights: Tensor) -> Tensor:
-    """Weighted L1 distance of pixels and of means over AREAS. weights: (B, 1, H/4, W/4)."""
+    """L1 distance of pixels and of weighted means over AREAS. weights: (B, 1, H/4, W/4)."""
     difference = picture - target
     total = PIXEL_WEIGHT * (F.avg_pool2d(difference.abs(), CELL_PX) * weights).mean()
-    means = F.avg_pool2d(difference, CELL_PX)
+    means = F.avg_pool2d(difference, CELL_PX) * weights
     for side, weight in AREAS:
         factor = side // CELL_PX
         coarse = F.avg_pool2d(means, factor) if factor > 1 else means
-        bound = F.avg_pool2d(weights, factor) if factor > 1 else weights
-        total = total + weight * (coarse.abs() * bound).mean()
+        total = total + weight * coarse.abs().mean()
     return total
 
 

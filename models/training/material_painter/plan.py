@@ -24,11 +24,11 @@ from models.training.run import Run, follow, learning_rate, set_rate
 RATE, EMA_DECAY = 2e-3, 0.998
 GUESSES = 4
 SIDE = 16  # places of 32 px: a paper of 512 px
-BLANK_SHARE = 0.1  # of the maps are hidden as a whole
+BLANK_SHARE = 0.2  # of the maps are hidden as a whole
 
 
 def label_maps(sources: Sequence[LabelledView | LabelledPicture]) -> np.ndarray:
-    """(N, SIDE, SIDE, 13) float32: shares of labels (0 unknown) at 1/32 scale, of squares of each picture."""
+    """(N, SIDE, SIDE, 13) float32: shares of labels, 0 unknown, at 1/32 scale."""
     found = []
     for source in sources:
         height, width = source.labels.shape
@@ -44,7 +44,7 @@ def label_maps(sources: Sequence[LabelledView | LabelledPicture]) -> np.ndarray:
 
 
 def hidden(rng: np.random.Generator, count: int) -> np.ndarray:
-    """(count, SIDE, SIDE) float32, 1 where the paper is painted: sides, blobs and bands, or nothing at all."""
+    """(count, SIDE, SIDE) float32, 1 where the paper is painted: a side, blobs, bands, or nothing at all."""
     masks = np.zeros((count, SIDE, SIDE), np.float32)
     y, x = np.mgrid[-1 : 1 : SIDE * 1j, -1 : 1 : SIDE * 1j]
     for mask in masks:

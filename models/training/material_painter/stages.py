@@ -20,7 +20,6 @@ from models.device.precision import fast_dtype
 from models.painter.materials.flow import MaterialFlow
 from models.painter.materials.network import PAINTER, PAINTER_SMALL, MaterialConfig
 from models.painter.materials.plan import PlanNetwork
-from models.training import STAGES
 from models.training.data import dataset, labelled_pictures, labelled_views
 from models.training.data.crops import Crops
 from models.training.data.labelled_pictures import LabelledPicture
@@ -30,6 +29,7 @@ from models.training.evaluation import material_report
 from models.training.evaluation.material_grids import hand_sheet
 from models.training.material_painter import finish, flow_stages, plan
 from models.training.material_painter.finish import Draw, Recipe
+from models.training.stage_names import STAGES
 
 GRID_PX = 256
 
@@ -65,7 +65,7 @@ class Sizes:
 TINY = MaterialConfig(widths=(32, 32, 32), blocks=(0, 0, 1, 0, 1), embedding=16)
 QUICK = Sizes(
     views=2,
-    view_px=160,
+    view_px=256,
     held_out=2,
     crop_px=64,
     batch=2,
@@ -133,7 +133,7 @@ class Workshop:
             "seconds": round(time.perf_counter() - began, 1),
             "threads": torch.get_num_threads(),
             "dtype": str(fast_dtype()).removeprefix("torch."),
-            "views": len(list((self.folder / "views").glob("views-*.npz"))) * labelled_views.SHARD_VIEWS,
+            "sources": len(self._sources or ()),
         }
         self.folder.mkdir(parents=True, exist_ok=True)
         with open(self.folder / "stages.jsonl", "a", encoding="utf-8") as file:
