@@ -20,7 +20,8 @@ from models.device.layout import channels_last
 from models.painter.flow import MIN_TIME, column
 from models.painter.materials.condition import MaterialCondition
 from models.painter.materials.flow import MaterialFlow, without_levels
-from models.sampling.flow_samplers import heun, uniform_times
+from models.sampling.paths import Straight, uniform
+from models.sampling.solvers import path_heun
 from models.training.data.crops import Batch, Prefetcher, to_batch
 from models.training.material_painter.finish import Draw, Show, write
 from models.training.material_painter.losses import anchor_loss
@@ -55,7 +56,7 @@ def couple(flow: MaterialFlow, batch: Batch, steps: int = HEUN_STEPS) -> Couplin
         times = torch.full_like(blind.strength, t)
         return flow.predict(residual, blind, times, torch.zeros_like(times))
 
-    return Coupling(batch.condition, start, heun(model, start, uniform_times(steps)))
+    return Coupling(batch.condition, start, path_heun(model, start, uniform(Straight(), steps)))
 
 
 def train(
