@@ -43,7 +43,8 @@ def memory_free() -> tuple[str, int | None]:
         import torch
 
         if torch.cuda.is_available():
-            return "cuda", memory_estimate.free_bytes("cuda") // 1_000_000
+            free = memory_estimate.free_bytes("cuda")
+            return "cuda", None if free is None else free // 1_000_000
     return "cpu", free_memory_mb()
 
 

@@ -16,6 +16,7 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,7 +47,8 @@ def save(folder: Path) -> Path:
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.bfloat16)
     try:
-        pipe = diffusers.StableDiffusionPipeline(
+        kind: Any = diffusers.StableDiffusionPipeline  # its annotations do not allow None
+        pipe = kind(
             vae=diffusers.AutoencoderKL(**FULL),
             text_encoder=CLIPTextModel(CLIPTextConfig(**TEXT_ENCODER)),
             tokenizer=words(folder.with_name(folder.name + "-words")),
@@ -140,7 +142,7 @@ def measure(folder: Path, rounds: int) -> dict[str, list[tuple[float, float]]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--save", type=Path, help="write the model to this folder, and end")
     parser.add_argument("--model", type=Path, help="a folder written with --save")
     parser.add_argument("--rounds", type=int, default=3)

@@ -208,7 +208,7 @@ REAL: dict[str, Real] = {
 PARAMETERS = {"sd15": 859_520_964, "sdxl": 2_567_463_684, "sd-turbo": 865_910_724}
 
 
-def empty(kind: str, config: dict, dtype: torch.dtype) -> nn.Module:
+def empty(kind: str, config: dict, dtype: torch.dtype) -> Any:
     """A module of `diffusers` by its class, without values."""
     import diffusers
 
@@ -245,7 +245,7 @@ def empty_family(
     if full and real.full is None:
         raise ModelError(f"{name} has no autoencoder but the full one")
     vae = empty(*(real.full if full and real.full else real.coder), real.dtype)
-    if isinstance(network, diffusers.UNet2DConditionModel):
+    if real.family is UNetFamily:
         network = network.to(memory_format=torch.channels_last)
     kind = getattr(diffusers, real.pipeline)
     names = [part for part in inspect.signature(kind).parameters if part not in NO_COMPONENTS]

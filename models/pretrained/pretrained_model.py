@@ -148,14 +148,15 @@ class Pretrained:
         def draw() -> Tensor:
             nonlocal drawn
             drawn += 1
-            return self.noise(request, *like.shape[1:], drawn)
+            _, channels, height, width = like.shape
+            return self.noise(request, channels, height, width, drawn)
 
         return draw
 
     def _normal(self, seed: int, request: Request, channels: int, height: int, width: int) -> Tensor:
         x0, y0 = (place // self.family.latent_px for place in request.origin)
-        size = {"height": height, "width": width, "channels": channels}
-        return normal(seed, **size, y0=y0, x0=x0, device=self.family.device)[None]
+        device = self.family.device
+        return normal(seed, height=height, width=width, channels=channels, y0=y0, x0=x0, device=device)[None]
 
     def gflop(self, height_px: int, width_px: int, steps: int) -> float:
         """Counted work of one frame; counted by running two, once a size."""
@@ -165,7 +166,8 @@ class Pretrained:
         """The share of it that the `denoise` stage does."""
         return self._counted(height_px, width_px)[1] * steps
 
-    def _counted(self, *size: int) -> tuple[float, float]:
+    def _counted(self, height_px: int, width_px: int) -> tuple[float, float]:
+        size = height_px, width_px
         if size not in self._gflop:
             with self.eagerly():  # a replayed graph dispatches nothing that could be counted
                 self._gflop[size] = count(self, *size)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -14,7 +16,7 @@ class Coder:
     Latents leave scaled as the denoiser knows them; a full encoder gives the mean of its distribution.
     """
 
-    def __init__(self, vae: nn.Module, *, fuse: bool = True):
+    def __init__(self, vae: Any, *, fuse: bool = True):
         self.vae, config = vae, vae.config
         self.kind = type(vae).__name__
         self.dtype = next(vae.parameters()).dtype

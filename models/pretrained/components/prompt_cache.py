@@ -22,6 +22,12 @@ class Condition:
     cut: str = ""
     negative: dict[str, Tensor] | None = None
 
+    @property
+    def unprompted(self) -> dict[str, Tensor]:
+        """`negative`, which is there where there is guidance."""
+        assert self.negative is not None
+        return self.negative
+
 
 class PromptCache:
     """encode: text -> Condition."""

@@ -108,11 +108,12 @@ def shift_of(config: dict, tokens: int, mu: float | None = None) -> Callable[[fl
     """
     factor = float(config.get("shift") or 1.0)
     if config.get("use_dynamic_shifting"):
-        if mu is None:
+        exponent = mu
+        if exponent is None:
             low, high = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
             least, most = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
-            mu = least + (most - least) * (tokens - low) / (high - low)
-        factor = mu if config.get("time_shift_type") == "linear" else math.exp(mu)
+            exponent = least + (most - least) * (tokens - low) / (high - low)
+        factor = exponent if config.get("time_shift_type") == "linear" else math.exp(exponent)
     return lambda t: factor * t / (1 + (factor - 1) * t)
 
 

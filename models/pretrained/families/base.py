@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from kernels.ops.paper import paper_in
 from kernels.ops.picture import picture_out
@@ -37,7 +37,7 @@ class Family:
     def __init__(self, pipe, coder: Coder, guidance: float, *, whole: bool = True):
         """whole: the denoiser is on the device as it is, and its blocks may be fused."""
         self.pipe, self.coder, self.guidance, self.whole = pipe, coder, guidance, whole
-        self.network = self.denoiser()
+        self.network: Any = self.denoiser()
         weights = self.network.parameters()
         self.dtype = next(w.dtype for w in weights if w.is_floating_point())  # no quantized one's
         self.device = torch.device(pipe._execution_device)
@@ -52,10 +52,10 @@ class Family:
         none = torch.zeros((), dtype=torch.float32, device=paper.device).expand(1, 3, *paper.shape[:2])
         planes = paper_in(paper, 0.0, noise=none, dtype=self.coder.dtype)
         latent = self.coder.encode(planes.sketch)
-        share = F.adaptive_avg_pool2d(planes.alpha.float(), latent.shape[2:])
+        share = F.adaptive_avg_pool2d(planes.alpha.float(), (latent.shape[2], latent.shape[3]))
         return torch.cat((latent, share), 1)
 
-    def forward(self, **inputs: Tensor) -> Tensor:
+    def forward(self, *args: Any, **inputs: Any) -> Tensor:
         """One evaluation of the denoiser, float32."""
         raise NotImplementedError
 
@@ -90,7 +90,7 @@ class Family:
         """The sampler that its scheduler's configuration stands for."""
         return "flow-euler"
 
-    def denoiser(self) -> nn.Module:
+    def denoiser(self) -> Any:
         return self.pipe.transformer
 
     def channels(self) -> int:
@@ -126,7 +126,7 @@ class Family:
         """The picture's latent, predicted from x at time t; float32, the shape of x."""
         if not self.guided:
             return x - t * self.asked(x, t, condition.tensors)
-        plain = self.asked(x, t, condition.negative).clone()  # the next answer takes its place
+        plain = self.asked(x, t, condition.unprompted).clone()  # the next answer takes its place
         return x - t * (plain + self.guidance * (self.asked(x, t, condition.tensors) - plain))
 
     def asked(self, x: Tensor, t: float, told: dict[str, Tensor]) -> Tensor:

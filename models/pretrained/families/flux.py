@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.pretrained.components.autoencoder import fold, unfold
 from models.pretrained.components.prompt_cache import Condition, cut_words
@@ -59,7 +61,7 @@ class FluxFamily(Modulated):
             scaled.append(told["guidance"].to(self.dtype) * 1000)
         return self.network.time_text_embed(*scaled, told["pooled_projections"])
 
-    def turner(self) -> nn.Module:
+    def turner(self) -> Any:
         return self.network.pos_embed
 
     def read_places(self, told: dict[str, Tensor], size: Size) -> dict[str, Tensor]:

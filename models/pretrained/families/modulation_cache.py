@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import SimpleNamespace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -38,9 +39,9 @@ class Modulations:
     sines of places; it is given both in one there.
     """
 
-    def __init__(self, model: nn.Module, words: Sequence[nn.Module] = (), turns: nn.Module | None = None):
+    def __init__(self, model: nn.Module, words: Sequence[Any] = (), turns: Any = None):
         self.row, self.words = Row(), words
-        self.blocks = [
+        self.blocks: list[Any] = [
             module
             for module in model.modules()
             if "fused" in vars(module)
@@ -78,11 +79,11 @@ class Modulations:
             self.row.values = None
 
 
-def hand_on(layer: nn.Module, row: Row, finish: Callable = lambda x: x) -> None:
+def hand_on(layer: Any, row: Row, finish: Callable = lambda x: x) -> None:
     """Have a layer finish its input, no more, wherever a row is read. `patching.restore` takes it back."""
     fused = vars(layer).get("forward")
 
-    def forward(layer: nn.Module, x, *rest, **named):
+    def forward(layer: Any, x, *rest, **named):
         if row.values is not None:
             return finish(x)
         return fused(x, *rest, **named) if fused else type(layer).forward(layer, x, *rest, **named)
@@ -105,11 +106,11 @@ class Modulated(Family):
             patching.operate(self.network)
             self.modulations = Modulations(self.network, self.readers(), self.turner())
 
-    def readers(self) -> list[nn.Module]:
+    def readers(self) -> list[Any]:
         """The layers that words alone go through, in order."""
         return [self.network.context_embedder]
 
-    def turner(self) -> nn.Module | None:
+    def turner(self) -> Any:
         """The layer that makes turns of places, if `read_places` folds it."""
         return None
 
@@ -127,18 +128,18 @@ class Modulated(Family):
         """What the network is told for time t."""
         return t
 
-    def embedding(self, moment: Tensor, **told: Tensor) -> Tensor:
+    def embedding(self, moment: Tensor, **told: Tensor) -> Tensor | tuple[Tensor, ...]:
         """What the network hands to its blocks, or to the modulations that they share."""
         raise NotImplementedError
 
-    def velocity(self, x: Tensor, moment: Tensor, **told: Tensor) -> Tensor:
+    def velocity(self, *args: Any, **told: Any) -> Tensor:
         """The network's answer, float32."""
         raise NotImplementedError
 
     def prepare(self, condition: Condition, times: tuple[float, ...], size: Size) -> None:
         if self.modulations is None or not self.modulations.blocks:
             return
-        prompts = (condition.tensors, condition.negative) if self.guided else (condition.tensors,)
+        prompts = (condition.tensors, condition.unprompted) if self.guided else (condition.tensors,)
         self.known = {
             id(told): {self.words: self.read_words(told[self.words]), **self.read_places(told, size)}
             for told in prompts
@@ -156,7 +157,7 @@ class Modulated(Family):
         return self.run("forward", x=x, moment=self.moment(self.told_time(t)), **told)
 
     def forward(self, x: Tensor, moment: Tensor, modulations: Tensor | None = None, **told: Tensor) -> Tensor:
-        if modulations is None:
+        if modulations is None or self.modulations is None:
             return self.velocity(x, moment, **told)
         with self.modulations.read(modulations):
             return self.velocity(x, moment, **told)

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import inspect
 import math
+from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.pretrained.components.prompt_cache import Condition, cut_words
 from models.pretrained.components.schedule import LEAST_STRENGTH
@@ -75,7 +76,7 @@ class SanaFamily(Modulated):
     def noise_share(self, keep: Tensor) -> Tensor:
         return (1 - keep * keep).sqrt()
 
-    def readers(self) -> list[nn.Module]:
+    def readers(self) -> list[Any]:
         return [self.network.caption_projection, self.network.caption_norm]
 
     def prepare(self, condition: Condition, times: tuple[float, ...], size: Size) -> None:

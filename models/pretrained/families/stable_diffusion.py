@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.api import ModelError
 from models.pretrained.components.controlnet import Control
@@ -34,7 +36,7 @@ class UNetFamily(Family):
     def usual_sampler(self) -> str:
         return USUAL.get(type(self.pipe.scheduler).__name__, "dpm++2m")
 
-    def denoiser(self) -> nn.Module:
+    def denoiser(self) -> Any:
         return self.pipe.unet
 
     def ready(self, whole: bool) -> None:
@@ -44,7 +46,9 @@ class UNetFamily(Family):
         if self.predicts not in ("epsilon", "v_prediction", "sample"):
             raise ModelError(f"a UNet that predicts {self.predicts} is not known")
         self.large = hasattr(self.pipe, "tokenizer_2")
-        self.prepared, self._times, self.control = None, (), None
+        self._times: tuple[float, ...] = ()
+        self.prepared: PreparedUNet | None = None
+        self.control: Control | None = None
         # SDXL's time embedding holds the prompt as well: one fold cannot serve two prompts at a time
         if whole and not (self.guided and self.large):
             try:
@@ -98,7 +102,7 @@ class UNetFamily(Family):
     def both(self, condition: Condition, name: str) -> Tensor:
         """(1, ...), or (2, ...) with the empty prompt first, where there is guidance."""
         told = condition.tensors[name]
-        return torch.cat((condition.negative[name], told)) if self.guided else told
+        return torch.cat((condition.unprompted[name], told)) if self.guided else told
 
     def added_for(self, condition: Condition, size: Size) -> dict[str, Tensor]:
         """SDXL's further conditions (Podell et al. 2023, section 2.2): picture and crop as they are."""
@@ -114,7 +118,7 @@ class UNetFamily(Family):
             out = self.run("forward", x=x, biases=self.prepared.rows[self._times.index(t)])
         else:
             told = {"states": self.states, **(self.added or {})}
-            if self.control is not None:
+            if self.control is not None and self.control.hint is not None:
                 told["hint"] = self.control.hint
             out = self.run("forward", x=x, moment=self.moment(t), **told)
         if self.guided:
@@ -141,12 +145,15 @@ class UNetFamily(Family):
         sample = x.to(self.dtype).contiguous(memory_format=torch.channels_last)
         if self.guided:
             sample = torch.cat((sample, sample))
-        out = self.prepared(sample, told["biases"]) if "biases" in told else self.plain(sample, **told)
-        return out.float()
+        if self.prepared is not None and "biases" in told:
+            return self.prepared(sample, told["biases"]).float()
+        return self.plain(sample, **told).float()
 
     def plain(
         self, sample: Tensor, moment: Tensor, states: Tensor, hint: Tensor | None = None, **added: Tensor
     ) -> Tensor:
         given = {"encoder_hidden_states": states, "added_cond_kwargs": added or None, "return_dict": False}
-        more = {} if hint is None else self.control(sample, moment, hint, given)
+        more = {}
+        if hint is not None and self.control is not None:
+            more = self.control(sample, moment, hint, given)
         return self.network(sample, moment, **given, **more)[0]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from typing import Any
+
+from torch import Tensor
 
 from models.pretrained.components.prompt_cache import Condition, cut_message
 from models.pretrained.components.schedule import flow_grid, shift_of
@@ -17,7 +19,7 @@ WHOLE = 32  # the network counts tokens in such chunks
 class ZImageFamily(Modulated):
     words = "words"
 
-    def readers(self) -> list[nn.Module]:
+    def readers(self) -> list[Any]:
         return [self.network.cap_embedder, *self.network.context_refiner]
 
     def read_words(self, words: Tensor) -> Tensor:

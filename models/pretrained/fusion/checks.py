@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from kernels.ops.groupnorm import group_norm_silu
 from kernels.ops.norm_modulate import norm_modulate
 from models.pretrained.fusion import precompute
+from models.pretrained.fusion.precompute import Block
 
 
 class Unfit(Exception):
@@ -31,12 +33,12 @@ def norm_of(x: Tensor, norm: nn.GroupNorm, *, silu: bool = True) -> Tensor:
     return group_norm_silu(x, norm.num_groups, norm.weight, norm.bias, norm.eps, silu)
 
 
-def gain_of(norm: nn.Module) -> Tensor:
+def gain_of(norm: Any) -> Tensor:
     """(1, D) float32: the weights of an RMSNorm less one, for `rms`; float32, for those near zero."""
-    demand(
-        type(norm).__name__ == "RMSNorm" and norm.weight is not None, "its norm is no RMSNorm with weights"
-    )
-    return norm.weight.float()[None] - 1
+    weight = norm.weight if type(norm).__name__ == "RMSNorm" else None
+    if weight is None:
+        raise Unfit("its norm is no RMSNorm with weights")
+    return weight.float()[None] - 1
 
 
 def rms(x: Tensor, gain: Tensor, eps: float, shift: Tensor | None = None) -> Tensor:
@@ -51,13 +53,13 @@ def phases_of(conv: nn.Conv2d) -> SimpleNamespace:
     return SimpleNamespace(phases=precompute.phase_weight(conv.weight), bias=bias, keeps=False, adds=False)
 
 
-def served(block: nn.Module) -> bool:
+def served(block: Block) -> bool:
     """Whether the frame that runs was given a row of modulations."""
     row = getattr(block.fused, "row", None)
     return row is not None and row.values is not None
 
 
-def modulations_of(block: nn.Module, make: Callable, embedding: Tensor | None) -> tuple[Tensor, ...]:
+def modulations_of(block: Block, make: Callable, embedding: object) -> tuple[Tensor, ...]:
     """A block's modulations: from the row that the frame was given, or else made of the embedding."""
     if not served(block):
         return make(block, embedding)

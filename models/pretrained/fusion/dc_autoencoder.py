@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from kernels.ops.conv import conv3x3
 from models.pretrained.fusion import precompute
 from models.pretrained.fusion.checks import demand, gain_of, phases_of, rms, tokens
+from models.pretrained.fusion.precompute import Block
 from models.pretrained.fusion.sana import feed, weighted
 
 WIDEST = 128  # channels up to which a convolution is bound by memory, and worth its activation inside
@@ -21,7 +22,7 @@ def picture(x: Tensor, like: Tensor) -> Tensor:
     return x.unflatten(1, like.shape[2:]).permute(0, 3, 1, 2)
 
 
-def norm_of(norm: nn.Module) -> SimpleNamespace:
+def norm_of(norm: Block) -> SimpleNamespace:
     """What `normed` asks of an RMSNorm with weights and perhaps a bias."""
     gain, bias = gain_of(norm), getattr(norm, "bias", None)
     demand(norm.eps is not None, "its eps goes by the dtype")
@@ -32,12 +33,12 @@ def normed(x: Tensor, norm: SimpleNamespace) -> Tensor:
     return rms(x, norm.gain, norm.eps, norm.bias)
 
 
-def prepare_block(block: nn.Module) -> SimpleNamespace:
+def prepare_block(block: Block) -> SimpleNamespace:
     demand(isinstance(block.nonlinearity, nn.SiLU), "its activation is not SiLU")
     return SimpleNamespace(norm=norm_of(block.norm))
 
 
-def run_block(block: nn.Module, x: Tensor) -> Tensor:
+def run_block(block: Block, x: Tensor) -> Tensor:
     """Two convolutions, a norm over channels, a skip."""
     first = block.conv1
     if first.out_channels <= WIDEST:
@@ -48,50 +49,50 @@ def run_block(block: nn.Module, x: Tensor) -> Tensor:
     return picture(h.add_(tokens(x)), x)
 
 
-def prepare_feed(ff: nn.Module) -> SimpleNamespace:
+def prepare_feed(ff: Block) -> SimpleNamespace:
     demand(ff.norm is not None and ff.residual_connection, "it has no norm, or no skip")
     return SimpleNamespace(norm=norm_of(ff.norm))
 
 
-def run_feed(ff: nn.Module, x: Tensor) -> Tensor:
+def run_feed(ff: Block, x: Tensor) -> Tensor:
     h = normed(feed(ff, tokens(x), *x.shape[2:]), ff.fused.norm)
     return picture(h.add_(tokens(x)), x)
 
 
-def prepare_attention(attention: nn.Module) -> SimpleNamespace:
+def prepare_attention(attention: Block) -> SimpleNamespace:
     demand(attention.residual_connection, "it has no skip")
     weight, _ = precompute.pack([attention.to_q, attention.to_k, attention.to_v])
     return SimpleNamespace(weight=weight, norm=norm_of(attention.norm_out))
 
 
-def run_attention(attention: nn.Module, x: Tensor) -> Tensor:
+def run_attention(attention: Block, x: Tensor) -> Tensor:
     """Linear attention on products, and on what small windows make of them; at any size, for with sums
     over few keys it is what `diffusers` does there."""
     fused, heads = attention.fused, attention.attention_head_dim
     qkv = picture(F.linear(tokens(x), fused.weight), x)
     scales = torch.cat([qkv, *(layer(qkv) for layer in attention.to_qkv_multiscale)], 1)
-    parts = tokens(scales).float().unflatten(-1, (-1, 3, heads)).permute(3, 0, 2, 1, 4)
-    out = weighted(*parts, attention.eps).transpose(1, 2).flatten(2).to(x.dtype)
+    query, key, value = tokens(scales).float().unflatten(-1, (-1, 3, heads)).permute(3, 0, 2, 1, 4)
+    out = weighted(query, key, value, attention.eps).transpose(1, 2).flatten(2).to(x.dtype)
     return picture(normed(attention.to_out(out), fused.norm).add_(tokens(x)), x)
 
 
-def prepare_up(block: nn.Module) -> SimpleNamespace:
+def prepare_up(block: Block) -> SimpleNamespace:
     plain = block.interpolate and block.interpolation_mode == "nearest"
     demand(plain, "it shuffles pixels")
     return phases_of(block.conv)
 
 
-def run_up(block: nn.Module, x: Tensor) -> Tensor:
+def run_up(block: Block, x: Tensor) -> Tensor:
     out = precompute.upsampled_conv(x, block.fused.phases, block.fused.bias)
     if not block.shortcut:
         return out
     return out.add_(F.pixel_shuffle(x.repeat_interleave(block.repeats, dim=1), 2))
 
 
-def prepare_norm(norm: nn.Module) -> SimpleNamespace:
+def prepare_norm(norm: Block) -> SimpleNamespace:
     return norm_of(norm)
 
 
-def run_norm(norm: nn.Module, x: Tensor) -> Tensor:
+def run_norm(norm: Block, x: Tensor) -> Tensor:
     """Over the last axis, of any others."""
     return normed(x.reshape(1, -1, x.shape[-1]), norm.fused).view(x.shape)

@@ -19,6 +19,7 @@ from kernels.ops.norm_modulate import norm_modulate
 from kernels.ops.rotary import norm_rotary
 from models.pretrained.fusion import precompute
 from models.pretrained.fusion.checks import demand, modulations_of
+from models.pretrained.fusion.precompute import Block
 from models.pretrained.fusion.transformers import (
     attend,
     clipped,
@@ -33,12 +34,12 @@ EPS = 1e-6  # of every norm
 Rotary = tuple[Tensor, Tensor]
 
 
-def demand_processor(attention: nn.Module, wanted: str) -> None:
+def demand_processor(attention: Block, wanted: str) -> None:
     name = type(attention.processor).__name__
     demand(name == wanted, f"its attention is {name}")
 
 
-def prepare_streams(block: nn.Module, processor: str) -> SimpleNamespace:
+def prepare_streams(block: Block, processor: str) -> SimpleNamespace:
     demand_processor(block.attn, processor)
     image = heads_of(block.attn, ("to_q", "to_k", "to_v"), ("norm_q", "norm_k"))
     added = ("norm_added_q", "norm_added_k")
@@ -47,7 +48,7 @@ def prepare_streams(block: nn.Module, processor: str) -> SimpleNamespace:
 
 
 def run_streams(
-    block: nn.Module, x: Tensor, text: Tensor, mods: tuple[Tensor, Tensor], rotary: Rotary, feed: Callable
+    block: Block, x: Tensor, text: Tensor, mods: tuple[Tensor, Tensor], rotary: Rotary, feed: Callable
 ) -> tuple[Tensor, Tensor]:
     """Text and picture after a block of two streams. mods: (B, 6 D) for picture and text."""
     shift, scale, gate, *after = mods[0].chunk(6, dim=1)
@@ -60,7 +61,7 @@ def run_streams(
     text_heads = heads_of_stream(normed, block.fused.text, cos[:split], sin[:split])
     attended = attend(*(torch.cat(pair, 1) for pair in zip(text_heads, image_heads, strict=True)))
 
-    def second_half(x: Tensor, out: Tensor, gate: Tensor, after: list[Tensor], ff: nn.Module) -> Tensor:
+    def second_half(x: Tensor, out: Tensor, gate: Tensor, after: list[Tensor], ff: Block) -> Tensor:
         x, normed = gate_norm_modulate(x, out, gate, after[1], after[0], eps=EPS)
         return gated_sum(x, after[2], feed(ff, normed))
 
@@ -92,18 +93,18 @@ def run_single(
 # FLUX.1
 
 
-def prepare_flux(block: nn.Module) -> SimpleNamespace:
+def prepare_flux(block: Block) -> SimpleNamespace:
     return prepare_streams(block, "FluxAttnProcessor")
 
 
-def modulations_flux(block: nn.Module, temb: Tensor) -> tuple[Tensor, Tensor]:
+def modulations_flux(block: Block, temb: Tensor) -> tuple[Tensor, Tensor]:
     """What the two norms make of the embedding of time and prompt: (B, 6 D) each."""
     active = F.silu(temb)
     return block.norm1.linear(active), block.norm1_context.linear(active)
 
 
 def run_flux(
-    block: nn.Module,
+    block: Block,
     hidden_states: Tensor,
     encoder_hidden_states: Tensor,
     temb: Tensor | None,
@@ -113,12 +114,14 @@ def run_flux(
     if joint_attention_kwargs or image_rotary_emb is None:
         given = (temb, image_rotary_emb, joint_attention_kwargs)
         return type(block).forward(block, hidden_states, encoder_hidden_states, *given)
-    mods = modulations_of(block, modulations_flux, temb)
+    image_mods, text_mods = modulations_of(block, modulations_flux, temb)
     feed = nn.Module.__call__
-    return run_streams(block, hidden_states, encoder_hidden_states, mods, image_rotary_emb, feed)
+    return run_streams(
+        block, hidden_states, encoder_hidden_states, (image_mods, text_mods), image_rotary_emb, feed
+    )
 
 
-def prepare_flux_single(block: nn.Module) -> SimpleNamespace:
+def prepare_flux_single(block: Block) -> SimpleNamespace:
     attention = block.attn
     demand_processor(attention, "FluxAttnProcessor")
     demand_plain([block.proj_mlp, block.proj_out])
@@ -129,13 +132,13 @@ def prepare_flux_single(block: nn.Module) -> SimpleNamespace:
     return SimpleNamespace(heads=heads)
 
 
-def modulations_flux_single(block: nn.Module, temb: Tensor) -> tuple[Tensor]:
+def modulations_flux_single(block: Block, temb: Tensor) -> tuple[Tensor]:
     """(B, 3 D): shift, scale, gate."""
     return (block.norm.linear(F.silu(temb)),)
 
 
 def run_flux_single(
-    block: nn.Module,
+    block: Block,
     hidden_states: Tensor,
     encoder_hidden_states: Tensor,
     temb: Tensor | None,
@@ -159,29 +162,29 @@ def gelu(x: Tensor) -> Tensor:
 # FLUX.2
 
 
-def prepare_flux2(block: nn.Module) -> SimpleNamespace:
+def prepare_flux2(block: Block) -> SimpleNamespace:
     demand_plain([block.ff.linear_in, block.ff_context.linear_in])
     norms = block.norm1, block.norm1_context, block.norm2, block.norm2_context
     demand(all(norm.eps == EPS for norm in norms), "its norms have another eps")
     return prepare_streams(block, "Flux2AttnProcessor")
 
 
-def prepare_flux2_modulation(layer: nn.Module) -> SimpleNamespace:
+def prepare_flux2_modulation(layer: Block) -> SimpleNamespace:
     demand(isinstance(layer.act_fn, nn.SiLU), "its activation is not SiLU")
     return SimpleNamespace()
 
 
-def modulations_flux2(layer: nn.Module, temb: Tensor) -> tuple[Tensor]:
+def modulations_flux2(layer: Block, temb: Tensor) -> tuple[Tensor]:
     """(B, 6 D) or (B, 3 D) for all blocks of two streams or of one."""
     return (layer.linear(F.silu(temb)),)
 
 
-def run_flux2_modulation(layer: nn.Module, temb: Tensor) -> Tensor:
+def run_flux2_modulation(layer: Block, temb: Tensor) -> Tensor:
     return modulations_of(layer, modulations_flux2, temb)[0]
 
 
 def run_flux2(
-    block: nn.Module,
+    block: Block,
     hidden_states: Tensor,
     encoder_hidden_states: Tensor,
     temb_mod_img: Tensor,
@@ -196,7 +199,7 @@ def run_flux2(
     return run_streams(block, hidden_states, encoder_hidden_states, mods, image_rotary_emb, gated_feed)
 
 
-def gated_feed(ff: nn.Module, x: Tensor) -> Tensor:
+def gated_feed(ff: Block, x: Tensor) -> Tensor:
     return ff.linear_out(linear_glu(x, ff.linear_in.weight, ff.linear_in.bias, "silu", gate_first=True))
 
 
@@ -205,7 +208,7 @@ def per_token(mod: Tensor) -> bool:
     return mod.dim() == 3 and mod.shape[1] > 1
 
 
-def prepare_flux2_single(block: nn.Module) -> SimpleNamespace:
+def prepare_flux2_single(block: Block) -> SimpleNamespace:
     attention = block.attn
     demand_processor(attention, "Flux2ParallelSelfAttnProcessor")
     demand_plain([attention.to_qkv_mlp_proj, attention.to_out])
@@ -220,7 +223,7 @@ def prepare_flux2_single(block: nn.Module) -> SimpleNamespace:
 
 
 def run_flux2_single(
-    block: nn.Module,
+    block: Block,
     hidden_states: Tensor,
     encoder_hidden_states: Tensor | None,
     temb_mod: Tensor,

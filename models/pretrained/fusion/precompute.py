@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import SimpleNamespace
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+Block: TypeAlias = Any  # a module of `diffusers`, whose attributes are its own modules, weights and settings
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ def weights_of(*layers: nn.Module | None) -> int:
     return sum(p.nbytes for layer in layers if layer is not None for p in layer.parameters())
 
 
-def prompt_keys_values(attention: nn.Module, prompt: Tensor) -> tuple[Tensor, Tensor]:
+def prompt_keys_values(attention: Block, prompt: Tensor) -> tuple[Tensor, Tensor]:
     """Keys and values of a cross-attention, (B, heads, T, D), from the prompt's embedding (B, T, C).
 
     attention: `diffusers` Attention, whose norm of keys, if it has one, spans all heads. They depend on the
@@ -44,19 +47,19 @@ def prompt_keys_values(attention: nn.Module, prompt: Tensor) -> tuple[Tensor, Te
     return tuple(part.unflatten(-1, (attention.heads, -1)).transpose(1, 2) for part in (key, value))
 
 
-def saved_keys_values(attention: nn.Module, prompt: Tensor) -> Saving:
+def saved_keys_values(attention: Block, prompt: Tensor) -> Saving:
     layers = attention.to_k, attention.to_v
     flops = 2 * prompt.shape[0] * prompt.shape[1] * sum(layer.weight.numel() for layer in layers)
     return Saving(flops, weights_of(*layers), 2)
 
 
-def time_bias(resnet: nn.Module, embedding: Tensor) -> Tensor:
+def time_bias(resnet: Block, embedding: Tensor) -> Tensor:
     """(C,) the bias of a residual block's first convolution with a time embedding (1, E) folded in."""
     shift = resnet.time_emb_proj(F.silu(embedding))[0]
     return shift if resnet.conv1.bias is None else resnet.conv1.bias + shift
 
 
-def saved_time_bias(resnet: nn.Module) -> Saving:
+def saved_time_bias(resnet: Block) -> Saving:
     """The activation, the product and the sum of each residual block."""
     return Saving(2 * resnet.time_emb_proj.weight.numel(), weights_of(resnet.time_emb_proj), 3)
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 import threading
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.pretrained.fusion import patching, precompute
 from models.pretrained.fusion.checks import norm_of
-from models.pretrained.fusion.precompute import Saving
+from models.pretrained.fusion.precompute import Block, Saving
 
 
 class Row(threading.local):
@@ -29,7 +29,7 @@ class PreparedUNet:
     timesteps: (steps,) as its scheduler gives them. Raises ValueError where a block could not be fused.
     """
 
-    def __init__(self, unet: nn.Module, timesteps: Tensor):
+    def __init__(self, unet: Block, timesteps: Tensor):
         report = patching.operate(unet)
         if report.left:
             raise ValueError("cannot prepare this UNet: " + "; ".join(report.left))
@@ -40,7 +40,7 @@ class PreparedUNet:
         self.transformers = self._of_type("Transformer2DModel")
         self.saving = Saving()
 
-    def _of_type(self, name: str) -> list[nn.Module]:
+    def _of_type(self, name: str) -> list[Block]:
         return [module for module in self.unet.modules() if type(module).__name__ == name]
 
     @torch.no_grad()

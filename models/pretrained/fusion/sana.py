@@ -12,12 +12,13 @@ from kernels.ops.modulate import gate_norm_modulate
 from kernels.ops.norm_modulate import norm_modulate
 from models.pretrained.fusion import precompute
 from models.pretrained.fusion.checks import demand, gain_of, modulations_of, rms, served
+from models.pretrained.fusion.precompute import Block
 from models.pretrained.fusion.transformers import clipped, demand_plain, gated_sum
 
 EPS = 1e-15  # under the sum of weights of linear attention, as `diffusers` has it
 
 
-def prepare_sana(block: nn.Module) -> SimpleNamespace:
+def prepare_sana(block: Block) -> SimpleNamespace:
     own, words, ff = block.attn1, block.attn2, block.ff
     name = type(own.processor).__name__
     demand(name == "SanaLinearAttnProcessor2_0", f"its attention is {name}")
@@ -40,14 +41,14 @@ def prepare_sana(block: nn.Module) -> SimpleNamespace:
     )
 
 
-def modulations_sana(block: nn.Module, embedding: tuple[Tensor, ...]) -> tuple[Tensor]:
+def modulations_sana(block: Block, embedding: tuple[Tensor, ...]) -> tuple[Tensor]:
     """(B, 6, D): what the model makes of time, the first of the embeddings, and the block's own table."""
     made = embedding[0]
     return (block.scale_shift_table + made.unflatten(1, (6, -1)),)
 
 
 def run_sana(
-    block: nn.Module,
+    block: Block,
     hidden_states: Tensor,
     attention_mask: Tensor | None = None,
     encoder_hidden_states: Tensor | None = None,
@@ -56,6 +57,7 @@ def run_sana(
     height: int | None = None,
     width: int | None = None,
 ) -> Tensor:
+    assert height is not None and width is not None
     fused, x, batch = block.fused, hidden_states, len(hidden_states)
     (mods,) = modulations_of(block, modulations_sana, (timestep,))
     shift, scale, gate, shift_ff, scale_ff, gate_ff = mods.unbind(1)
@@ -65,6 +67,7 @@ def run_sana(
     if served(block) and fused.prompt is not None:
         ((key, value),) = fused.prompt
     else:
+        assert encoder_hidden_states is not None
         key, value = precompute.prompt_keys_values(block.attn2, encoder_hidden_states)
     out = cross_attention(block.attn2, x, fused.gains[2], key, value, encoder_attention_mask)
     one = fused.one.expand(batch, -1)
@@ -73,18 +76,20 @@ def run_sana(
 
 
 def linear_attention(
-    attention: nn.Module, qkv: Tensor, query_gain: Tensor | None, key_gain: Tensor | None
+    attention: Block, qkv: Tensor, query_gain: Tensor | None, key_gain: Tensor | None
 ) -> Tensor:
     """(B, T, 3 C) -> (B, T, C): weights are products of positive features, so that sums over the keys come
     first (Katharopoulos et al. 2020)."""
     query, key, value = qkv.chunk(3, dim=-1)
     query, key = normed(query, query_gain, attention.norm_q), normed(key, key_gain, attention.norm_k)
-    heads = (part.unflatten(-1, (attention.heads, -1)).transpose(1, 2) for part in (query, key, value))
-    out = weighted(*heads, EPS)
+    query, key, value = (
+        part.unflatten(-1, (attention.heads, -1)).transpose(1, 2) for part in (query, key, value)
+    )
+    out = weighted(query, key, value, EPS)
     return clipped(attention.to_out[0](out.transpose(1, 2).flatten(2).to(qkv.dtype)))
 
 
-def normed(x: Tensor, gain: Tensor | None, norm: nn.Module | None) -> Tensor:
+def normed(x: Tensor, gain: Tensor | None, norm: Block) -> Tensor:
     return x if gain is None else rms(x, gain, norm.eps)
 
 
@@ -97,7 +102,7 @@ def weighted(query: Tensor, key: Tensor, value: Tensor, eps: float) -> Tensor:
 
 
 def cross_attention(
-    attention: nn.Module, x: Tensor, gain: Tensor | None, key: Tensor, value: Tensor, bias: Tensor | None
+    attention: Block, x: Tensor, gain: Tensor | None, key: Tensor, value: Tensor, bias: Tensor | None
 ) -> Tensor:
     """(B, T, C) -> (B, T, C); key, value: (B, heads, words, D); bias: (B, 1, words) or None."""
     query = normed(attention.to_q(x), gain, attention.norm_q)
@@ -107,7 +112,7 @@ def cross_attention(
     return attention.to_out[0](out.transpose(1, 2).flatten(2))
 
 
-def feed(ff: nn.Module, x: Tensor, height: int, width: int) -> Tensor:
+def feed(ff: Block, x: Tensor, height: int, width: int) -> Tensor:
     """(B, T, C): the pointwise convolutions as products, so that nothing changes its layout."""
     inverted = ff.conv_inverted
     h = F.silu(F.linear(x, inverted.weight.flatten(1), inverted.bias))

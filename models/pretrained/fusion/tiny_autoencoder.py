@@ -8,12 +8,14 @@ from torch import Tensor, nn
 
 from kernels.ops.conv import conv3x3
 from models.pretrained.fusion import precompute
-from models.pretrained.fusion.checks import demand, phases_of
+from models.pretrained.fusion.checks import Unfit, demand, phases_of
+from models.pretrained.fusion.precompute import Block
 
 
-def prepare_tiny(coder: nn.Module) -> list[SimpleNamespace]:
+def prepare_tiny(coder: Block) -> list[SimpleNamespace]:
     """The convolutions of an encoder or decoder, each with what follows it."""
-    steps, layers = [], list(coder.layers)
+    layers = list(coder.layers)
+    steps: list[SimpleNamespace] = []
     for number, layer in enumerate(layers):
         after = layers[number + 1] if number + 1 < len(layers) else None
         before = layers[number - 1] if number else None
@@ -24,8 +26,9 @@ def prepare_tiny(coder: nn.Module) -> list[SimpleNamespace]:
             steps += [step_of(conv, "relu") for conv in layer.conv[::2]]
             steps[-3].keeps, steps[-1].adds = True, True
         elif isinstance(layer, nn.Upsample):
-            plain = layer.mode == "nearest" and layer.scale_factor == 2 and isinstance(after, nn.Conv2d)
-            demand(plain, "its upsampling is not nearest by two")
+            plain = layer.mode == "nearest" and layer.scale_factor == 2
+            if not plain or not isinstance(after, nn.Conv2d):
+                raise Unfit("its upsampling is not nearest by two")
             steps.append(phases_of(after))
         elif isinstance(layer, nn.Conv2d) and not isinstance(before, nn.Upsample):
             steps.append(step_of(layer, "relu" if isinstance(after, nn.ReLU) else "none"))
@@ -41,21 +44,20 @@ def step_of(conv: nn.Conv2d, activation: str) -> SimpleNamespace:
     )
 
 
-def prepare_encoder(coder: nn.Module) -> SimpleNamespace:
+def prepare_encoder(coder: Block) -> SimpleNamespace:
     """Half of (x + 1) / 2, the range it was trained on, goes into the weights that read it."""
     steps = prepare_tiny(coder)
     steps[0].weight = steps[0].weight / 2
     return SimpleNamespace(steps=steps)
 
 
-def prepare_decoder(coder: nn.Module) -> SimpleNamespace:
+def prepare_decoder(coder: Block) -> SimpleNamespace:
     """The 3 of 3 tanh(x / 3) goes into the first weights, 2 y - 1 into the last."""
     steps = prepare_tiny(coder)
     steps[0].weight = steps[0].weight * 3
     last = steps[-1]
-    demand(
-        last.phases is None and last.activation == "none" and last.bias is not None, "its end is no product"
-    )
+    if last.phases is not None or last.activation != "none" or last.bias is None:
+        raise Unfit("its end is no product")
     last.weight, last.bias = last.weight * 2, last.bias * 2 - 1
     return SimpleNamespace(steps=steps)
 
@@ -72,9 +74,9 @@ def run_steps(x: Tensor, steps: list[SimpleNamespace]) -> Tensor:
     return x
 
 
-def run_encoder(coder: nn.Module, x: Tensor) -> Tensor:
+def run_encoder(coder: Block, x: Tensor) -> Tensor:
     return run_steps(x + 1, coder.fused.steps)
 
 
-def run_decoder(coder: nn.Module, x: Tensor) -> Tensor:
+def run_decoder(coder: Block, x: Tensor) -> Tensor:
     return run_steps((x / 3).tanh_(), coder.fused.steps)

@@ -18,15 +18,16 @@ from kernels.ops.norm_modulate import norm_modulate
 from kernels.ops.rotary import norm_rotary
 from models.pretrained.fusion import precompute
 from models.pretrained.fusion.checks import demand, modulations_of, rms
+from models.pretrained.fusion.precompute import Block
 
 HALF_MAX = 65504  # of float16; `diffusers` clips to it
 
 
-def demand_plain(layers: list[nn.Module]) -> None:
+def demand_plain(layers: list[Block]) -> None:
     demand(all(type(layer) is nn.Linear for layer in layers), "its products carry adapters: merge them")
 
 
-def heads_of(attention: nn.Module, names: tuple[str, ...], norms: tuple[str, ...]) -> SimpleNamespace:
+def heads_of(attention: Block, names: tuple[str, ...], norms: tuple[str, ...]) -> SimpleNamespace:
     """One stream of an attention: its packed product, and the gains and eps of its query and key norms."""
     layers = [getattr(attention, name) for name in names]
     demand_plain(layers)
@@ -42,8 +43,10 @@ def heads_of_stream(x: Tensor, stream: SimpleNamespace, cos=None, sin=None) -> t
     """(B, T, C) -> query, key, value (B, T, heads, D)."""
     qkv = F.linear(x, stream.weight, stream.bias).unflatten(-1, (3, stream.heads, -1))
     if stream.gains is None:
-        return qkv.unbind(2)
-    return *norm_rotary(qkv, stream.gains, cos, sin, eps=stream.eps), qkv[:, :, 2]
+        query, key, value = qkv.unbind(2)
+        return query, key, value
+    query, key = norm_rotary(qkv, stream.gains, cos, sin, eps=stream.eps)
+    return query, key, qkv[:, :, 2]
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -63,7 +66,7 @@ def clipped(x: Tensor) -> Tensor:
 # SD 3 and 3.5: two streams, modulated by time and prompt
 
 
-def prepare_sd3(block: nn.Module) -> SimpleNamespace:
+def prepare_sd3(block: Block) -> SimpleNamespace:
     name = type(block.attn.processor).__name__
     demand(name == "JointAttnProcessor2_0", f"its attention is {name}")
     demand(block._chunk_size is None, "its feed-forward is chunked")
@@ -77,14 +80,14 @@ def prepare_sd3(block: nn.Module) -> SimpleNamespace:
     return streams
 
 
-def modulations_sd3(block: nn.Module, temb: Tensor) -> tuple[Tensor, Tensor]:
+def modulations_sd3(block: Block, temb: Tensor) -> tuple[Tensor, Tensor]:
     """What the two norms make of the embedding of time and prompt: (B, 6 D or 9 D), (B, 6 D or 2 D)."""
     active = F.silu(temb)
     return block.norm1.linear(active), block.norm1_context.linear(active)
 
 
 def run_sd3(
-    block: nn.Module,
+    block: Block,
     hidden_states: Tensor,
     encoder_hidden_states: Tensor,
     temb: Tensor | None,
@@ -95,12 +98,11 @@ def run_sd3(
     fused, x, text = block.fused, hidden_states, encoder_hidden_states
     mods = modulations_of(block, modulations_sd3, temb)
     shift, scale, gate, shift_ff, scale_ff, gate_ff, *dual = mods[0].chunk(9 if fused.second else 6, dim=1)
+    text_after: list[Tensor] = []  # of the second half, which the last block's text has not
     if block.context_pre_only:
         text_scale, text_shift = mods[1].chunk(2, dim=1)
     else:
-        text_shift, text_scale, text_gate, text_shift_ff, text_scale_ff, text_gate_ff = mods[1].chunk(
-            6, dim=1
-        )
+        text_shift, text_scale, *text_after = mods[1].chunk(6, dim=1)
     image_heads = heads_of_stream(norm_modulate(x, scale, shift), fused.image)
     text_heads = heads_of_stream(norm_modulate(text, text_scale, text_shift), fused.text)
     attended = attend(*(torch.cat(pair, 1) for pair in zip(image_heads, text_heads, strict=True)))
@@ -113,6 +115,7 @@ def run_sd3(
     if block.context_pre_only:
         return None, x
     out = block.attn.to_add_out(attended[:, x.shape[1] :])
+    text_gate, text_shift_ff, text_scale_ff, text_gate_ff = text_after
     text, normed = gate_norm_modulate(text, out, text_gate, text_scale_ff, text_shift_ff)
     return gated_sum(text, text_gate_ff, block.ff_context(normed)), x
 
@@ -120,7 +123,7 @@ def run_sd3(
 # Z-Image: one stream, norms on both sides of attention and feed-forward
 
 
-def prepare_zimage(block: nn.Module) -> SimpleNamespace:
+def prepare_zimage(block: Block) -> SimpleNamespace:
     attention, ff = block.attention, block.feed_forward
     name = type(attention.processor).__name__
     demand(name == "ZSingleStreamAttnProcessor" and attention.norm_q is not None, f"its attention is {name}")
@@ -130,7 +133,7 @@ def prepare_zimage(block: nn.Module) -> SimpleNamespace:
     return SimpleNamespace(stream=stream, gated=precompute.pack([ff.w1, ff.w3])[0], one=one)
 
 
-def modulations_zimage(block: nn.Module, embedding: Tensor | None) -> tuple[Tensor, ...]:
+def modulations_zimage(block: Block, embedding: Tensor | None) -> tuple[Tensor, ...]:
     """(1, D) float32 each: the gains of the four norms less one, scales and gates folded in."""
     norms = block.attention_norm1, block.attention_norm2, block.ffn_norm1, block.ffn_norm2
     gains = [norm.weight.float() for norm in norms]
@@ -142,7 +145,7 @@ def modulations_zimage(block: nn.Module, embedding: Tensor | None) -> tuple[Tens
 
 
 def run_zimage(
-    block: nn.Module,
+    block: Block,
     x: Tensor,
     attn_mask: Tensor | None,
     freqs_cis: Tensor | None,

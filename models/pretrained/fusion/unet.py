@@ -12,9 +12,10 @@ from kernels.ops.layernorm import add_layer_norm
 from kernels.ops.linear_glu import linear_glu
 from models.pretrained.fusion import precompute
 from models.pretrained.fusion.checks import demand, norm_of, phases_of, tokens
+from models.pretrained.fusion.precompute import Block
 
 
-def prepare_resnet(block: nn.Module) -> SimpleNamespace:
+def prepare_resnet(block: Block) -> SimpleNamespace:
     timeless = block.time_emb_proj is None
     demand(
         timeless or block.time_embedding_norm == "default",
@@ -32,7 +33,7 @@ def prepare_resnet(block: nn.Module) -> SimpleNamespace:
     return SimpleNamespace(bias=bias, row=None, place=None)
 
 
-def run_resnet(block: nn.Module, x: Tensor, temb: Tensor | None = None, *_, **__) -> Tensor:
+def run_resnet(block: Block, x: Tensor, temb: Tensor | None = None, *_, **__) -> Tensor:
     """Norms with their activations as one op each; time in the bias; the shortcut's product adds in place."""
     fused = block.fused
     h = norm_of(x, block.norm1)
@@ -50,16 +51,18 @@ def run_resnet(block: nn.Module, x: Tensor, temb: Tensor | None = None, *_, **__
     return h
 
 
-def prepare_transformer(model: nn.Module) -> SimpleNamespace:
+def prepare_transformer(model: Block) -> SimpleNamespace:
     demand(model.is_input_continuous, "its input is no picture")
-    for block in model.transformer_blocks:
+    blocks: list[Block] = list(model.transformer_blocks)
+    for block in blocks:
         demand(type(block).__name__ == "BasicTransformerBlock", "its blocks are of another type")
         demand(block.norm_type == "layer_norm" and block.pos_embed is None, f"its norm is {block.norm_type}")
         demand(block.attn2 is not None and not block.only_cross_attention, "it has not two attentions")
         gate, _, out = block.ff.net
         demand(type(gate).__name__ == "GEGLU", "its feed-forward is no GEGLU")
         layers = [gate.proj, out]
-        for attention in (block.attn1, block.attn2):
+        attentions: list[Block] = [block.attn1, block.attn2]
+        for attention in attentions:
             plain = (
                 attention.norm_q is None
                 and attention.spatial_norm is None
@@ -77,7 +80,7 @@ def prepare_transformer(model: nn.Module) -> SimpleNamespace:
 
 
 def run_transformer(
-    model: nn.Module, x: Tensor, encoder_hidden_states: Tensor | None = None, *args, **kwargs
+    model: Block, x: Tensor, encoder_hidden_states: Tensor | None = None, *args, **kwargs
 ) -> object:
     """Every sum is taken by the norm or the product after it. Masks go to the model's own forward pass."""
     wanted = {**kwargs}
@@ -99,7 +102,7 @@ def run_transformer(
 
 
 def run_block(
-    block: nn.Module,
+    block: Block,
     h: Tensor,
     owed: Tensor | None,
     qkv: tuple[Tensor, Tensor | None],
@@ -132,7 +135,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     return F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
 
 
-def prepare_upsample(layer: nn.Module) -> SimpleNamespace:
+def prepare_upsample(layer: Block) -> SimpleNamespace:
     demand(
         layer.use_conv and not layer.use_conv_transpose and layer.norm is None, "it is no plain convolution"
     )
@@ -141,7 +144,7 @@ def prepare_upsample(layer: nn.Module) -> SimpleNamespace:
     return phases_of(conv)
 
 
-def run_upsample(layer: nn.Module, x: Tensor, output_size: tuple | None = None, *_, **__) -> Tensor:
+def run_upsample(layer: Block, x: Tensor, output_size: tuple | None = None, *_, **__) -> Tensor:
     if output_size is not None and tuple(output_size) != (2 * x.shape[2], 2 * x.shape[3]):
         return type(layer).forward(layer, x, output_size)
     return precompute.upsampled_conv(x, layer.fused.phases, layer.fused.bias)

@@ -71,7 +71,7 @@ def load_pipeline(
 
     kind = getattr(diffusers, PIPELINES[folder.pipeline][1])
     known = set(kind._get_signature_keys(kind)[0]) | set(kind._get_signature_keys(kind)[1])
-    extra = {name: None for name in UNUSED if name in known}
+    extra: dict[str, object] = {name: None for name in UNUSED if name in known}
     named = read_json(folder.path / INDEX)
     lacking = sorted(set(kind._get_signature_keys(kind)[0]) - {*kind._optional_components, *extra, *named})
     if lacking:

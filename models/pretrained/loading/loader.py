@@ -89,7 +89,7 @@ def _load(name: str, options: Options, progress: ProgressCallback):
         tiny = has_tiny(home, model, options)
         memory_estimate.check(
             name,
-            lambda dtype, _: memory_estimate.of_files([Path(name)], dtype, options.side_px, tiny=tiny),
+            partial(file_estimate, Path(name), options.side_px, tiny),
             flags_of(dtype, options),
             device,
             quantizable=False,
@@ -168,6 +168,10 @@ def flags_of(dtype, options: Options) -> memory_estimate.Flags:
 
 def catalogue_estimate(model: Model, side_px: int, dtype: str, quantize: str) -> memory_estimate.Need:
     return memory_estimate.of_catalogue(model, dtype, side_px, quantize)
+
+
+def file_estimate(file: Path, side_px: int, tiny: bool, dtype: str, _: str) -> memory_estimate.Need:
+    return memory_estimate.of_files([file], dtype, side_px, tiny=tiny)
 
 
 def folder_estimate(

@@ -63,15 +63,15 @@ def _fetch(repo: str, progress: ProgressCallback) -> Path:
         raise OfflineModeIsEnabled(repo)
     logging.set_verbosity_error()  # it tells of every try
     info = HfApi().model_info(repo, files_metadata=True)
-    sizes = {file.rfilename: file.size or 0 for file in info.siblings}
+    sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
     components: dict[str, str] = {}
     if INDEX in sizes:
         index = snapshot_download(repo, allow_patterns=[INDEX], tqdm_class=bars_of(lambda some: None))
         components = read_index(Path(index)).components
     chosen = wanted_files(list(sizes), components)
     total = sum(sizes[name] for name in chosen)
-    there = [name for name in chosen if found is not None and (found / name).exists()]
-    damaged = [name for name in there if not whole(found / name, sizes[name])]
+    there = {name: found / name for name in chosen if found is not None and (found / name).exists()}
+    damaged = [name for name, path in there.items() if not whole(path, sizes[name])]
     have = sum(sizes[name] for name in there if name not in damaged)
     line = f"downloading {repo}, {total / 1e6:.0f} MB"
     bars = bars_of(lambda some: progress(line, min(1.0, (have + some) / max(1, total))))
@@ -95,12 +95,12 @@ def bars_of(told: Callable[[int], None]) -> type:
     class Bar(tqdm):
         def __init__(self, *args, **options):
             self.counts = options.get("unit") == "B"
-            self.bytes = options.get("initial") or 0
+            self.bytes = int(options.get("initial") or 0)
             super().__init__(*args, **(options | {"disable": True}))
 
         def update(self, n: float | None = 1) -> None:
             nonlocal most
-            self.bytes += n or 0
+            self.bytes += int(n or 0)
             with lock:
                 if self.counts and self.bytes > most:
                     most = self.bytes

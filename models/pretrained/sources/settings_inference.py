@@ -40,8 +40,9 @@ def distilled(folder: Folder) -> bool:
 def of_file(path: Path) -> Model:
     """As the folder beside it says, which has its configuration; else as Stable Diffusion 1.5 or XL, whose
     configuration comes from the hub, and with it a tiny autoencoder."""
-    if beside(path) is not None:
-        return of_folder(read_index(beside(path)))
+    folder = beside(path)
+    if folder is not None:
+        return of_folder(read_index(folder))
     large = is_large(read_header(path))
     return replace(many_steps(large), tiny=MODELS["sdxl" if large else "sd15"].tiny)
 
