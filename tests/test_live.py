@@ -9,10 +9,12 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import av
 import cv2
 import numpy as np
+import pygame
 import pytest
 from loop_harness import RED, ROOT, SlowModel, differs
 from video_files import numbered, steady, write_video
@@ -466,3 +468,17 @@ def test_the_screen_is_a_source_of_the_painting(xserver, make_loop, monkeypatch)
     assert os.environ["SDL_VIDEODRIVER"] == "dummy"
     one.do(Change("seed", 5))
     one.until(lambda: model.requests[-1].seed == 5)
+
+
+def test_events_of_a_projectors_window_are_not_the_paintings(make_loop):
+    """The pointer over the projector draws nothing; a key counts wherever it is pressed."""
+    one = make_loop(SlowModel())
+    one.tick(2)
+    window = one.window
+    other, own = SimpleNamespace(id=window.handle.id + 7), SimpleNamespace(id=window.handle.id)
+    moved = {"pos": (9, 9), "rel": (1, 1), "buttons": (0, 0, 0)}
+    assert window.elsewhere(pygame.event.Event(pygame.MOUSEMOTION, **moved, window=other))
+    assert window.elsewhere(pygame.event.Event(pygame.WINDOWFOCUSLOST, window=other))
+    assert not window.elsewhere(pygame.event.Event(pygame.MOUSEMOTION, **moved, window=own))
+    assert not window.elsewhere(pygame.event.Event(pygame.MOUSEMOTION, **moved))
+    assert not window.elsewhere(pygame.event.Event(pygame.KEYDOWN, key=pygame.K_b, mod=0, window=other))

@@ -8,10 +8,10 @@ from renderer.ui.input.keymap import Key, KeyMap, Shortcut
 from renderer.ui.style.theme import ACCENT, CARD, EDGE, FAINT, INK, RAISED, SOFT, Theme, rounded, text
 
 COLUMNS = (
-    ("tools", "stroke"),
+    ("tools", "stroke", "live"),
     ("palette", "mood", "paper"),
     ("picture", "layers"),
-    ("view", "window", "recording", "live"),
+    ("view", "window", "recording"),
 )
 WIDE, ROW, KEY = 300, 23, 104
 FOOT = (
