@@ -5,6 +5,7 @@ Counted, not timed: such calls are noted with the thread that made them.
 
 from __future__ import annotations
 
+import base64
 import threading
 import time
 import zlib
@@ -19,6 +20,7 @@ from renderer.actions import Begin, Clear, Command, End, Extend, Fill
 from renderer.canvas.canvas import Canvas
 from renderer.files import png
 from renderer.persistence import Files
+from renderer.stroke_log.log import read
 from renderer.stroke_log.store import LogStore
 
 LARGE_BYTES = 1 << 16  # less is compressed in under a millisecond
@@ -43,7 +45,8 @@ def heavy(monkeypatch) -> dict[str, set[int]]:
     note(png, "png_bytes", lambda pixels, *_: pixels.nbytes)
     note(persistence, "document_bytes", lambda stack: stack.pixels.nbytes)
     note(rewind, "document_bytes", lambda stack: stack.pixels.nbytes)
-    note(persistence, "decode", lambda data: LARGE_BYTES)
+    note(persistence, "read_import", lambda *_: LARGE_BYTES)
+    note(base64, "b64encode", lambda data: len(data))
     return found
 
 
@@ -79,7 +82,8 @@ def test_pen_up_and_clear_compress_nothing_on_the_drawing_thread(make_loop, heav
 
 
 def test_saving_and_opening_pictures_happens_on_threads(make_loop, heavy, tmp_path):
-    one = make_loop(SlowModel(), side=512, save_folder=tmp_path).ready()
+    files = Files(log=tmp_path / "log.jsonl")
+    one = make_loop(SlowModel(), side=512, save_folder=tmp_path, files=files).ready()
     noisy(one)
     one.do(Fill((9, 9, 9), 5, 5))
     one.rest()
@@ -89,8 +93,14 @@ def test_saving_and_opening_pictures_happens_on_threads(make_loop, heavy, tmp_pa
     one.do(Clear(), Command("load", str(paper)))
     one.tick()
     one.until(lambda: not one.app.canvas.blank)
-    assert {"png_bytes", "decode"} <= set(heavy)
+    one.do(Fill((9, 9, 9), 5, 5), Clear())
+    one.tick()
+    one.app.persistence.close()
+    assert {"png_bytes", "read_import", "b64encode"} <= set(heavy)
     assert threading.get_ident() not in set().union(*heavy.values())
+    logged = [type(event.action).__name__ for event in read(tmp_path / "log.jsonl").events]
+    logged = [kind for kind in logged if kind != "Change"]  # settings that the picture had inside
+    assert logged == ["Fill", "Clear", "Paste", "Fill", "Clear"], "no edit overtakes the image"
 
 
 def test_rewind_replays_and_encodes_on_threads(make_loop, heavy, applied):

@@ -10,15 +10,18 @@ import errno
 import json
 import os
 import threading
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from renderer.actions import Command, Event, InputError
+from renderer.actions import Action, Command, Event, InputError, OpenDocument, Paste
 from renderer.canvas.canvas import FORMAT
 from renderer.stroke_log.codec import MOST_WAIT_MS, Codec
 
 SYNC_EVERY_S = 1.0
+LATE_FROM_BYTES = 1 << 16  # encoded and written in under a millisecond
+CLOSE_S = 20.0  # longest wait for what is still to be written at the end
 MAX_LINE_BYTES = 128 << 20
 
 
@@ -34,7 +37,11 @@ class LogHeader:
 
 
 class LogWriter:
-    """Appends events to a file: the system has each when `write` returns, the disk within a second."""
+    """Appends events to a file: the system has each when `write` returns, the disk within a second.
+
+    An event with a large file inside, and those that follow while it is written, go to the system on a thread: the
+    16 MB of a noisy paper of 2048 pixels take some 80 ms to encode and to write.
+    """
 
     def __init__(self, path: Path, header: LogHeader):
         try:
@@ -45,6 +52,9 @@ class LogWriter:
         self.path, self.error = path, ""
         self._codec = Codec()
         self._last_ms: int | None = None
+        self._lock = threading.Lock()
+        self._late: deque[tuple[int, Action]] = deque()  # in order; none may pass another
+        self._late_writer: threading.Thread | None = None  # while there is something late
         self._owed, self._ended = threading.Event(), threading.Event()
         self._syncer = threading.Thread(target=self._sync, name="session", daemon=True)
         self._syncer.start()
@@ -60,7 +70,24 @@ class LogWriter:
         now_ms = round(event.time_s * 1000)
         wait_ms = 0 if self._last_ms is None else min(int(MOST_WAIT_MS), max(0, now_ms - self._last_ms))
         self._last_ms = now_ms
+        with self._lock:
+            if self._late_writer is not None or file_bytes(event.action) > LATE_FROM_BYTES:
+                self._late.append((wait_ms, event.action))
+                if self._late_writer is None:
+                    self._late_writer = threading.Thread(target=self._write_late, name="session", daemon=True)
+                    self._late_writer.start()
+                return
         self._put(self._codec.encode(wait_ms, event.action))
+
+    def _write_late(self) -> None:
+        while True:
+            with self._lock:
+                if not self._late:
+                    self._late_writer = None
+                    return
+                wait_ms, action = self._late.popleft()
+            if not self._file.closed:
+                self._put(self._codec.encode(wait_ms, action))
 
     def _put(self, line: dict | list | str) -> None:
         try:
@@ -70,7 +97,7 @@ class LogWriter:
             self._owed.set()
         except OSError as error:
             self.error = f"the session log stopped: {error.strerror}"
-            self.close()
+            self._end()
 
     def _sync(self) -> None:
         """Flush to the disk once a second, on a thread."""
@@ -81,13 +108,27 @@ class LogWriter:
                     os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Idempotent."""
+        """Write what is late, and end. Idempotent."""
+        writer = self._late_writer
+        if writer is not None:
+            writer.join(CLOSE_S)
+        self._end()
+
+    def _end(self) -> None:
         self._ended.set()
         self._syncer.join(SYNC_EVERY_S)
         with contextlib.suppress(OSError, ValueError):
             os.fsync(self._file.fileno())
         with contextlib.suppress(OSError):
             self._file.close()
+
+
+def file_bytes(action: Action) -> int:
+    """Size of the file that an action carries; 0 for most."""
+    match action:
+        case Paste(png=data) | OpenDocument(ora=data):
+            return len(data)
+    return 0
 
 
 @dataclass
