@@ -39,8 +39,8 @@ class LogHeader:
 class LogWriter:
     """Appends events to a file: the system has each when `write` returns, the disk within a second.
 
-    An event with a large file inside, and those that follow while it is written, go to the system on a thread: the
-    16 MB of a noisy paper of 2048 pixels take some 80 ms to encode and to write.
+    An event with a large file inside, and those that follow while it is written, are written on a thread:
+    base64 and JSON of 16 MB, a noisy paper of 2048 pixels, take 100 ms.
     """
 
     def __init__(self, path: Path, header: LogHeader):
