@@ -101,6 +101,21 @@ class Paste:
 
 
 @dataclass(frozen=True)
+class PlaceImage:
+    """Lay an image down as a layer of its own, above the active one, which it becomes.
+
+    png: an image file's bytes. x, y: where its middle goes, in canvas pixels. scale: of the size at which it
+    fits the canvas. angle: clockwise, in degrees.
+    """
+
+    png: bytes
+    x: float
+    y: float
+    scale: float = 1.0
+    angle: float = 0.0
+
+
+@dataclass(frozen=True)
 class OpenDocument:
     """ora: bytes of an OpenRaster file, whose layers replace all layers. stack: the same, read already."""
 
@@ -179,6 +194,7 @@ Edit = (
     | Undo
     | Redo
     | Paste
+    | PlaceImage
     | OpenDocument
     | LayerEdit
     | Select

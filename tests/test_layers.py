@@ -30,6 +30,7 @@ from renderer.actions import (
     Line,
     MoveSelection,
     OpenDocument,
+    PlaceImage,
     Redo,
     Select,
     Undo,
@@ -505,3 +506,39 @@ def test_an_edit_that_changes_nothing_seen_returns_no_rect():
     assert canvas.apply(LayerEdit("activate", 0)) == NOTHING
     assert canvas.apply(Select("all")) == NOTHING
     assert json.loads(json.dumps(canvas.stack.active)) == 0
+
+
+# Imported images
+
+
+def test_an_image_is_laid_down_moved_scaled_and_turned():
+    image = block(40, 20, (200, 30, 30, 255))
+    canvas = painted(1)
+    box = canvas.apply(PlaceImage(image, 20, 40, 0.5))
+    assert (box.width, box.height) == (32, 16) and (box.x0 + box.x1, box.y0 + box.y1) == (40, 80)
+    assert len(canvas.stack.layers) == 2 and canvas.stack.active == 1
+    assert canvas.pixels[40, 20].tolist() == [200, 30, 30, 255]
+    assert canvas.materials[40, 20] == 0 and canvas.materials[2, 2] == 1
+    canvas.apply(Undo())
+    assert len(canvas.stack.layers) == 1 and (canvas.materials == 1).all()
+    turned = canvas.apply(PlaceImage(image, 32, 32, 0.5, 90))
+    assert abs(turned.width - 16) <= 1 and abs(turned.height - 32) <= 1
+    with pytest.raises(InputError):
+        canvas.apply(PlaceImage(image, 32, 32, 0.0))
+    with pytest.raises(InputError):
+        canvas.apply(PlaceImage(b"no image", 32, 32))
+    assert len(canvas.stack.layers) == 2
+
+
+def test_a_placed_image_replays_byte_for_byte(tmp_path):
+    canvas = painted(1)
+    placed = quantized(PlaceImage(block(40, 20, (200, 30, 30, 90)), 20.123, 40.987, 1.33333, 12.3456))
+    writer = LogWriter(tmp_path / "log", LogHeader(SIDE, SIDE))
+    for edit in (FillSelection((20, 100, 200), 1), placed):
+        writer.write(Event(edit, 1.0))
+    writer.close()
+    canvas.apply(placed)
+    playback = Playback(read(tmp_path / "log"))
+    playback.advance(9.0)
+    assert playback.faults == 0 and (playback.canvas.pixels == canvas.pixels).all()
+    assert (canvas.pixels[..., 3] == 255).all()

@@ -9,7 +9,25 @@ import av
 import numpy as np
 from loop_harness import RED, SlowModel
 
-from renderer.actions import Begin, Brush, Change, Clear, End, Event, Extend, Fill, Line, Paste, Redo, Undo
+from renderer.actions import (
+    Begin,
+    Brush,
+    Change,
+    Clear,
+    End,
+    Event,
+    Extend,
+    Fill,
+    FillSelection,
+    LayerEdit,
+    Line,
+    MoveSelection,
+    Paste,
+    PlaceImage,
+    Redo,
+    Select,
+    Undo,
+)
 from renderer.cli.settings import Replay
 from renderer.offline.replay import ReplayRenderer, plan
 from renderer.stroke_log.log import LogHeader, LogWriter
@@ -34,6 +52,14 @@ EVERY = [  # each kind of action that a log holds
     Paste(PIXEL),
     Undo(),
     Redo(),
+    LayerEdit("add", 0, "sky 山"),
+    LayerEdit("opacity", 1, 0.625),
+    Select("lasso", ((3.5, 4.0), (200.0, 9.1), (90.0, 180.5)), mode="add"),
+    Select("material", material=4, mode="subtract"),
+    FillSelection((9, 200, 30), 7),
+    MoveSelection(-12, 30),
+    PlaceImage(PIXEL, 100.5, 90.0, 0.25, 33.3),
+    LayerEdit("merge", 2),
     Clear(),
 ]
 

@@ -20,6 +20,7 @@ from renderer.actions import (
     MoveSelection,
     OpenDocument,
     Paste,
+    PlaceImage,
     Redo,
     Select,
     Undo,
@@ -33,6 +34,7 @@ from renderer.canvas.import_image import decode_paper
 from renderer.canvas.layers import Layer, LayerStack
 from renderer.canvas.materials import from_colors
 from renderer.canvas.open_raster import read_document
+from renderer.canvas.place_image import place_image
 from renderer.canvas.selection import bounded, extent, selected, shifted
 from renderer.canvas.undo import Change, Changes, PixelChange, SelectionChange, StackChange, UndoHistory
 from renderer.files.images_format_1 import decode_format_1, fit_format_1
@@ -182,6 +184,10 @@ class Canvas:
                     self.undo_history.add(change, key=layer_edits.key(edit))
                 self._base_of = None
                 return NOTHING if edit.op in ("activate", "name", "locked", "alpha_lock") else self.whole
+            case PlaceImage():
+                self.undo_history.add(place_image(edit, self.stack))
+                self._base_of = None
+                return self.stack.layer.extent
             case OpenDocument(ora, stack):
                 return self.open(ora, stack)
         raise TypeError(f"not an edit: {edit!r}")

@@ -27,6 +27,7 @@ from renderer.actions import (
     MoveSelection,
     OpenDocument,
     Paste,
+    PlaceImage,
     Point,
     Redo,
     Select,
@@ -65,6 +66,8 @@ def quantized(action: Action) -> Action:
             return Line(rounded_brush(brush), (round(ax, 1), round(ay, 1)), (round(bx, 1), round(by, 1)))
         case Fill(color, x, y, tolerance, material):
             return Fill(color, round(x, 1), round(y, 1), tolerance, material)
+        case PlaceImage(png, x, y, scale, angle):
+            return PlaceImage(png, round(x, 1), round(y, 1), round(scale, 4), round(angle, 2))
         case Select(shape, points, material, mode):
             return Select(shape, tuple((round(x, 1), round(y, 1)) for x, y in points), material, mode)
     return action
@@ -138,6 +141,8 @@ class Codec:
                 return ["f", *color, x, y, tolerance, material]
             case Paste(png):
                 return ["p", base64.b64encode(png).decode()]
+            case PlaceImage(png, x, y, scale, angle):
+                return ["i", base64.b64encode(png).decode(), x, y, scale, angle]
             case OpenDocument(ora):
                 return ["o", base64.b64encode(ora).decode()]
             case LayerEdit(op, index, value):
@@ -174,6 +179,10 @@ class Codec:
             return Fill(color, x, y, int(limited(tolerance)), material_in(material, color))
         if letter == "p":
             return Paste(base64.b64decode(rest[0], validate=True))
+        if letter == "i":
+            data, x, y, scale, angle = rest
+            x, y = limited(x, MOST_PX), limited(y, MOST_PX)
+            return PlaceImage(base64.b64decode(data, validate=True), x, y, limited(scale, 64), limited(angle))
         if letter == "o":
             return OpenDocument(base64.b64decode(rest[0], validate=True))
         if letter == "L":

@@ -5,7 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from renderer.actions import Action, Begin, Clear, Event, Extend, Fill, Line, MoveSelection, Select
+from renderer.actions import (
+    Action,
+    Begin,
+    Clear,
+    Event,
+    Extend,
+    Fill,
+    Line,
+    MoveSelection,
+    PlaceImage,
+    Select,
+)
 from renderer.picture_params import PictureParams
 from renderer.stroke_log.log import StrokeLog
 
@@ -26,6 +37,8 @@ def scale_action(action: Action, x: float, y: float) -> Action:
             return Line(replace(brush, size_px=brush.size_px * size), (ax * x, ay * y), (bx * x, by * y))
         case Fill(color, px, py, tolerance, material):
             return Fill(color, px * x, py * y, tolerance, material)
+        case PlaceImage(png, px, py, scale, angle):
+            return PlaceImage(png, px * x, py * y, scale, angle)
         case Select(shape, points, material, mode):
             return Select(shape, tuple((px * x, py * y) for px, py in points), material, mode)
         case MoveSelection(dx, dy):
