@@ -73,7 +73,8 @@ def paint(settings: LivePaint) -> None:
                 raise InputError(f"--{next(iter(extras))} goes with `serve`: the model runs there")
             how = {"codec": settings.remote_codec, "quality": settings.remote_quality}
             return remote.loader(settings.remote, name, progress=progress, **how)
-        return registry.loader(name, settings.device, progress=progress, side_px=max(size), **extras)
+        budget = {"side_px": max(size), "memory_mb": settings.memory_mb}
+        return registry.loader(name, settings.device, progress=progress, **budget, **extras)
 
     def open_capture():
         from renderer.recording.capture import WindowCapture
@@ -233,6 +234,10 @@ def bench(settings: Bench) -> None:
     """Measure frame times, and the achieved share of the matrix-product peak, without a window."""
     from models import registry
 
+    if settings.results:
+        from models.benchmarks import results_table
+
+        return results_table.show(tuple(settings.results), as_json=settings.json)
     width, height = size_px(settings.size)
     extras = {"side_px": max(width, height), **settings.extras()}
     load = registry.loader(settings.model, settings.device, progress=Progress(), **extras)

@@ -73,11 +73,13 @@ def loader(
     *,
     progress: ProgressCallback = no_progress,
     side_px: int = 512,
+    memory_mb: int | None = None,
     **extras,
 ) -> Callable[[], Img2Img]:
     """A function that loads the model. Raises ModelError at once for what is neither model nor file.
 
     progress: told what loading a pretrained model is at. side_px: of its pictures, to forecast memory.
+    memory_mb: at most so much a painter keeps between frames on a CPU.
     extras: sampler, guidance, lora, control, offload and quantize, as in `loader.Options`; a painter takes
     none of them.
     """
@@ -95,7 +97,7 @@ def loader(
     def load() -> Img2Img:
         from models.painter import painter
 
-        return painter.load(path, device=device, dtype=dtype, name=name)
+        return painter.load(path, device=device, dtype=dtype, name=name, memory_mb=memory_mb)
 
     return load
 

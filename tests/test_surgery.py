@@ -249,7 +249,6 @@ def test_phases_save_the_deep_autoencoder_products():
 def test_half_the_launches():
     """The whole frame of SD-Turbo as it is served, paper to bytes, launches at most half of what it does with
     the modules of `diffusers` unmodified."""
-    pytest.importorskip("models.benchmarks.real_models")
     frames = frame_cost.pretrained_frames("sd-turbo")
     ours, theirs = frames["sd-turbo"](), frames["sd-turbo, unmodified"]()
     assert len(ours) <= len(theirs) / 2, (len(ours), len(theirs))

@@ -134,6 +134,7 @@ def main() -> int:
     )
     parser.add_argument("--op", choices=list(CASES), help="this op alone")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    parser.add_argument("--check", action="store_true", help="check the ops at ragged shapes, time nothing")
     wanted = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and (reason := kernels.why_not_triton(torch.device(device))):
@@ -145,6 +146,8 @@ def main() -> int:
         for row in case.served
         if wanted.op in (None, case.name) and (device == "cuda" or case.cost(*row)[0] < CPU_GFLOP * 1e9)
     ]
+    if wanted.check:
+        return checked(wanted.op, device)
     machine = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     note = (
         "" if device == "cuda" else "no GPU here: Triton was not timed, these are the times of the reference"
@@ -162,6 +165,18 @@ def main() -> int:
         print(f"flowbrush: error: {error}", file=sys.stderr)
         return 1
     print(json.dumps(report) if wanted.json else table(report))
+    return 0
+
+
+def checked(op: str | None, device: str) -> int:
+    """Check the ops alone, for tools that watch memory; returns the exit code."""
+    try:
+        for name, case in CASES.items():
+            if op in (None, name):
+                check_ragged(case, device)
+    except Red as error:
+        print(f"flowbrush: error: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -208,20 +208,33 @@ REAL: dict[str, Real] = {
 PARAMETERS = {"sd15": 859_520_964, "sdxl": 2_567_463_684, "sd-turbo": 865_910_724}
 
 
-def empty(kind: str, config: dict, dtype: torch.dtype) -> Any:
-    """A module of `diffusers` by its class, without values."""
+def empty(kind: str, config: dict, dtype: torch.dtype, device: torch.device = META) -> Any:
+    """A module of `diffusers` by its class, without values; on another device with random ones."""
     import diffusers
 
     with alone(), META:
         made = getattr(diffusers, kind)(**config).to(dtype)
-    return made.eval().requires_grad_(False)
+    made = made.eval().requires_grad_(False)
+    return made if device == META else filled(made, device)
 
 
-def told_of(real: Real) -> dict[str, Tensor]:
-    """What a text encoder would give for a prompt, without values."""
+@torch.no_grad()
+def filled(module: nn.Module, device: torch.device) -> nn.Module:
+    """Random weights that keep the variance of what passes through; gains are one, all else zero."""
+    module.to_empty(device=device)
+    for name, value in (*module.named_parameters(), *module.named_buffers()):
+        if value.dim() > 1 and value.is_floating_point():
+            value.normal_(std=value[0].numel() ** -0.5)
+        else:
+            value.fill_(1 if name.endswith(("weight", "running_var")) else 0)
+    return module
+
+
+def told_of(real: Real, device: torch.device = META) -> dict[str, Tensor]:
+    """What a text encoder would give for a prompt, without values; on another device zeros."""
     plain = ("encoder_attention_mask", "txt_ids")
     return {
-        name: torch.empty(shape, device=META, dtype=torch.float32 if name in plain else real.dtype)
+        name: torch.zeros(shape, device=device, dtype=torch.float32 if name in plain else real.dtype)
         for name, shape in real.told.items()
     }
 
@@ -232,39 +245,44 @@ def empty_family(
     fuse: bool = True,
     full: bool = False,
     prepare: Callable[[nn.Module], object] = lambda network: None,
+    device: torch.device = META,
 ) -> Family:
     """The family of a model of the catalogue, without text encoders.
 
-    full: with the full autoencoder. prepare: called with the denoiser before the family takes it.
+    full: with the full autoencoder. prepare: called with the denoiser before the family takes it. device:
+    where its weights are; on any but META they are random.
     """
     import diffusers
 
     real = REAL[name]
-    network = empty(real.denoiser, real.config, real.dtype)
+    network = empty(real.denoiser, real.config, real.dtype, device)
     prepare(network)
     if full and real.full is None:
         raise ModelError(f"{name} has no autoencoder but the full one")
-    vae = empty(*(real.full if full and real.full else real.coder), real.dtype)
+    kind, config = real.full if full and real.full else real.coder
+    vae = empty(kind, config, real.dtype, device)
     if real.family is UNetFamily:
         network = network.to(memory_format=torch.channels_last)
-    kind = getattr(diffusers, real.pipeline)
-    names = [part for part in inspect.signature(kind).parameters if part not in NO_COMPONENTS]
+    pipeline = getattr(diffusers, real.pipeline)
+    names = [part for part in inspect.signature(pipeline).parameters if part not in NO_COMPONENTS]
     parts: dict[str, Any] = dict.fromkeys(names)
     parts["unet" if "unet" in names else "transformer"] = network
     parts["scheduler"] = getattr(diffusers, real.scheduler)(**real.scheduler_config)
     if "safety_checker" in names:
         parts["requires_safety_checker"] = False
     coder = Coder(vae.to(memory_format=torch.channels_last), fuse=fuse)
-    return real.family(kind(**parts), coder, MODELS[name].guidance, whole=fuse)
+    return real.family(pipeline(**parts), coder, MODELS[name].guidance, whole=fuse)
 
 
 def empty_model(name: str, **options) -> Pretrained:
     """The model behind the protocol, whose prompts are all encoded already; options: of `empty_family`."""
     family = empty_family(name, **options)
-    model = MODELS[name]
-    told = told_of(REAL[name])
-    condition = Condition(told, "", told_of(REAL[name]) if family.guided else None)
-    made = Pretrained(family, model.card(name), model.sampler or family.usual_sampler(), graphs=False)
+    model, device = MODELS[name], options.get("device", META)
+    told = told_of(REAL[name], device)
+    condition = Condition(told, "", told_of(REAL[name], device) if family.guided else None)
+    card = replace(model.card(name), device=str(device), dtype=str(family.dtype).removeprefix("torch."))
+    graphs = device.type == "cuda"
+    made = Pretrained(family, card, model.sampler or family.usual_sampler(), graphs=graphs)
     made.prompts = lambda text: condition  # type: ignore[assignment]  # a stand-in for the cache
     return made
 

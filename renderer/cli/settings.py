@@ -90,6 +90,9 @@ class Paint(Extras):
     log_mb: float = option(
         200.0, "Megabytes of stroke logs to keep in the data folder; the oldest are deleted first.", min=1
     )
+    memory_mb: int | None = option(
+        None, "Megabytes that the painter may keep between frames on a CPU, so that strokes cost less.", min=0
+    )
     resume: str | None = option(
         None, "Start with the paper of a stroke log: a file, or a name of `sessions`."
     )
@@ -165,7 +168,10 @@ class Bench(Extras):
     )
     strength: float = option(0.6, "How far the picture may depart from the strokes, 0 to 1.", min=0, max=1)
     seed: int = option(0, "Seed of the noise.", min=0, max=MAX_SEED)
-    device: str | None = option(None, "cpu or cuda.")
+    device: str | None = option(None, "cpu, cuda or cuda:N.")
+    results: list[Path] | None = option(
+        None, "Measure nothing; show this result file of tests/gpu.sh beside others. Repeatable."
+    )
     json: bool = option(False, "Print one JSON object.")
 
 
