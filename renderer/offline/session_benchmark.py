@@ -47,9 +47,5 @@ class StrokeLogBenchmark:
         """Have the next frame computed as a whole, so that the counted work is that of a whole frame."""
         getattr(self._model, "forget", lambda: None)()
 
-    def rest(self) -> bool:
-        """See Img2Img.rest."""
-        return bool(getattr(self._model, "rest", lambda: False)())
-
     def close(self) -> None:
         self._model.close()
