@@ -62,6 +62,7 @@ def paint(settings: LivePaint) -> None:
     from renderer.persistence import Files
     from renderer.stroke_log.log import read
     from renderer.ui.headless import Headless
+    from renderer.ui.input.keymap import load_keymap, user_keys_path
     from renderer.ui.window import Window
 
     def load(name: str, progress: ProgressCallback = no_progress):
@@ -116,7 +117,11 @@ def paint(settings: LivePaint) -> None:
     scale = settings.scale or None
     live = live_parts(settings, size)
     try:
-        window = Headless(scale=scale or 1.0) if settings.headless else Window(scale=scale)
+        window = (
+            Headless(scale=scale or 1.0)
+            if settings.headless
+            else Window(scale=scale, keymap=load_keymap(user_keys_path()))
+        )
     except BaseException:
         live.close()
         raise

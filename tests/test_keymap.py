@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from renderer.ui.input.keymap import KEYS, MODIFIERS, NAMED, Key, KeyMap, Shortcut, candidates
+from renderer.actions import InputError
+from renderer.ui.input.keymap import KEYS, MODIFIERS, NAMED, Key, KeyMap, Shortcut, candidates, load_keymap
 
 LSHIFT, LCTRL, LALT, RALT = pygame.KMOD_LSHIFT, pygame.KMOD_LCTRL, pygame.KMOD_LALT, pygame.KMOD_RALT
 
@@ -46,6 +47,38 @@ def test_what_is_no_key(text):
 def test_one_key_cannot_do_two_things():
     with pytest.raises(ValueError, match="both undo and redo"):
         KeyMap((Key("undo", ("U",), "", ""), Key("redo", ("u",), "", "")))
+
+
+def test_the_users_own_keys(tmp_path):
+    path = tmp_path / "keys.json"
+    assert load_keymap(path).label("undo") == "Ctrl+Z"
+    path.write_text('{"undo": ["Ctrl+U", "F9"], "tool.fill": "b", "dice": []}')
+    keymap = load_keymap(path)
+    assert keymap.label("undo") == "Ctrl+U" and keymap.label("tool.fill") == "B"
+    assert keymap.label("tool.brush") == keymap.label("dice") == ""  # its key was given away, and none at all
+    press = pygame.event.Event(pygame.KEYDOWN, key=pygame.K_b, mod=0, unicode="b", scancode=0)
+    found = keymap.find(press)
+    assert found is not None and found.name == "tool.fill"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        '{"nothing": "a"}',
+        '{"undo": 3}',
+        '{"undo": "Hyper+Z"}',
+        '{"undo": "a", "redo": "A"}',
+        "\xff",
+    ],
+)
+def test_a_key_file_that_cannot_be_used_is_one_line(tmp_path, text):
+    path = tmp_path / "keys.json"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputError, match=r"keys.json") as raised:
+        load_keymap(path)
+    assert "\n" not in str(raised.value)
 
 
 def test_modifiers_count():

@@ -20,6 +20,7 @@ from renderer.ui.controls.panel import Panel
 from renderer.ui.display import bgra_view, display_surface, opening, rgb_copy
 from renderer.ui.help import draw_help
 from renderer.ui.hud import Hud
+from renderer.ui.input.keymap import KeyMap
 from renderer.ui.input.tools import Tools
 from renderer.ui.overlay import Mark, draw_mark, marks_of
 from renderer.ui.style.theme import BACK, Theme
@@ -37,7 +38,9 @@ SMALLEST_SCALE = 0.75  # of the chosen scale, in a window too low for the panel;
 class Window:
     """A pygame window. Everything that reads input or draws on the screen goes through here."""
 
-    def __init__(self, size: tuple[int, int] | None = None, scale: float | None = None):
+    def __init__(
+        self, size: tuple[int, int] | None = None, scale: float | None = None, keymap: KeyMap | None = None
+    ):
         """scale: of text and controls, 1 at 96 dots an inch; None: from the screen's resolution."""
         cv2.setNumThreads(1)  # leaves the cores to the model: waiting for one took 4 ms of the slowest ticks
         if scale is not None and not 0.5 <= scale <= 4:
@@ -47,7 +50,7 @@ class Window:
             self._wanted_scale = self.theme.scale
             self.surface = self.open(size)
         pygame.key.set_repeat(320, 40)
-        self.tools = Tools()
+        self.tools = Tools(keymap)
         self.tools.tablet = open_tablet(pygame.display.get_driver())
         self.panel: Panel | None = None
         self.hud = Hud(self.theme)

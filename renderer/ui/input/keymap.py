@@ -7,12 +7,16 @@ Unshifted keys of the digit row are digits on every layout, also where they type
 
 from __future__ import annotations
 
+import json
 import sys
+from pathlib import Path
 from typing import NamedTuple
 
 import pygame
+from platformdirs import user_config_path
 
 from models.api import MATERIALS
+from renderer.actions import InputError
 
 MAC = sys.platform == "darwin"
 NAMED = {
@@ -104,9 +108,9 @@ KEYS = (
     Key("tolerance.less", ("T",), "fill: less tolerance", "tools", True),
     Key("tolerance.more", ("Shift+T",), "fill: more tolerance", "tools", True),
     Key("color", ("C",), "free colour", "tools"),
-    Key("stabilizer", ("S",), "stabilizer: off, light, strong", "stroke"),
-    Key("symmetry", ("X",), "symmetry: vertical, horizontal, radial", "stroke"),
-    Key("dynamics", ("D",), "pressure drives size, opacity, nothing", "stroke"),
+    Key("stabilizer", ("S",), "stabilizer", "stroke"),
+    Key("symmetry", ("X",), "symmetry", "stroke"),
+    Key("dynamics", ("D",), "what pressure drives", "stroke"),
     *(
         Key(f"material.{at}", (key,), material.name, "palette")
         for at, (key, material) in enumerate(zip(PALETTE_KEYS, MATERIALS, strict=True))
@@ -130,8 +134,8 @@ KEYS = (
     Key("steps.2", ("F6",), "2 steps", "picture"),
     Key("steps.3", ("F7",), "3 steps", "picture"),
     Key("steps.4", ("F8",), "4 steps", "picture"),
-    Key("strength.less", (",",), "less strength: closer to the strokes", "picture", True),
-    Key("strength.more", (".",), "more strength: freer", "picture", True),
+    Key("strength.less", (",",), "closer to the strokes", "picture", True),
+    Key("strength.more", (".",), "freer from the strokes", "picture", True),
     Key("lora.less", ("Shift+,",), "less of the LoRA", "picture", True),
     Key("lora.more", ("Shift+.",), "more of the LoRA", "picture", True),
     Key("dice", ("R",), "random seed", "picture"),
@@ -165,7 +169,7 @@ KEYS = (
     Key("record", ("F2",), "start or stop recording", "recording"),
     Key("keep", ("F3",), "save the last seconds", "recording"),
     Key("rewind", ("F4",), "rewind to an earlier paper", "recording"),
-    Key("restore", ("Ctrl+R",), "restore the painting a crash ended", "recording"),
+    Key("restore", ("Ctrl+R",), "restore after a crash", "recording"),
     Key("view", ("Tab",), "next view", "window"),
     Key("full", ("F11",), "full screen", "window"),
     Key("hud", ("H",), "statistics on or off", "window"),
@@ -203,6 +207,45 @@ class KeyMap:
         """The row that a KEYDOWN event means."""
         tried = candidates(event.key, event.mod, event.unicode, getattr(event, "scancode", 0))
         return next((self._table[shortcut] for shortcut in tried if shortcut in self._table), None)
+
+
+def user_keys_path() -> Path:
+    """The file with the user's own keys."""
+    return user_config_path("flowbrush") / "keys.json"
+
+
+def load_keymap(path: Path) -> KeyMap:
+    """The default keys with those of a file: a JSON object of action -> key or list of keys, [] for none.
+
+    A key that the file gives to an action is taken from its default action. Raises InputError for a
+    file that cannot be used; a missing one changes nothing.
+    """
+    try:
+        given = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return KeyMap()
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as JSON: {error}; correct or remove it") from error
+    if not isinstance(given, dict):
+        raise InputError(f'{path} must hold a JSON object such as {{"undo": "Ctrl+Z"}}')
+    known = {row.name for row in KEYS}
+    try:
+        own = {}
+        for name, keys in given.items():
+            if name not in known:
+                raise ValueError(f"there is no action {name!r}")
+            listed = [keys] if isinstance(keys, str) else keys
+            if not isinstance(listed, list) or not all(isinstance(key, str) for key in listed):
+                raise ValueError(f"the keys of {name} must be text or a list of texts")
+            own[name] = tuple(listed)
+        taken = {Shortcut.parse(key) for keys in own.values() for key in keys}
+        rows = []
+        for row in KEYS:
+            left = tuple(key for key in row.keys if Shortcut.parse(key) not in taken)
+            rows.append(row._replace(keys=own.get(row.name, left)))
+        return KeyMap(tuple(rows))
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def candidates(key: int, mods: int, text: str = "", scancode: int = 0) -> list[Shortcut]:
