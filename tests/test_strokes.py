@@ -16,12 +16,21 @@ from renderer.canvas.canvas import Canvas
 from renderer.canvas.symmetry import images
 from renderer.picture_params import PictureParams
 from renderer.stroke_log.codec import Codec, quantized
+from renderer.ui.controls.swatches import color_of
 from renderer.ui.input.tools import STABILIZER_PX, Tools, pulled
+from renderer.ui.style.theme import hex_color
 from renderer.ui.view.layout import arrange
 
 LAYOUT = arrange("side", (1280, 720), (512, 512))
 PAPER = LAYOUT.panes[0].box
 KINDS = ("vertical", "horizontal", "radial")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def keyboard():
+    pygame.display.init()
+
+
 places = st.tuples(st.floats(0, 127), st.floats(0, 127))
 
 
@@ -150,3 +159,37 @@ def test_symmetry_lies_about_the_middle_of_the_paper():
     tools.navigation.canvas, tools.symmetry = (512, 256), "vertical"
     begin = send(tools, down(10, 10))[0]
     assert begin.brush.symmetry == Symmetry("vertical", 255.5, 127.5)
+
+
+def test_the_last_dozen_free_colours_are_kept():
+    tools = Tools()
+    send(tools, down(5, 5), up(5, 5))
+    assert not tools.colors  # a material's colour is in the palette
+    for i in range(14):
+        tools.take((i, 0, 0))
+        send(tools, down(5, 5), up(5, 5))
+    assert tools.colors == [(i, 0, 0) for i in range(13, 1, -1)]
+    tools.take((5, 0, 0))
+    send(tools, down(5, 5), up(5, 5))
+    assert tools.colors[0] == (5, 0, 0) and len(tools.colors) == 12
+
+
+@pytest.mark.parametrize(
+    ("words", "color"),
+    [
+        ("#76a9de", (118, 169, 222)),
+        (" 76A9DE ", (118, 169, 222)),
+        ("#7ad", (119, 170, 221)),
+        ("red", None),
+        ("#12345", None),
+        ("", None),
+        ("+1+1+1", None),
+    ],
+)
+def test_hex_colours(words, color):
+    assert color_of(words) == color
+
+
+@given(st.tuples(*3 * [st.integers(0, 255)]))
+def test_a_hex_colour_reads_back(color):
+    assert color_of(hex_color(color)) == color

@@ -139,6 +139,10 @@ def test_keys_and_buttons_of_a_real_window(real):
     swatch = one.window.panel.swatches.boxes[5].center
     act(one, "mousemove", *swatch, "click", 1)
     assert one.window.tools.brush.color == MATERIALS[5].color
+    act(one, "mousemove", *one.window.panel.hex.rect.center, "click", 1, "key", "ctrl+a")
+    act(one, "type", "--delay", "20", "#c03a80")
+    act(one, "key", "Return")
+    assert one.window.tools.brush.color == (0xC0, 0x3A, 0x80) and one.window.tools.brush.material == 0
     strength = one.window.panel.sliders["strength"].rect
     act(one, "mousemove", strength.right - 8, strength.centery, "click", 1)
     assert one.app.scene.params.strength > 0.9

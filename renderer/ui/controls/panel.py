@@ -24,16 +24,29 @@ from renderer.ui.controls.sliders import (
     value_text,
     values_of,
 )
-from renderer.ui.controls.swatches import Swatches
+from renderer.ui.controls.swatches import ColorChips, Swatches, color_of
 from renderer.ui.input.keymap import KeyMap
 from renderer.ui.input.tools import CHOICES, TOOLS, Tools
 from renderer.ui.style.icons import set_icon
-from renderer.ui.style.theme import ACCENT, BACK, CARD, EDGE, FAINT, INK, SOFT, Theme, rounded, text
+from renderer.ui.style.theme import (
+    ACCENT,
+    BACK,
+    CARD,
+    EDGE,
+    FAINT,
+    INK,
+    SOFT,
+    Theme,
+    hex_color,
+    rounded,
+    text,
+)
 from renderer.ui.view.layout import PANEL, Layout
 
 MARGIN, GUTTER = 12, 4
 INNER = PANEL - 2 * MARGIN
 FOURTH = (INNER - 3 * GUTTER) / 4
+HEX = 76  # width of the field of a colour
 LABEL, VALUE, ROW = 66, 34, 22  # columns and height of a slider's row
 BUTTONS = (
     ("undo", "redo", "clear", "open", "view", "full"),
@@ -68,7 +81,7 @@ class Panel:
         self.height_px = theme.px(self.build())
         self._placed = [
             (element, box_of(element).topleft)
-            for element in (*self.buttons, *self.sliders.values(), self.seed)
+            for element in (*self.buttons, *self.sliders.values(), self.seed, self.hex)
         ]
         self.bar = Bar(self.manager, theme, scene, self.button)
 
@@ -80,9 +93,15 @@ class Panel:
             self.button(f"tool.{tool}", MARGIN + i * (fifth + GUTTER), y, fifth, 34)
         self.swatches = Swatches(self.theme, MARGIN, y + 42, FOURTH, 36, GUTTER)
         y += 42 + 3 * 40 + 4
-        self.sample = self.theme.box(MARGIN, y, 3 * FOURTH + 2 * GUTTER, 34)
+        sample = INNER - FOURTH - HEX - 2 * GUTTER
+        self.sample = self.theme.box(MARGIN, y, sample, 34)
+        self.hex = elements.UITextEntryLine(
+            self.theme.box(MARGIN + sample + GUTTER, y, HEX, 34), self.manager
+        )
+        self.hex.set_tooltip("colour as #rrggbb")
         self.button("color", MARGIN + 3 * (FOURTH + GUTTER), y, FOURTH, 34)
-        y += 42
+        self.chips = ColorChips(self.theme, MARGIN, y + 40, INNER)
+        y += 60
         y = self.slider(y, "size", "Size")
         self.slider(y, "tolerance", "Tolerance")
         y = self.slider(y, "hardness", "Hardness")
@@ -121,6 +140,7 @@ class Panel:
             for element, (x, y) in self._placed:
                 element.set_relative_position((x, y - offset_px))
             self.swatches.move_to(offset_px)
+            self.chips.move_to(offset_px)
 
     def heading(self, y: float, words: str) -> float:
         self.headings.append((words, self.theme.px(y)))
@@ -144,7 +164,12 @@ class Panel:
 
     def typing(self) -> bool:
         """A text line or a dialog has the keyboard focus."""
-        return bool(self.bar.prompt.is_focused or self.seed.is_focused or self.dialog is not None)
+        return bool(
+            self.bar.prompt.is_focused
+            or self.seed.is_focused
+            or self.hex.is_focused
+            or self.dialog is not None
+        )
 
     def covers(self, position: tuple[int, int], layout: Layout) -> bool:
         """The position belongs to the panel, the bar, an open menu or a dialog."""
@@ -210,6 +235,9 @@ class Panel:
     def actions_of(self, event, tools: Tools, scene: Scene) -> list[Action]:
         element = getattr(event, "ui_element", None)
         if event.type == pygame.MOUSEBUTTONDOWN and event.button == 1 and self.dialog is None:
+            color = self.chips.at(event.pos, tools.colors)
+            if color is not None:
+                tools.take(color)
             material = self.swatches.at(event.pos)
             if material is not None:
                 return tools.do(f"material.{material}", scene.params)
@@ -220,6 +248,11 @@ class Panel:
         elif event.type == pygame_gui.UI_TEXT_ENTRY_FINISHED and element in (self.bar.prompt, self.seed):
             self.manager.set_focus_set(None)
             return self.text_entered(element, scene)
+        elif event.type == pygame_gui.UI_TEXT_ENTRY_FINISHED and element is self.hex:
+            self.manager.set_focus_set(None)
+            color, self._shown = color_of(self.hex.get_text()), ()
+            if color is not None:
+                tools.take(color)
         elif event.type == pygame_gui.UI_DROP_DOWN_MENU_CHANGED and element is self.bar.menu:
             return [Change("model", event.text)]
         elif event.type == pygame_gui.UI_COLOUR_PICKER_COLOUR_PICKED:
@@ -257,7 +290,7 @@ class Panel:
         params = scene.params
         filming, back = scene.recording.state is RecordingState.RECORDING, scene.rewind is not None
         state = (tools.tool, tools.brush, tools.tolerance, tools.mood_axis, params, scene.card, filming, back)
-        state = (*state, choices_on(tools))
+        state = (*state, choices_on(tools), tuple(tools.colors))
         if state == self._shown:
             return
         self._shown, self.stale, self._awake_s = state, True, AWAKE_S
@@ -281,6 +314,8 @@ class Panel:
             slider = self.sliders[name]
             if bool(slider.visible) != wanted:
                 (slider.show if wanted else slider.hide)()
+        if not self.hex.is_focused:
+            self.hex.set_text(hex_color(tools.brush.color))
         if not self.seed.is_focused:
             self.seed.set_text(str(params.seed))
         self.bar.show_state(scene)
@@ -306,6 +341,7 @@ class Panel:
         self.draw_labels(surface, tools, scene)
         self.swatches.draw(surface, tools.brush.material)
         self.swatches.draw_sample(surface, self.sample.move(0, -self.scroll_px), tools.brush, tools.tool)
+        self.chips.draw(surface, tools.colors)
         self.draw_scroll_bar(surface, layout.panel)
         self.manager.draw_ui(surface)
         if self.dialog is None or not box_of(self.dialog).colliderect(box_of(self.bar.prompt)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,8 @@ from models.api import MATERIALS
 from renderer.actions import Begin, Brush, End, Extend, FillSelection, Point
 from renderer.canvas.canvas import Canvas
 from renderer.ui.input.keymap import PALETTE_KEYS
-from renderer.ui.style.theme import CARD, Theme, rounded, rounded_plate, text
+from renderer.ui.input.tools import MOST_COLORS, Color
+from renderer.ui.style.theme import CARD, WELL, Theme, rounded, rounded_plate, text
 from renderer.ui.view.panes import ivory, over
 
 WAVE = 24  # points of the sample's stroke
@@ -63,6 +65,40 @@ class Swatches:
         if self._sample is None or self._sample[0] != state:
             self._sample = (state, sample(brush, tool, box.size, self.theme.px(6)))
         surface.blit(self._sample[1], box)
+
+
+class ColorChips:
+    """The free colours painted with last, in a row; a click takes one again."""
+
+    def __init__(self, theme: Theme, x: float, y: float, width: float):
+        self.theme = theme
+        step = width / MOST_COLORS
+        self._unscrolled = [theme.box(x + i * step, y, step - 3, 13) for i in range(MOST_COLORS)]
+        self.boxes = self._unscrolled
+
+    def move_to(self, scroll_px: int) -> None:
+        """Follow the panel, which is scrolled up by so much."""
+        self.boxes = [box.move(0, -scroll_px) for box in self._unscrolled]
+
+    def at(self, position: tuple[int, int], colors: list[Color]) -> Color | None:
+        for box, color in zip(self.boxes, colors, strict=False):
+            if box.collidepoint(position):
+                return color
+        return None
+
+    def draw(self, surface: pygame.Surface, colors: list[Color]) -> None:
+        for i, box in enumerate(self.boxes):
+            rounded(surface, colors[i] if i < len(colors) else WELL, box, self.theme.px(3))
+
+
+def color_of(words: str) -> Color | None:
+    """The colour of "#76a9de", "76A9DE" or "#7ad"; None where the text is no colour."""
+    digits = words.strip().lstrip("#")
+    if len(digits) == 3:
+        digits = "".join(2 * digit for digit in digits)
+    if len(digits) != 6 or not all(digit in string.hexdigits for digit in digits):
+        return None
+    return int(digits[:2], 16), int(digits[2:4], 16), int(digits[4:], 16)
 
 
 def sample(brush: Brush, tool: str, size: tuple[int, int], corner_px: int) -> pygame.Surface:

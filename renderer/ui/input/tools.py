@@ -35,6 +35,8 @@ from renderer.ui.view.layout import Layout, Pane
 
 Tool = Literal["brush", "eraser", "line", "fill", "pick"]
 TOOLS: tuple[Tool, ...] = get_args(Tool)
+Color = tuple[int, int, int]
+MOST_COLORS = 12  # of the history
 Stabilizer = Literal["off", "light", "strong"]
 SymmetryChoice = Literal["off", "vertical", "horizontal", "radial"]
 Dynamics = Literal["size", "opacity", "none"]
@@ -60,6 +62,7 @@ class Tools:
         self.tool: Tool = "brush"
         self.brush = Brush(color=MATERIALS[0].color, material=1)
         self.tolerance = 24
+        self.colors: list[Color] = []  # free colours painted with, the newest first
         self.stabilizer: Stabilizer = "off"
         self.symmetry: SymmetryChoice = "off"
         self.dynamics: Dynamics = "size"
@@ -145,9 +148,12 @@ class Tools:
         self.place = self._start = self._at = self._target = place
         self._speed, self._pressure, self._moved_s = 0.0, self.first_pressure(), now_s
         if self.tool == "fill" and event.button == 1:
+            self.remember(self.brush.color if self.brush.material == 0 else None)
             return [Fill(self.brush.color, *place, self.tolerance, self.brush.material)]
         if self.tool == "pick":
             return [Command("pick", place)]
+        if self.brush.material == 0 and event.button == 1 and self.tool != "eraser":
+            self.remember(self.brush.color)
         erase = self.tool == "eraser" or event.button == 3
         if before is not None and self.tool != "line" and pygame.key.get_mods() & pygame.KMOD_SHIFT:
             self._last = place
@@ -157,6 +163,12 @@ class Tools:
         if self._is_line:
             return []
         return [Begin(self.stroke_brush(erase), (*place, self._pressure))]
+
+    def remember(self, color: Color | None) -> None:
+        """Put a free colour at the front of the history."""
+        if color is not None:
+            others = [other for other in self.colors if other != color]
+            self.colors = [color, *others][:MOST_COLORS]
 
     def stroke_brush(self, erase: bool = False) -> Brush:
         """The brush of the stroke that begins: with the eraser, symmetry and dynamics that are chosen."""
