@@ -106,7 +106,7 @@ class Panel:
         self.slider(y, "tolerance", "Tolerance")
         y = self.slider(y, "hardness", "Hardness")
         y = self.slider(y, "opacity", "Opacity")
-        y = self.heading(y + 8, "PICTURE")
+        y = self.heading(y + 4, "PICTURE")
         self.labels.append(("", "Steps", self.theme.box(MARGIN, y, LABEL, 26)))
         quarter = (INNER - LABEL - 3 * GUTTER) / 4
         for n in range(4):
@@ -116,10 +116,10 @@ class Panel:
         box = self.theme.box(MARGIN + LABEL, y, INNER - LABEL - quarter - GUTTER, 28)
         self.seed = elements.UITextEntryLine(box, self.manager)
         self.button("dice", PANEL - MARGIN - quarter, y, quarter, 28)
-        y = self.heading(y + 40, "MOOD")
+        y = self.heading(y + 35, "MOOD")
         for axis in MOOD_AXES:
             y = self.slider(y, f"mood.{axis.name}", axis.name.capitalize(), f"{axis.low} ... {axis.high}")
-        y += 10
+        y += 6
         for i, names in enumerate(BUTTONS):
             for j, name in enumerate(names):
                 self.button(name, MARGIN + j * (SIXTH + GUTTER), y + 34 * i, SIXTH, 30)
