@@ -13,7 +13,7 @@ from renderer.ui.view.view_transform import ViewSettings, ViewTransform, middle
 PaneKind = Literal["paper", "picture"]
 FITTED = ViewSettings()
 
-PANEL, PANEL_HEIGHT = 220, 708
+PANEL, PANEL_HEIGHT = 220, 710
 LAYERS = 176
 GAP, BAR, HUD = 12, 32, 118  # at scale 1: two panes of 512 just fit a window of 1280x720
 
