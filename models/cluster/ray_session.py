@@ -18,6 +18,7 @@ from models.api import ModelError
 LOCAL = "local"  # the address that stands for a cluster of this machine alone
 NAMESPACE = "flowbrush"
 CLIENT_PORT = 10001
+WRONG_TOKEN = "the token is missing or wrong; set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
 ANSWER_S = 5.0  # for a connection to be taken
 OBJECT_STORE_BYTES = 512 << 20  # of a local cluster: results wait there until they are written to disk
 LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # else Ray listens on every network interface
@@ -73,6 +74,8 @@ def connected(address: str, *, cpus: int | None = None) -> Iterator[Any]:
     else:
         options["address"] = address
         check_answers(address)
+        if address.startswith("ray://"):
+            check_token(address.removeprefix("ray://"))
     try:
         ray.init(**options)
         quiet()
@@ -94,6 +97,24 @@ def check_answers(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), ANSWER_S).close()
     except (OSError, OverflowError) as error:
         raise ModelError(f"no Ray cluster answers at {address}: {error}") from error
+
+
+def check_token(address: str) -> None:
+    """Raise ModelError if a client server refuses our token: Ray itself tries for half a minute, and says
+    that it timed out."""
+    import grpc
+    from ray._private.grpc_utils import init_grpc_channel
+    from ray.core.generated import ray_client_pb2, ray_client_pb2_grpc
+
+    channel = init_grpc_channel(address, asynchronous=False)
+    ping = ray_client_pb2.ClusterInfoRequest(type=ray_client_pb2.ClusterInfoType.PING)
+    try:
+        ray_client_pb2_grpc.RayletDriverStub(channel).ClusterInfo(ping, timeout=ANSWER_S)
+    except grpc.RpcError as error:
+        if error.code() == grpc.StatusCode.UNAUTHENTICATED:
+            raise ModelError(f"no Ray cluster answers at ray://{address}: {WRONG_TOKEN}") from error
+    finally:
+        channel.close()
 
 
 def quiet() -> None:
