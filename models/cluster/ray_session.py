@@ -107,7 +107,8 @@ def check_token(address: str) -> None:
     from ray.core.generated import ray_client_pb2, ray_client_pb2_grpc
 
     channel = init_grpc_channel(address, asynchronous=False)
-    ping = ray_client_pb2.ClusterInfoRequest(type=ray_client_pb2.ClusterInfoType.PING)
+    messages: Any = ray_client_pb2  # generated: it has no types
+    ping = messages.ClusterInfoRequest(type=messages.ClusterInfoType.PING)
     try:
         ray_client_pb2_grpc.RayletDriverStub(channel).ClusterInfo(ping, timeout=ANSWER_S)
     except grpc.RpcError as error:

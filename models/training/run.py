@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 
 from models.api import ModelError
+from models.training import distributed
 
 SAVE_EVERY_S = 120
 LOG_EVERY_S = 60
@@ -38,9 +39,10 @@ class Run:
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / "state.pt"
-        if path.exists():
+        exists = path.exists()
+        if exists or distributed.workers() > 1:
             try:
-                state = torch.load(path, weights_only=True)
+                state = distributed.share(torch.load(path, weights_only=True) if exists else self.state())
                 for name, part in self.parts.items():
                     part.load_state_dict(state[name])
             except (RuntimeError, KeyError, ValueError, EOFError) as error:
@@ -49,10 +51,17 @@ class Run:
                 ) from error
             torch.set_rng_state(state["rng"])
             self.step, self.seconds = state["step"], state["seconds"]
+        distributed.seed_apart(self.step)
+
+    def state(self) -> dict:
+        """All that the run goes on from."""
+        state = {name: part.state_dict() for name, part in self.parts.items()}
+        return state | {"step": self.step, "seconds": self.seconds, "rng": torch.get_rng_state()}
 
     def save(self) -> None:
-        state = {name: part.state_dict() for name, part in self.parts.items()}
-        state |= {"step": self.step, "seconds": self.seconds, "rng": torch.get_rng_state()}
+        if not distributed.is_main():
+            return
+        state = self.state()
         temporary = self.folder / "state.pt.part"
         torch.save(state, temporary)
         os.replace(temporary, self.folder / "state.pt")
@@ -62,9 +71,14 @@ class Run:
         for name, value in figures.items():
             self.noted.setdefault(name, []).append(float(value))
 
+    @property
+    def images(self) -> int:
+        """Seen so far, by all workers."""
+        return self.step * self.batch_size * distributed.workers()
+
     def write_log(self) -> None:
         means = {name: round(sum(values) / len(values), 5) for name, values in self.noted.items()}
-        line = {"step": self.step, "images": self.step * self.batch_size, "seconds": round(self.seconds, 1)}
+        line = {"step": self.step, "images": self.images, "seconds": round(self.seconds, 1)}
         with open(self.folder / "log.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps(line | means) + "\n")
         self.noted = {}
@@ -92,7 +106,7 @@ class Run:
                         logged = now
                     if now - saved > SAVE_EVERY_S or self.step == self.total_steps:
                         self.save()
-                        if on_sample:
+                        if on_sample and distributed.is_main():
                             on_sample(self.step)
                         saved = last = time.monotonic()
             except (KeyboardInterrupt, GeneratorExit):

@@ -254,6 +254,11 @@ class Train:
     images: Path | None = option(
         None, "finish: fine-tune the shipped painter on the pictures in this folder."
     )
+    ray: str | None = option(None, "Train on a Ray cluster: HOST:PORT; without an address on this machine.")
+    workers: int = option(
+        1, "--ray: workers that train together, each on batches of its own.", min=1, max=1024
+    )
+    any_device: bool = option(False, "--ray, data: let nodes of different kinds make the views.")
     json: bool = option(False, "evaluate: print one JSON object.")
 
 

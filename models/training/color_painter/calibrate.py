@@ -23,6 +23,7 @@ from models.device.layout import channels_last
 from models.painter import flow
 from models.painter.flow import Condition
 from models.painter.network import PainterNetwork
+from models.training import distributed
 from models.training.color_painter.finish import EMA_DECAY, STEP_SHARES, descend, predict, student_picture
 from models.training.color_painter.losses import band_loss, pyramid_loss
 from models.training.data.tensors import to_tensors
@@ -67,7 +68,7 @@ def train(
         z = flow.start(condition, torch.randn_like(picture))
         with torch.no_grad():
             target = recast(predict(before, z, condition, 1.0, 1.0), condition, gains)
-        count = int(counts[int(torch.multinomial(torch.tensor(shares), 1))])
+        count = int(counts[int(distributed.agreed(torch.multinomial(torch.tensor(shares), 1)))])
         made, _ = student_picture(network, average, condition, z, count)
         loss = pyramid_loss(made, target, LEVELS) + BAND_WEIGHT * band_loss(made, target)
         descend(optimizer, loss, learning_rate(step, steps, RATE, floor=0.1))
@@ -96,7 +97,7 @@ def detail_gains(
         mine = mine + energies(made)
         real = real + energies(picture)
         seen += len(picture)
-    return (real / mine).sqrt().clamp(1, MOST_GAIN).tolist()
+    return distributed.agreed((real / mine).sqrt().clamp(1, MOST_GAIN)).tolist()
 
 
 def energies(pictures: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from models.device.precision import autocast
 from models.painter import flow
 from models.painter.flow import Condition
 from models.painter.network import PainterNetwork
+from models.training import distributed
 from models.training.color_painter.couplings import Couplings
 from models.training.color_painter.losses import pyramid_loss
 from models.training.color_painter.reflow import HEUN_STEPS
@@ -70,7 +71,7 @@ def train(
         loss = pyramid_loss(predicted, target, LEVELS)
         set_rate(optimizer, learning_rate(step, steps, RATE))
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        distributed.backward(loss, network.parameters())
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         follow(average, network, EMA_DECAY, step)

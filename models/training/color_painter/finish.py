@@ -21,7 +21,7 @@ from models.device.precision import autocast
 from models.painter import flow
 from models.painter.flow import Condition
 from models.painter.network import PainterNetwork
-from models.training import feature_network
+from models.training import distributed, feature_network
 from models.training.color_painter.critic import Critic, critic_loss, painter_loss
 from models.training.color_painter.losses import (
     band_loss,
@@ -78,10 +78,10 @@ def train(
     for step in run.steps(lambda done: save_grid(folder / f"grid-{done:07d}.png", average, *shown)):
         picture, condition = twice(*some_as_paper(*to_tensors(batch())))
         z = flow.start(condition, torch.randn_like(picture))
-        if keep_forms and torch.rand(()) < MOOD_SHARE:
+        if keep_forms and distributed.agreed(torch.rand(())) < MOOD_SHARE:
             losses = {"mood": MOOD_WEIGHT * mood_loss(network, before, condition, z)}
         else:
-            count = int(counts[int(torch.multinomial(torch.tensor(shares), 1))])
+            count = int(counts[int(distributed.agreed(torch.multinomial(torch.tensor(shares), 1)))])
             made, first = student_picture(network, average, condition, z, count)
             seen_made, seen_real, paint = side_by_side(look, made, picture, condition)
             losses = {
@@ -207,7 +207,7 @@ def descend(optimizer: torch.optim.Optimizer, loss: Tensor, rate: float) -> None
     """One step down a loss, whatever gradients lay about before."""
     set_rate(optimizer, rate)
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()
     weights = optimizer.param_groups[0]["params"]
+    distributed.backward(loss, weights)
     torch.nn.utils.clip_grad_norm_(weights, 1.0)
     optimizer.step()

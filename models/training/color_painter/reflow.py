@@ -15,6 +15,7 @@ from models.device.precision import autocast
 from models.painter import flow
 from models.painter.flow import Condition
 from models.painter.network import PainterNetwork
+from models.training import distributed
 from models.training.color_painter.couplings import Couplings
 from models.training.data.tensors import to_tensors
 from models.training.evaluation.grids import save_grid
@@ -64,7 +65,7 @@ def train(
         loss = (each / each.detach().clamp_min(1e-3)).mean()  # every sample pulls alike, easy or hard
         set_rate(optimizer, learning_rate(step, steps, RATE))
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        distributed.backward(loss, network.parameters())
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         follow(average, network, EMA_DECAY, step)

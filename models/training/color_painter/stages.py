@@ -52,9 +52,14 @@ QUICK = Sizes(4, 128, 2, 256, 4, 256, 6, 4, 4, 4, 1, 3, 2, 2, 64, 4, (128,))
 
 
 def run(
-    stage: str, folder: Path | None = None, *, quick: bool = False, images: Path | None = None
+    stage: str,
+    folder: Path | None = None,
+    *,
+    quick: bool = False,
+    images: Path | None = None,
+    spread: dataset.Spread | None = None,
 ) -> dict | None:
-    """models.training.run_stage for a stage that there is."""
+    """models.training.run_stage for a stage that there is. spread: of `data`, onto a cluster."""
     sizes = QUICK if quick else Sizes()
     folder = folder or dataset.default_folder() / ("quick" if quick else "full")
     if stage == "all":
@@ -63,7 +68,6 @@ def run(
     if images is not None and stage != "finish":
         raise ModelError("--images goes with the stage `finish` only")
     work = {
-        "data": make_data,
         "teacher": make_teacher,
         "reflow": make_reflow,
         "distil": make_student,
@@ -72,24 +76,24 @@ def run(
         "evaluate": measure,
         "export": export,
     }
+    if stage == "data":
+        return make_data(folder, sizes, spread)
     if stage == "finish" and images is not None:
         return learn_from(images, folder, sizes)
     return work[stage](folder, sizes)
 
 
-def make_data(folder: Path, sizes: Sizes) -> None:
-    workers = os.cpu_count() or 1
-    dataset.write(folder / "views", views=sizes.views, seed=0, size_px=sizes.view_px, workers=workers)
-    dataset.write(
-        folder / "large", views=sizes.large_views, seed=LARGE, size_px=sizes.large_px, workers=workers
-    )
-    make_held_out(folder, sizes, workers)
+def make_data(folder: Path, sizes: Sizes, spread: dataset.Spread | None = None) -> None:
+    how = {"workers": os.cpu_count() or 1, "spread": spread}
+    dataset.write(folder / "views", views=sizes.views, seed=0, size_px=sizes.view_px, **how)
+    dataset.write(folder / "large", views=sizes.large_views, seed=LARGE, size_px=sizes.large_px, **how)
+    make_held_out(folder, sizes, **how)
     dataset.contact_sheet(folder / "contact-sheet.png", Views(folder / "views"))
 
 
-def make_held_out(folder: Path, sizes: Sizes, workers: int) -> None:
-    size_px = sizes.held_out_px
-    dataset.write(folder / "held-out", views=sizes.held_out, seed=HELD_OUT, size_px=size_px, workers=workers)
+def make_held_out(folder: Path, sizes: Sizes, workers: int, spread: dataset.Spread | None = None) -> None:
+    how = {"size_px": sizes.held_out_px, "workers": workers, "spread": spread}
+    dataset.write(folder / "held-out", views=sizes.held_out, seed=HELD_OUT, **how)
 
 
 def training_views(folder: Path) -> Mixture:

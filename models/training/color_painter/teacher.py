@@ -18,6 +18,7 @@ from models.painter.contenders import Contender
 from models.painter.flow import Condition
 from models.painter.network import NetworkConfig, PainterNetwork
 from models.sampling.paths import Straight
+from models.training import distributed
 from models.training.data.tensors import to_tensors
 from models.training.evaluation.grids import save_grid
 from models.training.run import Run, follow, learning_rate, set_rate
@@ -98,7 +99,7 @@ def learn(
         loss = loss_of(network, *to_tensors(batch()))
         set_rate(optimizer, learning_rate(step, steps, PEAK_RATE))
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        distributed.backward(loss, network.parameters())
         norm = torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         follow(average, network, EMA_DECAY, step)

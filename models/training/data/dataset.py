@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
@@ -52,8 +53,22 @@ def shard_path(folder: Path, index: int) -> Path:
     return folder / f"shard-{index:05d}.npz"
 
 
-def write(folder: Path, *, views: int, seed: int = 0, size_px: int = 256, workers: int = 2) -> None:
-    """Write the shards that are missing. Raises ModelError if the folder holds data of another recipe."""
+Spread = Callable[[Callable, Path, list[tuple]], Iterator[tuple]]  # models.cluster.training.files_on
+
+
+def write(
+    folder: Path,
+    *,
+    views: int,
+    seed: int = 0,
+    size_px: int = 256,
+    workers: int = 2,
+    spread: Spread | None = None,
+) -> None:
+    """Write the shards that are missing. Raises ModelError if the folder holds data of another recipe.
+
+    spread: makes the shards on other machines, in place of `workers` processes here.
+    """
     from rich.console import Console
     from rich.progress import Progress
 
@@ -66,17 +81,29 @@ def write(folder: Path, *, views: int, seed: int = 0, size_px: int = 256, worker
     counts = [min(SHARD_VIEWS, views - start) for start in range(0, views, SHARD_VIEWS)]
     missing = [i for i in range(len(counts)) if not shard_path(folder, i).exists()]
     done, logged = views - sum(counts[i] for i in missing), time.monotonic()
-    with Progress(console=Console(stderr=True)) as progress, ProcessPoolExecutor(workers) as pool:
+    jobs = [(i, counts[i], seed, size_px) for i in missing]
+    with Progress(console=Console(stderr=True)) as progress:
         task = progress.add_task("views", total=views, completed=done)
-        jobs = {pool.submit(make_shard, folder, i, counts[i], seed, size_px): i for i in missing}
-        for job in as_completed(jobs):
-            job.result()
-            done += counts[jobs[job]]
+        for index, *_ in (spread or in_processes(workers))(make_shard, folder, jobs):
+            done += counts[index]
             progress.update(task, completed=done)
             if time.monotonic() - logged > LOG_EVERY_S:
                 logged = time.monotonic()
                 with open(folder / "log.jsonl", "a", encoding="utf-8") as file:
                     file.write(json.dumps({"views": done, "of": views}) + "\n")
+
+
+def in_processes(workers: int) -> Spread:
+    """What spreads jobs over so many processes of this machine."""
+
+    def spread(function: Callable, folder: Path, jobs: list[tuple]) -> Iterator[tuple]:
+        with ProcessPoolExecutor(workers) as pool:
+            running = {pool.submit(function, folder, *job): job for job in jobs}
+            for done in as_completed(running):
+                done.result()
+                yield running[done]
+
+    return spread
 
 
 class Views:

@@ -1,0 +1,62 @@
+"""Data-parallel training: what the workers of one run share. Without a process group there is one worker.
+
+Every worker makes the same steps on batches of its own; gradients are averaged (Li et al. 2020, PyTorch
+Distributed), so N workers learn as one does with N times the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+def workers() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def is_main() -> bool:
+    """Whether this worker writes checkpoints, logs and grids."""
+    return workers() == 1 or dist.get_rank() == 0
+
+
+def backward(loss: Tensor, parameters: Iterable[nn.Parameter]) -> None:
+    """loss.backward(), then the mean of all workers' gradients in one message."""
+    loss.backward()
+    if workers() == 1:
+        return
+    trained = [each for each in parameters if each.requires_grad]
+    for each in trained:
+        if each.grad is None:
+            each.grad = torch.zeros_like(each)
+    gradients = [each.grad for each in trained if each.grad is not None]
+    together = torch.cat([gradient.reshape(-1) for gradient in gradients])
+    dist.all_reduce(together)
+    together /= workers()
+    for gradient, part in zip(gradients, together.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(part.view_as(gradient))
+
+
+def agreed(value: Tensor) -> Tensor:
+    """The first worker's value, on all: for choices that decide which gradients there are."""
+    if workers() > 1:
+        dist.broadcast(value, 0)
+    return value
+
+
+def share(state: dict[str, Any]) -> dict[str, Any]:
+    """The first worker's state, on all."""
+    if workers() == 1:
+        return state
+    box = [state]
+    dist.broadcast_object_list(box, 0)
+    return box[0]
+
+
+def seed_apart(step: int) -> None:
+    """Random numbers of its own for every worker but the first, which goes on from its checkpoint."""
+    if not is_main():
+        torch.manual_seed(1_000_003 * dist.get_rank() + step)
