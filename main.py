@@ -302,6 +302,14 @@ def train(settings: Train) -> None:
     from models import training
     from models.training.allocator_settings import restart_with_settings
 
+    if settings.ray is not None:
+        from models.cluster.training import run_stage
+
+        nodes = {"address": settings.ray, "workers": settings.workers, "any_device": settings.any_device}
+        run_stage(settings.stage, settings.folder, **nodes, quick=settings.quick, images=settings.images)
+        return
+    if settings.workers > 1 or settings.any_device:
+        raise InputError("--workers and --any-device go with --ray")
     restart_with_settings()  # before torch is imported
     result = training.run_stage(
         settings.stage,

@@ -25,7 +25,7 @@ RESTARTS = 20  # after workers that were lost
 
 def run_stage(
     stage: str,
-    folder: Path,
+    folder: Path | None = None,
     *,
     address: str,
     workers: int = 1,
@@ -34,6 +34,11 @@ def run_stage(
     any_device: bool = False,
 ) -> None:
     """One stage on a cluster. Raises ModelError. folder: seen by all nodes, except for `data`."""
+    if stage not in ("data", *OUTPUTS):
+        raise ModelError(f"--ray goes with data, {', '.join(OUTPUTS)}; {stage} runs on one machine")
+    from models.training.data import dataset
+
+    folder = folder or dataset.default_folder() / ("quick" if quick else "full")
     if stage == "data":
         from models.training.color_painter import stages
 
