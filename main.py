@@ -306,7 +306,8 @@ def train(settings: Train) -> None:
         from models.cluster.training import run_stage
 
         nodes = {"address": settings.ray, "workers": settings.workers, "any_device": settings.any_device}
-        run_stage(settings.stage, settings.folder, **nodes, quick=settings.quick, images=settings.images)
+        options = {name: getattr(settings, name) for name in ("painter", "quick", "images", "pictures")}
+        run_stage(settings.stage, settings.folder, **nodes, **options)
         return
     if settings.workers > 1 or settings.any_device:
         raise InputError("--workers and --any-device go with --ray")

@@ -132,7 +132,8 @@ def test_a_stage_learns_on_two_workers(two, program, tmp_path):
     for name in ("views", "large", "held-out"):
         (tmp_path / name).mkdir()
         make_shard(tmp_path / name, 0, 2, len(name), 128)
-    done = program("train", "teacher", "--quick", "--folder", tmp_path, "--ray", two.address, "--workers", 2)
+    usual = ("--painter", "colors", "--quick", "--folder", tmp_path)
+    done = program("train", "teacher", *usual, "--ray", two.address, "--workers", 2)
     assert done.returncode == 0, done.stderr
     names = {path.name for path in (tmp_path / "teacher").iterdir()}
     assert {"state.pt", "log.jsonl", "teacher.safetensors"} <= names

@@ -13,12 +13,15 @@ from models.api import ModelError
 from models.cluster.ray_session import connected, reason
 from models.cluster.tasks import Cluster, open_cluster
 
-OUTPUTS = {  # folders that a stage writes; those of other stages it reads
-    "teacher": ("teacher",),
-    "reflow": ("reflow",),
-    "distil": ("distil",),
-    "finish": ("finish", "calibrate"),
-    "diffusion": ("diffusion-linear", "diffusion-cosine"),
+OUTPUTS = {  # folders that a stage writes, by painter; those of other stages it reads
+    "colors": {
+        "teacher": ("teacher",),
+        "reflow": ("reflow",),
+        "distil": ("distil",),
+        "finish": ("finish", "calibrate"),
+        "diffusion": ("diffusion-linear", "diffusion-cosine"),
+    },
+    "materials": {name: (name,) for name in ("teacher", "reflow", "distil", "plan")},
 }
 RESTARTS = 20  # after workers that were lost
 
@@ -29,28 +32,41 @@ def run_stage(
     *,
     address: str,
     workers: int = 1,
+    painter: str = "materials",
     quick: bool = False,
-    images: Path | None = None,
     any_device: bool = False,
+    **sources: Path | None,
 ) -> None:
-    """One stage on a cluster. Raises ModelError. folder: seen by all nodes, except for `data`."""
-    if stage not in ("data", *OUTPUTS):
-        raise ModelError(f"--ray goes with data, {', '.join(OUTPUTS)}; {stage} runs on one machine")
+    """One stage on a cluster. Raises ModelError. folder: seen by all nodes, except for `data`.
+
+    painter, and images and pictures in `sources`: as in models.training.run_stage.
+    """
+    if sources.get("images") is not None:
+        painter = "colors"
+    known = OUTPUTS.get(painter, {})
+    if stage not in ("data", *known):
+        raise ModelError(
+            f"--ray goes with data, {', '.join(known)} of {painter}; {stage} runs on one machine"
+        )
     from models.training.data import dataset
 
-    folder = folder or dataset.default_folder() / ("quick" if quick else "full")
+    name = {"colors": "", "materials": "materials"}[painter]
+    parts = [name or ("" if quick else "full"), "quick" if quick else ""]
+    folder = folder or dataset.default_folder() / "-".join(filter(None, parts))
+    options = {"quick": quick, **{key: value for key, value in sources.items() if value is not None}}
     if stage == "data":
-        from models.training.color_painter import stages
-
-        with open_cluster(
-            address, device="cpu", models=(), any_device=any_device, workers=workers
-        ) as cluster:
-            stages.run(stage, folder, quick=quick, spread=files_on(cluster))
+        nodes = {"device": "cpu", "models": (), "any_device": any_device, "workers": workers}
+        with open_cluster(address, **nodes) as cluster:
+            stages_of(painter).run(stage, folder, spread=files_on(cluster), **options)
         return
-    if stage not in OUTPUTS:
-        raise ModelError(f"--ray goes with data, {', '.join(OUTPUTS)}; {stage} runs on one machine")
-    train_on(
-        address, run_worker, {"stage": stage, "folder": folder, "quick": quick, "images": images}, workers
+    settings = {"painter": painter, "stage": stage, "folder": folder, "options": options}
+    train_on(address, run_worker, settings, workers)
+
+
+def stages_of(painter: str) -> Any:
+    """The module with a painter's stages; it needs numba and torch."""
+    return importlib.import_module(
+        f"models.training.{'color' if painter == 'colors' else 'material'}_painter.stages"
     )
 
 
@@ -111,19 +127,19 @@ def train_on(address: str, function: Callable[[dict], None], settings: dict, wor
 def run_worker(settings: dict[str, Any]) -> None:
     """In a worker: the stage as on one machine. Only the first worker writes into the folder."""
     from models.training import distributed
-    from models.training.color_painter import stages
 
-    stage, folder = settings["stage"], settings["folder"]
+    stage, folder, options = settings["stage"], settings["folder"], settings["options"]
+    stages = stages_of(settings["painter"])
     if distributed.is_main():
-        stages.run(stage, folder, quick=settings["quick"], images=settings["images"])
+        stages.run(stage, folder, **options)
         return
     with tempfile.TemporaryDirectory(prefix="flowbrush-") as scratch:
-        look_into(folder, Path(scratch), OUTPUTS[stage])
-        stages.run(stage, Path(scratch), quick=settings["quick"], images=settings["images"])
+        look_into(folder, Path(scratch), OUTPUTS[settings["painter"]][stage])
+        stages.run(stage, Path(scratch), **options)
 
 
 def look_into(folder: Path, scratch: Path, outputs: tuple[str, ...]) -> None:
-    """Links in `scratch` to all that the folder holds but these: what is written there is thrown away."""
+    """Links in `scratch` to all folders in this one but these: what is written there is thrown away."""
     for path in folder.iterdir():
-        if path.name not in outputs and not path.name.startswith((".", "own-")):
-            (scratch / path.name).symlink_to(path, target_is_directory=path.is_dir())
+        if path.is_dir() and path.name not in outputs and not path.name.startswith((".", "own-")):
+            (scratch / path.name).symlink_to(path, target_is_directory=True)

@@ -18,9 +18,13 @@ def workers() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
+def rank() -> int:
+    return dist.get_rank() if workers() > 1 else 0
+
+
 def is_main() -> bool:
     """Whether this worker writes checkpoints, logs and grids."""
-    return workers() == 1 or dist.get_rank() == 0
+    return rank() == 0
 
 
 def backward(loss: Tensor, parameters: Iterable[nn.Parameter]) -> None:
@@ -59,4 +63,4 @@ def share(state: dict[str, Any]) -> dict[str, Any]:
 def seed_apart(step: int) -> None:
     """Random numbers of its own for every worker but the first, which goes on from its checkpoint."""
     if not is_main():
-        torch.manual_seed(1_000_003 * dist.get_rank() + step)
+        torch.manual_seed(1_000_003 * rank() + step)

@@ -6,13 +6,13 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from models.api import MOOD_AXES, ModelError
+from models.training.data.dataset import Spread, in_processes
 
 FORMAT = 2  # format 1 is `dataset`: 256 px views with their sketches
 SHARD_VIEWS = 8
@@ -48,8 +48,18 @@ def write_shard(folder: Path, index: int, views: int, seed: int, size_px: int) -
     os.replace(temporary, shard_path(folder, index))
 
 
-def write(folder: Path, *, views: int, seed: int = 0, size_px: int = 512, workers: int = 1) -> None:
+def write(
+    folder: Path,
+    *,
+    views: int,
+    seed: int = 0,
+    size_px: int = 512,
+    workers: int = 1,
+    spread: Spread | None = None,
+) -> None:
     """Write the shards that are missing. Raises ModelError if the folder holds views of another recipe.
+
+    spread: makes the shards on other machines, in place of `workers` processes here.
 
     Shards that are there are kept, so a run that was stopped goes on, and a larger `views` adds to them.
     """
@@ -68,12 +78,11 @@ def write(folder: Path, *, views: int, seed: int = 0, size_px: int = 512, worker
     counts = [min(SHARD_VIEWS, views - begin) for begin in range(0, views, SHARD_VIEWS)]
     missing = [i for i in range(len(counts)) if not shard_path(folder, i).exists()]
     done, logged = views - sum(counts[i] for i in missing), time.perf_counter()
-    with Progress(console=Console(stderr=True)) as progress, ProcessPoolExecutor(workers) as pool:
+    jobs = [(i, counts[i], seed, size_px) for i in missing]
+    with Progress(console=Console(stderr=True)) as progress:
         task = progress.add_task("views", total=views, completed=done)
-        jobs = {pool.submit(write_shard, folder, i, counts[i], seed, size_px): i for i in missing}
-        for job in as_completed(jobs):
-            job.result()
-            done += counts[jobs[job]]
+        for index, *_ in (spread or in_processes(workers))(write_shard, folder, jobs):
+            done += counts[index]
             progress.update(task, completed=done)
             if time.perf_counter() - logged > LOG_EVERY_S:
                 logged = time.perf_counter()

@@ -22,6 +22,7 @@ from models.painter.materials.condition import MaterialCondition
 from models.painter.materials.flow import MaterialFlow, without_levels
 from models.sampling.paths import Straight, uniform
 from models.sampling.solvers import path_heun
+from models.training import distributed
 from models.training.data.crops import Batch, Prefetcher, to_batch
 from models.training.material_painter.finish import Draw, Show, write
 from models.training.material_painter.losses import anchor_loss
@@ -81,12 +82,13 @@ def train(
     )
     run = Run(folder, {"network": network, "average": average, "optimizer": optimizer}, steps, batch_size)
     path = folder / f"{'student' if stage == 'distil' else stage}.safetensors"
+    own = seed + 7919 * distributed.rank()  # every worker draws batches of its own
     coupled: list[Coupling] = []
     if stage != "teacher" and run.step < steps:
-        rng = np.random.default_rng([seed, 2])
+        rng = np.random.default_rng([own, 2])
         for _ in track(range(couplings), "couplings", console=Console(stderr=True)):
             coupled.append(couple(teacher, to_batch(draw(rng))))
-    ahead = Prefetcher(draw, seed=seed, first=run.step) if stage != "distil" else None
+    ahead = Prefetcher(draw, seed=own, first=run.step) if stage != "distil" else None
 
     def keep(done: int) -> None:
         write(average, path)
@@ -108,7 +110,7 @@ def train(
                 )
             set_rate(optimizer, learning_rate(step, steps, rate))
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            distributed.backward(loss, network.parameters())
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimizer.step()
             follow(average, network, EMA_DECAY, step)

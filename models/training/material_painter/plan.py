@@ -17,6 +17,7 @@ from models.api import MATERIALS, ModelError
 from models.painter.materials.condition import MATERIAL_CHANNELS
 from models.painter.materials.noise import LEVEL_CHANNELS
 from models.painter.materials.plan import PlanConfig, PlanNetwork
+from models.training import distributed
 from models.training.data.labelled_pictures import LabelledPicture
 from models.training.data.labelled_views import LabelledView
 from models.training.run import Run, follow, learning_rate, set_rate
@@ -79,12 +80,12 @@ def train(
     parts = {"network": network, "average": average, "optimizer": optimizer}
     run = Run(folder, parts, steps, batch_size)
     for step in run.steps():
-        rng = np.random.default_rng([seed, step])
+        rng = np.random.default_rng([seed + 7919 * distributed.rank(), step])  # a batch of each worker's own
         truth, painted = batch_of(maps, rng, batch_size)
         loss, guessed = best_loss(network, truth, painted)
         set_rate(optimizer, learning_rate(step, steps, RATE))
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        distributed.backward(loss, network.parameters())
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         follow(average, network, EMA_DECAY, step)

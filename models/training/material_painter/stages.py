@@ -87,9 +87,16 @@ QUICK = Sizes(
 
 
 def run(
-    stage: str, folder: Path | None = None, *, quick: bool = False, pictures: Path | None = None
+    stage: str,
+    folder: Path | None = None,
+    *,
+    quick: bool = False,
+    pictures: Path | None = None,
+    spread: dataset.Spread | None = None,
 ) -> dict | None:
     """Run one stage, or "all" in order. pictures: a folder of labelled photographs and paintings.
+
+    spread: of `data`, onto a cluster.
 
     Returns what `evaluate` measured, or what `export` copied. Raises ModelError.
     """
@@ -97,6 +104,7 @@ def run(
         folder or dataset.default_folder() / ("materials-quick" if quick else "materials"),
         QUICK if quick else Sizes(),
         pictures,
+        spread,
     )
     if stage == "all":
         results = {each: workshop.run(each) for each in STAGES["materials"]}
@@ -107,8 +115,10 @@ def run(
 class Workshop:
     """A folder of training: its data, its stages and their weights."""
 
-    def __init__(self, folder: Path, sizes: Sizes, pictures: Path | None):
-        self.folder, self.sizes, self.pictures = folder, sizes, pictures
+    def __init__(
+        self, folder: Path, sizes: Sizes, pictures: Path | None, spread: dataset.Spread | None = None
+    ):
+        self.folder, self.sizes, self.pictures, self.spread = folder, sizes, pictures, spread
         if pictures is not None:
             labelled_pictures.read_manifest(pictures)  # a wrong folder is reported before hours of work
         self._sources: list[LabelledView | LabelledPicture] | None = None
@@ -148,7 +158,12 @@ class Workshop:
         sizes = self.sizes
         self.make_held_out(workers)
         labelled_views.write(
-            self.folder / "views", views=sizes.views, seed=0, size_px=sizes.view_px, workers=workers
+            self.folder / "views",
+            views=sizes.views,
+            seed=0,
+            size_px=sizes.view_px,
+            workers=workers,
+            spread=self.spread,
         )
 
     def make_held_out(self, workers: int) -> None:
@@ -158,6 +173,7 @@ class Workshop:
             seed=HELD_OUT,
             size_px=self.sizes.view_px,
             workers=workers,
+            spread=self.spread,
         )
 
     def sources(self) -> list[LabelledView | LabelledPicture]:
