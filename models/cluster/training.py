@@ -43,7 +43,9 @@ def run_stage(
     """
     if sources.get("images") is not None:
         painter = "colors"
-    known = OUTPUTS.get(painter, {})
+    if painter not in OUTPUTS:
+        raise ModelError(f"no painter is named {painter!r}; choose {' or '.join(OUTPUTS)}")
+    known = OUTPUTS[painter]
     if stage not in ("data", *known):
         raise ModelError(
             f"--ray goes with data, {', '.join(known)} of {painter}; {stage} runs on one machine"
@@ -65,9 +67,13 @@ def run_stage(
 
 def stages_of(painter: str) -> Any:
     """The module with a painter's stages; it needs numba and torch."""
-    return importlib.import_module(
-        f"models.training.{'color' if painter == 'colors' else 'material'}_painter.stages"
-    )
+    if painter == "colors":
+        from models.training.color_painter import stages as of_colors
+
+        return of_colors
+    from models.training.material_painter import stages as of_materials
+
+    return of_materials
 
 
 def files_on(cluster: Cluster) -> Callable[[Callable, Path, list[tuple]], Iterator[tuple]]:
