@@ -1,4 +1,4 @@
-"""How fast samplers come to the ODE's answer: error against a converged solution, and the fitted order."""
+"""Convergence of samplers: error against a converged solution of the ODE, and the fitted order."""
 
 from __future__ import annotations
 

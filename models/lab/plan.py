@@ -1,4 +1,4 @@
-"""What `compare` runs: how many pictures, of which size, and which samplers at which numbers of steps."""
+"""Settings of `compare`: number and size of pictures, samplers and their numbers of steps."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from models.painter.contenders import Contender
 
-REFERENCE = ("diffusion", "dpm++2m", 30)  # the row that speeds are told relative to
+REFERENCE = ("diffusion", "dpm++2m", 30)  # the row that speeds are relative to
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A contender with its sampler and steps behind the Img2Img protocol: what runs in one column of a race."""
+"""Contenders of a race behind the Img2Img protocol: a network with its sampler and number of steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Flows in the plane that straighten while one watches: a rectified flow, then reflow once and twice.
+"""Rectified flow in the plane, then reflow once and twice, yielding snapshots while it trains.
 
 Liu et al. 2022, "Flow Straight and Fast": trained on pairs (z, x) drawn independently, the flow's paths must
 turn where the straight lines between pairs cross; trained anew on the pairs (z, end of z's own path), lines

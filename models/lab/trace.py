@@ -1,4 +1,4 @@
-"""What happens on the way: the states of a path, how bent it is, and the picture predicted at each step."""
+"""Paths of a sampler: the states, their straightness, and the picture predicted at each step."""
 
 from __future__ import annotations
 

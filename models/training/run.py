@@ -1,4 +1,4 @@
-"""One stage of training as a folder: checkpoint, log, sample grids. Killed at any moment, it goes on."""
+"""A resumable training run in a folder: checkpoint, log and sample grids."""
 
 from __future__ import annotations
 

@@ -1,10 +1,8 @@
-"""The end of stage 4: the finished painter learns its own pictures again, only that their detail is as strong
-as real detail and their colours are nearer to the paint.
+"""Calibration after the finish: detail as strong as in real views, and colours nearer to the paint.
 
-What the finish is judged by asks for the right kind of detail. How strong it is comes out some 15 % low in
-energy, for where there might be some the likeliest picture has none; and the pull of real views takes colours
-further from the paint than a painter likes. Both are said of whole pictures, so the finish need not be gone
-through again: the same picture from the same noise is a target that is learnt in minutes.
+The finish leaves detail some 15 % low in energy, since the likeliest picture has none where there might be
+some, and real views pull colours away from the paint. Calibration takes the painter's own pictures, corrects
+band energies and colours, and trains on them as targets from the same noise; that takes minutes.
 """
 
 from __future__ import annotations

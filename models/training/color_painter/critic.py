@@ -1,4 +1,4 @@
-"""The critic: how real a picture looks at each place, judged by features and the sketch it was made from."""
+"""Patch critic on frozen features, conditioned on the sketch (hinge loss)."""
 
 from __future__ import annotations
 

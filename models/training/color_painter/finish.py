@@ -1,7 +1,7 @@
-"""Stage 4, the finish: pictures of one to four steps come to look like real ones, anchored in colour.
+"""Stage 4, finish: adversarial training of pictures of one to four steps, anchored in colour.
 
-What judges them: a critic that learns beside the painter, the transport of features and of fine patches, and
-the rule that what two pictures of one sketch share is no texture. Further steps answer to the first picture.
+Losses: a critic on features, sliced transport of features and of fine patches, and a variety loss on two
+pictures of one sketch. Pictures of two and four steps are held to the picture of one step.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the student and the finished painter are taught by: colour and form at each scale, and texture."""
+"""Losses of the student and of the finish: pyramids, strength of bands, texture, features, grid, variety."""
 
 from __future__ import annotations
 

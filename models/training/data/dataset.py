@@ -1,4 +1,4 @@
-"""The training data on disk: shards of views with sketches, written by many processes, read as one."""
+"""Training data of the first painter on disk: shards of views with sketches, written by many processes."""
 
 from __future__ import annotations
 

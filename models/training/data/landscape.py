@@ -1,7 +1,7 @@
-"""A seeded view of a landscape that never was: picture, label of every pixel, and the mood it was made with.
+"""Procedural landscape renderer: picture, label of every pixel and mood of a seeded scene.
 
-The land is marched column by column from near to far, each column keeping its profile, so that water can
-look up what it mirrors. Light is a sun or moon with shadows, the sky's glow, and haze that thickens with
+The height field is marched column by column from near to far; each column keeps its profile, which water
+reads for its reflections. Light is a sun or moon with shadows, the sky's glow, and haze that thickens with
 distance.
 """
 

@@ -1,4 +1,4 @@
-"""A seed -> a scene worth a postcard: land, light, weather, season, and a camera on free ground."""
+"""Random scenes from a seed: land, light, weather, season, and a camera above the ground."""
 
 from __future__ import annotations
 

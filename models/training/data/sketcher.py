@@ -1,4 +1,4 @@
-"""What a hand would have painted for a view: few flat colours, rough edges, strokes, and much left blank.
+"""Sketches of a view in colour only: few flat colours, rough edges, strokes, and parts left blank.
 
 Needs numpy and cv2 only, and takes a few milliseconds, since every training batch is sketched anew.
 """

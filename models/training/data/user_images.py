@@ -1,4 +1,4 @@
-"""One's own pictures as training data: any size, sketches made on the spot from their colours."""
+"""A user's own images as training data: any size, sketched on the fly from their colours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The painter's report card: every figure on held-out seeds, a markdown table and a gallery."""
+"""Evaluation of the first painter on held-out seeds: figures, a markdown table and a gallery."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Quality against images seen, one line a save: what decides whether flows learn faster than diffusions."""
+"""Learning curve: quality against images seen, one line for each save of a run."""
 
 from __future__ import annotations
 
