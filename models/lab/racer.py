@@ -196,6 +196,9 @@ class Stepped:
     def render(self, request: Request, *, cancelled: Callable[[], bool] = never) -> Frame:
         return self._model.render(replace(request, steps=self._steps), cancelled=cancelled)
 
+    def rest(self) -> bool:
+        return self._model.rest()
+
     def gflop(self, height_px: int, width_px: int, steps: int) -> float:
         return self._model.gflop(height_px, width_px, self._steps)
 
@@ -259,6 +262,9 @@ class Racer:
             values = normal(seed, height=height, width=width, channels=3, y0=y0, x0=x0)
             self._noise = key, values[None]
         return self._noise[1]
+
+    def rest(self) -> bool:
+        return False
 
     def gflop(self, height_px: int, width_px: int, steps: int) -> float:
         return self.evaluations * self.network.gflop(height_px, width_px)
