@@ -9,7 +9,7 @@ import pygame
 
 from renderer.actions import Event
 from renderer.scene import Scene
-from renderer.ui.window import Window
+from renderer.ui.window import SIZE, Window
 
 
 class Headless(Window):
@@ -25,7 +25,8 @@ class Headless(Window):
         script: Iterable[Event] = (),
     ):
         os.environ["SDL_VIDEODRIVER"] = "dummy"
-        super().__init__(size, scale)
+        wanted = scale or 1.0  # SDL's dummy screen has 1024x768, for which a window would be made smaller
+        super().__init__(size or (round(SIZE[0] * wanted), round(SIZE[1] * wanted)), scale)
         self._script = list(script)
         self._next = 0
         self._began_s: float | None = None
