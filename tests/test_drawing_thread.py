@@ -16,8 +16,9 @@ import pytest
 from loop_harness import SHARP, SlowModel
 
 from renderer import persistence, rewind
-from renderer.actions import Begin, Clear, Command, End, Extend, Fill
+from renderer.actions import Begin, Clear, Command, End, Extend, Fill, Redo, Undo
 from renderer.canvas.canvas import Canvas
+from renderer.canvas.compression import wait_until_packed
 from renderer.files import png
 from renderer.persistence import Files
 from renderer.stroke_log.log import read
@@ -79,6 +80,27 @@ def test_pen_up_and_clear_compress_nothing_on_the_drawing_thread(make_loop, heav
     one.tick(2)
     one.until(lambda: "compress" in heavy)
     assert threading.get_ident() not in heavy["compress"]
+
+
+def test_undo_and_redo_decompress_nothing_on_the_drawing_thread(make_loop, monkeypatch):
+    """The next change of either is kept ready by the thread that compresses."""
+    threads, decompress = [], zlib.decompress
+    monkeypatch.setattr(
+        zlib, "decompress", lambda *values: (threads.append(threading.get_ident()), decompress(*values))[1]
+    )
+    one = make_loop(SlowModel(), side=512).ready()
+    noisy(one)
+    for level in range(6):
+        one.do(Fill((level, 9, 9), 5, 5), Clear())
+        one.tick()
+    papers = []
+    for edit in [Undo()] * 8 + [Redo()] * 8:
+        wait_until_packed()
+        one.do(edit)
+        one.tick()
+        papers.append(one.app.canvas.pixels.tobytes())
+    assert len(threads) > 4 and threading.get_ident() not in threads
+    assert papers[:7] == papers[14:7:-1] and len(set(papers)) > 4
 
 
 def test_saving_and_opening_pictures_happens_on_threads(make_loop, heavy, tmp_path):

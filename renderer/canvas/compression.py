@@ -24,11 +24,13 @@ class PackedArray:
     def __init__(self, array: np.ndarray):
         self.shape = array.shape
         self._data: np.ndarray | Kept = np.array(array, order="C")
+        self._ready: np.ndarray | None = None  # the array beside its packed data
+        self._wanted = False  # soon: it is kept ready
         pack_later(self)
 
     @property
     def nbytes(self) -> int:
-        """Memory that it takes now."""
+        """Memory that it takes now, without the copy that is kept ready for a while."""
         data = self._data
         return data.nbytes if isinstance(data, np.ndarray) else len(data)
 
@@ -38,17 +40,33 @@ class PackedArray:
 
     def unpack(self) -> np.ndarray:
         """The array, uint8; not to be written to."""
-        data = self._data
+        data, ready = self._data, self._ready
+        if ready is not None:
+            return ready
         if isinstance(data, np.ndarray):
             return data
         size = int(np.prod(self.shape))
         raw = zlib.decompress(data) if size >= COMPRESS_FROM_BYTES else data
         return np.frombuffer(raw, np.uint8, size).reshape(self.shape)
 
+    def prepare(self) -> None:
+        """Keep it ready, so that `unpack` need not decompress: 70 ms for a noisy paper of 2048 px."""
+        self._wanted = True
+        if self.packed and self._ready is None:
+            pack_later(self)
+
+    def release(self) -> None:
+        """It need not be ready any more."""
+        self._wanted, self._ready = False, None
+
     def pack(self) -> None:
-        """Compress it; called on the thread."""
+        """Compress it, or decompress one that is to be ready; called on the thread."""
         data = self._data
-        if isinstance(data, np.ndarray):
+        if not isinstance(data, np.ndarray):
+            made = self.unpack() if self._wanted else None
+            self._ready = made if self._wanted else None
+        else:
+            self._ready = data if self._wanted else None
             self._data = outside_heap(
                 zlib.compress(data.data, 1) if data.nbytes >= COMPRESS_FROM_BYTES else data.tobytes()
             )

@@ -23,6 +23,10 @@ class Change(Protocol):
         """Memory that it takes now."""
         ...
 
+    def arrays(self) -> list[PackedArray]:
+        """What it keeps compressed."""
+        ...
+
     def swap(self, stack: LayerStack) -> tuple[Change, Rect]:
         """Put back what was replaced. Returns the change that does the reverse, and the Rect that changed."""
         ...
@@ -40,6 +44,9 @@ class PixelChange:
     def nbytes(self) -> int:
         return self._pixels.nbytes + self._materials.nbytes
 
+    def arrays(self) -> list[PackedArray]:
+        return [self._pixels, self._materials]
+
     def swap(self, stack: LayerStack) -> tuple[Change, Rect]:
         inverse = PixelChange(self.layer, self.box, self.layer.pixels, self.layer.materials)
         self.layer.pixels[self.box.slices] = self._pixels.unpack()
@@ -56,6 +63,9 @@ class StackChange:
         self._layers: list[tuple[Layer, LayerSettings]] = [(one, one.settings) for one in stack.layers]
         self._active = stack.active
         self.nbytes = 0  # of the layers that the change takes out of the stack
+
+    def arrays(self) -> list[PackedArray]:
+        return []
 
     def made(self, stack: LayerStack) -> StackChange:
         """Count what the change, which is done now, left for undo alone to keep."""
@@ -84,6 +94,9 @@ class SelectionChange:
     def nbytes(self) -> int:
         return self._mask.nbytes if self._mask is not None else 0
 
+    def arrays(self) -> list[PackedArray]:
+        return [] if self._mask is None else [self._mask]
+
     def swap(self, stack: LayerStack) -> tuple[Change, Rect]:
         inverse = SelectionChange(stack)
         stack.selection = None if self._mask is None else self._mask.unpack().copy()
@@ -101,6 +114,9 @@ class Changes:
     def nbytes(self) -> int:
         return sum(part.nbytes for part in self._parts)
 
+    def arrays(self) -> list[PackedArray]:
+        return [array for part in self._parts for array in part.arrays()]
+
     def swap(self, stack: LayerStack) -> tuple[Change, Rect]:
         inverse, changed = [], NOTHING
         for part in reversed(self._parts):
@@ -111,12 +127,16 @@ class Changes:
 
 
 class UndoHistory:
-    """Changes that can be undone and redone, newest last; bounded in number and in memory."""
+    """Changes that can be undone and redone, newest last; bounded in number and in memory.
+
+    Beside what `nbytes` counts, the next change to undo and the next to redo are kept uncompressed.
+    """
 
     def __init__(self) -> None:
         self._undo: list[Change] = []
         self._redo: list[Change] = []
         self._key: object = None  # of the newest change
+        self._prepared: list[Change] = []  # ready to be swapped without decompressing
 
     def __len__(self) -> int:
         """How many changes can be undone."""
@@ -138,6 +158,7 @@ class UndoHistory:
         self._key = key
         while len(self._undo) > UNDO_DEPTH or (len(self._undo) > 1 and self.nbytes > UNDO_BYTES):
             self._undo.pop(0)
+        self._prepare()
 
     def undo(self, stack: LayerStack) -> Rect:
         return self._step(self._undo, self._redo, stack)
@@ -151,4 +172,17 @@ class UndoHistory:
             return NOTHING
         inverse, box = source.pop().swap(stack)
         target.append(inverse)
+        self._prepare()
         return box
+
+    def _prepare(self) -> None:
+        """Keep the next change to undo and the next to redo ready, and no others."""
+        following = [changes[-1] for changes in (self._undo, self._redo) if changes]
+        for change in self._prepared:
+            if all(change is not other for other in following):
+                for array in change.arrays():
+                    array.release()
+        for change in following:
+            for array in change.arrays():
+                array.prepare()
+        self._prepared = following
