@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import http.server
 import re
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,9 +17,10 @@ import pytest
 
 from renderer.actions import InputError
 from renderer.recording.encoder import Encoder, planar
-from renderer.sinks import network_stream
+from renderer.sinks import network_stream, writers
 from renderer.sinks.network_stream import NetworkStream, parse_stream
 from renderer.sinks.virtual_camera import VirtualCamera
+from renderer.sources.readers.video import VideoReader
 
 SIZE = (128, 96)
 GAPS_MS = [33, 34, 33, 50, 20, 33] * 10
@@ -108,7 +112,7 @@ def test_a_stream_over_tcp_is_lost_and_comes_back(port, monkeypatch):
 
 def test_a_receiver_that_takes_nothing_costs_packets_and_no_time(monkeypatch):
     """Its socket is open and never read: the queue fills, and what comes then is dropped and counted."""
-    monkeypatch.setattr(network_stream, "WRITE_S", 0.3)
+    monkeypatch.setattr(writers, "WRITE_S", 0.3)
     with socket.socket() as deaf:
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
         deaf.bind(("127.0.0.1", 0))
@@ -125,6 +129,64 @@ def test_a_receiver_that_takes_nothing_costs_packets_and_no_time(monkeypatch):
         assert len(stream._queue) <= network_stream.QUEUE
         assert stream.dropped > 0 and slowest < 0.2
         stream.close()
+
+
+def test_a_stream_over_rtmp_arrives(port):
+    """The server is FFmpeg's own, in another process: it takes one stream and says how many frames came."""
+    url = f"rtmp://127.0.0.1:{port}/live/key"
+    code = f"""
+import av
+count = 0
+try:
+    with av.open({url!r}, options={{"listen": "1"}}, timeout=(20, 3)) as stream:
+        for frame in stream.decode(video=0):
+            count += 1
+except (av.error.FFmpegError, OSError):
+    pass
+print(count)
+"""
+    server = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    time.sleep(1.0)  # it listens
+    stream = NetworkStream(parse_stream(url))
+    sent = list(feed(stream, [33] * 45))
+    until(lambda: stream.sent == len(sent) and not stream._queue)
+    assert stream.close() and stream.dropped == 0
+    came = int(server.communicate(timeout=30)[0])
+    assert came >= len(sent) - 3
+
+
+@pytest.mark.parametrize("scheme", ["rtmp", "tcp"])
+def test_a_server_that_never_answers_does_not_stop_the_program(scheme, monkeypatch):
+    """PyAV would hold Python's lock while it connects, and with it the window."""
+    monkeypatch.setattr(writers, "WRITE_S", 0.5)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(1)
+        stream = NetworkStream(parse_stream(f"{scheme}://127.0.0.1:{silent.getsockname()[1]}/live/key"))
+        slowest, last_s = 0.0, time.perf_counter()
+        for _ in feed(stream, [20] * 100):
+            now_s = time.perf_counter()
+            slowest, last_s = max(slowest, now_s - last_s), now_s
+        assert slowest < 0.5
+        stream.close()
+
+
+def test_a_refused_rtmp_server_is_one_line(port, monkeypatch):
+    monkeypatch.setattr(network_stream, "FIRST_RETRY_S", 0.05)
+    stream = NetworkStream(parse_stream(f"rtmp://127.0.0.1:{port}/live/key"))
+    feeding = feed(stream, [33] * 600)
+    until(lambda: next(feeding) is not None and stream.state == "lost", 20)
+    assert stream.problem == f"the stream to rtmp://127.0.0.1:{port}: connection refused"
+    stream.close()
+
+
+@pytest.mark.parametrize(
+    "text", ["udp://127.0.0.1", "tcp://host", "udp://host:5000?pkt_size=0", "udp://host:x"]
+)
+def test_an_address_without_a_port_is_one_line(text):
+    with pytest.raises(InputError, match="write udp://host:port") as refused:
+        parse_stream(text)
+    assert "\n" not in str(refused.value)
 
 
 def test_an_hls_folder_is_a_playlist_that_plays(tmp_path):
@@ -264,3 +326,27 @@ def test_a_package_that_is_missing_is_named_with_its_extra(monkeypatch):
     for use in (check_mss, VirtualCamera, lambda: OscServer("127.0.0.1", 9, {})):
         with pytest.raises(InputError, match=r"pip install flowbrush\[live\]"):
             use()
+
+
+def test_an_hls_folder_is_a_source_over_http_with_every_frame(tmp_path):
+    """FFmpeg's `nobuffer` would drop the first segment."""
+    folder = tmp_path / "live"
+    stream = NetworkStream(parse_stream(str(folder)))
+    sent = list(paced(stream, 100))
+    stream.close()
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *values):
+            super().__init__(*values, directory=str(folder))
+
+        def log_message(self, *values): ...
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        reader = VideoReader(f"http://127.0.0.1:{server.server_port}/index.m3u8", live=True)
+        count = 0
+        while reader.read() is not None:
+            count += 1
+        reader.close()
+        server.shutdown()
+    assert count == len(sent)

@@ -11,16 +11,16 @@ from typing import Literal
 
 import av
 from av.container import OutputContainer
-from av.error import ExitError, FFmpegError, ProtocolNotFoundError, TimeoutError
+from av.error import ExitError, FFmpegError, ProtocolNotFoundError
 
 from renderer.actions import InputError
 from renderer.recording.encoder import MILLISECOND, Packet
+from renderer.sinks.writers import TS_BYTES, RelayWriter, TcpWriter, UdpWriter, Writer, address_of
 
 QUEUE = 60  # packets that may wait, two seconds at 30 a second
-OPEN_S, WRITE_S = 5.0, 5.0  # a receiver that is silent for so long is lost
 FIRST_RETRY_S, LAST_RETRY_S = 1.0, 5.0
 CLOSE_S = 2.0
-TS_BYTES = 1316  # seven packets of MPEG-TS, what fits an Ethernet frame
+BUFFER_BYTES = 24 * TS_BYTES  # whole packets of MPEG-TS
 SCHEMES = ("udp", "srt", "rtmp", "rtmps", "tcp")
 
 
@@ -47,8 +47,8 @@ def parse_stream(text: str) -> StreamTarget:
     if scheme in ("rtmp", "rtmps"):
         return checked(StreamTarget(text, "flv", {"flvflags": "no_duration_filesize"}))
     if scheme in SCHEMES:
-        if scheme == "udp" and "pkt_size=" not in text:
-            text += f"{'&' if '?' in text else '?'}pkt_size={TS_BYTES}"
+        if scheme in ("udp", "tcp"):
+            check_address(text)
         return checked(StreamTarget(text, "mpegts", {}))
     if scheme:
         raise InputError(f"{scheme}:// cannot be streamed to; use {', '.join(SCHEMES)}, or a folder for HLS")
@@ -68,6 +68,17 @@ def parse_stream(text: str) -> StreamTarget:
     return StreamTarget(str(folder / "index.m3u8"), "hls", options)
 
 
+def check_address(url: str) -> None:
+    """Raise InputError for an address without a port, or with a bad option."""
+    try:
+        _, _, options = address_of(url)
+        for name in ("pkt_size", "ttl"):
+            if int(options.get(name, 1)) <= 0:
+                raise ValueError(f"{name} must be above 0")
+    except ValueError as error:
+        raise InputError(f"{url} cannot be streamed to: {error}; write udp://host:port") from error
+
+
 def checked(target: StreamTarget) -> StreamTarget:
     """Raise InputError where this build of FFmpeg has no such protocol."""
     scheme = target.url.partition("://")[0]
@@ -83,6 +94,16 @@ def checked(target: StreamTarget) -> StreamTarget:
     return target
 
 
+def open_writer(target: StreamTarget) -> tuple[Writer, str]:
+    """Where the bytes go, and the format that it takes. Raises OSError."""
+    scheme = target.url.partition("://")[0].lower()
+    if scheme == "udp":
+        return UdpWriter(target.url), "mpegts"
+    if scheme == "tcp":
+        return TcpWriter(target.url), "mpegts"
+    return RelayWriter(target.url, target.format), "matroska"
+
+
 class NetworkStream:
     """Sends packets on a thread of its own. What does not fit the queue is dropped and counted.
 
@@ -96,6 +117,7 @@ class NetworkStream:
         self.problem = ""
         self.sent = self.dropped = 0
         self.wants_key = True  # the encoder is asked for a key frame
+        self._writer: Writer | None = None
         self._like: av.VideoStream | None = None
         self._queue: deque[Packet] = deque()
         self._ready = threading.Condition()
@@ -133,6 +155,7 @@ class NetworkStream:
         retry_s = FIRST_RETRY_S
         while not self._closing:
             output, before = None, self.sent
+            self._writer = None
             try:
                 output = self._open()
                 self._send(*output)
@@ -142,6 +165,8 @@ class NetworkStream:
                 if output is not None:
                     with contextlib.suppress(FFmpegError, OSError):
                         output[0].close()
+                if self._writer is not None:
+                    self._writer.close()
             if not self._closing:
                 retry_s = FIRST_RETRY_S if self.sent > before else min(LAST_RETRY_S, 2 * retry_s)
                 with self._ready:
@@ -162,13 +187,18 @@ class NetworkStream:
 
     def _open(self) -> tuple[OutputContainer, av.VideoStream]:
         target = self.target
+        assert self._like is not None, "the thread starts with the first packet"
+        flush = {"flush_packets": "1"}
         if target.format == "hls":
             Path(target.url).parent.mkdir(parents=True, exist_ok=True)
-        assert self._like is not None, "the thread starts with the first packet"
-        container = av.open(
-            target.url, "w", format=target.format, options=target.options, timeout=(OPEN_S, WRITE_S),
-            container_options={"flush_packets": "1"},
-        )  # fmt: skip
+            container = av.open(
+                target.url, "w", format="hls", options=target.options, container_options=flush
+            )
+        else:
+            self._writer, kind = open_writer(target)
+            container = av.open(
+                self._writer, "w", format=kind, buffer_size=BUFFER_BYTES, container_options=flush
+            )
         stream = container.add_stream_from_template(self._like)
         stream.time_base = MILLISECOND
         return container, stream

@@ -24,10 +24,13 @@ NEAR_S = 1.0  # a camera's buffers hold no more
 MOST_BROKEN = 100  # packets in a row that cannot be decoded
 HDR = {int(ColorTrc.SMPTE2084): "pq", int(ColorTrc.ARIB_STD_B67): "hlg"}
 KNOWN_SPACES = {int(space) for space in Colorspace}
-LIVE_OPTIONS = {"fflags": "nobuffer", "flags": "low_delay", "analyzeduration": "1000000"}
+LIVE_OPTIONS = {"flags": "low_delay", "analyzeduration": "1000000"}
+NO_BUFFER = {"fflags": "nobuffer"}  # not for HLS: there it drops all of the first segment
 PROTOCOL_OPTIONS = {
-    "rtsp": {"rtsp_transport": "tcp"},
-    "udp": {"fifo_size": "20000", "overrun_nonfatal": "1"},
+    "rtsp": {"rtsp_transport": "tcp", **NO_BUFFER},
+    "rtmp": NO_BUFFER,
+    "tcp": NO_BUFFER,
+    "udp": {**NO_BUFFER, "fifo_size": "20000", "overrun_nonfatal": "1"},
 }
 
 
