@@ -135,3 +135,31 @@ def test_the_start_is_what_the_machine_has_free(most, free, wanted):
 
 def test_the_start_is_measured_with_real_products():
     assert measured_start(2) in (1, 2)
+
+
+def test_the_script_that_measures_latency_under_load_runs_both_ways_in_turn(monkeypatch):
+    import latency_under_load
+
+    loops, given = [], iter((30, 90, 34, 70))
+
+    class Loop:
+        def __init__(self, command):
+            assert "while True" in command[-1]
+            loops.append("begun")
+
+        def kill(self):
+            loops.append("ended")
+
+        def wait(self):
+            pass
+
+    monkeypatch.setattr(latency_under_load.subprocess, "Popen", Loop)
+
+    def run(seconds, cores):
+        loops.append("run")
+        p95 = next(given)
+        return {"input_to_frame_ms": {"p50": p95 / 2, "p95": p95, "p99": p95 * 2}}
+
+    found = latency_under_load.measure(2, 5.0, 2, run=run)
+    assert loops == 2 * ["run", "begun", "run", "ended"]
+    assert found["idle"]["p95"] == 32 and found["busy"]["p95"] == 80 and found["p95_ratio"] == 2.5

@@ -7,6 +7,7 @@ specialisation of integers (1 is a constant, multiples of 16 are known to be) on
 
 from __future__ import annotations
 
+import argparse
 import inspect
 import json
 import os
@@ -15,7 +16,7 @@ import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from itertools import accumulate, chain, pairwise
@@ -199,22 +200,32 @@ def inspected(tool: str, binary: bytes, *options: str) -> str:
         return subprocess.run([path, *options, file], capture_output=True, text=True, check=True).stdout
 
 
-def compile_all(tell: Callable[[int, int], None]) -> list[Report]:
+def compile_all(tell: Callable[[int, int], None], capabilities: Sequence[int]) -> list[Report]:
     """A report for every job and capability; compiles on all cores. tell: how many are done, of how many."""
-    pairs = [(job, capability) for job in jobs() for capability in SHARED_LIMIT]
+    pairs = [(job, capability) for job in jobs() for capability in capabilities]
     made = []
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
         for one in pool.map(compile_job, *zip(*pairs, strict=True), chunksize=2):
             made.append(one)
             tell(len(made), len(pairs))
-        groups = [made[start :: len(SHARED_LIMIT)] for start in range(len(SHARED_LIMIT))]
+        groups = [made[start :: len(capabilities)] for start in range(len(capabilities))]
         codes = [[code for _, code in group] for group in groups]
-        bits = zip(*pool.map(widest_loads, codes, SHARED_LIMIT), strict=True)
+        bits = zip(*pool.map(widest_loads, codes, capabilities), strict=True)
     return [with_load(one, width) for (one, _), width in zip(made, chain.from_iterable(bits), strict=True)]
 
 
 def main() -> int:
     """Print the table, or with --json one object; the exit code is 1 where any kernel has a trouble."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    parser.add_argument(
+        "--capability",
+        type=int,
+        action="append",
+        choices=list(SHARED_LIMIT),
+        help="this one alone; repeatable",
+    )
+    words = parser.parse_args()
     if MISSING or os.environ.get("TRITON_INTERPRET") == "1":
         reason = MISSING or "TRITON_INTERPRET is set: kernels are interpreted, not compiled"
         print(f"flowbrush: error: {reason}", file=sys.stderr)
@@ -225,9 +236,11 @@ def main() -> int:
             end = "\n" if done == total else ""
             print(f"\r{done} of {total} compiled", end=end, file=sys.stderr, flush=True)
 
-    reports = compile_all(tell)
-    if "--json" in sys.argv[1:]:
-        print(json.dumps({"kernels": [asdict(one) for one in reports]}))
+    import triton
+
+    reports = compile_all(tell, words.capability or list(SHARED_LIMIT))
+    if words.json:
+        print(json.dumps({"triton": triton.__version__, "kernels": [asdict(one) for one in reports]}))
     else:
         print(
             f"{'kernel':18} {'shape':22} {'dtype':9} {'cc':>4} {'reg':>4} {'spill':>5} {'shared':>7} ", end=""
