@@ -18,6 +18,8 @@ class Headless(Window):
     script: Events whose times count from the first poll; each is returned by the poll at which it is due.
     """
 
+    platform_dialogs = False
+
     def __init__(
         self,
         size: tuple[int, int] | None = None,

@@ -6,15 +6,17 @@ import contextlib
 import time
 import warnings
 from collections.abc import Iterable
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pygame
 
 from models.api import NOTHING, Rect
-from renderer.actions import Command, Event, InputError
+from renderer.actions import Action, Command, Event, InputError
 from renderer.scene import Scene
 from renderer.ui import timeline
+from renderer.ui.controls.file_picker import FilePicker, PlatformDialog, pictures_folder, platform_command
 from renderer.ui.controls.layer_panel import LayerPanel, operation
 from renderer.ui.controls.panel import Panel
 from renderer.ui.display import bgra_view, display_surface, opening, rgb_copy
@@ -35,8 +37,19 @@ SMALLEST = (640, 360)  # minimum window at the smallest scale
 SMALLEST_SCALE = 0.75  # of the chosen scale, in a window too low for the panel; below it the panel scrolls
 
 
+PICKER_EVENTS = (
+    pygame.KEYDOWN,
+    pygame.MOUSEBUTTONDOWN,
+    pygame.MOUSEBUTTONUP,
+    pygame.MOUSEMOTION,
+    pygame.MOUSEWHEEL,
+)
+
+
 class Window:
     """A pygame window. Everything that reads input or draws on the screen goes through here."""
+
+    platform_dialogs = True  # files are chosen in the platform's own dialog where there is one
 
     def __init__(
         self, size: tuple[int, int] | None = None, scale: float | None = None, keymap: KeyMap | None = None
@@ -57,6 +70,9 @@ class Window:
         self.layers = LayerPanel(self.theme)
         self.panes: PanePixels | None = None
         self._full = False
+        self._picker: FilePicker | None = None
+        self._dialog: PlatformDialog | None = None
+        self._folder: Path | None = None  # of the file that was opened last
         self._cursor: int | None = None
         self._view = ViewSettings()  # that was drawn last
         self._shape: tuple = ()  # everything is drawn again when this changes
@@ -109,10 +125,12 @@ class Window:
         events = [event for event in events if not self.tools.is_repeat(event) or typing]
         if scene.show_help:
             return self.read_help(events, now_s)
-        free, made = [], []
+        events, chosen = self.read_choice(events)
+        free, made = [], [Event(action, now_s) for action in chosen]
         if scene.rewind is not None:
             box = timeline.bar(layout, self.theme)
-            made, events = timeline.read(events, scene.rewind, box, self.theme, now_s)
+            moved, events = timeline.read(events, scene.rewind, box, self.theme, now_s)
+            made += moved
         for event in events:
             kept, actions = self.layers.handle(event, scene.canvas.stack, layout.layers)
             if kept:
@@ -160,8 +178,48 @@ class Window:
 
     def ask(self, what: str) -> None:
         """Focus the prompt, or open the dialog of a command: "prompt", "color" or "open"."""
-        if self.panel is not None:
+        if what == "open":
+            self.choose_file()
+        elif self.panel is not None:
             self.panel.ask(what, self.tools)
+
+    def choose_file(self) -> None:
+        """Open the platform's file dialog, or the picker where there is none."""
+        if self._picker is not None or self._dialog is not None:
+            return
+        folder = self._folder or pictures_folder()
+        command = platform_command(folder) if self.platform_dialogs else None
+        if command is not None:
+            self._dialog = PlatformDialog(command)
+        else:
+            self._picker = FilePicker(self.theme, folder)
+
+    def read_choice(self, events: list[pygame.event.Event]) -> tuple[list[pygame.event.Event], list[Action]]:
+        """(events that the file dialog leaves to the window, what was chosen)."""
+        result: Path | bool = True
+        if self._dialog is not None:
+            result = self._dialog.result()
+        elif self._picker is not None:
+            own = [event for event in events if event.type in PICKER_EVENTS]
+            events = [event for event in events if event.type not in PICKER_EVENTS]
+            for event in own:
+                result = self._picker.handle(event, self.surface.get_size())
+                if result is not True:
+                    break
+        if result is True:
+            return events, []
+        self.close_dialogs()
+        if not isinstance(result, Path):
+            return events, []
+        self._folder = result.parent
+        return events, [Command("load", str(result))]
+
+    def close_dialogs(self) -> None:
+        """Idempotent."""
+        for one in (self._dialog, self._picker):
+            if one is not None:
+                one.close()
+        self._dialog = self._picker = None
 
     def full_screen(self) -> None:
         """Fill the screen, or go back to the window as it was."""
@@ -201,6 +259,9 @@ class Window:
             self._boxes.append(rect_of(layout.layers))
         if scene.view != "picture":
             self._boxes += panel.draw(surface, self.tools, scene, layout)
+        if self._picker is not None:
+            self._picker.draw(surface)
+            self._boxes.append(self._picker.box(surface.get_size()))
         if scene.show_help:
             draw_help(surface, self.theme, self.tools.keymap)
 
@@ -228,6 +289,7 @@ class Window:
             scene.show_help,
             scene.rewind is None,
             self.tools.show_layers,
+            self._picker is None,
         )
         if shape == self._shape:
             return self.panel, self.panes, False
@@ -297,6 +359,7 @@ class Window:
 
     def close(self) -> None:
         """Idempotent."""
+        self.close_dialogs()
         if self.tools.tablet is not None:
             self.tools.tablet.close()
         pygame.quit()

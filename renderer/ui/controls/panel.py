@@ -10,11 +10,11 @@ from pygame_gui import elements
 from pygame_gui.core import UIElement
 
 from models.api import MOOD_AXES, Rect
-from renderer.actions import Action, Change, Command
+from renderer.actions import Action, Change
 from renderer.recording.status import RecordingState
 from renderer.scene import Scene
 from renderer.ui.controls.bottom_bar import Bar
-from renderer.ui.controls.dialogs import color_dialog, file_dialog
+from renderer.ui.controls.dialogs import color_dialog
 from renderer.ui.controls.sliders import (
     Slider,
     box_of,
@@ -185,13 +185,11 @@ class Panel:
         return tips or self.dialog is not None or self.bar.menu_open()
 
     def ask(self, what: str, tools: Tools) -> None:
-        """Focus the prompt, or open a dialog: "prompt", "color" or "open"."""
+        """Focus the prompt, or open the colour dialog: "prompt" or "color"."""
         if what == "prompt":
             self.manager.set_focus_set({self.bar.prompt})
         elif self.dialog is None and what == "color":
             self.dialog = color_dialog(self.manager, self.theme, tools.brush.color)
-        elif self.dialog is None and what == "open":
-            self.dialog = file_dialog(self.manager, self.theme)
 
     def handle(self, event, tools: Tools, scene: Scene, layout: Layout) -> tuple[bool, list[Action]]:
         """(whether the panel used the event, its actions)."""
@@ -257,8 +255,6 @@ class Panel:
             return [Change("model", event.text)]
         elif event.type == pygame_gui.UI_COLOUR_PICKER_COLOUR_PICKED:
             tools.take(tuple(event.colour)[:3])
-        elif event.type == pygame_gui.UI_FILE_DIALOG_PATH_PICKED:
-            return [Command("load", event.text)]
         elif event.type == pygame_gui.UI_WINDOW_CLOSE and element is self.dialog:
             self.dialog = None
         return []
