@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from models.api import NOTHING
 from renderer.actions import InputError, LayerEdit
 from renderer.canvas.layers import MOST_LAYERS, Layer, LayerStack
 from renderer.canvas.undo import Change, Changes, PixelChange, StackChange
+
+# Of a layer: the composite differs where it is painted.
+SEEN_SETTINGS = ("visible", "opacity", "blend", "reference")
 
 
 def carry_out(edit: LayerEdit, stack: LayerStack) -> Change | None:
@@ -36,6 +40,8 @@ def carry_out(edit: LayerEdit, stack: LayerStack) -> Change | None:
             move(edit, stack)
         case name:
             layer.settings = layer.settings.change(name, edit.value)
+            stack.rearranged(layer.extent if name in SEEN_SETTINGS else NOTHING)
+            return before.made(stack)
     stack.rearranged()
     return before.made(stack)
 

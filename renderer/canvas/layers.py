@@ -116,20 +116,21 @@ class LayerStack:
         """(H, W, 4) uint8: what the painter sees, reference layers and all."""
         return self.pixels if self._seen is None else self._seen
 
-    def rearranged(self) -> None:
-        """The order of the layers or a setting changed: compose all anew."""
+    def rearranged(self, box: Rect | None = None) -> None:
+        """The order of the layers or a setting changed: compose anew what may differ, `box` or all."""
         if len(self.layers) == 1 and self.layers[0].plain:
             self._pixels = self._materials = self._seen = None
             return
         shape = self.layers[0].pixels.shape
         if self._pixels is None:
+            box = None
             self._pixels, self._materials = np.zeros(shape, np.uint8), np.zeros(shape[:2], np.uint8)
         referenced = any(one.settings.reference and one.settings.visible for one in self.layers)
         if not referenced:
             self._seen = None
         elif self._seen is None:
-            self._seen = np.zeros(shape, np.uint8)
-        self.compose(self.whole)
+            box, self._seen = None, np.zeros(shape, np.uint8)
+        self.compose(self.whole if box is None else box)
 
     def compose(self, box: Rect) -> None:
         """Bring the composite up to date inside `box`."""
