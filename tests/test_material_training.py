@@ -420,6 +420,7 @@ def test_all_stages_run_quick_and_go_on(tmp_path):
     assert set(figures["looks"]) == {"scenic", "photo"}
     painters = figures["looks"]["photo"]["painters"]
     assert set(painters) == {"ships", "painter", "painter-small"}
+    assert painters["painter"]["1"]["nearest"]["real to training"] > 0
     assert set(painters["painter"]) == {"1", "2", "4"} and len(painters["painter"]["1"]["fd"]) == 3
     for name in ("material-painter", "material-painter-small", "plan"):
         assert (folder / "assets" / f"{name}.safetensors").is_file()

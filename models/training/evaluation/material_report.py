@@ -131,9 +131,11 @@ class Report:
 
     def train_probes(self, training: Sequence[LabelledView | LabelledPicture]) -> dict[str, Probe]:
         probes = {}
+        self.training: dict[str, Tensor] = {}
         for look in self.sets:
             mine = [one for one in training if look_of(one) == look] or list(training)
             real = sketched(mine)
+            self.training[look] = stacked([one.picture for one in real[:DIAGNOSED]])
             judged = Judged.of(self.features, [one.picture for one in real])
             labels = torch.cat([place_labels(one.labels) for one in real])
             probes[look] = Probe(judged.places, labels)
@@ -178,6 +180,10 @@ class Report:
             "swd": metrics.swd(ours, real),
             "sharpness": metrics.sharpness(ours, real),
             "sketch_error": metrics.sketch_error(ours, color, alpha),
+            "nearest": {
+                "painter to training": metrics.nearest_patch(ours, self.training[look]),
+                "real to training": metrics.nearest_patch(real, self.training[look]),
+            },
         }
 
     def card(self, painters: dict[str, Painting], *, steps: Sequence[int] = STEPS) -> dict:
@@ -226,11 +232,16 @@ def markdown(figures: dict) -> str:
 
 
 def gallery(
-    path: Path, painters: dict[str, Painting], *, looks: Sequence[str], side_px: int = SIDE_PX
+    path: Path,
+    painters: dict[str, Painting],
+    *,
+    looks: Sequence[str],
+    side_px: int = SIDE_PX,
+    most: int | None = None,
 ) -> None:
     """Write the twelve sketches by hand: sketch, then every painter in every look in one and four steps."""
     rows = []
-    for _, paper, materials in drawn(side_px):
+    for _, paper, materials in drawn(side_px)[:most]:
         tiles = [shown(paper)]
         one = Sketched(tiles[0], materials, paper, materials, DEFAULT_MOOD, GALLERY_STRENGTH)
         for name, paint in painters.items():

@@ -57,6 +57,7 @@ class Sizes:
     large_batch: int = 6
     small_steps: int = 20_000
     evaluate_views: int = 40
+    gallery: int = 12  # sketches by hand
     probe_views: int = 100
     config: MaterialConfig = PAINTER
     small_config: MaterialConfig = PAINTER_SMALL
@@ -80,6 +81,7 @@ QUICK = Sizes(
     large_batch=2,
     small_steps=2,
     evaluate_views=2,
+    gallery=2,
     probe_views=2,
     config=TINY,
     small_config=TINY,
@@ -345,7 +347,11 @@ class Workshop:
         (self.folder / "figures.json").write_text(json.dumps(figures, indent=1), encoding="utf-8")
         (self.folder / "figures.md").write_text(material_report.markdown(figures), encoding="utf-8")
         material_report.gallery(
-            self.folder / "gallery.png", self.painters(), looks=self.looks(), side_px=self.sizes.view_px
+            self.folder / "gallery.png",
+            self.painters(),
+            looks=self.looks(),
+            side_px=self.sizes.view_px,
+            most=self.sizes.gallery,
         )
         return figures
 
