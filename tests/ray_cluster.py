@@ -17,6 +17,8 @@ from loop_harness import ROOT
 
 from models.cluster.ray_session import LOCAL, import_ray
 
+TOKEN = "0123456789abcdef" * 4  # one for all: Ray keeps the first that it reads in a process
+os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"] = "token", TOKEN
 STORE_BYTES = 80 << 20  # Ray takes no less than 75 MB
 os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests")])  # of the workers
 

@@ -9,10 +9,7 @@ import sys
 import time
 
 from loop_harness import ROOT
-
-from models.cluster.ray_session import import_ray
-
-TOKEN = "0123456789abcdef" * 4
+from ray_cluster import TOKEN
 
 
 def free_port() -> int:
@@ -24,16 +21,14 @@ def free_port() -> int:
 class ServedModel:
     """`serve --model painter` on the loopback; may be killed and started again on the same port."""
 
-    def __init__(self, *words: str, token: str = TOKEN):
+    def __init__(self, *words: str):
         self.port = free_port()
-        self._words, self._token = words, token
-        import_ray()  # the token of this process, if it has made one, is not the server's
-        os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"] = "token", token
+        self._words = words
         self.start()
 
     def start(self) -> None:
         command = [sys.executable, ROOT / "main.py", "serve", "--device", "cpu", "--port", str(self.port)]
-        environment = {**os.environ, "RAY_AUTH_TOKEN": self._token}
+        environment = {**os.environ, "RAY_AUTH_TOKEN": TOKEN}
         self._process = subprocess.Popen([*command, *self._words], env=environment, stderr=subprocess.PIPE)
         self.lines = []
         assert self._process.stderr is not None

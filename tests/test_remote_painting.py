@@ -8,8 +8,8 @@ import sys
 import numpy as np
 import pytest
 from loop_harness import ROOT, LoopHarness
-from ray_cluster import ray_or_skip
-from served_model import TOKEN, ServedModel
+from ray_cluster import TOKEN, ray_or_skip
+from served_model import ServedModel
 from slow_link import SlowLink
 
 from models import remote
@@ -37,8 +37,11 @@ def link(served):
     one.close()
 
 
-def far_away(link: SlowLink, **options) -> LoopHarness:
-    return LoopHarness(remote.loader(f"127.0.0.1:{link.port}", "painter", **options))
+def far_away(link: SlowLink) -> LoopHarness:
+    """A loop that has connected, which starts four processes, and shows its first picture at rest."""
+    loop = LoopHarness(remote.loader(f"127.0.0.1:{link.port}", "painter"))
+    loop.until(lambda: loop.app.picture is not None or loop.app.engine.error, timeout_s=90.0)
+    return loop.ready()
 
 
 def strokes(loop: LoopHarness, count: int) -> None:
@@ -54,7 +57,6 @@ def strokes(loop: LoopHarness, count: int) -> None:
 def test_the_pen_never_waits_and_pictures_are_those_of_the_model(link, served, delay_ms, loss):
     loop = far_away(link)
     try:
-        loop.ready()
         link.delay_ms, link.loss = delay_ms, loss
         loop.app.stats.tick_ms = type(loop.app.stats.tick_ms)("d")
         strokes(loop, 6)
@@ -74,7 +76,6 @@ def test_the_pen_never_waits_and_pictures_are_those_of_the_model(link, served, d
 def test_a_link_that_breaks_and_comes_back(link):
     loop = far_away(link)
     try:
-        loop.ready()
         before = loop.app.picture.picture.copy()
         link.cut()
         loop.stroke((60, 60), (120, 90))
@@ -97,7 +98,6 @@ def test_a_link_that_breaks_and_comes_back(link):
 def test_a_server_that_is_killed_and_started_again(link, served):
     loop = far_away(link)
     try:
-        loop.ready()
         served.stop()
         served.until_gone()
         loop.stroke((60, 60), (120, 90))
