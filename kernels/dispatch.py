@@ -68,20 +68,23 @@ def current(tensor: Tensor) -> AbstractContextManager:
 
 @jit
 def probe_kernel(out):
-    """Writes 1."""
-    tl.store(out, 1)
+    """A product of two 16x16 matrices of ones: 16 everywhere."""
+    i = tl.arange(0, 16)
+    ones = tl.full((16, 16), 1.0, tl.float16)
+    tl.store(out + i[:, None] * 16 + i[None, :], tl.dot(ones, ones))
 
 
 @functools.cache
 def why_no_launch(device: torch.device) -> str:
     """Why a kernel cannot be launched on a CUDA device, tried with a tiny one; empty where it can.
 
-    Triton compiles C at its first launch: that takes a compiler and the headers of Python and CUDA.
+    Triton compiles C at its first launch: that takes a compiler and the headers of Python and CUDA. A product
+    is tried because triton 3.3.0, which torch 2.7.0 pins, compiles none for sm_120.
     """
     try:
-        out = torch.zeros(1, dtype=torch.int32, device=device)
+        out = torch.zeros(256, dtype=torch.float32, device=device)
         Launch(probe_kernel, (1,), (out,)).run()
-        wrong = "" if int(out) == 1 else "it wrote nothing"
+        wrong = "" if bool((out == 16).all()) else "its result is wrong"
     except Exception as error:  # of triton, the compiler or the driver
         wrong = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return f"a trial launch failed: {wrong}" if wrong else ""

@@ -225,6 +225,7 @@ def main() -> int:
         choices=list(SHARED_LIMIT),
         help="this one alone; repeatable",
     )
+    parser.add_argument("--narrow", action="store_true", help="narrow loads are slow, not wrong: let them be")
     words = parser.parse_args()
     if MISSING or os.environ.get("TRITON_INTERPRET") == "1":
         reason = MISSING or "TRITON_INTERPRET is set: kernels are interpreted, not compiled"
@@ -239,6 +240,9 @@ def main() -> int:
     import triton
 
     reports = compile_all(tell, words.capability or list(SHARED_LIMIT))
+    if words.narrow:
+        kept = [tuple(t for t in one.troubles if "widest load" not in t) for one in reports]
+        reports = [replace(one, troubles=troubles) for one, troubles in zip(reports, kept, strict=True)]
     if words.json:
         print(json.dumps({"triton": triton.__version__, "kernels": [asdict(one) for one in reports]}))
     else:

@@ -5,7 +5,7 @@ import torch
 import triton
 import triton.language as tl
 
-from kernels import reference
+from kernels import dispatch, reference
 from kernels.ops import noise
 
 SEEDS = (0, 1, -1, 2**63 - 1, 2**63, 0x0123456789ABCDEF, 2**32)
@@ -41,3 +41,8 @@ def test_crops_are_exact(device):
     whole = noise.normal(9, height=40, width=50, channels=4, device=device)
     crop = noise.normal(9, height=13, width=21, channels=3, y0=17, x0=8, device=device)
     assert torch.equal(crop, whole[:3, 17:30, 8:29])
+
+
+def test_the_trial_launch_finds_that_kernels_run(device):
+    where = torch.zeros(1, device=device).device
+    assert dispatch.why_no_launch(where) == ""
