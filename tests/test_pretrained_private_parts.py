@@ -38,7 +38,8 @@ def blocks() -> dict[str, list[type]]:
 def served(module: str) -> bool:
     """Not of a transformer that no family serves, some of whose blocks have the same names."""
     ours = {getattr(diffusers, real.denoiser).__module__ for real in REAL.values()}
-    return module in ours or not module.startswith("diffusers.models.transformers.transformer_")
+    others = module.startswith("diffusers.models.transformers.transformer_") and "_2d" not in module
+    return module in ours or not others
 
 
 @pytest.mark.parametrize("name", patching.SURGEONS)
