@@ -42,7 +42,7 @@ def latent_of(model, *, fuse: bool) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_fused_half_precision_is_no_further_off_than_the_library_s_own(tmp_path, name):
-    """Off by a few roundings, the fused passes by no more than the library's own. Each dtype holds the weights
+    """Off by a few roundings, the fused passes by no more than the library's. Each dtype holds the weights
     exactly.
 
     FLUX is off by up to 22: its pipelines round the time to the dtype and then multiply it by 1000.
