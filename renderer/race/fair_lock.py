@@ -94,6 +94,14 @@ class LockedModel:
         self._lock.rest(self._key)
         return cancelled()
 
+    def rest(self) -> bool:
+        """As the model's own, while the lock is held."""
+        try:
+            self._lock.begin(self._key)
+            return self._model.rest()
+        finally:
+            self._lock.end(self._key)
+
     def gflop(self, height_px: int, width_px: int, steps: int) -> float:
         return self._model.gflop(height_px, width_px, steps)
 
