@@ -180,9 +180,9 @@ def test_the_laptop_imports_neither_torch_nor_diffusers(served):
         "import sys, main; sys.argv = ['flowbrush', '--headless', '--seconds', '60', '--demo', '--json',"
         f" '--remote', '127.0.0.1:{served.port}']\n"
         "import renderer.app as app\n"
-        "show = app.App.show\n"
-        "def once(self, *words): show(self, *words); self.running = False\n"
-        "app.App.show = once\n"
+        "step = app.App.step\n"
+        "def once(self): step(self); self.running &= self.picture is None\n"
+        "app.App.step = once\n"
         "try: main.main()\n"
         "finally: print(sorted({'torch', 'diffusers', 'ray'} & set(sys.modules)))"
     )
