@@ -11,13 +11,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from assets import ASSETS
-from models.api import ModelError, ProgressCallback, check_steps, no_progress
+from models.api import Img2Img, ModelError, ProgressCallback, check_steps, no_progress
 from renderer.actions import InputError
 from renderer.cli.lab_settings import Compare, Race, Straighten, report_folder
 from renderer.cli.live_settings import Convert, LivePaint
@@ -65,9 +66,9 @@ def paint(settings: LivePaint) -> None:
     from renderer.ui.input.keymap import load_keymap, user_keys_path
     from renderer.ui.window import Window
 
-    def load(name: str, progress: ProgressCallback = no_progress):
+    def load(name: str, progress: ProgressCallback = no_progress) -> Callable[[], Img2Img]:
         extras = settings.extras() if name == settings.model else {}  # asked for beside that one alone
-        if far:
+        if settings.remote is not None:
             from models import remote
 
             if extras:

@@ -1,8 +1,7 @@
-"""Triton if it is of use, one launch as a value, and the registration of an op.
+"""Import of Triton, kernel launches, and registration of ops with torch.
 
-Triton brings an LLVM along, which some display drivers do as well: it is imported only where a CUDA device
-is, or where TRITON_INTERPRET says that somebody means to use it without one (1: interpret; 0: compile ahead
-of time).
+Triton loads an LLVM library that can conflict with the one of a display driver. Therefore it is imported only
+if there is a CUDA device, or if TRITON_INTERPRET is set (1: run the interpreter; 0: compile ahead of time).
 """
 
 from __future__ import annotations
@@ -12,15 +11,18 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-triton = tl = None
-MISSING = (
-    "triton is not loaded, for there is no CUDA device (TRITON_INTERPRET=1 runs its kernels on a CPU, slowly)"
-)
-if torch.cuda.is_available() or "TRITON_INTERPRET" in os.environ:
+if TYPE_CHECKING:
+    import triton
+    import triton.language as tl
+else:
+    triton = tl = None
+MISSING = "triton is not loaded: no CUDA device (TRITON_INTERPRET=1 runs its kernels on a CPU, slowly)"
+if not TYPE_CHECKING and (torch.cuda.is_available() or "TRITON_INTERPRET" in os.environ):
     try:
         import triton
     except Exception as error:  # not on this platform, not installed, or a library of its own is missing
@@ -31,19 +33,19 @@ if torch.cuda.is_available() or "TRITON_INTERPRET" in os.environ:
 LIBRARY = torch.library.Library("flowbrush", "DEF")
 
 
-def jit(function: Callable) -> Callable:
-    """triton.jit where there is triton; the plain function, never called, where it is not."""
+def jit(function: Callable) -> Any:
+    """triton.jit if Triton is loaded, else the plain function, which is never called."""
     return function if triton is None else triton.jit(function)
 
 
 @dataclass(frozen=True)
 class Launch:
-    """One kernel launch: what `run` starts on a GPU and what `targets` compiles without one.
+    """One kernel launch: `run` starts it on a GPU, `compile_targets` compiles it without one.
 
     args: tensors, ints and floats in the order of the kernel's parameters. constants: its constexprs by name.
     """
 
-    kernel: Callable
+    kernel: Any
     grid: tuple[int, ...]
     args: tuple[Tensor | int | float, ...]
     constants: dict = field(default_factory=dict)

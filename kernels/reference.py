@@ -113,8 +113,8 @@ def paper_in(
             into.addcmul_(sketch, keep.to(work))
         else:
             into.add_(sketch, alpha=keep)
-    out = (start, planes[:, :3], planes[:, 3:])
-    return tuple(part.to(dtype, memory_format=memory_format) for part in out)
+    layout = {"dtype": dtype, "memory_format": memory_format}
+    return start.to(**layout), planes[:, :3].to(**layout), planes[:, 3:].to(**layout)
 
 
 def picture_out(picture: Tensor) -> Tensor:
@@ -194,11 +194,11 @@ def norm_rotary(
     """qkv (B, T, 3, H, D); weight (2, D); cos, sin (T, D / 2) or None -> query and key (B, T, H, D)."""
     x = wide(qkv[:, :, :2])
     x = F.rms_norm(x, x.shape[-1:], eps=eps) * wide(weight)[:, None]
-    if cos is None:
+    if cos is None or sin is None:
         query, key = x.to(qkv.dtype).unbind(2)
         return query.contiguous(), key.contiguous()
     first, second = (x[..., ::2], x[..., 1::2]) if interleaved else x.chunk(2, dim=-1)
-    cos, sin = (table[:, None, None].to(x.dtype) for table in (cos, sin))
+    cos, sin = cos[:, None, None].to(x.dtype), sin[:, None, None].to(x.dtype)
     turned = first * cos - second * sin, first * sin + second * cos
     out = torch.stack(turned, -1).flatten(-2) if interleaved else torch.cat(turned, -1)
     query, key = out.to(qkv.dtype).unbind(2)

@@ -263,6 +263,10 @@ class RemoteModel:
         stage_ms["network"] = max(0.0, took_s * 1e3 - sum(stage_ms.values()))
         return Frame(request, picture, stage_ms, tuple(result["notes"]), result["why_not_faster"])
 
+    def rest(self) -> bool:
+        """Nothing is put off on this side."""
+        return False
+
     def gflop(self, height_px: int, width_px: int, steps: int) -> float:
         """Not counted here: 0."""
         return 0.0

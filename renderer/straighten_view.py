@@ -31,17 +31,38 @@ LEAST = 1e-4  # bottom of the graph of straightness
 class Snapshot(Protocol):
     """A stage of training at one moment; see models.lab.straighten.Snapshot."""
 
-    stage: int
-    step: int
-    steps: int
-    bend: float
-    arc: float
-    one_step_distance: float
-    many_step_distance: float
-    starts: np.ndarray
-    paths: np.ndarray
-    one_step: np.ndarray
-    target: np.ndarray
+    @property
+    def stage(self) -> int: ...
+
+    @property
+    def step(self) -> int: ...
+
+    @property
+    def steps(self) -> int: ...
+
+    @property
+    def bend(self) -> float: ...
+
+    @property
+    def arc(self) -> float: ...
+
+    @property
+    def one_step_distance(self) -> float: ...
+
+    @property
+    def many_step_distance(self) -> float: ...
+
+    @property
+    def starts(self) -> np.ndarray: ...
+
+    @property
+    def paths(self) -> np.ndarray: ...
+
+    @property
+    def one_step(self) -> np.ndarray: ...
+
+    @property
+    def target(self) -> np.ndarray: ...
 
 
 def check_output(path: Path | None) -> None:

@@ -89,13 +89,18 @@ def test_a_window_of_twice_the_scale_looks_the_same(make_loop):
 
 @pytest.mark.parametrize("size", [(1280, 720), (1280, 660), (800, 560), (602, 498)])
 def test_every_control_is_inside_a_small_window(make_loop, size):
+    """Or is brought into it by scrolling the panel to its end, where the window is lower than the panel."""
     window = Headless(size)
     one = make_loop(SlowModel(), window=window)
     one.tick(2)
     whole = pygame.Rect((0, 0), size)
     panel = window.panel
     elements = (*panel.buttons, *panel.sliders.values(), panel.seed, panel.bar.prompt, panel.bar.menu)
-    assert all(whole.contains(element.rect) for element in elements)
+    seen = [whole.contains(element.rect) for element in elements]
+    panel.scroll_to(10_000, size[1])
+    scrolled = panel.scroll_px > 0
+    assert scrolled == (not all(seen))
+    assert all(before or whole.contains(element.rect) for before, element in zip(seen, elements, strict=True))
     assert not any(a.rect.colliderect(b.rect) for a, b in combinations(panel.buttons, 2))
     assert panel.bar.prompt.rect.width > 100
     assert all(whole.contains(box) for box in window.panel.swatches.boxes)

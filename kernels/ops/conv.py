@@ -80,9 +80,9 @@ def conv_kernel(
     picture = pixel // (out_width * out_height)
     total = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
     SLICES: tl.constexpr = (INPUTS + BLOCK_K - 1) // BLOCK_K
-    for step in range(9 * SLICES):
+    for step in range(9 * SLICES):  # pyright: ignore[reportArgumentType]  # Triton, not Python
         place = step // SLICES
-        start = (step % SLICES) * BLOCK_K
+        start = (step % SLICES) * BLOCK_K  # pyright: ignore[reportOperatorIssue]  # Triton, not Python
         y = row * STRIDE + place // 3 - 1
         z = column * STRIDE + place % 3 - 1
         inside = (pixel < pixels) & (y >= 0) & (y < height) & (z >= 0) & (z < width)

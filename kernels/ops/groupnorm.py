@@ -139,9 +139,9 @@ def apply_kernel(
         row = first + step + tl.arange(0, BLOCK_P)
         inside = ((row < first + per_split) & (row < pixels))[:, None] & valid[None, :]
         at = start[None, :] + row.to(tl.int64)[:, None] * channels
-        y = (tl.load(x + at, inside, other=0).to(tl.float32) - center[None, :]) * gain[None, :] + offset[
-            None, :
-        ]
+        centered = tl.load(x + at, inside, other=0).to(tl.float32)
+        centered -= center[None, :]  # pyright: ignore[reportArgumentType]  # Triton, not Python
+        y = centered * gain[None, :] + offset[None, :]
         if SILU:
             y = y * tl.sigmoid(y)
         tl.store(out + at, y, inside)

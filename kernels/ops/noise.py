@@ -76,7 +76,7 @@ def philox(seed, x, y, block):
     c1 = y.to(tl.uint32)
     c2 = tl.zeros_like(c0) + block.to(tl.uint32)
     c3 = tl.zeros_like(c0)
-    for _ in tl.static_range(10):
+    for _ in tl.static_range(10):  # pyright: ignore[reportGeneralTypeIssues]  # Triton, not Python
         high0 = tl.umulhi(c0, 0xD2511F53)
         high1 = tl.umulhi(c2, 0xCD9E8D57)
         low0 = c0 * 0xD2511F53

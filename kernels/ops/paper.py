@@ -46,9 +46,9 @@ def paper_in(
         raise ValueError("paper_in takes either noise or an anchor to make it from")
     if kernels.active(paper) == "reference":
         if noise is None:
-            noise = reference.normal_(paper.new_empty((3, *paper.shape[:2]), dtype=torch.float32), anchor)[
-                None
-            ]
+            assert anchor is not None
+            empty = paper.new_empty((3, *paper.shape[:2]), dtype=torch.float32)
+            noise = reference.normal_(empty, anchor)[None]
         return Start(*reference.paper_in(paper, strength, noise, dtype, memory_format))
     planar = memory_format == torch.contiguous_format
     if isinstance(strength, Tensor):

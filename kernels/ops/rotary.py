@@ -99,7 +99,9 @@ def rotary_kernel(
         turned, other = a, b
     out = query + target if part == 0 else key + target
     if INTERLEAVED:
-        tl.store(out + i[None, :], tl.reshape(tl.join(turned, other), (ROWS, 2 * HALF)), inside)
+        pairs = tl.reshape(tl.join(turned, other), (ROWS, 2 * HALF))
+        # the same constexpr as above chooses this branch
+        tl.store(out + i[None, :], pairs, inside)  # pyright: ignore[reportPossiblyUnboundVariable]
     else:
         tl.store(out + pair[None, :], turned, known)
         tl.store(out + half + pair[None, :], other, known)
@@ -119,7 +121,7 @@ def plan(
     batch, tokens, heads, width = query.shape
     half = power_of_two(width // 2)
     rows = max(1, TILE // (2 * half))
-    if cos is None:
+    if cos is None or sin is None:
         tables, table_strides = (qkv, qkv), (0, 0)
     else:
         tables = (cos, sin) if cos.stride() == sin.stride() else (cos.contiguous(), sin.contiguous())

@@ -109,7 +109,7 @@ def conv3x3(x, weight, bias, skip, activation, stride) -> tuple[np.ndarray]:
     x, weight = array(x), array(weight)
     height, width = x.shape[2:]
     padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1))).transpose(0, 2, 3, 1)  # (N, H + 2, W + 2, C)
-    total = 0.0
+    total = np.zeros(())
     for row in range(3):
         for column in range(3):
             seen = padded[:, row : row + height : stride, column : column + width : stride]

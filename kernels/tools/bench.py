@@ -110,7 +110,7 @@ def measure(case: Case, row: tuple, device: str, peak: dict[str, float]) -> dict
         }
     with torch.inference_mode(), reference.narrow() if device == "cuda" else torch.no_grad():
         times = milliseconds(functions, device)
-    ours = times.get("triton", times.get("reference"))
+    ours = times["triton"] if "triton" in times else times["reference"]
     flops, size = case.cost(shape, dtype, options)
     product = peak.get(str(dtype), peak[str(torch.float32)])
     out = {
@@ -130,7 +130,7 @@ def measure(case: Case, row: tuple, device: str, peak: dict[str, float]) -> dict
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m kernels.tools.bench", description=__doc__.split("\n\n")[0]
+        prog="python -m kernels.tools.bench", description=(__doc__ or "").split("\n\n")[0]
     )
     parser.add_argument("--op", choices=list(CASES), help="this op alone")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")

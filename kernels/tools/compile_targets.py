@@ -127,7 +127,7 @@ def compile_job(job: Job, capability: int) -> tuple[Report, bytes]:
         binary = triton.compile(source, target=target, options=launch.options)
     except Exception as error:  # whatever the compiler throws is what the table is for
         trouble = f"does not compile: {str(error).strip().splitlines()[-1]}"
-        return report(job, launch, shape, dtype, capability, (0,) * 6, (trouble,)), b""
+        return report(job, launch, shape, dtype, capability, (0, 0, 0, 0, 0, 0), [trouble]), b""
     registers, spilled = resources(binary.asm["cubin"])
     shared = binary.metadata.shared
     troubles = []
@@ -140,7 +140,9 @@ def compile_job(job: Job, capability: int) -> tuple[Report, bytes]:
     return made, code_of(binary.asm["cubin"])
 
 
-def report(job, launch, shape, dtype, capability, figures: tuple, troubles: list) -> Report:
+def report(
+    job, launch, shape, dtype, capability, figures: tuple[int, int, int, int, int, int], troubles: list[str]
+) -> Report:
     name = str(dtype).removeprefix("torch.")
     return Report(job.op, launch.kernel.__name__, shape, name, capability, *figures, tuple(troubles))
 

@@ -8,14 +8,14 @@ no meta tensor is the host's own arithmetic and does not count.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
 FREE = {"_unsafe_view", "_reshape_alias", "lift_fresh", "alias", "detach", "detach_"}
@@ -93,7 +93,7 @@ class Attention(TorchFunctionMode):
         query, key, value = (named[name] for name in ("query", "key", "value"))
         # laid out as the kernels of CUDA leave it: heads side by side, so that merging them is a view
         shape = query.shape[0], query.shape[2], query.shape[1], value.shape[3]
-        with torch._C.DisableTorchFunctionSubclass(), torch.utils._python_dispatch._disable_current_modes():
+        with torch._C.DisableTorchFunctionSubclass(), _disable_current_modes():
             out = torch.empty(shape, dtype=query.dtype, device=query.device).transpose(1, 2)
         flops = 2 * query.shape[2] * key.shape[2] * (key[..., 0, :].numel() + value[..., 0, :].numel())
         self.found.append(Launched("attention", flops, touched((query, key, value, out))))
@@ -133,7 +133,7 @@ def touched(values: tuple) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors(values))
 
 
-def products(name: str, args: tuple, out: object) -> int:
+def products(name: str, args: Sequence[Any], out: Any) -> int:
     """FLOPs of the multiply-adds of products and convolutions; 0 for everything else."""
     if name in ("convolution", "conv3x3"):
         return 2 * out.numel() * args[1].numel() // args[1].shape[0]

@@ -122,8 +122,8 @@ def painter_plain(size_px: int = SIZE_PX) -> list[Launched]:
         pixels = paper.float()
         alpha = pixels[..., 3:] / 255
         sketch = (pixels[..., :3] / 127.5 - 1) * alpha
-        planes = (part.permute(2, 0, 1)[None].contiguous() for part in (sketch, alpha))
-        condition = Condition(*(flow.soften(plane) for plane in planes), one, mood)
+        sketch, alpha = (flow.soften(part.permute(2, 0, 1)[None].contiguous()) for part in (sketch, alpha))
+        condition = Condition(sketch, alpha, one, mood)
         picture = flow.denoise(network, flow.start(condition, noise), condition, one, one)
         return (picture[0] * 127.5 + 127.5).round().clamp(0, 255).byte().permute(1, 2, 0).contiguous()
 

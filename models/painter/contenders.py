@@ -12,6 +12,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path as File
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from assets import ASSETS
 from models import checkpoint
 from models.api import ModelError
+from models.device.layout import channels_last
 from models.painter import diffusion, flow
 from models.painter.flow import Condition
 from models.painter.network import NetworkConfig, PainterNetwork
@@ -47,7 +49,7 @@ class Contender:
     """network: a PainterNetwork, or anything called like one. kind: "flow" or "diffusion"."""
 
     name: str
-    network: Callable[..., Tensor]
+    network: Any  # PainterNetwork or Cast
     path: Path
 
     @property
@@ -114,11 +116,11 @@ class Cast:
     """A PainterNetwork with convolutions in `dtype`; conditions, samplers and pictures stay in float32."""
 
     def __init__(self, network: PainterNetwork, dtype: torch.dtype):
-        self.body = deepcopy(network).to(memory_format=torch.channels_last)
+        self.body = channels_last(deepcopy(network))
         self.dtype = dtype
         for module in self.body.modules():
             if isinstance(module, nn.Conv2d):
-                module.to(dtype)
+                module.to(dtype=dtype)
 
     def __call__(self, residual: Tensor, condition: Condition, t: Tensor, step: Tensor) -> Tensor:
         biases = self.body.biases(t, step, condition.strength, condition.mood)
@@ -151,7 +153,7 @@ def load(name: str, folder: File | None = None) -> Contender:
         network.load_state_dict({key: value.float() for key, value in weights.items()})
     except (RuntimeError, TypeError) as error:
         raise ModelError(f"the weights of {name} do not fit: {str(error).splitlines()[0]}") from error
-    network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    network = channels_last(network.eval().requires_grad_(False))
     return Contender(File(name).stem if name.endswith(".safetensors") else name, network, path_of(schedule))
 
 

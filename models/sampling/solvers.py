@@ -112,7 +112,7 @@ def unipc(model: Model, x: Tensor, grid: Grid, noise: Noise, callback: Callback 
     for i in range(grid.steps):
         t = grid.times[i]
         picture = model(x, t, 0.0)
-        if last is not None and not math.isinf(last_span):
+        if before is not None and last is not None and not math.isinf(last_span):
             mean = corrected(picture, last, older, last_span, older_span)
             x = land(before, mean, grid.scale(i - 1), grid.scale(i))
         h = span(grid.sigma(i), grid.sigma(i + 1))

@@ -23,10 +23,17 @@ from renderer.recording.animation import ANIMATIONS
 class Made(Protocol):
     """What comes back of a job: as models.cluster.tasks.Done."""
 
-    job: int
-    result: dict[str, bytes]
-    node: str
-    identity: dict[str, str]
+    @property
+    def job(self) -> int: ...
+
+    @property
+    def result(self) -> dict[str, bytes]: ...
+
+    @property
+    def node(self) -> str: ...
+
+    @property
+    def identity(self) -> dict[str, str]: ...
 
 
 class Spread(Protocol):

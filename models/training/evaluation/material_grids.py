@@ -75,4 +75,4 @@ def hand_sheet(
         rows.append(np.concatenate(tiles, 1))
     lines = [np.concatenate(rows[i : i + across], 1) for i in range(0, len(rows), across)]
     path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), np.concatenate(lines, 0)[..., ::-1])
+    cv2.imencode(path.suffix, np.concatenate(lines, 0)[..., ::-1])[1].tofile(path)

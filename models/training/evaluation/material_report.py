@@ -249,4 +249,4 @@ def gallery(
                 tiles += [paint(one, look, steps) for steps in GALLERY_STEPS]
         rows.append(np.concatenate(tiles, 1))
     path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), np.concatenate(rows, 0)[..., ::-1])
+    cv2.imencode(path.suffix, np.concatenate(rows, 0)[..., ::-1])[1].tofile(path)
