@@ -69,7 +69,7 @@ def paint(settings: LivePaint) -> None:
     def load(name: str, progress: ProgressCallback = no_progress) -> Callable[[], Img2Img]:
         extras = settings.extras() if name == settings.model else {}  # asked for beside that one alone
         if settings.remote is not None:
-            from models import remote
+            from models.cluster import remote
 
             if extras:
                 raise InputError(f"--{next(iter(extras))} goes with `serve`: the model runs there")

@@ -11,8 +11,8 @@ import numpy as np
 
 from models.api import NOTHING, Rect
 from renderer.actions import Action, Event, InputError
-from renderer.canvas.buffer_pool import BufferPool
 from renderer.canvas.canvas import Canvas
+from renderer.canvas.storage.buffer_pool import BufferPool
 from renderer.picture_params import PictureParams
 from renderer.runtime import pacing
 from renderer.runtime.latency import percentiles

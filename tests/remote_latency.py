@@ -22,7 +22,8 @@ from loop_harness import RED, LoopHarness  # noqa: E402
 from served_model import ServedModel  # noqa: E402
 from slow_link import SlowLink  # noqa: E402
 
-from models import registry, remote  # noqa: E402
+from models import registry  # noqa: E402
+from models.cluster import remote  # noqa: E402
 from renderer.actions import Begin, End, Extend  # noqa: E402
 
 SIDE = 512

@@ -7,6 +7,7 @@ import inspect
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import PurePosixPath
 
 import pytest
@@ -178,6 +179,12 @@ def tracked() -> list[str]:
         leftovers = ("__pycache__", ".egg-info", ".pytest_cache", ".ruff_cache", ".hypothesis")
         files = [path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*") if path.is_file()]
         return [name for name in files if not any(word in name for word in leftovers)]
+
+
+def test_no_folder_is_crowded():
+    """Of a folder with more than a dozen modules nobody keeps an overview; __init__ does not count."""
+    counts = Counter(path.parent for path in FILES if path.name != "__init__.py")
+    assert [folder.relative_to(ROOT) for folder, count in counts.items() if count > 13] == []
 
 
 def test_the_architecture_page_names_every_folder():

@@ -10,8 +10,8 @@ import pytest
 from loop_harness import SHARP, stroke
 
 from renderer.actions import Begin, Brush, Extend, Line, Undo
-from renderer.canvas.brushes import SPACING, Stroke
 from renderer.canvas.canvas import Canvas
+from renderer.canvas.tools.brushes import SPACING, Stroke
 
 SIDE = 96
 

@@ -8,8 +8,8 @@ import zlib
 import numpy as np
 import pytest
 
-from renderer.canvas.buffer_pool import BufferPool, outside_heap
 from renderer.canvas.canvas import Canvas
+from renderer.canvas.storage.buffer_pool import BufferPool, outside_heap
 
 
 def address(array: np.ndarray) -> int:

@@ -33,7 +33,7 @@ from renderer.actions import (
 from renderer.canvas import undo as undo_module
 from renderer.canvas.canvas import Canvas
 from renderer.canvas.compositing import LEAST_ALPHA
-from renderer.canvas.compression import wait_until_packed
+from renderer.canvas.storage.compression import wait_until_packed
 from renderer.stroke_log.log import read
 from renderer.stroke_log.playback import Playback
 

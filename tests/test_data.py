@@ -9,8 +9,8 @@ pytest.importorskip("numba")
 
 from models.api import MATERIALS, MOOD_AXES, ModelError
 from models.training.data.dataset import Views, shard_path, write
-from models.training.data.landscape import render
-from models.training.data.scenes import HELD_OUT, scene
+from models.training.data.landscapes.landscape import render
+from models.training.data.landscapes.scenes import HELD_OUT, scene
 from models.training.data.sketcher import sketch
 
 SIZE_PX = 64

@@ -18,7 +18,7 @@ from loop_harness import SHARP, SlowModel
 from renderer import persistence, rewind
 from renderer.actions import Begin, Clear, Command, End, Extend, Fill, Redo, Undo
 from renderer.canvas.canvas import Canvas
-from renderer.canvas.compression import wait_until_packed
+from renderer.canvas.storage.compression import wait_until_packed
 from renderer.files import png
 from renderer.persistence import Files
 from renderer.stroke_log.log import read

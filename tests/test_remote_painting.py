@@ -12,9 +12,9 @@ from ray_cluster import TOKEN, ray_or_skip
 from served_model import ServedModel
 from slow_link import SlowLink
 
-from models import remote
 from models.api import ModelError, Request
-from models.remote import RemoteModel
+from models.cluster import remote
+from models.cluster.remote import RemoteModel
 
 pytestmark = pytest.mark.slow
 MOST_TICK_MS = 100.0  # p99 here, beside whatever else this machine does: a wait for the link would be longer

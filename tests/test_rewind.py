@@ -25,8 +25,8 @@ from renderer.actions import (
 )
 from renderer.canvas import snapshots as history_module
 from renderer.canvas.canvas import Canvas
-from renderer.canvas.compression import wait_until_packed
 from renderer.canvas.snapshots import History
+from renderer.canvas.storage.compression import wait_until_packed
 from renderer.stroke_log.log import read
 from renderer.ui import timeline
 from renderer.ui.window import Window

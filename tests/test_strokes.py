@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from renderer.actions import Begin, Brush, End, Extend, Line, Symmetry, Undo
 from renderer.canvas.canvas import Canvas
-from renderer.canvas.symmetry import images
+from renderer.canvas.tools.symmetry import images
 from renderer.picture_params import PictureParams
 from renderer.stroke_log.codec import Codec, quantized
 from renderer.ui.controls.swatches import color_of

@@ -27,7 +27,7 @@ from models.cluster.ray_session import (
     token,
     token_file,
 )
-from models.remote import actor_name
+from models.cluster.remote import actor_name
 
 STORE_BYTES = 200 << 20  # of Ray's shared memory: only patches of pictures go through it
 START_S = 60.0

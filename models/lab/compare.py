@@ -49,7 +49,7 @@ def rendered(folder: Path, count: int, side_px: int) -> Path:
     """Views made now, for those who have not trained anything. Raises ModelError without numba."""
     try:
         from models.training.data import dataset
-        from models.training.data.scenes import HELD_OUT
+        from models.training.data.landscapes.scenes import HELD_OUT
 
         dataset.write(folder, views=count, seed=HELD_OUT, size_px=side_px, workers=2)
     except ImportError as error:

@@ -26,16 +26,16 @@ from renderer.actions import (
     Undo,
 )
 from renderer.canvas import layer_edits
-from renderer.canvas.brushes import Stroke
-from renderer.canvas.buffer_pool import BufferPool
 from renderer.canvas.compositing import LEAST_ALPHA, lay_stroke, lay_stroke_format_1
-from renderer.canvas.fill import flood_fill
 from renderer.canvas.import_image import decode_paper
 from renderer.canvas.layers import Layer, LayerStack
 from renderer.canvas.materials import from_colors
 from renderer.canvas.open_raster import read_document
 from renderer.canvas.place_image import place_image
-from renderer.canvas.selection import bounded, extent, selected, shifted
+from renderer.canvas.storage.buffer_pool import BufferPool
+from renderer.canvas.tools.brushes import Stroke
+from renderer.canvas.tools.fill import flood_fill
+from renderer.canvas.tools.selection import bounded, extent, selected, shifted
 from renderer.canvas.undo import Change, Changes, PixelChange, SelectionChange, StackChange, UndoHistory
 from renderer.files.images_format_1 import decode_format_1, fit_format_1
 

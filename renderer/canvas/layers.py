@@ -11,7 +11,7 @@ import numpy as np
 from models.api import Rect
 from renderer.actions import InputError
 from renderer.canvas.compositing import Sheet, compose
-from renderer.canvas.selection import extent
+from renderer.canvas.tools.selection import extent
 
 Blend = Literal["normal", "multiply", "screen", "overlay"]
 BLENDS: tuple[str, ...] = get_args(Blend)

@@ -8,10 +8,10 @@ import zlib
 from collections import deque
 
 from renderer.actions import EDITS, Event, InputError, OpenDocument, Paste, Redo, Undo
-from renderer.canvas.buffer_pool import Kept, outside_heap
 from renderer.canvas.canvas import Canvas
-from renderer.canvas.compression import PackedArray, pack_later
 from renderer.canvas.layers import Layer, LayerStack
+from renderer.canvas.storage.buffer_pool import Kept, outside_heap
+from renderer.canvas.storage.compression import PackedArray, pack_later
 
 REACH_S = 600.0
 FIRST_S = 0.1  # so long before the first edit one can go back, to the blank paper

@@ -8,8 +8,8 @@ from typing import Protocol
 import numpy as np
 
 from models.api import NOTHING, Rect
-from renderer.canvas.compression import PackedArray
 from renderer.canvas.layers import Layer, LayerSettings, LayerStack
+from renderer.canvas.storage.compression import PackedArray
 
 UNDO_DEPTH = 128
 UNDO_BYTES = 256 << 20

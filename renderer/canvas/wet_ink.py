@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from models.api import NOTHING, Rect
-from renderer.canvas.selection import extent
+from renderer.canvas.tools.selection import extent
 
 DRY_MS = 120.0
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.api import NOTHING, Rect
-from renderer.canvas.buffer_pool import BufferPool
+from renderer.canvas.storage.buffer_pool import BufferPool
 from renderer.sources.changes import ChangeDetector
 from renderer.sources.flatten import Flatten, flatten_part
 from renderer.sources.geometry import Placement

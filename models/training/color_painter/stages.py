@@ -16,7 +16,7 @@ from models.api import ModelError
 from models.training.color_painter import calibrate, diffusion, distil, finish, reflow, teacher
 from models.training.data import dataset
 from models.training.data.dataset import Mixture, Views
-from models.training.data.scenes import HELD_OUT
+from models.training.data.landscapes.scenes import HELD_OUT
 from models.training.evaluation import evaluate, learning_curve
 from models.training.stage_names import STAGES
 

@@ -27,8 +27,8 @@ def default_folder() -> Path:
 
 def make_shard(folder: Path, index: int, views: int, seed: int, size_px: int) -> None:
     """Render `views` views from seed + index * SHARD_VIEWS on, and write them by an atomic rename."""
-    from models.training.data.landscape import render
-    from models.training.data.scenes import scene
+    from models.training.data.landscapes.landscape import render
+    from models.training.data.landscapes.scenes import scene
     from models.training.data.sketcher import sketch
 
     pictures = np.empty((views, size_px, size_px, 3), np.uint8)

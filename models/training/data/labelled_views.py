@@ -33,8 +33,8 @@ def shard_path(folder: Path, index: int) -> Path:
 
 def write_shard(folder: Path, index: int, views: int, seed: int, size_px: int) -> None:
     """Render `views` views from seed + index * SHARD_VIEWS on, and write them by an atomic rename."""
-    from models.training.data.landscape import render
-    from models.training.data.scenes import scene
+    from models.training.data.landscapes.landscape import render
+    from models.training.data.landscapes.scenes import scene
 
     pictures = np.empty((views, size_px, size_px, 3), np.uint8)
     labels = np.empty((views, size_px, size_px), np.uint8)

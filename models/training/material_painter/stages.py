@@ -24,7 +24,7 @@ from models.training.data import dataset, labelled_pictures, labelled_views
 from models.training.data.crops import Crops
 from models.training.data.labelled_pictures import LabelledPicture
 from models.training.data.labelled_views import LabelledView
-from models.training.data.scenes import HELD_OUT
+from models.training.data.landscapes.scenes import HELD_OUT
 from models.training.evaluation import material_report
 from models.training.evaluation.material_grids import hand_sheet
 from models.training.material_painter import finish, flow_stages, plan

@@ -26,7 +26,7 @@ from renderer.actions import (
     Symmetry,
     Undo,
 )
-from renderer.canvas.brushes import MIN_WIDTH
+from renderer.canvas.tools.brushes import MIN_WIDTH
 from renderer.picture_params import PictureParams
 from renderer.ui.input.keymap import KeyMap
 from renderer.ui.input.navigation import ACTIONS, Navigation

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from renderer.canvas.buffer_pool import Kept, outside_heap
+from renderer.canvas.storage.buffer_pool import Kept, outside_heap
 
 COMPRESS_FROM_BYTES = 1 << 14
 

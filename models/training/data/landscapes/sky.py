@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from models.training.data.fractal import OPTIONS, fractal, hash01, njit, smooth
-from models.training.data.terrain import CLOUD, SKY, SUN
+from models.training.data.landscapes.fractal import OPTIONS, fractal, hash01, njit, smooth
+from models.training.data.landscapes.terrain import CLOUD, SKY, SUN
 
 
 @njit(**OPTIONS)

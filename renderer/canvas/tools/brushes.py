@@ -10,7 +10,7 @@ import numpy as np
 
 from models.api import NOTHING, Rect
 from renderer.actions import Brush, Point
-from renderer.canvas.symmetry import images
+from renderer.canvas.tools.symmetry import images
 
 SUBPIXELS = 4  # dabs are cached at quarter-pixel offsets
 SIZE_STEP_PX = 0.5

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from models.api import NOTHING, Rect
-from renderer.canvas.selection import extent
+from renderer.canvas.tools.selection import extent
 
 SEAM_PX = 2  # a fill reaches so far under what it meets,
 SOFTEST_PX = 150  # and up its soft edge, which is no wider

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from models.training.data.landscape import render
-from models.training.data.terrain import CLOUD, SKY, SUN, Scene, ground
+from models.training.data.landscapes.landscape import render
+from models.training.data.landscapes.terrain import CLOUD, SKY, SUN, Scene, ground
 
 HELD_OUT = 1 << 30  # seeds from here on are never trained on, nor is their land
 LANDS = 1 << 24

@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
-from models.training.data.fractal import OPTIONS, fractal, hash01, njit, smooth, value
-from models.training.data.sky import glow_color
-from models.training.data.terrain import (
+from models.training.data.landscapes.fractal import OPTIONS, fractal, hash01, njit, smooth, value
+from models.training.data.landscapes.sky import glow_color
+from models.training.data.landscapes.terrain import (
     AUTUMN,
     EARTH,
     FOREST,

@@ -6,7 +6,16 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from models.training.data.fractal import OPTIONS, eroded, fractal, hash01, njit, ridged, smooth, value
+from models.training.data.landscapes.fractal import (
+    OPTIONS,
+    eroded,
+    fractal,
+    hash01,
+    njit,
+    ridged,
+    smooth,
+    value,
+)
 
 SKY, CLOUD, SUN, SNOW, ROCK, FOREST, GRASS, SAND, WATER, EARTH, AUTUMN, MIST = range(12)
 TREE_CELL = 0.008

@@ -11,10 +11,10 @@ import math
 
 import numpy as np
 
-from models.training.data.fractal import OPTIONS, fractal, hash01, njit, smooth, value
-from models.training.data.shading import haze_over, octaves_at, shade, shadow_map, surface
-from models.training.data.sky import sky_color
-from models.training.data.terrain import MIST, WATER, Scene, ground
+from models.training.data.landscapes.fractal import OPTIONS, fractal, hash01, njit, smooth, value
+from models.training.data.landscapes.shading import haze_over, octaves_at, shade, shadow_map, surface
+from models.training.data.landscapes.sky import sky_color
+from models.training.data.landscapes.terrain import MIST, WATER, Scene, ground
 
 SUPERSAMPLE = 2
 NEAR_KM, FAR_KM, STRIDE = 0.004, 30.0, 0.0055

@@ -1,0 +1,1 @@
+"""Procedural landscapes: terrain, light, sky, and the renderer of a view with its labels."""
