@@ -272,7 +272,7 @@ def check_size(height_px: int, width_px: int) -> None:
     for side in (height_px, width_px):
         if side % SIZE_MULTIPLE_PX or not MIN_SIZE_PX <= side <= MAX_SIZE_PX:
             raise ModelError(
-                f"size {width_px}x{height_px} will not do: each side must be a multiple of "
+                f"size {width_px}x{height_px} is not valid: each side must be a multiple of "
                 f"{SIZE_MULTIPLE_PX} from {MIN_SIZE_PX} to {MAX_SIZE_PX}"
             )
 

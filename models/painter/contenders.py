@@ -100,7 +100,7 @@ class Contender:
         seed: int = 0,
         callback: Callback = never,
     ) -> Tensor:
-        """Pictures (B, 3, H, W). Raises ModelError for a sampler or number of steps that will not do."""
+        """Pictures (B, 3, H, W). Raises ModelError for a sampler or number of steps that is not valid."""
         chosen = sampler_of(sampler, self.kind, steps)
         grid = chosen.grid(self.path, steps)
         draw = self.noise_of(condition, seed)

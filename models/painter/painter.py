@@ -116,7 +116,7 @@ class Painter:
 
     @torch.inference_mode()
     def render(self, request: Request, *, cancelled: Callable[[], bool] = never) -> Frame:
-        """One picture. Raises ModelError for a size, a number of steps or a strength that will not do.
+        """One picture. Raises ModelError for a size, a number of steps or a strength that is not valid.
 
         Raises Cancelled where `cancelled` says so between two steps.
         """

@@ -50,7 +50,7 @@ class Pretrained:
 
     @torch.inference_mode()
     def render(self, request: Request, *, cancelled: Callable[[], bool] = never) -> Frame:
-        """One picture. Raises ModelError for a size, a number of steps or a strength that will not do, and
+        """One picture. Raises ModelError for a size, a number of steps or a strength that is not valid, and
         Cancelled where `cancelled` says so between two steps."""
         with error_messages.explained(
             self.card.name, mismatch="" if self.painted else error_messages.MISMATCH

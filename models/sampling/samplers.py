@@ -45,7 +45,7 @@ SAMPLERS: dict[str, Sampler] = {
 
 
 def sampler_of(name: str, kind: str, steps: int = 1) -> Sampler:
-    """The sampler for a contender of this kind. Raises ModelError where name, kind or steps will not do."""
+    """The sampler for a contender of this kind. Raises ModelError where name, kind or steps is not valid."""
     if name not in SAMPLERS:
         raise ModelError(f"no sampler is named {name!r}; choose {', '.join(SAMPLERS)}")
     sampler = SAMPLERS[name]

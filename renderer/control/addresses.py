@@ -48,7 +48,7 @@ def action_of(address: Address, arguments: tuple) -> Change | Command | str:
     """What a message means: a Change of a setting, a Command, or the name of a row of the key table.
 
     A row is carried out for a message without argument, or with one that is not 0: buttons send 1 and 0.
-    Raises ValueError with one line where the argument will not do.
+    Raises ValueError with one line where the argument is not valid.
     """
     if address.takes == "nothing":
         pressed = not arguments or bool(arguments[0])

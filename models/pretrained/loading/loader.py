@@ -267,7 +267,7 @@ def assemble(name: str, pipe, model: Model, device: str, options: Options, tiny=
     if problem := family.mismatch():
         raise ModelError(f"{name}: {error_messages.MISMATCH}{problem}")
     sampler = options.sampler or model.sampler or family.usual_sampler()
-    path = f"{type(vae).__name__}, {'fused' if is_fused(family.network) else 'as it came'}"
+    path = f"{type(vae).__name__}, {'fused' if is_fused(family.network) else 'unmodified'}"
     card = replace(
         model.card(name),
         device=device,
