@@ -125,9 +125,7 @@ def mood_of(text: str) -> tuple[float, ...]:
     try:
         levels = [float(part) for part in text.split(",")]
     except ValueError as error:
-        raise InputError(
-            f"mood {text!r} is not valid: give comma-separated numbers, for {names}"
-        ) from error
+        raise InputError(f"mood {text!r} is not valid: give comma-separated numbers, for {names}") from error
     if len(levels) > len(MOOD_AXES) or not all(0 <= level <= 1 for level in levels):
         raise InputError(
             f"mood {text!r} is not valid: at most {len(MOOD_AXES)} numbers from 0 to 1, for {names}"

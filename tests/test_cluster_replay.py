@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from dataclasses import asdict
@@ -28,7 +29,7 @@ from renderer.offline import makers
 from renderer.offline.cluster import OnCluster
 from renderer.offline.segments import PART_FRAMES, produce
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cluster")]  # one Ray cluster at a time
 ARGUMENTS = ("--size", 256, "--device", "cpu", "--fps", 40, "--hold", 1)
 KILLS = int(os.environ.get("FLOWBRUSH_CLUSTER_KILLS", "4"))  # runs of the test of random kills; 20 by hand
 
@@ -84,17 +85,20 @@ def test_an_interrupted_replay_goes_on_and_a_killed_worker_costs_nothing(three, 
 def interrupt(words: tuple, when) -> None:
     """Run the command until `when` says so, then send what Ctrl+C sends."""
     command = [sys.executable, ROOT / "main.py", *map(str, words)]
-    running = subprocess.Popen(command, stderr=subprocess.PIPE)
-    try:
-        end_s = time.monotonic() + 60
-        while not when():
-            assert running.poll() is None and time.monotonic() < end_s, running.stderr.read()
-            time.sleep(0.02)
-        running.send_signal(signal.SIGINT)
-        said = running.communicate(timeout=30)[1].decode()
-        assert running.returncode != 0 and "Traceback" not in said, said
-    finally:
-        running.kill()
+    with tempfile.TemporaryFile() as stderr:  # a pipe that nobody reads fills up and stops the command
+        running = subprocess.Popen(command, stderr=stderr)
+        try:
+            end_s = time.perf_counter() + 180
+            while not when():
+                assert running.poll() is None and time.perf_counter() < end_s
+                time.sleep(0.005)
+            running.send_signal(signal.SIGINT)
+            running.wait(timeout=90)
+            stderr.seek(0)
+            said = stderr.read().decode()
+            assert running.returncode != 0 and "Traceback" not in said, said
+        finally:
+            running.kill()
 
 
 def test_random_kills_lose_and_double_nothing(three):

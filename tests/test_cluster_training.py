@@ -19,7 +19,7 @@ from models.training import distributed
 from models.training.data.dataset import make_shard
 from models.training.run import Run
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cluster")]  # one Ray cluster at a time
 STEPS, BATCH = 12, 8
 
 

@@ -16,7 +16,7 @@ from models.api import ModelError, Request
 from models.cluster import remote
 from models.cluster.remote import RemoteModel
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cluster")]  # one Ray cluster at a time
 MOST_TICK_MS = 100.0  # p99 here, beside whatever else this machine does: a wait for the link would be longer
 RAW_BYTES = 256 * 256 * 3
 
@@ -40,7 +40,7 @@ def link(served):
 def far_away(link: SlowLink) -> LoopHarness:
     """A loop that has connected, which starts four processes, and shows its first picture at rest."""
     loop = LoopHarness(remote.loader(f"127.0.0.1:{link.port}", "painter"))
-    loop.until(lambda: loop.app.picture is not None or loop.app.engine.error, timeout_s=90.0)
+    loop.until(lambda: loop.app.picture is not None or loop.app.engine.error, timeout_s=240.0)
     return loop.ready()
 
 

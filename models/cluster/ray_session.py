@@ -20,6 +20,10 @@ NAMESPACE = "flowbrush"
 CLIENT_PORT = 10001
 WRONG_TOKEN = "the token is missing or wrong; set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
 ANSWER_S = 5.0  # for a connection to be taken
+ATTEMPTS, SLOW_START = (
+    3,
+    "Initialization failure",
+)  # a busy server starts a driver later than Ray waits for it
 OBJECT_STORE_BYTES = 512 << 20  # of a local cluster: results wait there until they are written to disk
 LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # else Ray listens on every network interface
 
@@ -76,12 +80,15 @@ def connected(address: str, *, cpus: int | None = None) -> Iterator[Any]:
         check_answers(address)
         if address.startswith("ray://"):
             check_token(address.removeprefix("ray://"))
-    try:
-        ray.init(**options)
-        quiet()
-    except Exception as error:  # gRPC, ConnectionError, RuntimeError, AuthenticationError: Ray's are many
-        ray.shutdown()
-        raise ModelError(f"no Ray cluster answers at {address}: {reason(error)}") from error
+    for attempt in range(ATTEMPTS):
+        try:
+            ray.init(**options)
+            quiet()
+            break
+        except Exception as error:  # gRPC, ConnectionError, RuntimeError, AuthenticationError: Ray's are many
+            ray.shutdown()
+            if attempt + 1 == ATTEMPTS or SLOW_START not in str(error):
+                raise ModelError(f"no Ray cluster answers at {address}: {reason(error)}") from error
     try:
         yield ray
     finally:
