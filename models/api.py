@@ -1,4 +1,4 @@
-"""The vocabulary that crosses every wall: what a painter asks of a model and what comes back.
+"""Data types and protocols shared by renderer and models: Request, Frame, Img2Img, MATERIALS.
 
 Needs numpy only, so that the window can be on the screen before torch is imported.
 Pictures and papers are arrays of shape (H, W, C), dtype uint8, sRGB, row 0 at the top.

@@ -33,9 +33,9 @@ printed() { # NAME SECONDS COMMAND...: the same for a command that prints one JS
     echo $code >"$out/$name.code"
     [ $code = 0 ] || { failed=1; echo "failed ($code): see $out/$name.log"; }
 }
-step tests 120 "$python" -m pytest -q -p no:cacheprovider -m gpu \
+step tests 120 "$python" -m pytest -q -n 0 -p no:cacheprovider -m gpu \
     ${quick:+tests/test_gpu.py} --junitxml="$out/tests.xml"
-[ "$device" = cuda ] && step ops 60 "$python" -m pytest -q tests/interpreted --junitxml="$out/ops.xml"
+[ "$device" = cuda ] && step ops 60 "$python" -m pytest -q -n 0 tests/interpreted --junitxml="$out/ops.xml"
 sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null)
 if [ "$device" = cuda ] && [ -n "$sanitizer" ]; then
     step sanitizer 60 "$sanitizer" --tool memcheck --error-exitcode 9 --target-processes all \

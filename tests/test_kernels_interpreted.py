@@ -17,7 +17,7 @@ def results(tmp_path_factory):
     """File name -> its test cases, as the interpreting process reports them."""
     pytest.importorskip("triton")
     report = tmp_path_factory.mktemp("interpreted") / "report.xml"
-    command = [sys.executable, "-m", "pytest", "tests/interpreted", "-q", f"--junitxml={report}"]
+    command = [sys.executable, "-m", "pytest", "tests/interpreted", "-q", "-n", "0", f"--junitxml={report}"]
     environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
     assert report.exists(), done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""The edge in: the painted paper becomes the start of a flow, in one pass.
+"""Convert the RGBA paper to the start of a flow and the input planes of the painter, in one pass.
 
 Blank paper starts from pure noise; paint starts from its colour mixed with noise at the chosen strength.
 """

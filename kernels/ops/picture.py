@@ -1,4 +1,4 @@
-"""The edge out: the model's picture becomes bytes, in one pass."""
+"""Convert a model's float output to uint8 pixels, in one pass."""
 
 from __future__ import annotations
 

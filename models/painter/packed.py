@@ -1,4 +1,4 @@
-"""The painter's network made ready for one picture at a time: packed for oneDNN, one op a convolution."""
+"""The network of the painter packed for inference: oneDNN weights, one op for each convolution."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A pretrained model behind the Img2Img protocol: the frame's own path, the same for every family."""
+"""Render one frame with a pretrained model (SD, SDXL, FLUX, SANA ...): encode, denoise, decode."""
 
 from __future__ import annotations
 

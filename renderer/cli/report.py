@@ -1,4 +1,4 @@
-"""What a run of the loop measured, as the fields of `paint --json`."""
+"""Run the main loop until quit, and report its measurements."""
 
 from __future__ import annotations
 
