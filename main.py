@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 
-# OpenMP's threads otherwise spin while they wait for a core that another program has: with a busy loop on one
-# of two cores the pen waited 1.3 s (p95) for its picture, with passive waiting 0.07 s. Read when torch loads.
+# By default OpenMP threads spin while they wait for a core that another program uses. With a busy loop on
+# one of two cores, pen latency (p95) was 1.3 s; with passive waiting it is 0.07 s. Read when torch loads.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import sys
@@ -41,7 +41,7 @@ BY_ITSELF = {
     "--source": "webcam",
     "--projector": "0",
     "--osc": "9000",
-}  # what an option means without a value
+}  # value of an option given without one
 
 
 @app.command()
@@ -67,7 +67,7 @@ def paint(settings: LivePaint) -> None:
     from renderer.ui.window import Window
 
     def load(name: str, progress: ProgressCallback = no_progress) -> Callable[[], Img2Img]:
-        extras = settings.extras() if name == settings.model else {}  # asked for beside that one alone
+        extras = settings.extras() if name == settings.model else {}  # for that model only
         if settings.remote is not None:
             from models.cluster import remote
 
@@ -93,7 +93,7 @@ def paint(settings: LivePaint) -> None:
 
     far = settings.remote is not None
     size = size_px(settings.size)
-    load(settings.model)  # an unknown name is told before a window opens
+    load(settings.model)  # an unknown name is reported before a window opens
     paper, about = read_import(png.read_bytes(settings.paper), size) if settings.paper else (None, {})
     params = PictureParams.from_dict(about, settings.model).asked(settings)
     params = params.change("target_fps", settings.target_fps)
@@ -105,7 +105,7 @@ def paint(settings: LivePaint) -> None:
     check_film(settings.record, layout, overwrite=settings.overwrite)
     resumed = find_log(settings.resume) if settings.resume is not None else None
     if resumed is not None:
-        read(resumed)  # what cannot be read is told now
+        read(resumed)  # report an unreadable log now
 
     folder = Path(user_pictures_dir()) / "Flowbrush"
     files = Files(
@@ -165,9 +165,9 @@ def paint(settings: LivePaint) -> None:
     if settings.json:
         print(json.dumps(fields))
     failed = settings.headless and fields["problem"]
-    if failed and failed != painting.engine.error:  # which was told when it happened
+    if failed and failed != painting.engine.error:  # that error was already reported
         print(f"flowbrush: error: {failed}", file=sys.stderr, flush=True)
-    if not ended:  # the worker is inside torch's import or a long frame: the interpreter cannot end under it
+    if not ended:  # the worker is importing torch or rendering a long frame: the interpreter cannot exit now
         sys.stdout.flush()
         os._exit(1 if failed else 0)
     if failed:
@@ -337,7 +337,7 @@ def straighten(settings: Straighten) -> None:
 
     from models.lab import straighten as flows
 
-    torch.set_num_threads(1)  # arrays so small lose time on a second core
+    torch.set_num_threads(1)  # a second thread slows down work on arrays this small
     snapshots = flows.straighten(settings.source, settings.target, steps=settings.steps, seed=settings.seed)
     words = f"{settings.source} to {settings.target}"
     last = straighten_view.watch(

@@ -1,9 +1,9 @@
 """Fused operations, one signature each: Triton on CUDA tensors, plain torch everywhere else.
 
-Each op lives in a file of its own with its kernel, launcher, cost and one dispatching function; `reference`
-holds every op in plain torch. Importing this package imports torch and nothing more; an op's file imports
-triton if it is there. Another package of this import name exists, which `transformers` probes for by
-version: this has none.
+Each op has its own file with kernel, launcher, cost and one dispatching function; `reference` holds every op
+in plain torch. Importing this package imports only torch; an op's file imports triton if it is available.
+`transformers` looks for another package of the same import name by its version; this package has no
+version.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _choice = "auto"
 
 
 def use(choice: str) -> str:
-    """Choose what runs the ops of this process; returns the choice before.
+    """Set the implementation of the ops for this process; returns the previous choice.
 
     "auto": Triton for CUDA tensors where it can run, else the reference. "reference": plain torch always.
-    "triton": Triton always; raises RuntimeError, here or at the op, naming why it cannot run.
+    "triton": Triton always; raises RuntimeError, here or at the op, with the reason if it cannot run.
     Raises ValueError for any other word.
     """
     global _choice
@@ -37,10 +37,10 @@ def use(choice: str) -> str:
 
 
 def active(tensor: Tensor, *others: Tensor | None) -> str:
-    """Which implementation an op called with these tensors takes: "reference" or "triton".
+    """Implementation that an op uses for these tensors: "reference" or "triton".
 
-    Meta tensors take the op, so that a shape-only run of the CUDA path counts what CUDA would launch.
-    Under autograd the reference runs: the kernels have no backward. Raises RuntimeError where the choice is
+    Meta tensors use "triton", so that a shape-only run of the CUDA path counts what CUDA would launch.
+    Under autograd the reference runs: the kernels have no backward. Raises RuntimeError if the choice is
     "triton" and it cannot run on this tensor's device.
     """
     if _choice == "reference":
@@ -57,12 +57,12 @@ def active(tensor: Tensor, *others: Tensor | None) -> str:
 
 
 def interpreted() -> bool:
-    """Whether Triton runs in its interpreter, on CPU tensors: set before its kernels are imported."""
+    """Whether Triton runs in its interpreter, on CPU tensors; fixed before its kernels are imported."""
     return os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "yes", "on", "y")
 
 
 def why_not_triton(device: torch.device) -> str:
-    """One line that says why Triton kernels cannot run on a device; empty where they can."""
+    """Reason in one line why Triton kernels cannot run on a device; empty if they can."""
     from kernels.dispatch import MISSING, why_no_launch
 
     if MISSING:
@@ -78,7 +78,7 @@ def why_not_triton(device: torch.device) -> str:
 
 
 def describe() -> dict[str, str | bool]:
-    """What `doctor` reports: choice, installed version, why it does not run, interpreter or native."""
+    """State of Triton for `doctor`: choice, installed version, why it does not run, interpreter or native."""
     from kernels import dispatch
 
     try:

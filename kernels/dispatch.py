@@ -25,7 +25,7 @@ MISSING = "triton is not loaded: no CUDA device (TRITON_INTERPRET=1 runs its ker
 if not TYPE_CHECKING and (torch.cuda.is_available() or "TRITON_INTERPRET" in os.environ):
     try:
         import triton
-    except Exception as error:  # not on this platform, not installed, or a library of its own is missing
+    except Exception as error:  # unsupported platform, not installed, or one of its libraries is missing
         MISSING = f"triton cannot be imported: {error}"
     else:
         tl, MISSING = triton.language, ""
@@ -34,7 +34,7 @@ LIBRARY = torch.library.Library("flowbrush", "DEF")
 
 
 def jit(function: Callable) -> Any:
-    """triton.jit if Triton is loaded, else the plain function, which is never called."""
+    """Apply triton.jit if Triton is loaded; else return the plain function, which is never called."""
     return function if triton is None else triton.jit(function)
 
 
@@ -42,7 +42,7 @@ def jit(function: Callable) -> Any:
 class Launch:
     """One kernel launch: `run` starts it on a GPU, `compile_targets` compiles it without one.
 
-    args: tensors, ints and floats in the order of the kernel's parameters. constants: its constexprs by name.
+    args: tensors, ints and floats in the order of the kernel's parameters. constants: constexprs by name.
     """
 
     kernel: Any
@@ -54,7 +54,7 @@ class Launch:
 
     @property
     def options(self) -> dict:
-        """The compiler's; products are fused with sums here whatever a later triton makes its default."""
+        """Compiler options; multiply-add fusion is set explicitly, whatever triton's default is."""
         return {"num_warps": self.warps, "num_stages": self.stages, "enable_fp_fusion": True}
 
     def run(self) -> None:
@@ -64,7 +64,7 @@ class Launch:
 
 
 def current(tensor: Tensor) -> AbstractContextManager:
-    """A context whose current CUDA device is the tensor's: triton launches on the current device's stream."""
+    """Context that makes the tensor's CUDA device current: triton launches on its stream."""
     return torch.cuda.device(tensor.device) if tensor.is_cuda else nullcontext()
 
 
@@ -78,25 +78,25 @@ def probe_kernel(out):
 
 @functools.cache
 def why_no_launch(device: torch.device) -> str:
-    """Why a kernel cannot be launched on a CUDA device, tried with a tiny one; empty where it can.
+    """Reason why kernels cannot be launched on a CUDA device, from a small trial; empty if they can.
 
-    Triton compiles C at its first launch: that takes a compiler and the headers of Python and CUDA. A product
-    is tried because triton 3.3.0, which torch 2.7.0 pins, compiles none for sm_120.
+    Triton compiles C at its first launch, which takes a compiler and the headers of Python and CUDA. The
+    trial is a matrix product because triton 3.3.0, which torch 2.7.0 pins, compiles none for sm_120.
     """
     try:
         out = torch.zeros(256, dtype=torch.float32, device=device)
         Launch(probe_kernel, (1,), (out,)).run()
         wrong = "" if bool((out == 16).all()) else "its result is wrong"
-    except Exception as error:  # of triton, the compiler or the driver
+    except Exception as error:  # from triton, the compiler or the driver
         wrong = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return f"a trial launch failed: {wrong}" if wrong else ""
 
 
 def register(schema: str, plan: Callable, fake: Callable) -> Callable:
-    """Define `flowbrush::<schema>` for CPU and CUDA tensors and for shapes alone; returns the callable op.
+    """Register the op `flowbrush::<schema>` for CPU, CUDA and meta tensors; returns the callable op.
 
-    plan: from the op's arguments, the launches and the result that they fill. fake: the result without
-    values. `torch.compile`, CUDA graphs and meta tensors then see one op. It has no backward: see
+    plan: maps the op's arguments to the launches and the result that they fill. fake: returns the result
+    without values. `torch.compile`, CUDA graphs and meta tensors then see one op. It has no backward: see
     kernels.active.
     """
     name = schema.split("(")[0]
@@ -120,5 +120,5 @@ def ceil_div(a: int, b: int) -> int:
 
 
 def power_of_two(n: int) -> int:
-    """The least power of two that is n or more."""
+    """Smallest power of two that is at least n."""
     return 1 << max(0, n - 1).bit_length()

@@ -1,6 +1,6 @@
-"""Every op in plain torch: the truth that the kernels are held to, and what runs on a CPU.
+"""Reference implementation of every op in plain torch, used on CPUs and to check the kernels.
 
-Half precision is widened to float32 on the way in and rounded once on the way out; float64 stays float64.
+Half-precision inputs are computed in float32 and the result is rounded once; float64 stays float64.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ WORD = 0xFFFFFFFF
 PHILOX_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 PHILOX_KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
 PHILOX_ROUNDS = 10
-CACHED_POSITIONS = 1 << 14  # Philox works on so many at once: its words stay in the cache, and in one thread
-CACHED_PIXELS = 1 << 15  # the paper's planes are worked on in bands of so many pixels
-BAND_POSITIONS = 1 << 18  # Box-Muller works on so many: few parallel regions, each long enough to pay
+CACHED_POSITIONS = 1 << 14  # block size of Philox: its words stay in the cache and in one thread
+CACHED_PIXELS = 1 << 15  # pixels per band of the paper's planes
+BAND_POSITIONS = 1 << 18  # block size of Box-Muller: few parallel regions, each long enough to pay off
 
 
 def philox(seed: int, counter: Sequence[Tensor]) -> list[Tensor]:
@@ -31,7 +31,7 @@ def philox(seed: int, counter: Sequence[Tensor]) -> list[Tensor]:
     c0, c1, c2, c3 = counter
     for _ in range(PHILOX_ROUNDS):
         p0, p1 = c0 * PHILOX_MULTIPLIERS[0], c2 * PHILOX_MULTIPLIERS[1]
-        # the high word of a product is masked, for int64 wraps; c1 and c3 stay unmasked until they get there
+        # mask the high word of the product, since int64 wraps; c1 and c3 stay unmasked until that point
         c0, c1 = (p1 >> 32).bitwise_xor(c1 ^ key[0]).bitwise_and_(WORD), p1
         c2, c3 = (p0 >> 32).bitwise_xor(c3 ^ key[1]).bitwise_and_(WORD), p0
         key = [(word + step) & WORD for word, step in zip(key, PHILOX_KEY_STEPS, strict=True)]
@@ -39,9 +39,9 @@ def philox(seed: int, counter: Sequence[Tensor]) -> list[Tensor]:
 
 
 def box_muller(bits: Tensor) -> list[Tensor]:
-    """(4, ...) words -> four standard normal values in float64 (Box and Muller 1958), 24 bits from each word.
+    """Convert (4, ...) words to four standard normal values in float64 (Box and Muller 1958).
 
-    24 bits, because float32 holds them exactly: a kernel and this function start from the same numbers.
+    Uses 24 bits of each word: float32 holds them exactly, so kernels start from the same numbers.
     """
     bits = bits >> 8
     radius = (bits[::2] + 1).double().mul_(2.0**-24).log_().mul_(-2).sqrt_()
@@ -71,13 +71,13 @@ def normal_(out: Tensor, anchor: Tensor) -> Tensor:
 
 
 def wide(x: Tensor) -> Tensor:
-    """float64 stays; everything else becomes float32."""
+    """Convert to float32, unless the tensor is float64."""
     return x if x.dtype == torch.float64 or (_narrow and x.is_floating_point()) else x.float()
 
 
 @contextmanager
 def narrow() -> Iterator[None]:
-    """Inside, nothing is widened: the ops as a model writes them in eager torch, to be timed against."""
+    """Context without widening to float32: the ops as in eager models, as a baseline for timings."""
     global _narrow
     _narrow = True
     try:
@@ -96,12 +96,15 @@ def paper_in(
     dtype: torch.dtype,
     memory_format: torch.memory_format = torch.channels_last,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """(H, W, 4) uint8 and (1, 3, H, W) noise -> start, sketch, alpha: see kernels.ops.paper.paper_in."""
+    """Convert a paper (H, W, 4) uint8 and noise (1, 3, H, W) to start, sketch and alpha.
+
+    See kernels.ops.paper.paper_in.
+    """
     work = torch.float64 if dtype == torch.float64 else torch.float32
     height, width = paper.shape[:2]
     planes = torch.empty((1, 4, height, width), dtype=work, device=paper.device)
     start = torch.empty((1, 3, height, width), dtype=work, device=paper.device)
-    keep = 1 - strength  # how much of an opaque stroke is kept
+    keep = 1 - strength  # share of an opaque stroke that is kept
     rows = max(1, CACHED_PIXELS // max(1, width))
     for top in range(0, height, rows):
         band, into = planes[:, :, top : top + rows], start[:, :, top : top + rows]
@@ -118,7 +121,7 @@ def paper_in(
 
 
 def picture_out(picture: Tensor) -> Tensor:
-    """(1, 3, H, W) in [-1, 1] -> (H, W, 3) uint8, halves rounded up, values outside clamped."""
+    """Convert (1, 3, H, W) in [-1, 1] to (H, W, 3) uint8; halves round up, values outside are clamped."""
     x = wide(picture[0])
     levels = torch.add(x.new_full((), 128.0), x, alpha=127.5)
     return levels.clamp_(0, 255).byte().permute(1, 2, 0).contiguous()
@@ -147,7 +150,7 @@ def linear_glu(
 
 @contextmanager
 def exact_convolution() -> Iterator[None]:
-    """Inside, float32 convolutions are exact: by default cuDNN rounds their inputs to TF32, 10 bits."""
+    """Context with full-precision float32 convolutions: by default cuDNN rounds inputs to TF32, 10 bits."""
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False
     try:
@@ -175,13 +178,16 @@ def conv3x3(
 def gate_norm_modulate(
     x: Tensor, y: Tensor, gate: Tensor, scale: Tensor, shift: Tensor | None, norm: str, eps: float
 ) -> tuple[Tensor, Tensor]:
-    """x, y (B, T, D); gate, scale, shift (B, D). The norm sees the sum before it is rounded."""
+    """Gated sum, norm and modulation; see kernels.ops.modulate.gate_norm_modulate.
+
+    x, y (B, T, D); gate, scale, shift (B, D). The norm is computed from the sum before rounding.
+    """
     total = wide(x) + wide(gate)[:, None] * wide(y)
     return total.to(x.dtype), norm_modulate(total, scale, shift, norm, eps).to(x.dtype)
 
 
 def norm_modulate(x: Tensor, scale: Tensor, shift: Tensor | None, norm: str, eps: float) -> Tensor:
-    """x (B, T, D); scale, shift (B, D)."""
+    """Norm and modulation of x (B, T, D) by scale, shift (B, D)."""
     h, size = wide(x), x.shape[-1:]
     h = F.layer_norm(h, size, eps=eps) if norm == "layer" else F.rms_norm(h, size, eps=eps)
     h = h * (1 + wide(scale)[:, None])
@@ -191,7 +197,10 @@ def norm_modulate(x: Tensor, scale: Tensor, shift: Tensor | None, norm: str, eps
 def norm_rotary(
     qkv: Tensor, weight: Tensor, cos: Tensor | None, sin: Tensor | None, eps: float, interleaved: bool
 ) -> tuple[Tensor, Tensor]:
-    """qkv (B, T, 3, H, D); weight (2, D); cos, sin (T, D / 2) or None -> query and key (B, T, H, D)."""
+    """RMSNorm per head and rotary embedding; returns query and key (B, T, H, D).
+
+    qkv (B, T, 3, H, D); weight (2, D); cos, sin (T, D / 2) or None.
+    """
     x = wide(qkv[:, :, :2])
     x = F.rms_norm(x, x.shape[-1:], eps=eps) * wide(weight)[:, None]
     if cos is None or sin is None:

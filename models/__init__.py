@@ -1,1 +1,1 @@
-"""Pixels in, pixels out: every model that turns a sketch into a picture. Never imports pygame."""
+"""Models that turn a sketch into a picture: pixels in, pixels out. Never imports pygame."""

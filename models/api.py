@@ -16,7 +16,7 @@ MIN_SIZE_PX, MAX_SIZE_PX, SIZE_MULTIPLE_PX = 256, 2048, 32
 MAX_PROMPT_CHARS = 2000
 DTYPES = ("float32", "bfloat16", "float16")
 LOOKS = ("scenic", "photo", "oil", "print")  # styles of a picture; print is a woodblock print
-LEAST_NAMED = 0.005  # share of the paper that a material covers before its name joins a prompt
+LEAST_NAMED = 0.005  # share of the paper that a material must cover for its name to join a prompt
 
 
 class ModelError(Exception):
@@ -24,15 +24,15 @@ class ModelError(Exception):
 
 
 class Unreachable(ModelError):
-    """A model on another machine gives no picture now. The same request may be made again."""
+    """A model on another machine cannot render at the moment. The same request may be repeated."""
 
 
 class Cancelled(Exception):
-    """A rendering was given up between two steps, because `cancelled` said so."""
+    """A rendering was stopped between two steps, because `cancelled` returned True."""
 
 
 class Rect(NamedTuple):
-    """Half-open box of pixels: x0 <= x < x1, y0 <= y < y1. An empty one adds nothing to a union."""
+    """Half-open box of pixels: x0 <= x < x1, y0 <= y < y1. A union ignores empty boxes."""
 
     x0: int = 0
     y0: int = 0
@@ -81,13 +81,13 @@ NOTHING = Rect()
 
 
 class Material(NamedTuple):
-    """What a stroke of the palette stands for, and the colour (r, g, b) in 0..255 that says so."""
+    """A material of the palette, and the colour (r, g, b) in 0..255 that encodes it."""
 
     name: str
     color: tuple[int, int, int]
 
 
-# The order is the label number in the training data; the colours are what the embedded painter has learnt.
+# The order gives the label numbers of the training data; the embedded painter is trained on these colours.
 MATERIALS = (
     Material("sky", (118, 169, 222)),
     Material("cloud", (236, 239, 243)),
@@ -127,17 +127,17 @@ DEFAULT_MOOD = tuple(axis.default for axis in MOOD_AXES)
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """All that is needed to make one picture, and nothing that can change while it is made.
+    """Immutable input of one picture.
 
     paper: (H, W, 4) uint8, straight alpha, 0 where nothing is painted; read-only, owned by the request.
-    dirty: what changed since the request before.
+    dirty: what changed since the previous request.
     epoch: raised by a change of prompt, model, seed or mood.
     strength: 0..1, how far the picture may depart from the strokes.
-    lora_scale: 0..2, how much of their own scales the LoRAs have that were laid over a model.
+    lora_scale: 0..2, multiplies the scales of the LoRAs that were added to a model.
     mood: one number in 0..1 for each of MOOD_AXES.
     origin: canvas position (x, y) of the paper's top-left pixel, where the anchored noise is read.
     materials: (H, W) uint8, 0 unknown or unpainted, else 1 + index in MATERIALS; None: all unknown.
-    look: one of LOOKS. A model that has only others (`ModelCard.looks`) ignores it.
+    look: one of LOOKS. A model that does not support it (`ModelCard.looks`) ignores it.
     material_prompt: whether names of materials join the prompt; for models that read whole sentences.
     """
 
@@ -157,7 +157,7 @@ class Request:
     material_prompt: bool = False
 
     def __post_init__(self) -> None:
-        """Raises ModelError for materials of another shape than the paper, and for an unknown look."""
+        """Raise ModelError for materials of another shape than the paper, and for an unknown look."""
         check_look(self.look)
         labels = self.materials
         if labels is not None and (labels.dtype != np.uint8 or labels.shape != self.paper.shape[:2]):
@@ -167,7 +167,7 @@ class Request:
 
     @property
     def full_prompt(self) -> str:
-        """The prompt, with the names of what is painted in front of it where `material_prompt` says so."""
+        """The prompt, preceded by the names of the painted materials where `material_prompt` is set."""
         if not self.material_prompt or self.materials is None:
             return self.prompt
         return ", ".join(part for part in (*painted_names(self.materials), self.prompt) if part)
@@ -178,8 +178,8 @@ class Frame:
     """A finished picture: (H, W, 3) uint8 of the same height and width as the request's paper.
 
     stage_ms: milliseconds by stage: upload, start, denoise, decode, download.
-    notes: lines for the HUD, such as prompt words that the model does not know. why_not_faster: why no faster
-    path made this frame; None: what the model's card says.
+    notes: lines for the HUD, such as prompt words that the model does not know.
+    why_not_faster: why no faster path made this frame; None: the reason on the model's card applies.
     """
 
     request: Request
@@ -191,7 +191,7 @@ class Frame:
 
 @dataclass(frozen=True, eq=False)
 class Failure:
-    """A request that brought no picture. `message` is one line for the HUD, `trace` the whole traceback."""
+    """A failed request. `message` is one line for the HUD, `trace` the whole traceback."""
 
     request: Request
     message: str
@@ -200,15 +200,15 @@ class Failure:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What the window, the reports and the stroke log say about a loaded model."""
+    """Description of a loaded model for the window, the reports and the stroke log."""
 
     name: str
     family: str = "painter"
     device: str = "cpu"
     dtype: str = "float32"
     threads: int = 1
-    path: str = ""  # which implementation runs, in words
-    why_not_faster: str = ""  # the reason why no faster path is active
+    path: str = ""  # description of the running implementation
+    why_not_faster: str = ""  # why no faster path is active
     steps: tuple[int, ...] = (1, 2, 3, 4)
     default_steps: int = 1
     default_strength: float = 0.6
@@ -216,11 +216,11 @@ class ModelCard:
     weights_hash: str = ""  # first 16 hex digits of the SHA-256 of the weights file
     understands_mood: bool = False
     understands_prompt: bool = False
-    looks: tuple[str, ...] = ("scenic",)  # of LOOKS, those that it can paint
+    looks: tuple[str, ...] = ("scenic",)  # the LOOKS that it supports
 
 
 def never() -> bool:
-    """Do not cancel."""
+    """Return False: the default `cancelled`, which never cancels."""
     return False
 
 
@@ -234,27 +234,27 @@ class ProgressCallback(Protocol):
 
 
 def no_progress(line: str, share: float | None = None) -> None:
-    """Progress is not reported."""
+    """Ignore load progress: the default ProgressCallback."""
 
 
 class Img2Img(Protocol):
-    """A model that turns a sketch into a picture. Called by one thread, the one that serves it."""
+    """Interface of a model that turns a sketch into a picture. Called only by the thread that serves it."""
 
     @property
     def card(self) -> ModelCard: ...
 
     def render(self, request: Request, *, cancelled: Callable[[], bool] = never) -> Frame:
-        """Make one picture. Raises ModelError with one clear line where the request cannot be served.
+        """Render one picture. Raises ModelError, one line, for a request that cannot be served.
 
-        cancelled: asked between two steps; where it says True, Cancelled is raised.
+        cancelled: called between two steps; where it returns True, Cancelled is raised.
         """
         ...
 
     def rest(self) -> bool:
-        """Do one piece of work that was put off, such as the capture of a CUDA graph or a check of results.
+        """Do one piece of deferred work, such as capturing a CUDA graph or checking results.
 
-        Called by the serving thread while no request waits, and only there; it may take as long as some
-        frames. A model that serves one request is never asked. Returns whether more is left to do.
+        Called only by the serving thread, and only while no request waits; it may take as long as several
+        frames. Not called for a model that serves a single request. Returns whether more work is left.
         """
         ...
 
@@ -263,7 +263,7 @@ class Img2Img(Protocol):
         ...
 
     def close(self) -> None:
-        """Give back memory; idempotent."""
+        """Release memory; idempotent."""
         ...
 
 
@@ -278,7 +278,7 @@ def check_size(height_px: int, width_px: int) -> None:
 
 
 def check_look(look: str) -> None:
-    """Raise ModelError for what is none of LOOKS."""
+    """Raise ModelError for a look that is not one of LOOKS."""
     if look not in LOOKS:
         raise ModelError(f"no look is named {look!r}; choose {', '.join(LOOKS)}")
 
@@ -291,6 +291,6 @@ def painted_names(materials: np.ndarray) -> list[str]:
 
 
 def check_steps(card: ModelCard, steps: int | None) -> None:
-    """Raise ModelError unless the model takes so many steps. None: as many as it likes."""
+    """Raise ModelError for a number of steps that the model does not support. None: its usual number."""
     if steps is not None and steps not in card.steps:
         raise ModelError(f"{card.name} takes {card.steps[0]} to {card.steps[-1]} steps, not {steps}")

@@ -1,4 +1,4 @@
-"""Weights as safetensors with their config inside: written atomically, loaded strictly, never guessed at."""
+"""Read and write weights as safetensors files with their config: atomic writes, strict loading."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FORMAT = "flowbrush-painter/1"
 
 
 def save(path: Path, weights: dict[str, torch.Tensor], config: dict, *, dtype=None) -> None:
-    """Write weights and config by way of a temporary file beside `path`. dtype None: as they are."""
+    """Write weights and config atomically, by a temporary file beside `path`. dtype None: unchanged."""
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {
         name: (t.to(dtype) if dtype and t.is_floating_point() else t).detach().contiguous().cpu()
@@ -29,7 +29,7 @@ def save(path: Path, weights: dict[str, torch.Tensor], config: dict, *, dtype=No
 
 
 def load(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
-    """Read (weights, config). Raises ModelError for a file that is missing, cut short or foreign."""
+    """Read (weights, config). Raises ModelError for a file that is missing, truncated or of another kind."""
     if not path.is_file():
         raise ModelError(f"no weights at {path}: name a .safetensors file, or restore it from the repository")
     try:

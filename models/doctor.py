@@ -1,4 +1,4 @@
-"""The report of `doctor`: machine, versions, and each path to a frame, tried."""
+"""Report of `doctor`: machine, versions, and a trial frame of each rendering path."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from models import registry
 from models.api import Img2Img, ModelError, Request
 from models.device.system_info import free_memory_mb, processor
 
-SIDE_PX = 256  # of the frames that are tried
+SIDE_PX = 256  # side of the trial frames
 PACKAGES = (
     "torch",
     "triton",
@@ -24,8 +24,11 @@ PACKAGES = (
 
 
 def describe() -> dict:
-    """The fields of `doctor`. frames: for each path, milliseconds of a frame that was made, or what failed.
-    why_not_faster: why no faster path than `path` is active."""
+    """Return the fields of `doctor`.
+
+    frames: for each path, the milliseconds of a frame, or the error. why_not_faster: why no faster path than
+    `path` is active.
+    """
     import torch
 
     from models.device.cuda import why_no_cuda
@@ -63,7 +66,7 @@ def describe() -> dict:
 
 
 def tried(model: Img2Img) -> dict[str, str]:
-    """One frame by each path that the painter takes here: "eager", and on a GPU "cuda_graph"."""
+    """Render one frame by each path that the painter has here: "eager", and on a GPU "cuda_graph"."""
     import numpy as np
 
     request = Request(np.zeros((SIDE_PX, SIDE_PX, 4), np.uint8))
@@ -78,18 +81,18 @@ def tried(model: Img2Img) -> dict[str, str]:
 
 
 def made(model: Img2Img, request: Request) -> str:
-    """Milliseconds of a frame, or in one line why there is none."""
+    """Render a frame; return its milliseconds, or the error in one line."""
     begin_s = time.perf_counter()
     try:
         model.render(request)
-    except Exception as error:  # whatever a driver or a library throws is what doctor is for
+    except Exception as error:  # doctor reports any error of a driver or library
         lines = str(error).strip().splitlines()
         return f"failed: {lines[0] if lines else type(error).__name__}"
     return f"made in {(time.perf_counter() - begin_s) * 1e3:.0f} ms"
 
 
 def triton() -> str:
-    """Which Triton runs the kernels and how, or why none does."""
+    """Return which Triton runs the kernels and how, or why none does."""
     import torch
 
     import kernels
@@ -102,7 +105,7 @@ def triton() -> str:
 
 
 def fp16_accumulation() -> str:
-    """Whether products of half precision are summed in it, twice as fast on some GPUs."""
+    """Whether half-precision products are accumulated in half precision, twice as fast on some GPUs."""
     import torch
 
     if not torch.cuda.is_available():

@@ -1,4 +1,4 @@
-"""The models that can run here, as a table or as one JSON object."""
+"""Print the models that can run on this machine, as a table or as one JSON object."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from models.device.system_info import free_memory_mb
 from models.pretrained.loading import memory_estimate
 from models.registry import describe
 
-WIDE = 160  # characters of a table that no terminal bounds
+WIDE = 160  # width in characters where the output is no terminal
 
 
 def show(as_json: bool) -> None:
-    """Print family, steps, licence, download, and the need of memory beside what is free."""
+    """Print family, steps, licence, download size, and the memory needed and free."""
     rows, (device, free) = describe(), memory_free()
     if as_json:
         print(json.dumps({"models": rows, "device": device, "memory_free_mb": free}))
@@ -37,8 +37,10 @@ def show(as_json: bool) -> None:
 
 
 def memory_free() -> tuple[str, int | None]:
-    """The device that models would run on, and the MB that are free there. torch is imported only where a
-    driver is."""
+    """Return the device that models would run on, and its free memory in MB.
+
+    Imports torch only where an NVIDIA driver is installed.
+    """
     if shutil.which("nvidia-smi"):
         import torch
 

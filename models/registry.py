@@ -1,4 +1,4 @@
-"""Model names -> how to load them, lazily. numpy only: torch comes with the first model that is loaded."""
+"""Registry of model names and their lazy loaders. Needs numpy only; torch comes with the first model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DEVICES = ("cpu", "cuda")
 
 @dataclass(frozen=True)
 class Entry:
-    """weights: the file in assets/. memory_mb: what a run at 512x512 needs. about: one line for `models`."""
+    """A painter. weights: file in assets/. memory_mb: needed at 512x512. about: one line for `models`."""
 
     family: str
     weights: str
@@ -36,7 +36,7 @@ ENTRIES: dict[str, Entry] = {
 
 
 def weights_file(name: str) -> Path:
-    """The file of a model's weights. Raises ModelError for what is neither model nor file."""
+    """Return the weights file of a model. Raises ModelError for a name that is neither model nor file."""
     if name in ENTRIES:
         return ASSETS / ENTRIES[name].weights
     elif name.endswith(".safetensors"):
@@ -50,14 +50,14 @@ def weights_file(name: str) -> Path:
 
 
 def is_pretrained(name: str) -> bool:
-    """Whether a name stands for a model of `diffusers`: of the catalogue, a folder, or a single file."""
+    """Whether a name is a model of `diffusers`: of the catalogue, a folder, or a single file."""
     return name not in ENTRIES and (
         name in catalogue.MODELS or Path(name).is_dir() or settings_inference.is_single_file(name)
     )
 
 
 def expected(name: str) -> ModelCard:
-    """What is known of a model before it is loaded: the steps that it takes, and what it is run with.
+    """Return a model's card before it is loaded: its steps and its run settings.
 
     Raises ModelError for a folder that holds no model.
     """
@@ -76,12 +76,11 @@ def loader(
     memory_mb: int | None = None,
     **extras,
 ) -> Callable[[], Img2Img]:
-    """A function that loads the model. Raises ModelError at once for what is neither model nor file.
+    """Return a function that loads the model. Raises ModelError at once for neither model nor file.
 
-    progress: told what loading a pretrained model is at. side_px: of its pictures, to forecast memory.
-    memory_mb: at most so much a painter keeps between frames on a CPU.
-    extras: sampler, guidance, lora, control, offload and quantize, as in `loader.Options`; a painter takes
-    none of them.
+    progress: callback for the load progress of a pretrained model. side_px: of its pictures, for the memory
+    estimate. memory_mb: the most that a painter keeps between frames on a CPU. extras: sampler, guidance,
+    lora, control, offload and quantize, as in `loader.Options`; a painter takes none of them.
     """
     if dtype not in (None, *DTYPES):
         raise ModelError(f"dtype is one of {', '.join(DTYPES)}, not {dtype!r}")
@@ -103,7 +102,7 @@ def loader(
 
 
 def has_dtype(dtype: str, device: str | None) -> bool:
-    """Whether pictures can be made in it on the device; None is cuda where that is there, else cpu."""
+    """Whether a device can render in this dtype; device None is cuda where available, else cpu."""
     if dtype != "bfloat16":
         return True
     from models.device.cuda import usual_device
@@ -121,7 +120,7 @@ def weights_hash(name: str) -> str:
 
 
 def describe() -> list[dict]:
-    """One row a model: name, family, licence, size of the weights, whether they are here, what it is."""
+    """One row per model: name, family, licence, size of the weights, whether they are here, description."""
     rows = []
     for name, entry in ENTRIES.items():
         path = ASSETS / entry.weights
@@ -143,7 +142,7 @@ def describe() -> list[dict]:
 
 
 def pretrained_row(name: str, model: catalogue.Model) -> dict:
-    """The same of a model of the catalogue, with its sizes as its makers give them, in half precision."""
+    """Row of a catalogue model for `describe`, with its published sizes in half precision."""
     from models.pretrained.loading import memory_estimate
     from models.pretrained.sources import hub
 

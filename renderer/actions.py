@@ -1,4 +1,4 @@
-"""Everything a hand can do, as values: what events become, the canvas applies, and the stroke log keeps."""
+"""Actions of the user as dataclasses: made from events, applied to the canvas, written to the stroke log."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ Point = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Symmetry:
-    """Strokes are painted several times: mirrored about the vertical or horizontal axis through (x, y), or
-    turned about it, count times in all. x, y: canvas pixels, pixel centres are whole numbers."""
+    """Symmetry mode: strokes are mirrored about the vertical or horizontal axis through (x, y), or rotated
+    about that point, count times in total. x, y: canvas pixels; pixel centres are whole numbers."""
 
     kind: Literal["vertical", "horizontal", "radial"]
     x: float
@@ -24,10 +24,12 @@ class Symmetry:
 
 @dataclass(frozen=True)
 class Brush:
-    """color: (r, g, b) in 0..255. hardness, opacity: 0..1. erase: takes paint away, back to blank paper.
-    dynamics: what pressure drives.
+    """Brush settings.
 
-    material: what the paint stands for, 0 for a free colour, else 1 + index in MATERIALS.
+    color: (r, g, b) in 0..255. hardness, opacity: 0..1. erase: remove paint, back to blank paper.
+    dynamics: the settings that pen pressure controls.
+
+    material: 0 for a free colour, else 1 + index in MATERIALS.
     """
 
     color: tuple[int, int, int] = (118, 169, 222)
@@ -65,8 +67,8 @@ class Line:
 
 @dataclass(frozen=True)
 class Fill:
-    """tolerance: 0..255, the largest difference in any channel that still counts as the same colour.
-    material: as of a Brush."""
+    """Flood fill. tolerance: 0..255, the largest difference in any channel that counts as the same colour.
+    material: as in Brush."""
 
     color: tuple[int, int, int]
     x: float
@@ -77,7 +79,7 @@ class Fill:
 
 @dataclass(frozen=True)
 class Clear:
-    """Make the active layer blank, inside the selection where there is one."""
+    """Clear the active layer, within the selection if there is one."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +94,10 @@ class Redo:
 
 @dataclass(frozen=True)
 class Paste:
-    """png: an image file's bytes, of any format that can be read; it is fitted to the canvas and replaces the
-    active layer. pixels, materials: the same decoded and fitted by a thread, (H, W, 4) and (H, W) uint8."""
+    """Replace the active layer with an image fitted to the canvas.
+
+    png: bytes of an image file in any readable format. pixels, materials: the same image decoded and fitted
+    on a thread, (H, W, 4) and (H, W) uint8."""
 
     png: bytes
     pixels: np.ndarray | None = field(default=None, compare=False, repr=False)
@@ -102,10 +106,10 @@ class Paste:
 
 @dataclass(frozen=True)
 class PlaceImage:
-    """Lay an image down as a layer of its own, above the active one, which it becomes.
+    """Insert an image as a new layer above the active one; the new layer becomes active.
 
-    png: an image file's bytes. x, y: where its middle goes, in canvas pixels. scale: of the size at which it
-    fits the canvas. angle: clockwise, in degrees.
+    png: bytes of an image file. x, y: centre of the image in canvas pixels. scale: 1 fits the canvas.
+    angle: clockwise, in degrees.
     """
 
     png: bytes
@@ -117,7 +121,7 @@ class PlaceImage:
 
 @dataclass(frozen=True)
 class OpenDocument:
-    """ora: bytes of an OpenRaster file, whose layers replace all layers. stack: the same, read already."""
+    """Replace all layers with those of an OpenRaster file. ora: its bytes. stack: its decoded layers."""
 
     ora: bytes
     stack: object = field(default=None, compare=False, repr=False)
@@ -125,10 +129,10 @@ class OpenDocument:
 
 @dataclass(frozen=True)
 class LayerEdit:
-    """One change of the layers. index: the layer, from the bottom.
+    """A change of the layer stack. index: the layer, counted from the bottom.
 
-    add: a blank layer above it, value is its name or empty. delete. duplicate. merge: onto the one below.
-    move: value is the new index. activate: it is painted on from now on. All others set a setting to value.
+    Operations: add a blank layer above it (value: its name or empty), delete, duplicate, merge onto the layer
+    below, move (value: the new index), activate (strokes go to it). All others set a layer setting to value.
     """
 
     op: Literal[
@@ -141,9 +145,9 @@ class LayerEdit:
 
 @dataclass(frozen=True)
 class Select:
-    """Change the selection. shape: rectangle (two corners), lasso (its corners), material, all or none.
+    """Change the selection. shape: rectangle (two corners), lasso (polygon corners), material, all or none.
 
-    mode: replace, add, subtract or intersect, with the selection before.
+    mode: replace the present selection, add to it, subtract from it or intersect with it.
     """
 
     shape: Literal["rectangle", "lasso", "material", "all", "none"]
@@ -154,7 +158,7 @@ class Select:
 
 @dataclass(frozen=True)
 class FillSelection:
-    """Fill the selection on the active layer; the whole layer where there is no selection."""
+    """Fill the selection on the active layer, or the whole layer without a selection."""
 
     color: tuple[int, int, int]
     material: int = 0
@@ -162,7 +166,7 @@ class FillSelection:
 
 @dataclass(frozen=True)
 class MoveSelection:
-    """Move the selection and the paint in it by whole pixels; without a selection all paint of the layer."""
+    """Move the selection and its paint by whole pixels; without a selection, move all paint of the layer."""
 
     dx: int
     dy: int
@@ -170,7 +174,7 @@ class MoveSelection:
 
 @dataclass(frozen=True)
 class Change:
-    """A setting of the picture: prompt, seed, strength, steps, model, target_fps, or mood.<axis>."""
+    """Change a picture setting: prompt, seed, strength, steps, model, target_fps, or mood.<axis>."""
 
     name: str
     value: str | int | float
@@ -178,7 +182,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Command:
-    """What changes no picture and is not logged: a view, help, save, quit ... `commands` carries it out."""
+    """A command that changes no picture and is not logged: view, help, save, quit ... See `commands`."""
 
     name: str
     value: object = None
@@ -207,11 +211,11 @@ EDITS: tuple[type[Edit], ...] = get_args(Edit)
 
 @dataclass(frozen=True)
 class Event:
-    """An action, and when the user did it, in seconds of `time.perf_counter`."""
+    """An action and its time, in seconds of `time.perf_counter`."""
 
     action: Action
     time_s: float
 
 
 class InputError(Exception):
-    """Bad input of the user. The message is one line that says what is wrong and what to do."""
+    """Invalid user input. The message is one line that says what is wrong and what to do."""

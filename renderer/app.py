@@ -1,4 +1,4 @@
-"""The main loop. The life of a stroke, top to bottom: poll, paint, submit, collect, draw, flip, pace."""
+"""The main loop. Each tick, in order: poll, paint, submit, collect, draw, flip, pace."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from renderer.ui.window import Window
 
 
 class App:
-    """One painting: the paper, the model behind it, and the window that shows both."""
+    """The application: canvas, model engine and window, driven by the main loop."""
 
     def __init__(
         self,
@@ -53,10 +53,10 @@ class App:
         demo: StrokeLog | None = None,
         live: LiveParts = NO_PARTS,
     ):
-        """size: (width, height) of the paper in pixels. models: names to choose from.
+        """size: (width, height) of the paper in pixels. models: names that the user can choose.
 
-        load_model, interim_model, explicit: as in ModelSwitcher. demo: a stroke log that is painted again and
-        again until the user does something. live: source, outputs and remote control.
+        load_model, interim_model, explicit: as in ModelSwitcher. demo: a stroke log played in a loop until
+        the user does something. live: source, outputs and remote control.
         """
         explicit, self.demo = dict(explicit or {}), None
         if demo is not None:
@@ -94,8 +94,8 @@ class App:
             self.live,
             now_s=time.perf_counter(),
         )
-        self.running, self.started = True, False  # started: the first model is being loaded
-        self._known = self.canvas.seen.copy()  # the paper as of the last edit
+        self.running, self.started = True, False  # started: loading of the first model has begun
+        self._known = self.canvas.seen.copy()  # the paper after the last edit
         self._known_materials = self.canvas.materials.copy()
         self._due_s = 0.0  # when this tick was due
         if demo is not None and demo.fault:
@@ -103,18 +103,18 @@ class App:
 
     @property
     def picture(self) -> Frame | None:
-        """The newest frame that was shown; None before the first."""
+        """The frame shown last; None before the first."""
         return self.requests.picture
 
     def step(self) -> None:
-        """One tick that survives its errors: the paper is never lost to one."""
+        """Run one tick and report its exceptions instead of raising them, so that the paper is never lost."""
         try:
             self.tick()
         except Exception:
             self.messages.report_exception()
 
     def tick(self) -> None:
-        """One turn of the loop. Never waits: neither for the model nor for a file."""
+        """One iteration of the loop. Never blocks on the model or on files."""
         now_s = time.perf_counter()
         self._due_s = pacing.next_tick_s(now_s, self._due_s, self.window.display_hz)
         time.sleep(max(0.0, self._due_s - now_s))
@@ -122,7 +122,7 @@ class App:
         for event in self.events(began_s):
             try:
                 self.apply(event)
-            except (InputError, ModelError) as error:  # a bad event takes no other with it
+            except (InputError, ModelError) as error:  # the other events are still handled
                 self.messages.add(str(error), Level.ERROR)
         self.rewind.poll(began_s)
         if self.switcher.poll(began_s):
@@ -144,7 +144,7 @@ class App:
             self.switcher.start()
 
     def events(self, now_s: float) -> list[Event]:
-        """What the user did, what threads prepared, and what the demo paints until the user acts."""
+        """Events of the user, of worker threads, and of the demo until the user acts."""
         made = self.window.poll(now_s, self.scene)
         if made:
             self.messages.acknowledge(now_s)
@@ -160,7 +160,7 @@ class App:
         return made + self.demo.due(now_s)
 
     def apply(self, event: Event) -> None:
-        """Carry out one action and log it, rounded as the log stores it, so that a replay is the same."""
+        """Apply one action and log it, rounded as the log stores it, so that a replay is identical."""
         action = quantized(event.action)
         if isinstance(action, Command):
             commands.run(self, action, event.time_s)
@@ -169,7 +169,7 @@ class App:
             self.persistence.event(Event(action, event.time_s))
         elif isinstance(action, EDITS):
             event = Event(action, event.time_s)
-            if self.rewind.hold(event):  # it was painted on an earlier paper, which is not ready yet
+            if self.rewind.hold(event):  # painted on an earlier paper that is still being rebuilt
                 return
             self.changed(self.canvas.apply(action), event.time_s)
             if not self.scene.demo:
@@ -181,7 +181,7 @@ class App:
         self.running = False
 
     def show_layers(self, stack: LayerStack | None, time_s: float) -> None:
-        """Show other layers without an edit, None for the canvas's own again: nothing is logged or undone."""
+        """Show other layers, or the canvas's own for None. Not an edit: not logged, not undoable."""
         if stack is None:
             self.canvas.show_own()
         else:
@@ -189,7 +189,7 @@ class App:
         self.changed(self.canvas.whole, time_s)
 
     def changed(self, box: Rect, time_s: float) -> None:
-        """The paper may have changed in the box: pass on to ink, window and model where it did."""
+        """Update ink, window and model where the paper inside the box differs from its last state."""
         before, after = self._known[box.slices], self.canvas.seen[box.slices]
         labels, materials = self._known_materials[box.slices], self.canvas.materials[box.slices]
         if box.empty or (np.array_equal(before, after) and np.array_equal(labels, materials)):
@@ -201,7 +201,7 @@ class App:
         self.mark_dirty(box, time_s)
 
     def change(self, action: Change, time_s: float) -> None:
-        """Change a setting of the picture. Raises InputError or ModelError, and nothing has changed."""
+        """Change a picture setting. Raises InputError or ModelError, without changing anything."""
         before = self.scene.params
         after = self.switcher.within_card(action.name, before.change(action.name, action.value))
         if after.model != before.model and self.started:
@@ -213,7 +213,7 @@ class App:
             self.mark_dirty(self.canvas.whole, time_s)
 
     def set_param(self, name: str, value: Any, time_s: float) -> None:
-        """Set a setting that follows from the model; logged, so that a replay shows what was seen."""
+        """Set a setting that depends on the model. Logged, so that a replay shows the same pictures."""
         if getattr(self.scene.params, name) == value:
             return
         self.scene.params = replace(self.scene.params, **{name: value})
@@ -221,11 +221,11 @@ class App:
         self.mark_dirty(self.canvas.whole, time_s)
 
     def mark_dirty(self, box: Rect, input_s: float) -> None:
-        """The picture no longer shows the paper in this box, since an input event at this time."""
+        """Mark a box as changed by an input event at this time; a new picture is requested."""
         self.requests.mark_dirty(box, time.perf_counter(), input_s=input_s)
 
     def take_source(self, now_s: float) -> None:
-        """Take the newest frame of a live source: it changes what the model gets, and no stroke."""
+        """Take the newest frame of a live source. It changes the model's input but not the strokes."""
         box = self.live.poll(now_s)
         if not box.empty:
             self.requests.mark_dirty(box, now_s)
@@ -243,8 +243,8 @@ class App:
         self.window.draw(self.scene, now_s)
 
     def close(self) -> bool:
-        """End model, recording, logs and window. Idempotent. Returns whether the model ended in time."""
-        self.persistence.end_recording()  # it does not go on while the model ends
+        """Close model, recording, logs and window. Idempotent. Returns whether the model ended in time."""
+        self.persistence.end_recording()  # stop recording before waiting for the model
         ended = self.engine.close()
         self.switcher.close()
         self.rewind.close()

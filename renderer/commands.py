@@ -1,4 +1,4 @@
-"""Commands: what keys and buttons do beside painting. See `actions.Command`."""
+"""Commands of keys and buttons that do not paint: views, save, rewind, recording. See `actions.Command`."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from renderer.rewind import Rewind
 from renderer.scene import VIEWS, Scene
 from renderer.ui.window import Window
 
-KEEP_DEMO = tuple(  # a demo goes on beside these
+KEEP_DEMO = tuple(  # commands that do not stop the demo
     Command(name) for name in ("record", "keep", "save", "hud", *LIVE_COMMANDS)
 )
 
 
 class Painting(Protocol):
-    """What a command may use; App is one. Its fields are read, never assigned."""
+    """Interface of App that commands use. Its fields are read, never assigned."""
 
     window: Window
     scene: Scene
@@ -50,7 +50,7 @@ class Painting(Protocol):
 
 
 def run(painting: Painting, command: Command, time_s: float) -> None:
-    """Carry out one command. Raises InputError where it cannot be."""
+    """Run one command. Raises InputError if it is not possible."""
     scene, persistence = painting.scene, painting.persistence
     match command.name:
         case "quit":
@@ -97,7 +97,7 @@ def run(painting: Painting, command: Command, time_s: float) -> None:
 
 
 def go_back(painting: Painting, time_s: float) -> None:
-    """Escape: the first that applies of leave the help, give up a load, leave full screen or the view."""
+    """Handle Escape: close help, cancel a load, leave full screen or the view; the first that applies."""
     scene = painting.scene
     if scene.show_help:
         scene.show_help = False
@@ -110,10 +110,10 @@ def go_back(painting: Painting, time_s: float) -> None:
 
 
 def save(painting: Painting) -> None:
-    """Save picture and paper as PNG files with the settings inside: `render` makes the same of the paper.
+    """Save picture and paper as PNG files with embedded settings, from which `render` makes the picture.
 
-    Several layers are saved as an OpenRaster file, too. Without a picture the paper alone is saved. Raises
-    InputError where there is neither.
+    Several layers are also saved as an OpenRaster file. Without a picture only the paper is saved. Raises
+    InputError if there is neither.
     """
     scene, canvas, frame = painting.scene, painting.canvas, painting.picture
     ready = frame is not None and scene.card is not None

@@ -1,4 +1,4 @@
-"""A painting's live side: the source under or over the strokes, outputs beside the window, remote control."""
+"""Live features of the app: a video source under or over the strokes, outputs, and OSC remote control."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from renderer.sources.live_source import LayerSettings, LiveSource, Strokes
 from renderer.sources.live_view import LiveView
 from renderer.sources.source_thread import SourceThread
 
-if TYPE_CHECKING:  # each takes time to load, and most paintings need none
+if TYPE_CHECKING:  # slow imports that most runs do not need
     from renderer.control.osc import OscServer
     from renderer.sinks.network_stream import NetworkStream
     from renderer.sinks.projector import Projector
     from renderer.sinks.virtual_camera import VirtualCamera
     from renderer.ui.view.panes import PanePixels
 
-SEEK_S = 5.0  # one press
-STEP = 0.1  # of opacity and feedback, one press
-READY_S = 0.05  # a frame that is held back is prepared so long before it is taken
-SPACING = 0.45  # of a model's frame: pictures of the source are not prepared more often
+SEEK_S = 5.0  # per key press
+STEP = 0.1  # of opacity and feedback, per key press
+READY_S = 0.05  # a held-back frame is prepared this long before it is taken
+SPACING = 0.45  # of a model frame: shortest interval between prepared source pictures
 COMMANDS = (
     "source.pause", "source.show", "source.back", "source.forward", "source.over", "source.mirror",
     "source.flatten", "source.opacity.less", "source.opacity.more", "source.feedback.less",
@@ -43,9 +43,9 @@ COMMANDS = (
 
 @dataclass(frozen=True)
 class LiveParts:
-    """What a painting is begun with. source: not started yet. stream: fed by the recorder.
+    """Live parts that the command line creates. source: not started yet. stream: fed by the recorder.
 
-    open_projector, open_camera: make them, when a key first asks. projector, camera: open them at the start.
+    open_projector, open_camera: factories, called at the first key press. projector, camera: open at start.
     """
 
     source: SourceThread | None = None
@@ -58,7 +58,7 @@ class LiveParts:
     projector: bool = False
 
     def close(self) -> None:
-        """Stop listening, where no painting came of it."""
+        """Stop the remote-control server if the app does not start."""
         if self.osc is not None:
             self.osc.close()
 
@@ -67,7 +67,9 @@ NO_PARTS = LiveParts()
 
 
 class Live:
-    """Called by the loop, at each turn in the order of the methods. With nothing to do it costs nothing."""
+    """Source, outputs and remote control; each tick the loop calls its methods in the order they are defined.
+
+    Without live parts the calls cost nothing."""
 
     def __init__(self, canvas: Canvas, scene: Scene, messages: Messages, parts: LiveParts = NO_PARTS):
         self.parts = parts
@@ -80,17 +82,17 @@ class Live:
         self._papers, self._labels = BufferPool((size[1], size[0], 4)), BufferPool((size[1], size[0]))
         self._pictures = BufferPool((size[1], size[0], 3))
         self._begun = False
-        self._changed = NOTHING  # by a command
-        self._pen_s = -1e9  # when the strokes changed last
-        self._told = ""  # the newest problem that was printed
+        self._changed = NOTHING  # area changed by a command
+        self._pen_s = -1e9  # time of the last change of the strokes
+        self._told = ""  # the problem printed last
 
     @property
     def active(self) -> bool:
-        """A live source is seen on the paper."""
+        """Whether a live source is visible on the paper."""
         return self.source is not None and self.source.active
 
     def events(self, now_s: float, do: Callable[[str, PictureParams], list[Action]]) -> list[Event]:
-        """What remote control asks for. do: carries out a row of the key table."""
+        """Events from remote control. do: runs a row of the key table."""
         if self.osc is None:
             return []
         while self.osc.news:
@@ -103,9 +105,9 @@ class Live:
         return made
 
     def poll(self, now_s: float) -> Rect:
-        """Begin at the first call; take the newest frame of the source. Returns what it changed on the paper.
+        """Take the newest frame of the source; the first call starts it. Returns the changed area.
 
-        While the pen moves, frames are held back so far that strokes do not wait for them.
+        While the pen moves, frames are held back so that strokes do not wait.
         """
         if not self._begun:
             self._begin()
@@ -137,7 +139,7 @@ class Live:
         return Strokes(canvas.pixels, canvas.materials, canvas.seen)
 
     def _view(self, changed: Rect) -> None:
-        """Bring what the window shows up to date."""
+        """Update the LiveView that the window shows."""
         source, scene = self.source, self._scene
         if source is None:
             return
@@ -153,7 +155,7 @@ class Live:
         scene.live.line = self.line()
 
     def painted(self, box: Rect, now_s: float) -> None:
-        """The strokes changed inside the box."""
+        """Note that strokes changed inside the box."""
         self._pen_s = now_s
         if self.source is not None:
             self.source.strokes_changed(self._strokes(), box)
@@ -167,22 +169,22 @@ class Live:
         return paper, labels
 
     def sent(self, sequence: int, dirty: Rect) -> None:
-        """A request was made of the paper as it is."""
+        """Note that a request with the present paper was submitted."""
         if self.source is not None:
             self.source.sent(sequence, dirty)
 
     def answered(self, sequence: int, model_ms: float) -> None:
-        """The picture of a request is there."""
+        """Note that the picture of a request has arrived."""
         if self.source is not None:
             self.source.answered(sequence, model_ms)
 
     def failed(self, sequence: int) -> None:
-        """A request brought no picture."""
+        """Note that a request failed."""
         if self.source is not None:
             self.source.failed(sequence)
 
     def after_flip(self, panes: PanePixels | None, *, panes_new: bool, shown_s: float, shown: int) -> None:
-        """The window was updated and shows the picture of the request with this sequence."""
+        """Feed outputs and statistics after a window update. shown: sequence of the picture's request."""
         if self.source is not None:
             self.source.flipped(shown_s, shown)
         if panes_new and panes is not None and (self.camera is not None or self.projector is not None):
@@ -195,7 +197,7 @@ class Live:
             self.projector.show()
 
     def status(self) -> Message:
-        """What stays on the screen: a source or a stream that is lost."""
+        """Permanent message about a lost source or stream."""
         problem = self.problem
         if problem and problem != self._told:
             print(f"flowbrush: {problem}", file=sys.stderr, flush=True)
@@ -204,7 +206,7 @@ class Live:
 
     @property
     def problem(self) -> str:
-        """One line about what is lost, or failed; empty where all is well."""
+        """One line about a lost or failed part; empty if there is none."""
         if self.source is not None and self.source.thread.problem:
             again = ", trying again" if self.source.thread.state == "lost" else ""
             return f"{self.source.thread.problem}{again}"
@@ -213,7 +215,7 @@ class Live:
         return self.camera.problem if self.camera is not None else ""
 
     def line(self) -> str:
-        """State of the source in a few words, for the HUD."""
+        """Short state of the source for the HUD."""
         if self.source is None:
             return ""
         source, thread = self.source, self.source.thread
@@ -223,7 +225,7 @@ class Live:
         return ", ".join(words)
 
     def run(self, name: str) -> None:
-        """Carry out a command of COMMANDS. Raises InputError where it cannot be."""
+        """Run a command of COMMANDS. Raises InputError if it is not possible."""
         if name == "camera":
             self._toggle_camera()
         elif name == "projector":
@@ -289,7 +291,7 @@ class Live:
             self.projector = self.parts.open_projector()
 
     def fields(self) -> dict[str, object]:
-        """Fields of `paint --json`; None for what there is not."""
+        """Fields of `paint --json`; None for absent parts."""
         source = stream = camera = osc = None
         if self.source is not None:
             layer, thread = self.source, self.source.thread
@@ -331,7 +333,7 @@ class Live:
         return {"source": source, "stream": stream, "camera": camera, "osc": osc}
 
     def close(self) -> None:
-        """End every part, before the window closes and after the recorder did. Idempotent."""
+        """Close every part. Call it after closing the recorder and before closing the window. Idempotent."""
         if self.osc is not None:
             self.osc.close()
         if self.source is not None:

@@ -1,4 +1,4 @@
-"""Choosing the model: loads it behind the one that serves, and applies its default settings."""
+"""Switching models: loads one in the background while another serves, and applies its default settings."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from renderer.runtime.load_progress import Progress
 from renderer.runtime.messages import Level, Messages
 from renderer.scene import Scene
 
-PER_MODEL = ("steps", "strength")  # settings of which each model has its own default
+PER_MODEL = ("steps", "strength")  # settings with a default per model
 LoadModel = Callable[[str, ProgressCallback], Callable[[], Img2Img]]
-SetParam = Callable[[str, Any, float], None]  # name, value, time: applied and logged
+SetParam = Callable[[str, Any, float], None]  # (name, value, time): applies and logs a setting
 
 
 def explicit_settings(options) -> dict[str, Any]:
-    """Those of PER_MODEL that the options set: they replace a model's own defaults."""
+    """Settings of PER_MODEL given on the command line; they override a model's defaults."""
     return {name: getattr(options, name) for name in PER_MODEL if getattr(options, name) is not None}
 
 
 class ModelSwitcher:
-    """Loads models by name and adopts the one that begins to serve.
+    """Loads models by name, and applies card and settings of the one that begins to serve.
 
-    explicit: settings of PER_MODEL that the user chose; they hold for every model. interim: name of the model
-    that serves until the chosen one is loaded; empty once it is, or where there is none.
+    explicit: settings of PER_MODEL that the user chose; they apply to every model. interim: name of the model
+    that serves until the chosen one is loaded; empty afterwards, or if there is none.
     """
 
     def __init__(
@@ -50,11 +50,11 @@ class ModelSwitcher:
         self._engine, self._scene, self._messages = engine, scene, messages
         self.load_model, self._set_param = load_model, set_param
         self.interim = interim
-        self._generation = 0  # of the engine, as far as it was adopted
+        self._generation = 0  # generation of the engine adopted last
         self._froze = False
 
     def start(self) -> None:
-        """Load the first model."""
+        """Begin to load the first model."""
         self.load(self.interim or self._scene.params.model)
 
     def load(self, name: str) -> None:
@@ -63,7 +63,7 @@ class ModelSwitcher:
         self._engine.load(self.load_model(name, progress), name, progress)
 
     def give_up(self, time_s: float) -> bool:
-        """Stop the load under way, or dismiss the error of a failed one; returns whether there was either."""
+        """Cancel the load in progress, or dismiss a failed one's error; returns whether there was one."""
         engine = self._engine
         if engine.loading:
             engine.cancel()
@@ -77,14 +77,14 @@ class ModelSwitcher:
         return True
 
     def poll(self, now_s: float) -> bool:
-        """Adopt a model that began to serve; returns whether one did."""
+        """Adopt a model that has begun to serve. Returns whether there was one."""
         engine, params = self._engine, self._scene.params
         if engine.error and engine.state == "ready" and not engine.loading and params.model != engine.name:
-            self._keep_serving_model(now_s)  # so that the model that failed can be chosen again
+            self._keep_serving_model(now_s)  # so that the failed model can be chosen again
         if self.up_to_date or engine.card is None:
             return False
         self._generation, self._scene.card = engine.generation, engine.card
-        gc.freeze()  # the libraries' objects are never collected: looking through them took 140 ms of a tick
+        gc.freeze()  # exclude the libraries' objects from collection: scanning them took 140 ms of a tick
         self._froze = True
         if self.interim or engine.name in ("", params.model):
             self._apply_defaults(engine.card, now_s)
@@ -95,11 +95,11 @@ class ModelSwitcher:
 
     @property
     def up_to_date(self) -> bool:
-        """The model that serves is the one that was adopted last."""
+        """Whether the serving model has been adopted."""
         return self._engine.generation == self._generation
 
     def within_card(self, name: str, params: PictureParams) -> PictureParams:
-        """Note that the user set this setting, and bring the steps into the range of the serving model."""
+        """Remember that the user set this setting, and clamp the steps to what the serving model takes."""
         if name in PER_MODEL:
             self.explicit[name] = getattr(params, name)
         card = self._scene.card
@@ -110,7 +110,7 @@ class ModelSwitcher:
         )
 
     def close(self) -> None:
-        """Undo what was frozen: at its end Triton complains of frozen objects. Call it after Engine.close."""
+        """Undo `gc.freeze`; Triton complains of frozen objects at exit. Call it after Engine.close."""
         if self._froze:
             gc.unfreeze()
             self._froze = False
@@ -125,7 +125,7 @@ class ModelSwitcher:
         self._set_param("strength", self.explicit.get("strength", card.default_strength), time_s)
 
     def _nearest_steps(self, card: ModelCard, steps: int) -> int:
-        """The nearest number of steps that the model takes; says so where it is another one."""
+        """The nearest number of steps that the model takes; adds a message if it differs."""
         least, most = card.steps[0], card.steps[-1]
         nearest = min(most, max(least, steps))
         if nearest != steps:

@@ -1,4 +1,4 @@
-"""Owns what outlives a stroke: stroke logs, video recording, saved pictures, and the history for rewind."""
+"""Owns stroke logs, video recording, saved pictures and the history for rewind."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ if TYPE_CHECKING:  # PyAV takes 0.13 s to load
     from renderer.recording.capture import WindowCapture, WindowFrames
 
 OFFER = "the last painting was not closed: Ctrl+R brings its paper back"
-JOIN_S = 20.0  # a picture being saved is waited for at the end
+JOIN_S = 20.0  # longest wait for pictures being saved, at exit
 
 
 @dataclass(frozen=True)
 class Files:
-    """The files that a painting writes.
+    """Options for the files that a run writes.
 
-    store: folder of the logs that are always written; None for none. store_bytes: its largest size.
-    log: a stroke log at a path of the user's. weights: hash of the model's weights, for the logs' headers.
-    open_capture: makes the recording of the window; loads the video library, so it is called on a thread.
+    store: folder of the automatic stroke logs; None for none. store_bytes: its largest size. log: path of a
+    stroke log that the user named. weights: hash of the model's weights, for the log headers. open_capture:
+    creates the window recording; it imports the video library, so it is called on a thread.
     """
 
     store: LogStore | None = None
@@ -47,14 +47,14 @@ class Files:
 
 
 class Persistence:
-    """Told of every action that was carried out and of every window update.
+    """Writes logs, recordings and pictures; receives every applied action and every window update.
 
-    arrived: actions made by a thread (a restored paper, an opened image), for the loop to carry out.
-    lost: the stroke log that a crash left.
+    arrived: actions made by a thread (a restored paper, an opened image), for the loop to apply.
+    lost: the stroke log left by a crash.
     """
 
     def __init__(self, canvas: Canvas, scene: Scene, messages: Messages, *, files: Files | None = None):
-        """Raises InputError where the log that the user named cannot be written."""
+        """Raises InputError if the log that the user named cannot be written."""
         files = files or Files()
         self.history = History(canvas.width, canvas.height)
         self.arrived: deque[Change | Paste | OpenDocument] = deque()
@@ -74,17 +74,17 @@ class Persistence:
     # Stroke logs
 
     def header(self) -> LogHeader:
-        """The head of a stroke log that begins now."""
+        """Header of a stroke log that begins now."""
         params = self._scene.params
         size = (self._canvas.width, self._canvas.height)
         return LogHeader(*size, params.model, self._weights, params.as_dict())
 
     def log_to(self, path: Path) -> None:
-        """Write a stroke log to this file from here on. Raises InputError."""
+        """Begin a stroke log in this file. Raises InputError."""
         self._logs.append(LogWriter(path, self.header()))
 
     def log_to_store(self, store: LogStore, most_bytes: float) -> None:
-        """Write a stroke log to the store; first remove its oldest ones, and offer what a crash left."""
+        """Begin a stroke log in the store; first remove its oldest logs and offer one left by a crash."""
         self._store = store
         store.prune(most_bytes)
         self.lost = next(reversed(store.crashed()), None)
@@ -92,8 +92,8 @@ class Persistence:
         self._logs.append(store.begin(self.header()))
 
     def event(self, event: Event) -> None:
-        """Log an action that was carried out on the canvas, and keep it for rewind."""
-        match event.action:  # what is decoded already takes 16 MB a layer at 2048 pixels: the file is enough
+        """Log an applied action and keep it for rewind."""
+        match event.action:  # decoded layers take 16 MB each at 2048 pixels: keep only the file
             case Paste(png=data):
                 event = Event(Paste(data), event.time_s)
             case OpenDocument(ora=data):
@@ -108,7 +108,7 @@ class Persistence:
     # Actions that a thread prepares
 
     def open_image(self, path: Path) -> None:
-        """Read an image, saved paper or OpenRaster file on a thread; it arrives as an edit."""
+        """Read an image, saved paper or OpenRaster file on a thread; the result arrives as an edit."""
         self._messages.add(f"opening {path.name} ...")
         self._start("open", lambda: self._arrive_image(png.read_bytes(path)))
 
@@ -117,7 +117,7 @@ class Persistence:
         self._start("restore", lambda: self._arrive_paper(path))
 
     def restore_lost(self) -> None:
-        """Restore the log that a crash left. Raises InputError where there is none."""
+        """Restore the log left by a crash. Raises InputError if there is none."""
         if self.lost is None:
             raise InputError("no painting was left by a crash")
         self.restore(self.lost)
@@ -142,7 +142,7 @@ class Persistence:
     # Pictures
 
     def save_files(self, files: Mapping[Path, Callable[[], bytes]], done: str) -> None:
-        """Encode and write files on a thread. done: what to say then."""
+        """Encode and write files on a thread. done: message shown afterwards."""
 
         def save() -> None:
             for path, encode in files.items():
@@ -155,14 +155,14 @@ class Persistence:
     # Video
 
     def open_recording(self) -> WindowCapture | None:
-        """The capture, made now if it was not yet; None where nothing is to be recorded."""
+        """The window capture, created at the first call; None if recording is not available."""
         with self._opening:
             if self._open_capture is not None:
                 self.capture, self._open_capture = self._open_capture(), None
         return self.capture
 
     def after_flip(self, frames: WindowFrames, shown_s: float, model_busy: bool) -> None:
-        """The window was updated: offer it to the recording, which begins with the first picture."""
+        """Offer the updated window to the recording, which begins with the first picture."""
         scene = self._scene
         if self._open_capture is not None and scene.picture is not None and not self._opening.locked():
             self._start("capture", self.open_recording)
@@ -173,7 +173,7 @@ class Persistence:
                 self._messages.add_message(self.capture.recorder.news.popleft())
 
     def model_idle(self) -> None:
-        """The model has nothing to do: the moment to encode what waits. Called on the model's thread."""
+        """Encode queued pictures while the model is idle. Called on the model's thread."""
         capture = self.capture
         if capture is not None:
             capture.recorder.pulse(True)
@@ -183,25 +183,25 @@ class Persistence:
             self.capture.recorder.stop()
 
     def close(self) -> None:
-        """End recording and logs in order, and wait for pictures being saved. Idempotent."""
+        """Close recording and logs in order, and wait for pictures being saved. Idempotent."""
         if self.capture is not None:
             self.capture.recorder.close()
         for log in self._logs:
             log.close()
-        if self._store is not None and not self._scene.offer:  # an offer that was not answered is made again
+        if self._store is not None and not self._scene.offer:  # an unanswered offer is repeated next time
             self._store.close()
         for thread in self._saving:
             thread.join(JOIN_S)
 
     def _start(self, name: str, work: Callable[[], object]) -> Thread:
-        """Work on a thread; what cannot be done is a message."""
+        """Run a function on a thread; its errors become messages."""
 
         def run() -> None:
             try:
                 work()
             except InputError as error:
                 self._messages.add(str(error), Level.ERROR)
-            except Exception:  # a fault of ours: said, with its trace
+            except Exception:  # a bug: report it with its traceback
                 self._messages.report_exception()
 
         thread = Thread(target=run, name=name, daemon=True)

@@ -1,4 +1,4 @@
-"""The settings that a picture is made with, besides the paper: model, steps, strength, seed, prompt, mood."""
+"""Picture settings: model, steps, strength, seed, prompt, mood."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from renderer.actions import Change, InputError
 
 MAX_SEED = 2**63 - 1
 STORED = ("steps", "strength", "seed", "prompt", "lora_scale", "look", "material_prompt")
-# fields that requests, logs and pictures carry
+# fields stored in requests, logs and pictures
 
 
 @dataclass(frozen=True)
 class PictureParams:
-    """Settings that a picture is made with, besides the paper. Panel, keys and logs change them alike."""
+    """Settings from which a picture is rendered, besides the paper. Changed by panel, keys and logs."""
 
     model: str = "painter"
     steps: int = 1
@@ -25,10 +25,10 @@ class PictureParams:
     target_fps: float = 0.0
     lora_scale: float = 1.0
     look: str = "scenic"  # one of models.api.LOOKS
-    material_prompt: bool = False  # names of painted materials join the prompt of pretrained models
+    material_prompt: bool = False  # add names of painted materials to the prompt of pretrained models
 
     def change(self, name: str, value) -> PictureParams:
-        """The settings with one changed, in its range. Raises InputError for what is none."""
+        """A copy with one setting changed, within its range. Raises InputError for an invalid value."""
         axes = [axis.name for axis in MOOD_AXES]
         try:
             if name.startswith("mood.") and name[5:] in axes:
@@ -61,7 +61,7 @@ class PictureParams:
         raise InputError(f"there is no setting named {name!r}")
 
     def asked(self, options) -> PictureParams:
-        """The settings with those of the command line that are not None. options.mood: as of `mood_of`."""
+        """A copy with the command-line options that are not None. options.mood: text as for `mood_of`."""
         params = self
         for name in ("steps", "strength", "seed", "prompt", "look", "material_prompt"):
             if getattr(options, name, None) is not None:
@@ -71,12 +71,12 @@ class PictureParams:
         return params
 
     def starts_epoch(self, other: PictureParams) -> bool:
-        """Whether pictures made with the other settings are refused once these hold."""
+        """Whether pictures made with the other settings are refused once these apply."""
         names = ("model", "seed", "prompt", "mood", "look", "material_prompt")
         return any(getattr(self, name) != getattr(other, name) for name in names)
 
     def changes_to(self, other: PictureParams, models: tuple[str, ...]) -> list[Change]:
-        """The changes that make these settings the others; of the model only where it is one of `models`."""
+        """The changes from these settings to the others; of the model only if it is in `models`."""
         names = [*STORED, *["model"] * (other.model in models)]
         made = [Change(n, getattr(other, n)) for n in names if getattr(self, n) != getattr(other, n)]
         moods = zip(MOOD_AXES, self.mood, other.mood, strict=True)
@@ -93,16 +93,16 @@ class PictureParams:
 
     @classmethod
     def of(cls, request: Request, model: str) -> PictureParams:
-        """The settings that a request was made with."""
+        """The settings of a request."""
         return cls(model, mood=tuple(request.mood), **{name: getattr(request, name) for name in STORED})
 
     @classmethod
     def from_dict(
         cls, values: dict, model: str = "painter", before: PictureParams | None = None
     ) -> PictureParams:
-        """The settings that a log or a picture carries, the others as `before`, by default their defaults.
+        """The settings stored in a log or a picture; missing ones are taken from `before` or their defaults.
 
-        Raises InputError for what cannot be any.
+        Raises InputError for invalid values.
         """
         params = cls(model=model) if before is None else replace(before, model=model)
         for name in STORED:
@@ -117,9 +117,9 @@ class PictureParams:
 
 
 def mood_of(text: str) -> tuple[float, ...]:
-    """The mood from numbers with commas between, by the axes in order; those left out keep their default.
+    """Parse the mood from comma-separated numbers in the order of the axes; omitted ones keep their default.
 
-    Raises InputError for what is no number from 0 to 1, and for too many.
+    Raises InputError for a value that is not a number from 0 to 1, and for too many values.
     """
     names = ", ".join(axis.name for axis in MOOD_AXES)
     try:
@@ -134,7 +134,7 @@ def mood_of(text: str) -> tuple[float, ...]:
 
 
 def checked_prompt(text: str) -> str:
-    """One line of at most MAX_PROMPT_CHARS. Raises InputError for a longer one."""
+    """The prompt as one line of at most MAX_PROMPT_CHARS. Raises InputError for a longer one."""
     text = " ".join(text.split())
     if len(text) > MAX_PROMPT_CHARS:
         raise InputError(f"the prompt has {len(text)} characters; at most {MAX_PROMPT_CHARS} will do")

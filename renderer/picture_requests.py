@@ -1,4 +1,4 @@
-"""Requests of pictures: when the model is asked, for what, and which of its results are shown."""
+"""Picture requests: when a request is submitted, with which effort, and which results are shown."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from renderer.scene import Scene
 
 
 class PictureRequests:
-    """Submits requests to the engine and takes its results; owns their sequence and epoch.
+    """Submits requests to the engine and collects its results; owns sequence and epoch numbers.
 
-    picture: the newest frame that was shown. epoch: frames of an older one, made before a change of model,
-    prompt, seed or mood, are refused.
+    picture: the frame shown last. epoch: changes with model, prompt, seed or mood; frames of an older epoch
+    are refused.
     """
 
     def __init__(
@@ -37,19 +37,19 @@ class PictureRequests:
         self.sequence = self.epoch = 0
         self._canvas, self._scene, self._engine, self._switcher = canvas, scene, engine, switcher
         self._stats, self._live = stats, live
-        self._answered = 0  # newest sequence that came back
+        self._answered = 0  # newest sequence with a result
         self._new_epoch = False  # the next request starts a new epoch
-        self._quiet_calls: int | None = None  # the model's calls when there was nothing left to do
+        self._quiet_calls: int | None = None  # the engine's calls when the picture was final
         self._dirty = NOTHING
         self._last_edit_s = now_s
-        self._asked: Request | None = None  # newest request
+        self._asked: Request | None = None  # the newest request
         self._effort: dict[tuple[int, int], float] = {}  # (steps, side) -> mean frame time
         self._choice = (scene.params.steps, canvas.width)
 
     def mark_dirty(self, box: Rect, now_s: float, *, input_s: float | None = None) -> None:
-        """The picture is not that of the paper any more: the next `submit` requests a new one.
+        """Mark a box of the paper as changed: the next `submit` requests a new picture.
 
-        input_s: time of the input event that caused it, from which its latency is measured.
+        input_s: time of the input event that caused it, for measuring latency.
         """
         self._dirty = self._dirty.union(box)
         self._last_edit_s = now_s
@@ -57,25 +57,25 @@ class PictureRequests:
             self._stats.input(input_s, self.sequence + 1)
 
     def start_epoch(self) -> None:
-        """Pictures of the settings so far are refused once one of the new settings is requested."""
+        """Begin a new epoch with the next request; pictures of the old one are then refused."""
         self._new_epoch = True
 
     def restart(self) -> None:
-        """Another model serves: pictures and frame times of the one before no longer count."""
+        """Forget pictures and frame times of the previous model, after another one begins to serve."""
         self._effort.clear()
         self._dirty = self._canvas.whole
         self.epoch += 1
 
     def submit(self, now_s: float) -> None:
-        """Request a picture if anything changed, or a finer one if the pen rests."""
+        """Request a picture if anything changed, or a finer one while the pen is idle."""
         if self._engine.state != "ready" or not self._switcher.up_to_date:
-            return  # no model, or another one since this tick's poll: it starts a new epoch
+            return  # no model, or a new one since this tick's poll, which starts a new epoch
         params, side = self._scene.params, self._canvas.width
         if not self._dirty.empty:
             if self._new_epoch:
                 shown = self.picture.request.epoch if self.picture else -1
                 if self.epoch > shown and self._answered < self.sequence:
-                    return  # wait for an epoch's first frame: else a moving slider would refuse every frame
+                    return  # wait for the epoch's first frame: else a moving slider would refuse every frame
                 self.epoch, self._new_epoch = self.epoch + 1, False
             self._choice = pacing.choose_effort(
                 params.target_fps, self._effort, params.steps, side, self._choice
@@ -93,8 +93,9 @@ class PictureRequests:
                 self._ask(params.steps, side)
 
     def collect(self, now_s: float) -> list[Failure]:
-        """Take the model's results and show the newest; refuse those older than the picture, or of another
-        epoch. Returns what failed."""
+        """Collect results and show the newest; refuse those older than the picture or of another epoch.
+
+        Returns the failures."""
         failures = []
         while (result := self._engine.poll()) is not None:
             request = result.request
@@ -110,14 +111,14 @@ class PictureRequests:
         return failures
 
     def count_idle_calls(self, now_s: float) -> None:
-        """Count renders that began although nothing had changed and the picture was as fine as it gets."""
+        """Count renders that began although nothing had changed and the picture was final."""
         calls = self._engine.calls
         if self._quiet_calls is not None and calls > self._quiet_calls:
             self._stats.idle_calls += calls - self._quiet_calls
         self._quiet_calls = calls if self.at_rest(now_s) else None
 
     def at_rest(self, now_s: float) -> bool:
-        """The picture is that of the paper, and as fine as it gets."""
+        """Whether the picture shows the present paper and cannot be refined further."""
         asked, picture = self._asked, self.picture
         if asked is None or picture is None or not self._dirty.empty or self._engine.busy:
             return False
@@ -147,13 +148,13 @@ class PictureRequests:
         self._engine.submit(self._asked)
 
     def _paper(self) -> tuple[np.ndarray, np.ndarray]:
-        """Snapshots of pixels and materials, with the live source where there is one."""
+        """Snapshots of pixels and materials, including the live source if there is one."""
         if self._live.active:
             return self._live.snapshot()
         return self._canvas.snapshot(), self._canvas.snapshot_materials()
 
     def show(self, frame: Frame, now_s: float) -> None:
-        """Make a frame the picture that is shown."""
+        """Show a frame."""
         total_ms, scene = sum(frame.stage_ms.values()), self._scene
         self.picture = frame
         self._stats.frame(now_s, frame.stage_ms)

@@ -1,6 +1,6 @@
-"""Rewind: show an earlier paper, mark moments, go back to the present or paint on from the earlier paper.
+"""Rewind: show earlier papers, pin moments, return to the present or branch from an earlier paper.
 
-Papers are rebuilt, and encoded for the log, on a thread: at 2048 pixels either takes some hundred ms.
+Papers are rebuilt and encoded for the log on a thread: at 2048 pixels each takes a few hundred ms.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from renderer.canvas.open_raster import document_bytes
 from renderer.canvas.snapshots import History, HistoryReader
 from renderer.scene import RewindState, Scene
 
-SAME_PIN_S = 0.05  # a pin this near is the same moment
+SAME_PIN_S = 0.05  # pins closer than this are the same moment
 
 
 class Rewind:
-    """Owns `scene.rewind`, and what waits until an earlier paper is there."""
+    """Owns `scene.rewind` and the edits that wait for an earlier paper."""
 
     def __init__(
         self,
@@ -29,27 +29,27 @@ class Rewind:
         show_layers: Callable[[LayerStack | None, float], None],
         apply: Callable[[Event], None],
     ):
-        """show_layers: show other layers without an edit; None for the canvas's own again.
+        """show_layers: shows other layers without an edit, or the canvas's own for None.
 
-        apply: carry out an event.
+        apply: applies an event.
         """
         self._scene, self._history = scene, history
         self._show_layers, self._apply = show_layers, apply
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="rewind")
         self._reader = HistoryReader(history)
-        self._seek: Future[LayerStack] | None = None  # paper of an earlier moment
+        self._seek: Future[LayerStack] | None = None  # paper of an earlier moment, being rebuilt
         self._sought_s = 0.0  # its moment
         self._branch: Future[OpenDocument] | None = None  # the earlier paper as an edit
         self._branch_asked = False
-        self._held: deque[Event] = deque()  # edits that follow the branch
+        self._held: deque[Event] = deque()  # edits to apply after the branch
 
     @property
     def busy(self) -> bool:
-        """A paper is still being rebuilt or encoded."""
+        """Whether a paper is being rebuilt or encoded."""
         return self._seek is not None or self._branch is not None
 
     def run(self, command: str, value: object, time_s: float) -> None:
-        """Carry out a rewind command: "", "leave", "seek", "pin" or "branch"; "" enters or leaves."""
+        """Run a rewind command: "", "leave", "seek", "pin" or "branch"; "" enters or leaves."""
         state = self._scene.rewind
         if state is None:
             if command == "":
@@ -67,7 +67,7 @@ class Rewind:
         self.poll(time_s)
 
     def enter(self, time_s: float) -> None:
-        """Show the timeline. Raises InputError where nothing was painted yet."""
+        """Show the timeline. Raises InputError if nothing has been painted yet."""
         span = self._history.span
         if span is None:
             raise InputError("nothing was painted yet: there is nothing to go back to")
@@ -77,13 +77,13 @@ class Rewind:
         self._scene.rewind = RewindState(*span, span[1], self._history.pins)
 
     def seek(self, at_s: float) -> None:
-        """Move to a moment. Its paper is shown when it has been rebuilt; until then the one before stays."""
+        """Move to a moment. Its paper is shown once it is rebuilt; until then the previous one stays."""
         state = self._scene.rewind
         if state is not None and not self._branch_asked:
             state.at_s = min(state.end_s, max(state.begin_s, at_s))
 
     def leave(self, time_s: float) -> None:
-        """Go back to the present: the paper is as it was."""
+        """Return to the present paper."""
         self._scene.rewind = self._seek = self._branch = None
         self._branch_asked = False
         self._show_layers(None, time_s)
@@ -91,9 +91,9 @@ class Rewind:
             self._apply(self._held.popleft())
 
     def hold(self, event: Event) -> bool:
-        """Take an edit that was made on an earlier paper; returns False where it is to be applied now.
+        """Hold an edit made on an earlier paper. Returns False if it can be applied now.
 
-        The edit follows the branch, which is one edit too: the log holds both, and undo takes back both.
+        It is applied after the branch, which is an edit of its own: both are logged and can be undone.
         """
         if self._scene.rewind is None:
             return False
@@ -103,7 +103,7 @@ class Rewind:
         return True
 
     def poll(self, time_s: float) -> None:
-        """Show a paper that is there, begin the next one. Called once a tick; never waits."""
+        """Show a rebuilt paper and begin the next one. Called once a tick; never waits."""
         state = self._scene.rewind
         if state is None:
             return
@@ -124,7 +124,7 @@ class Rewind:
         self._worker.shutdown(wait=True, cancel_futures=True)
 
     def _finish_branch(self, document: OpenDocument, time_s: float) -> None:
-        """Put the earlier paper over the present one, as one edit; then what was painted on it."""
+        """Replace the present paper by the earlier one in one edit, then apply the held edits."""
         self._scene.rewind = self._branch = None
         self._branch_asked = False
         self._scene.canvas.show_own()
@@ -134,7 +134,7 @@ class Rewind:
 
 
 def toggle_pin(state: RewindState) -> None:
-    """Mark the moment shown, or remove its mark."""
+    """Pin the moment shown, or remove its pin."""
     near = [pin for pin in state.pins if abs(pin - state.at_s) < SAME_PIN_S]
     if near:
         state.pins.remove(near[0])
@@ -144,5 +144,5 @@ def toggle_pin(state: RewindState) -> None:
 
 
 def as_document(stack: LayerStack) -> OpenDocument:
-    """An edit that opens these layers: encoded for the log, and as they are."""
+    """An OpenDocument action with these layers, both encoded for the log and decoded."""
     return OpenDocument(document_bytes(stack), stack)

@@ -1,4 +1,4 @@
-"""What the window shows: the state that the loop hands to the window once a tick."""
+"""Scene: the state that the loop passes to the window once a tick."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def ignore_prompt(prompt: str, mood: Mood) -> tuple[Mood, Words]:
 
 @dataclass(eq=False)
 class RewindState:
-    """The rewind timeline, in seconds of `time.perf_counter`: its ends, the moment shown, marked moments."""
+    """The rewind timeline, in seconds of `time.perf_counter`: its ends, the moment shown, and the pins."""
 
     begin_s: float
     end_s: float
@@ -54,22 +54,22 @@ class Scene:
     picture: np.ndarray | None = None
     picture_new: bool = False  # reset by the window
     changed: Rect = NOTHING  # reset by the window
-    pointer: tuple[float, float] | None = None  # Window: where on the paper the pointer is, in its pixels
+    pointer: tuple[float, float] | None = None  # Window: pointer position in pixels of the paper
     show_hud: bool = True
     show_help: bool = False
     full: bool = False  # full screen
     card: ModelCard | None = None  # ModelSwitcher: the model whose pictures are shown
-    status: Message = NO_MESSAGE  # what is waited for or has failed
+    status: Message = NO_MESSAGE  # permanent message: loading or failed
     messages: list[Message] = field(default_factory=list)
     notes: tuple[str, ...] = ()  # of the newest frame
     why_not_faster: str | None = None  # of the newest frame
     models: tuple[str, ...] = ("painter",)
     demo: bool = False
     rewind: RewindState | None = None  # Rewind; None unless an earlier paper is shown
-    offer: str = ""  # Persistence: what a crash left and can be restored
+    offer: str = ""  # Persistence: a log left by a crash that can be restored
     recording: RecordingStatus = NOT_RECORDING  # Persistence
     live: LiveView | None = None  # Live: the paper with a live source in it
-    read_prompt: PromptReader = ignore_prompt  # prompt and mood -> mood, and the words it did not know
+    read_prompt: PromptReader = ignore_prompt  # (prompt, mood) -> (mood, unknown words)
 
     @property
     def paper(self) -> np.ndarray:
@@ -78,7 +78,7 @@ class Scene:
 
     @property
     def under_pointer(self) -> str:
-        """What is painted under the pointer: a material, "no material" or "blank"; empty off the paper."""
+        """Material under the pointer, "no material" or "blank"; empty outside the paper."""
         if self.pointer is None or not self.canvas.holds(*self.pointer):
             return ""
         paint = self.canvas.paint_at(*self.pointer)

@@ -1,4 +1,4 @@
-"""Drawing of flows in the plane: a panel for each stage with paths and samples; a graph of straightness."""
+"""Plots of two-dimensional flows: a panel per stage with paths and samples, and a graph of straightness."""
 
 from __future__ import annotations
 
@@ -66,19 +66,19 @@ class Snapshot(Protocol):
 
 
 def check_output(path: Path | None) -> None:
-    """Raise InputError for a suffix that is neither of an image nor of a video."""
+    """Raise InputError for a suffix of neither an image nor a video format."""
     if path is not None and path.suffix.lower() not in OUTPUTS:
         raise InputError(f"{path} must end in {', '.join(OUTPUTS[:-1])} or {OUTPUTS[-1]}")
 
 
 def to_pixels(points: np.ndarray) -> np.ndarray:
-    """(..., 2) in the plane -> (..., 2) int32 in sixteenths of a pixel of a panel."""
+    """Map points (..., 2) of the plane to (..., 2) int32 in sixteenths of a pixel of a panel."""
     pixels = (points * (1, -1) / REACH + 1) * (PANEL / 2)
     return np.clip(pixels * 16, -16 * PANEL, 32 * PANEL).round().astype(np.int32)
 
 
 def panel(snapshot: Snapshot) -> np.ndarray:
-    """(PANEL, PANEL, 3) uint8: target and starts as dots, paths as lines, one-step samples on top."""
+    """Draw one stage, (PANEL, PANEL, 3) uint8: target and starts (dots), paths (lines), one-step samples."""
     picture = np.full((PANEL, PANEL, 3), WELL, np.uint8)
     for point in to_pixels(snapshot.target):
         cv2.circle(picture, point.tolist(), 44, TARGET, -1, cv2.LINE_AA, 4)
@@ -138,7 +138,7 @@ class FlowPlot:
         surface.blit(done, (box.right - done.get_width(), TOP - 21))
 
     def draw_graph(self, surface: pygame.Surface, box: pygame.Rect) -> None:
-        """Bend on a logarithmic axis against training, the three stages one after the other."""
+        """Draw bend on a logarithmic axis against training progress of the three consecutive stages."""
         pygame.draw.rect(surface, CARD, box, border_radius=6)
         low, high = np.log10(LEAST), np.log10(30)
         inner = box.inflate(-120, -26).move(44, 0)
@@ -167,10 +167,10 @@ def watch(
     output: Path | None = None,
     overwrite: bool = False,
 ) -> list:
-    """Draw the snapshots as they come; returns the last one of each stage.
+    """Draw snapshots as they arrive. Returns the last one of each stage.
 
-    A window stays open until it is closed. output: a PNG of the last picture, or a video of all.
-    overwrite: a file that is there may be replaced.
+    A window stays open until the user closes it. output: a PNG of the last picture, or a video of all.
+    overwrite: an existing file may be replaced.
     """
     check_output(output)
     screen = SimpleWindow("Flowbrush: flows that straighten", SIZE, headless=headless)
@@ -207,7 +207,7 @@ def play(snapshots: Iterable[Snapshot], board: FlowPlot, screen: SimpleWindow) -
 
 
 class VideoWriter:
-    """A video at FPS, one picture a call; the last one is held for HOLD_S."""
+    """Writes a video at FPS, one picture per call; the last one is held for HOLD_S."""
 
     def __init__(self, path: Path):
         self._encoder, self._number = Encoder(SIZE, FINE), 0

@@ -1,7 +1,8 @@
-"""How a replay grows with nodes: `python tests/cluster_scaling.py`, on an idle machine with a core a node.
+"""Measure how a replay scales with Ray nodes: `python tests/cluster_scaling.py`.
 
-One log is replayed here, and on clusters of one, two and three nodes of one core each on this machine; all
-files must be the same bytes. Prints seconds, frames a second, and how long Ray's start and joining took.
+Run it on an idle machine with at least one core per node. It replays one log in this process and on local
+clusters of one, two and three nodes of one core each, and checks that all output files are identical bytes.
+Prints seconds, frames per second, and the time Ray needs to start and to join its nodes.
 """
 
 from __future__ import annotations

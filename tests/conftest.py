@@ -1,4 +1,4 @@
-"""Shared fixtures: desks to paint at, and the real painter."""
+"""Shared fixtures: loop harnesses, the command line, test data and the real painter."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
-os.environ["FLOWBRUSH_DATA"] = tempfile.mkdtemp(prefix="flowbrush-tests-")  # nobody's own logs
+os.environ["FLOWBRUSH_DATA"] = tempfile.mkdtemp(prefix="flowbrush-tests-")  # not the user's logs
 
 from loop_harness import ROOT, LoopHarness
 from video_helpers import circle, log
@@ -25,7 +25,7 @@ SKETCH = ROOT / "assets" / "sketches" / "lake.png"
 
 @pytest.fixture
 def make_loop():
-    """A maker of desks that are cleared when the test ends."""
+    """Factory of LoopHarness objects that are closed when the test ends."""
     made: list[LoopHarness] = []
 
     def make(load, **settings) -> LoopHarness:
@@ -39,7 +39,7 @@ def make_loop():
 
 @pytest.fixture
 def program(capfd, monkeypatch):
-    """Runs the command line in this process, for each start of another takes seconds."""
+    """Run the command line in this process; a new process would take seconds to start."""
 
     def run(*words) -> subprocess.CompletedProcess:
         from main import main
@@ -56,7 +56,7 @@ def program(capfd, monkeypatch):
 
 @pytest.fixture
 def refused(program):
-    """What the command line says to bad words: one line, exit code 1."""
+    """Run the command line with bad arguments; check for exit code 1 and return the one-line error."""
 
     def run(*words) -> str:
         done = program(*words)
@@ -69,7 +69,7 @@ def refused(program):
 
 @pytest.fixture(scope="session")
 def painter_file(tmp_path_factory) -> Path:
-    """The real painter: the weights in assets/; the same network with random ones where there are none."""
+    """Path of the painter's weights in assets/, or of random weights for the same network if missing."""
     path = ROOT / "assets" / "painter.safetensors"
     if path.is_file():
         return path
@@ -87,7 +87,7 @@ def painter_file(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def painter(painter_file):
-    """The real painter, loaded once."""
+    """The real painter in float32 on the CPU, loaded once per session."""
     from models.painter import painter
 
     return painter.load(painter_file, device="cpu", dtype="float32")
@@ -95,14 +95,14 @@ def painter(painter_file):
 
 @pytest.fixture
 def strokes(tmp_path):
-    """A log of 3.5 seconds: paint, another seed in the middle, more paint."""
+    """Path of a 3.5-second stroke log: paint, a change of the seed in the middle, more paint."""
     actions = [*circle(0), *circle(1), Change("seed", 5), *circle(2), *circle(3)]
     return log(tmp_path / "log.jsonl", actions)
 
 
 @pytest.fixture(scope="session")
 def paper() -> np.ndarray:
-    """Sky over forest over water, with a blank stripe."""
+    """Paper (256, 256, 4) uint8: sky over forest over water, with a blank stripe."""
     made = np.zeros((256, 256, 4), np.uint8)
     made[:120] = (118, 169, 222, 255)
     made[120:170] = (38, 72, 44, 255)
@@ -112,7 +112,7 @@ def paper() -> np.ndarray:
 
 @pytest.fixture
 def rendered(program, tmp_path):
-    """The one line of error that `render` says of a model, after what it may tell of loading."""
+    """Run `render` with a model that fails; return its one-line error, which follows any load progress."""
     output = tmp_path / "out.png"
     usual = ("--size", 256, "--device", "cpu", "--dtype", "float32")
 
@@ -130,7 +130,7 @@ def rendered(program, tmp_path):
 
 @pytest.fixture
 def loop(painter):
-    """The real loop with the painter."""
+    """The real loop with the real painter."""
     one = LoopHarness(lambda: painter).ready()
     yield one
     one.app.close()
@@ -138,7 +138,7 @@ def loop(painter):
 
 @pytest.fixture
 def told(rendered, loop, painter):
-    """What is said of a model that will not do: by `render`, and by the loop, where the painter stays."""
+    """Error message for an unusable model: the same from `render` and the loop, which keeps the painter."""
 
     from models import registry
 

@@ -1,4 +1,4 @@
-"""Gaussian data, for which the best denoiser is known, so that the ODE and the SDE have an exact answer."""
+"""Gaussian test data with a known optimal denoiser, so that the ODE and SDE have exact solutions."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def denoiser(path, calls: list | None = None):
 
 
 def exact(path, x, t: float = 0.0):
-    """Where the ODE takes x from the path's start to t."""
+    """Exact ODE solution at time t for x at the start of the path."""
     (a, b), (a_end, b_end) = path.scale(path.start), path.scale(t)
     deviation, deviation_end = math.hypot(a * SPREAD, b), math.hypot(a_end * SPREAD, b_end)
     return a_end * MEAN + deviation_end * (x - a * MEAN) / deviation
 
 
 def trained_betas() -> np.ndarray:
-    """The linear path as the 1,000 betas that a scheduler of diffusers takes."""
+    """The linear path as 1,000 betas for a diffusers scheduler."""
     path = path_of("linear")
     kept = np.array([path.scale(i / 1000)[0] ** 2 for i in range(1001)])
     return 1 - kept[1:] / kept[:-1]

@@ -1,9 +1,9 @@
-"""Scheduler configurations of the catalogue's models, as the hub has them.
+"""Scheduler configurations of the catalogue's models, as published on the Hugging Face Hub.
 
-Each is the file scheduler/scheduler_config.json of the model's repository, less what is at its default in
-`diffusers` and does not bear on times. Read on 2026-11-28 from public copies of these files, not from the hub
-itself. No copy was found of SANA-Sprint's, for which stand the values of the pipeline's documentation; of
-SD 3.5's one copy says that the shift is dynamic, and the others that it is fixed.
+Each is scheduler/scheduler_config.json of the model's repository, without entries that equal the default of
+`diffusers` and do not affect times. They were read on 2026-11-28 from public copies of these files, not from
+the hub itself. No copy was found for SANA-Sprint, so its values come from the pipeline's documentation. For
+SD 3.5 one copy has a dynamic shift and the others a fixed one.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Kill a painting that is recorded, at random moments, and check what is left.
+"""Kill a recording process at random moments and check the files it leaves.
 
 Run it as `python tests/kill_while_recording.py 200`.
 
-Every film must decode, to within a second of the kill; every log must load and hold every event that the
-loop had carried out, and the same ones that the demo consists of.
+Every film must decode up to within one second of the kill. Every log must load, contain every event that the
+loop had carried out, and match the events of the demo.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ sys.path[:0] = [str(Path(__file__).resolve().parent.parent)]
 
 SUFFIXES = (".mkv", ".mp4")
 MOST_LOST_S = 1.0
-STALL_S = 0.5  # a turn of the loop that took so long: the machine gave the program no time at all
+STALL_S = 0.5  # a loop iteration this long means that the machine stalled the program
 
 
 class StoodStill(Exception):
-    """Nothing ran shortly before the kill, so that nothing can be said of it."""
+    """The program was stalled shortly before the kill, so the run has no valid result."""
 
 
 def paint(film: Path, folder: Path) -> None:
-    """The painting that is killed: a demo with a stand-in for the model. Tells of every turn of the loop."""
+    """Run and record a demo with a stand-in model; print a line for every iteration of the loop."""
     os.environ["SDL_VIDEODRIVER"] = "dummy"
     from loop_harness import ROOT, SlowModel
 
@@ -77,7 +77,7 @@ def paint(film: Path, folder: Path) -> None:
 
 
 def kill_one(after_s: float, suffix: str, folder: Path) -> dict:
-    """Start, kill `after_s` after the first picture, look at what is left. Raises AssertionError."""
+    """Start a process, kill it `after_s` after its first picture, check its files. Raises AssertionError."""
     film = folder / f"film{suffix}"
     program = subprocess.Popen(
         [sys.executable, __file__, "paint", str(film), str(folder)], stdout=subprocess.PIPE

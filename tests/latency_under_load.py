@@ -1,8 +1,8 @@
-"""Pen to picture with another program on one core, and without: `python tests/latency_under_load.py --json`.
+"""Measure pen-to-picture latency with and without CPU load: `python tests/latency_under_load.py --json`.
 
-Runs of `paint --headless --demo lake`, alternately on the machine as it is and beside a busy loop that is
-bound to one core where the system allows it. Prints p50, p95 and p99 of each, medians over the rounds, and
-the ratio of the p95. For an idle machine; --cores N binds the painter to the first N cores (Linux).
+Runs `paint --headless --demo lake` alternately without load and beside a busy loop, which is bound to one
+core where the system allows it. Prints p50, p95 and p99 of each as medians over the rounds, and the ratio of
+the p95. Run it on an idle machine; --cores N binds the painter to the first N cores (Linux).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def painted(seconds: float, cores: int) -> dict:
 
 
 def measure(rounds: int, seconds: float, cores: int, run=painted) -> dict:
-    """rounds of both, interleaved; run(seconds, cores) returns one run's report."""
+    """Run both conditions interleaved for `rounds`; run(seconds, cores) returns the report of one run."""
     found: dict[str, list[dict]] = {"idle": [], "busy": []}
     for _ in range(rounds):
         for way, runs in found.items():

@@ -1,16 +1,17 @@
-"""What a live source and a stream cost, on an idle machine: `python tests/live_figures.py --rounds 4`.
+"""Measure the cost of a live source and of streaming: `python tests/live_figures.py --rounds 4`.
 
-The real painter at 512x512 in the real loop without a display. Four ways alternate: the demo alone (`pen`),
-the demo over a moving source (`pen+source`), a source alone (`source`), and the same streamed over the
-loopback (`source+stream`). The source is a video of 30 frames a second, 512x512, that moves everywhere.
-Ratios are of the same run. `bars` has each figure beside its limit:
+Run it on an idle machine. It uses the real painter at 512x512 in the real loop without a display. Four
+configurations alternate: the demo alone (`pen`), the demo over a moving source (`pen+source`), a source alone
+(`source`), and a source streamed over the loopback (`source+stream`). The source is a 512x512 video at 30
+frames per second in which every pixel moves. Ratios are within one run. `bars` lists each figure with its
+limit:
 
 - every frame is painted or counted as skipped;
 - capture to shown p95 at most 2 model frames + 2 display intervals;
 - pen to picture p95 at most 1.2 times that without a source;
 - streaming costs at most 5 % of the model's frames.
 
-`--growth 600` runs one way for so many seconds and reports the memory before and after.
+`--growth 600` runs one configuration for 600 seconds and reports the memory before and after.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ DISPLAY_MS = 1000 / 60
 
 
 def film(path: Path) -> Path:
-    """Two seconds of hills that pass by: every pixel changes with every frame."""
+    """Write a two-second video of scrolling hills in which every pixel changes with every frame."""
     random = np.random.default_rng(0)
     import cv2
 
@@ -47,7 +48,7 @@ def film(path: Path) -> Path:
 
 
 def run(way: str, seconds: float, video: Path, memory_mb: list[float] | None = None) -> dict:
-    """One stretch of the loop; returns its figures. memory_mb: gets the resident memory of every second."""
+    """Run the loop for `seconds` and return its figures; appends resident memory per second to memory_mb."""
     from models import registry
     from renderer.app import App
     from renderer.live import LiveParts
@@ -124,7 +125,7 @@ def spend(app, seconds: float, memory_mb: list[float] | None = None) -> None:
 
 
 def app_rest(app) -> None:
-    """Until the newest frame of the paused source is on the screen."""
+    """Run the loop until the newest frame of the paused source is on the screen."""
     end_s = time.perf_counter() + 5
     while app.live.source.in_flight and time.perf_counter() < end_s:
         app.step()
@@ -156,7 +157,7 @@ def main(rounds: int, seconds: float) -> dict:
 
 
 def growth(seconds: float, way: str = "source+stream") -> dict:
-    """Resident memory around the end of the first minute and in the last ten seconds of one long stretch."""
+    """Resident memory near the end of the first minute and in the last ten seconds of one long run."""
     seen: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         figures = run(way, seconds, film(Path(folder) / "film.mp4"), seen)

@@ -1,6 +1,6 @@
-"""Harness for tests of the loop: the real loop, driven tick by tick, and a model that can be slow or fail.
+"""Harness that drives the real loop tick by tick, and a stand-in model that can be slow or fail.
 
-The stand-in is used only where a test needs a model that is slow or that fails.
+The stand-in model is only for tests that need a slow or failing model.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SHARP = Brush((200, 30, 30), size_px=20, hardness=1.0)
 
 
 def stroke(canvas: Canvas, *points: tuple[float, float], brush: Brush = SHARP, pressure: float = 1.0) -> Rect:
-    """A whole stroke on a canvas; returns what it changed."""
+    """Apply a whole stroke to a canvas; return the changed area."""
     first, *rest = [(x, y, pressure) for x, y in points]
     changed = canvas.apply(Begin(brush, first))
     changed = changed.union(canvas.apply(Extend(tuple(rest))))
@@ -33,12 +33,12 @@ def stroke(canvas: Canvas, *points: tuple[float, float], brush: Brush = SHARP, p
 
 
 def differs(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(H, W) bool: where two pictures are not the same."""
+    """(H, W) bool mask of the pixels that differ between two pictures."""
     return (a != b).any(-1)
 
 
 class SlowModel:
-    """Paints the paper's own colours over grey after `seconds`, or when `gate` opens; can be told to fail."""
+    """Model that returns the paper over grey after `seconds` or when `gate` opens; can be made to fail."""
 
     def __init__(self, seconds: float = 0.0, gate: threading.Event | None = None):
         self.seconds, self.gate = seconds, gate
@@ -47,7 +47,7 @@ class SlowModel:
         self.threads: set[int] = set()
         self.serving = threading.Event()
         self.failures: list[BaseException] = []
-        self.torn = 0  # papers that changed while they were looked at
+        self.torn = 0  # papers that changed during a render call
         self.closed = 0
 
     def __call__(self) -> SlowModel:
@@ -77,7 +77,7 @@ class SlowModel:
 
 
 class LoopHarness:
-    """The real loop without a display, and events that a test hands to its next tick."""
+    """The real loop without a display, with events injected by a test into the next tick."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class LoopHarness:
         window=None,
         **options,
     ):
-        """load: loads the model, whatever its name. options: of App."""
+        """load: loads the model, whatever its name. options: passed to App."""
         size = (side, side) if isinstance(side, int) else side
         self.window = window or Headless()
         self.pending: list[Event] = []
@@ -106,11 +106,11 @@ class LoopHarness:
 
     @property
     def messages(self) -> list[str]:
-        """Texts that the window shows now."""
+        """Message texts shown in the window now."""
         return [message.text for message in self.app.scene.messages]
 
     def do(self, *actions, at_s: float | None = None) -> None:
-        """Actions for the next tick, done now or at `at_s`."""
+        """Queue actions for the next tick, timestamped now or `at_s`."""
         now_s = time.perf_counter() if at_s is None else at_s
         self.pending += [Event(action, now_s) for action in actions]
 
@@ -123,19 +123,19 @@ class LoopHarness:
             self.app.tick()
 
     def rewound(self) -> None:
-        """Carry out what is pending, and wait until the paper that it shows has been rebuilt."""
+        """Apply pending actions and wait until the rewound paper is rebuilt."""
         self.tick()
         self.until(lambda: not self.app.rewind.busy)
 
     def until(self, condition, timeout_s: float = 20.0) -> None:
-        """Turn the loop until the condition holds; fails the test where it never does."""
+        """Run the loop until the condition holds; fail the test if it never does."""
         end_s = time.perf_counter() + timeout_s
         while not condition():
             assert time.perf_counter() < end_s, "waited in vain"
             self.app.step()
 
     def ready(self) -> LoopHarness:
-        """The model is there, and the picture of the paper is as fine as it gets."""
+        """Run the loop until the model is loaded and the picture is fully refined."""
         self.until(lambda: self.app.picture is not None)
         self.rest()
         return self
@@ -148,5 +148,5 @@ class LoopHarness:
 
     @property
     def shown(self) -> int:
-        """Sequence of the frame on the screen."""
+        """Sequence number of the frame on the screen."""
         return self.app.picture.request.sequence if self.app.picture else -1

@@ -1,4 +1,4 @@
-"""Ray clusters of several nodes on this machine for tests: small, on the loopback, and always stopped."""
+"""Small local Ray clusters of several nodes for tests, on the loopback and always shut down."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from loop_harness import ROOT
 
 from models.cluster.ray_session import LOCAL, import_ray
 
-TOKEN = "0123456789abcdef" * 4  # one for all: Ray keeps the first that it reads in a process
+TOKEN = "0123456789abcdef" * 4  # shared by all clusters: Ray caches the first token that a process reads
 os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"] = "token", TOKEN
-STORE_BYTES = 80 << 20  # Ray takes no less than 75 MB
-os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests")])  # of the workers
+STORE_BYTES = 80 << 20  # the minimum that Ray accepts is 75 MB
+os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests")])  # for the workers
 
 
 def ray_or_skip() -> Any:
-    """The module `ray`, set up for clusters of this machine alone."""
+    """Import `ray`, configured for local clusters only, or skip the test."""
     if importlib.util.find_spec("ray") is None:
         pytest.skip("needs the extra `ray`")
     return import_ray(LOCAL)
@@ -32,7 +32,7 @@ def ray_or_skip() -> Any:
 
 @contextlib.contextmanager
 def cluster(nodes: int, cpus: int = 1) -> Iterator[Any]:
-    """A cluster with a head that runs nothing and so many nodes of `cpus` each."""
+    """Start a cluster with a head that runs no tasks and the given number of nodes with `cpus` each."""
     ray_or_skip()
     from ray.cluster_utils import Cluster
 
@@ -50,7 +50,7 @@ def node_options() -> dict:
 
 
 def workers(name: str = "ray::perform") -> list[psutil.Process]:
-    """Processes that run a task of ours now."""
+    """Worker processes that currently run a task of these tests."""
     found = []
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
@@ -68,13 +68,13 @@ def kill(process: psutil.Process) -> None:
 
 
 def square(shared: int, job: int) -> tuple[int, int]:
-    """(job, its square plus what is shared), a moment later."""
+    """Return (job, job squared plus the shared value) after a short delay."""
     time.sleep(0.15)
     return job, job * job + shared
 
 
 def mark(folder: str, job: int) -> int:
-    """Leave a file that says the job ran, and run for a while."""
+    """Write a file that marks the job as run, then stay busy for a while."""
     with open(Path(folder) / f"{job}-{os.getpid()}-{time.time_ns()}", "w"):
         time.sleep(0.15)
     return job

@@ -1,7 +1,8 @@
-"""A stand-in for the capture of a CUDA graph: a tape of what torch dispatched, and the places it wrote to.
+"""CPU stand-in for CUDA graph capture: records the ops that torch dispatches and their output tensors.
 
-As with a graph, Python's part is frozen: a replay runs the same ops on the same tensors, wherever the numbers
-in them came from. What a graph cannot hold (a value read back, a tensor made on the host) is refused.
+As with a CUDA graph, Python code does not run again: a replay runs the same ops on the same tensors and
+writes into the same outputs. Ops that a graph cannot contain (a value read back to the host, a tensor made on
+the host) raise RuntimeError.
 """
 
 from __future__ import annotations
@@ -41,9 +42,9 @@ class OpRecording(TorchDispatchMode):
 def record_graph(
     function: Callable[..., Tensor], inputs: dict[str, Tensor]
 ) -> tuple[Callable[[], None], Tensor]:
-    """In the place of models.device.cuda_graphs.capture_cuda."""
+    """Replacement for models.device.cuda_graphs.capture_cuda."""
     with torch.inference_mode():
-        function(**inputs)  # tables that a model makes once are made
+        function(**inputs)  # warm-up: builds the tables that a model caches
         with OpRecording() as made:
             output = function(**inputs)
     return made.replay, output

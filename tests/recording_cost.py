@@ -1,8 +1,9 @@
-"""What filming and logging cost the loop and the model: `python tests/recording_cost.py --rounds 6`.
+"""Measure the cost of recording and logging: `python tests/recording_cost.py --rounds 6`.
 
-One run of the demo at 512x512 with the real painter, in which four ways of keeping it alternate: nothing,
-the log alone, the ring behind `keep that`, and a film of both panes at 30 frames a second. Figures are of the
-same run; ratios and differences are against `nothing`. Processor times depend less on what else runs.
+Runs the demo at 512x512 with the real painter while four kinds of recording alternate: nothing, the log
+alone, the ring buffer behind `keep that`, and a film of both panes at 30 frames per second. All figures are
+from the same run; ratios and differences are relative to `nothing`. CPU times depend less on other load than
+wall-clock times do.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ SETTLE_S = 1.0
 
 
 def timed(owner, name: str, spent: list[float]) -> None:
-    """Let a method add up its processor time, in seconds, of the thread that it runs on."""
+    """Wrap a method so that it records the CPU time of its thread, in seconds."""
     method = getattr(owner, name)
 
     def wrapper(*values):
@@ -59,7 +60,7 @@ def main(rounds: int, seconds: float, folder: Path, ways: tuple[str, ...] = WAYS
     copying, encoding, logging = [], [], []
     for turn in range(rounds * len(ways)):
         turn_about, place = divmod(turn, len(ways))
-        way = ways[(place + turn_about) % len(ways)]  # each way comes first, and last, as often as the others
+        way = ways[(place + turn_about) % len(ways)]  # rotate the order of the kinds
         app.persistence.close()
         files = Files(store=LogStore(folder / f"{turn}") if way == "log" else None)
         app.persistence = Persistence(app.canvas, app.scene, app.messages, files=files)
@@ -74,7 +75,7 @@ def main(rounds: int, seconds: float, folder: Path, ways: tuple[str, ...] = WAYS
             if way == "film":
                 recorder.start(folder / f"{turn}.mkv")
         app.apply(Event(Clear(), time.perf_counter()))
-        app.demo = DemoPlayer(log, size)  # the same strokes for every way, one point in each tick
+        app.demo = DemoPlayer(log, size)  # the same strokes for each kind, one point per tick
         app.demo._began_s = app._due_s + 1.5 / app.window.display_hz
         until_s = time.perf_counter() + SETTLE_S
         while time.perf_counter() < until_s:
@@ -95,7 +96,7 @@ def main(rounds: int, seconds: float, folder: Path, ways: tuple[str, ...] = WAYS
 
 
 def spread(ratios: np.ndarray) -> list[float]:
-    """Where the median lies in 95 of 100 samples drawn anew from the rounds (bootstrap)."""
+    """95 % confidence interval of the median over the rounds, by bootstrap."""
     drawn = np.random.default_rng(0).choice(ratios, (2000, len(ratios)))
     return np.percentile(np.median(drawn, axis=1), (2.5, 97.5)).round(3).tolist()
 
@@ -105,7 +106,7 @@ def report(found: dict, copying: list[float], encoding: list[float], logging: li
     plain_ms = np.percentile(found["nothing"]["tick_ms"], 99)
     made = {}
     for way, row in found.items():
-        ratios = np.array(row["fps"]) / plain_fps  # of the rounds, each of the same strokes
+        ratios = np.array(row["fps"]) / plain_fps  # per round, each with the same strokes
         made[way] = {
             "model_fps": round(float(np.mean(row["fps"])), 2),
             "model_fps_ratio": round(float(np.median(ratios)), 3),

@@ -1,8 +1,9 @@
-"""Latency and traffic of painting with a served model: `python tests/remote_latency.py`, on an idle machine.
+"""Measure latency and traffic of painting with a served model: `python tests/remote_latency.py`.
 
-Strokes are drawn in the real headless loop at 512 px, with the model here and with the model served by
-another process of this machine behind a proxy that delays each way. `allowed` is what the remote p95 may be:
-the local one, 1.5 round trips and 10 ms. Bytes are of one picture, both ways together, against the raw one.
+Run it on an idle machine. It draws strokes in the real headless loop at 512 px, first with a local model and
+then with a model served by another process on this machine, behind a proxy that delays each direction.
+`allowed` is the limit of the remote p95: the local p95 plus 1.5 round trips plus 10 ms. Byte counts are per
+picture, both directions together, compared with the raw picture.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ from models.cluster import remote  # noqa: E402
 from renderer.actions import Begin, End, Extend  # noqa: E402
 
 SIDE = 512
-POINT_S = 0.05  # between two points of the pen
+POINT_S = 0.05  # interval between two pen points
 
 
 def painted(loop: LoopHarness, seconds: float) -> dict[str, float]:
-    """Draw circles for a while, as a hand does; latency of inputs and times of ticks."""
+    """Draw circles at the rate of a pen; return input latencies and tick times."""
     loop.ready()
     stats = loop.app.stats
     stats.latency_ms, stats.tick_ms = type(stats.latency_ms)("d"), type(stats.tick_ms)("d")

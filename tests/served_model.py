@@ -1,4 +1,4 @@
-"""A `serve` command in a process of its own, for tests that paint with the model that it holds."""
+"""Run the `serve` command in a separate process, for tests that paint with a remote model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def free_port() -> int:
 
 
 class ServedModel:
-    """`serve --model painter` on the loopback; may be killed and started again on the same port."""
+    """`serve --model painter` on the loopback; can be killed and restarted on the same port."""
 
     def __init__(self, *words: str):
         self.port = free_port()
@@ -38,7 +38,7 @@ class ServedModel:
             self.lines.append(line)
 
     def stop(self) -> str:
-        """End it as `kill` does; what it said since it was ready."""
+        """Terminate the process as `kill` does; return its output since it was ready."""
         self._process.terminate()
         said = self._process.communicate(timeout=40)[1].decode()
         assert self._process.returncode == 0, said

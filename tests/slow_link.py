@@ -1,4 +1,4 @@
-"""A TCP proxy on the loopback that delays, stalls, breaks and mends connections: a poor network in tests."""
+"""TCP proxy on the loopback that simulates a poor network: delays, stalls and broken connections."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import asyncio
 import random
 import threading
 
-STALL_S = 0.2  # a lost packet waits for its retransmission: Linux' least retransmission timeout
+STALL_S = 0.2  # delay of a lost packet: the minimum retransmission timeout of Linux
 
 
 class SlowLink:
     """Forwards `port` to `target_port` on the loopback.
 
-    delay_ms: each way. loss: share of the pieces of up to 16 KiB that come STALL_S later, and all after them.
-    up: False refuses new connections and breaks those there are. bytes_up, bytes_down: what went through.
+    delay_ms: delay of each direction. loss: fraction of chunks (up to 16 KiB) that arrive STALL_S late, which
+    also holds up all later ones. up: False refuses new connections and breaks existing ones.
+    bytes_up, bytes_down: bytes forwarded in each direction.
     """
 
     def __init__(self, target_port: int, *, delay_ms: float = 0.0, loss: float = 0.0, seed: int = 0):
@@ -74,7 +75,7 @@ class SlowLink:
             await sender
 
     def cut(self) -> None:
-        """Break every connection, and refuse new ones until `mend`."""
+        """Break all connections and refuse new ones until `mend` is called."""
         self._up = False
 
         def abort() -> None:

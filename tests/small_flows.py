@@ -1,4 +1,4 @@
-"""Small models of the flow families with random weights, as folders of `diffusers`."""
+"""Build small flow models with random weights, saved as `diffusers` folders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A hub on the loopback: as much of its protocol as a download needs, and its ways to fail."""
+"""A local stand-in for the Hugging Face Hub: the download protocol and its failures, on the loopback."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ COMMIT = "c0ffee" + "0" * 34
 
 
 class SmallHub:
-    """files: path -> bytes of the one repository, `repo`. status: what it answers; 200 is to serve.
+    """Hub server with one main repository, `repo`, that can fail on demand.
 
-    refuses: part of the paths that another status is for. cut_after: bytes of the next large file after which
-    the connection breaks, once. asked: (method, path, range) of every request.
+    files: path -> bytes of the repository. status: HTTP status of the answers; 200 serves the files.
+    refuses: substring of the paths that get a status other than 200. cut_after: number of bytes of the next
+    large file after which the connection breaks, once. asked: (method, path, range) of every request.
     """
 
     def __init__(self, repo: str, files: dict[str, bytes]):
@@ -64,7 +65,7 @@ class SmallHub:
             self.send(handler, 404, b"{}", {"X-Error-Code": "EntryNotFound"}, body)
 
     def find(self, path: str) -> tuple[str, dict[str, bytes]] | None:
-        """The repository that a path speaks of, and its files."""
+        """Return the repository that a URL path names, and its files."""
         repos = {self.repo: self.files, **self.others}
         return next(((r, f) for r, f in repos.items() if f"/{r}/" in f"{path}/"), None)
 
@@ -110,7 +111,7 @@ def tree(files: dict[str, bytes]) -> list[dict]:
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
-    """A folder as a repository."""
+    """Read a folder as a repository: path -> bytes."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
     }

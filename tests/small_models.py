@@ -1,4 +1,4 @@
-"""Small models of every pretrained family with random weights and tokenizers made on the spot, as folders."""
+"""Build small pretrained models with random weights and tiny tokenizers, saved as folders, per family."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 PROMPT_DIM = 32
-XL_DIMS = (24, 40)  # of SDXL's two encoders, which a single file tells apart by them
+XL_DIMS = (24, 40)  # widths of SDXL's two text encoders; a single-file loader tells them apart by width
 
 
 def scatter(model: nn.Module, seed: int = 0) -> nn.Module:
-    """Weights that leave no gate or bias at zero, of a size that keeps activations about one."""
+    """Set random weights with nonzero gates and biases, scaled to keep activations near one."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, weight in model.named_parameters():
@@ -30,7 +30,7 @@ def scatter(model: nn.Module, seed: int = 0) -> nn.Module:
 
 
 def clip_tokenizer(folder: Path, most: int = 16) -> CLIPTokenizer:
-    """Letters, and two merges: enough to make another prompt another one."""
+    """CLIP tokenizer with single letters and two merges, enough to tell prompts apart."""
     folder.mkdir(parents=True, exist_ok=True)
     letters = [chr(c) for c in range(ord("a"), ord("z") + 1)]
     words = [*letters, *(f"{c}</w>" for c in letters), "la", "lake</w>", "<|startoftext|>", "<|endoftext|>"]
@@ -61,7 +61,7 @@ def clip_encoder(projected: bool = False, dim: int = PROMPT_DIM, most: int = 16)
 
 
 def small_vae(channels: int = 4, **options) -> nn.Module:
-    """An AutoencoderKL that shrinks by 8 and whose distribution is all but a point."""
+    """An AutoencoderKL that downsamples by 8 and has a near-zero posterior variance."""
     vae = diffusers.AutoencoderKL(
         block_out_channels=(8, 8, 8, 8),
         down_block_types=("DownEncoderBlock2D",) * 4,
@@ -117,7 +117,7 @@ def trained_at(kind: str = "EulerDiscreteScheduler", **options):
 
 
 def save_sd(folder: Path, *, scheduler=None, tiny: bool = False, **unet) -> Path:
-    """Stable Diffusion 1.5's layout. tiny: with a tiny autoencoder beside it."""
+    """Save a model in the layout of Stable Diffusion 1.5. tiny: also save a tiny autoencoder."""
     pipe = diffusers.StableDiffusionPipeline(
         vae=small_vae(),
         text_encoder=clip_encoder(),
@@ -150,7 +150,7 @@ def save_sdxl(folder: Path) -> Path:
 
 
 def save_control(folder: Path) -> Path:
-    """A ControlNet for a saved model's UNet, beside it."""
+    """Save a ControlNet for the UNet of a saved model next to it."""
     unet = diffusers.UNet2DConditionModel.from_pretrained(folder / "unet")
     hints = {"conditioning_embedding_out_channels": (8, 8, 8, 8)}
     network = diffusers.ControlNetModel.from_unet(unet, **hints, load_weights_from_unet=False)
@@ -159,7 +159,7 @@ def save_control(folder: Path) -> Path:
 
 
 def save_lora(model: Path, folder: Path) -> Path:
-    """A LoRA on the attention of a saved model's UNet, as its users save them."""
+    """Save a LoRA for the attention layers of a saved model's UNet, in the usual file format."""
     weights = lora_weights(diffusers.UNet2DConditionModel.from_pretrained(model / "unet"))
     diffusers.StableDiffusionPipeline.save_lora_weights(folder, unet_lora_layers=weights)
     return folder / "pytorch_lora_weights.safetensors"
@@ -178,7 +178,7 @@ def lora_weights(network: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def painted(side: int = 256) -> np.ndarray:
-    """An opaque paper (side, side, 4) uint8 with a gradient and a bar."""
+    """Opaque paper (side, side, 4) uint8 with a gradient and a bar."""
     rows = np.linspace(20, 230, side, dtype=np.uint8)
     paper = np.full((side, side, 4), 255, np.uint8)
     paper[..., 0], paper[..., 1] = rows[:, None], rows[None, :]

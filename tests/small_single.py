@@ -1,4 +1,4 @@
-"""A small Stable Diffusion 1.5 or XL folder written as one file, in the key layout of their first release."""
+"""Write a small Stable Diffusion 1.5 or XL folder as one file with the original key names."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ OPEN_CLIP = {
 
 
 def save_single(pipe, file: Path) -> Path:
-    """All weights of a pipeline of `diffusers` in one file."""
+    """Save all weights of a `diffusers` pipeline in one file."""
     made = {f"model.diffusion_model.{unet_key(k, pipe.unet)}": w for k, w in pipe.unet.state_dict().items()}
     for key, weight in pipe.vae.state_dict().items():
         name = vae_key(key, len(pipe.vae.config.block_out_channels))
@@ -99,7 +99,7 @@ def clip(prefix: str, encoder: nn.Module) -> dict[str, Tensor]:
 
 
 def open_clip(prefix: str, encoder: nn.Module) -> dict[str, Tensor]:
-    """The layout of OpenCLIP: queries, keys and values in one matrix, the projection the other way round."""
+    """Convert to the OpenCLIP layout: fused query, key and value matrix, transposed projection."""
     weights = {key.removeprefix("text_model."): weight for key, weight in encoder.state_dict().items()}
     made = {
         "token_embedding.weight": weights["embeddings.token_embedding.weight"],

@@ -1,12 +1,12 @@
 """Check device placement of GPU code on a machine that has no GPU.
 
-`StrictDevice` lets the meta device stand for the accelerator and looks at every op that torch dispatches. It
-refuses what CUDA refuses: tensors of two devices in one op, and, while a CUDA graph is captured, copies from
-or to the host, synchronisation, shapes that depend on data, random numbers of the CPU, and memory that
-outlives the capture without an owner. Results have shapes and no values; what is copied to the host is ones.
+`StrictDevice` uses the meta device in place of the accelerator and checks every op that torch dispatches. It
+rejects what CUDA rejects: tensors on two devices in one op and, during the capture of a CUDA graph, copies
+from or to the host, synchronisation, data-dependent shapes, random numbers of the CPU, and memory that
+outlives the capture without an owner. Results have shapes but no values; copies to the host are ones.
 
-Never run what is checked under `torch.device("meta")`: tensors that it forgets to place would land on the
-accelerator by themselves.
+Never run the checked code under `torch.device("meta")`: tensors created without a device would then be on the
+accelerator by default.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ FROM_HOST = (torch.tensor, torch.as_tensor, Tensor.new_tensor)
 SYNCHRONISES = {"_local_scalar_dense", "is_nonzero", "equal", "bincount"}
 BY_DATA = {"nonzero", "masked_select", "unique_dim", "_unique2", "unique_consecutive", "repeat_interleave"}
 INDEXES = {"index", "index_put", "index_put_", "_index_put_impl_"}
-WAITS = ("synchronize", "empty_cache")  # of torch.cuda
+WAITS = ("synchronize", "empty_cache")  # functions of torch.cuda
 ROOT = Path(__file__).resolve().parents[1]
 
 
 class DeviceFault(RuntimeError):
-    """An op that CUDA would refuse, or that would break the capture of a graph."""
+    """Raised for an op that CUDA would reject or that would break a graph capture."""
 
 
 class StrictDevice(TorchDispatchMode):
-    """A context in which faults raise DeviceFault, at once and, where that was caught, at its end.
+    """Context that raises DeviceFault at a fault, and again on exit if that exception was caught.
 
     tf32: whether float32 convolutions may be computed in TF32, as cuDNN does by default.
     """
@@ -49,11 +49,11 @@ class StrictDevice(TorchDispatchMode):
     def __init__(self, *, tf32: bool = True):
         super().__init__()
         self.tf32, self.faults = tf32, []
-        self.ops = 0  # that the accelerator would run
+        self.ops = 0  # ops that the accelerator would run
         self.captures = 0
-        self._made: list[tuple[StorageWeakRef, str]] | None = None  # inside a captured region
+        self._made: list[tuple[StorageWeakRef, str]] | None = None  # a list while a region is captured
         self._stack = ExitStack()
-        self._depth = 0  # it enters itself again to take composite ops apart
+        self._depth = 0  # re-entered to decompose composite ops
 
     def __enter__(self):
         self._depth += 1
@@ -78,10 +78,10 @@ class StrictDevice(TorchDispatchMode):
         return self._made is not None
 
     def capture(self, function: Callable[..., Tensor], inputs: dict[str, Tensor]) -> tuple[Callable, Tensor]:
-        """In the place of models.device.cuda_graphs.capture_cuda."""
+        """Replacement for models.device.cuda_graphs.capture_cuda."""
         self.captures += 1
         with torch.inference_mode():
-            function(**inputs)  # a warm-up: tables that are made once are made
+            function(**inputs)  # warm-up: builds cached tables
             with self.captured(inputs.values()) as owned:
                 output = function(**inputs)
                 owned.append(output)
@@ -89,7 +89,7 @@ class StrictDevice(TorchDispatchMode):
 
     @contextmanager
     def captured(self, inputs=()) -> Iterator[list[Tensor]]:
-        """A captured region. What is appended to the list that it yields may outlive it, as inputs may."""
+        """Context of a captured region. Inputs and tensors appended to the yielded list may outlive it."""
         self._made, owned = [], []
         try:
             yield owned
@@ -107,7 +107,7 @@ class StrictDevice(TorchDispatchMode):
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        if composite(function):  # in inference mode they come whole
+        if composite(function):  # inference mode does not decompose them
             with self:
                 return function._op_dk(COMPOSITE, *args, **kwargs)
         given = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
@@ -127,10 +127,10 @@ class StrictDevice(TorchDispatchMode):
 
     def _check_devices(self, function, name: str, given: list[Tensor], here: bool) -> None:
         apart = [t for t in given if t.device != DEVICE] if here else []
-        if name in INDEXES and not self.capturing:  # an index of the CPU is copied to the device
+        if name in INDEXES and not self.capturing:  # CUDA copies a CPU index to the device
             apart = [t for t in apart if t.dtype not in (torch.int64, torch.int32)]
         number = torch.Tag.pointwise in function.tags or name in ("fill_", "fill")
-        if number and all(t.dim() == 0 for t in apart):  # passed by value
+        if number and all(t.dim() == 0 for t in apart):  # CPU scalars are passed by value
             apart = []
         if apart and name not in ("copy_", "_to_copy"):
             self.refuse("tensors of two devices", described(name, given))
@@ -139,7 +139,7 @@ class StrictDevice(TorchDispatchMode):
             self.refuse("a float32 convolution in TF32", described(name, given))
 
     def _data_dependent(self, function, name: str, args: tuple, given: list[Tensor]) -> object | None:
-        """Refuse a wait for values inside a captured region; outside, answer the few that can be."""
+        """Reject data-dependent ops in a captured region; outside, answer the few that are possible."""
         masks = [
             t
             for t in tree_leaves(args[1:2])
@@ -193,7 +193,7 @@ class StrictDevice(TorchDispatchMode):
 
 
 class HostValues(TorchFunctionMode):
-    """Sees tensors that are made on the device from values of the host: they dispatch no copy."""
+    """Detects tensors made on the device from host values, for which torch dispatches no copy."""
 
     def __init__(self, strict: StrictDevice):
         super().__init__()
@@ -211,7 +211,7 @@ class HostValues(TorchFunctionMode):
 
 
 def described(name: str, given: list[Tensor]) -> str:
-    """The op, its tensors, and the last lines of the project and of diffusers that led to it."""
+    """Format an op, its tensors, and the innermost stack frames in the project and diffusers."""
     shapes = ", ".join(
         f"{t.device.type} {tuple(t.shape)} {str(t.dtype).removeprefix('torch.')}" for t in given
     )
@@ -221,7 +221,7 @@ def described(name: str, given: list[Tensor]) -> str:
 
 
 def on_device(module: torch.nn.Module) -> torch.nn.Module:
-    """Move a module's parameters and buffers to the stand-in, in place."""
+    """Move a module's parameters and buffers to the meta device, in place."""
     for part in module.modules():
         for name, value in part._parameters.items():
             if value is not None:
@@ -233,5 +233,5 @@ def on_device(module: torch.nn.Module) -> torch.nn.Module:
 
 
 def empty_as(value: Tensor) -> Tensor:
-    """A tensor of the stand-in with the shape, strides and dtype of `value`."""
+    """Empty tensor on the meta device with the shape, strides and dtype of `value`."""
     return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device=DEVICE)

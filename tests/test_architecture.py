@@ -1,4 +1,4 @@
-"""Import rules, the architecture page, and the methods that both windows share."""
+"""Tests of the import rules, the architecture page, and the methods that both windows share."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FILES = [path for path in FILES if path.suffix == ".py"]
 
 
 def fresh(code: str, *flags: str) -> str:
-    """Run code in a fresh interpreter in the repository; returns what it printed."""
+    """Run code in a new interpreter in the repository; return its output."""
     command = [sys.executable, *flags, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -32,12 +32,12 @@ def fresh(code: str, *flags: str) -> str:
 
 
 def loaded_by(statement: str) -> set[str]:
-    """Top-level names of the modules that a statement loads in a fresh interpreter."""
+    """Top-level names of the modules that a statement loads in a new interpreter."""
     return set(fresh(f"{statement}\nimport sys; print(*{{m.split('.')[0] for m in sys.modules}})").split())
 
 
 def imports(path) -> set[str]:
-    """Modules that a file names in its import statements, anywhere in it."""
+    """Modules named in the import statements of a file, at any depth."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -51,7 +51,7 @@ def tops(path) -> set[str]:
     return {name.split(".")[0] for name in imports(path)}
 
 
-# Imports point one way
+# Direction of imports
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
@@ -94,10 +94,10 @@ def test_each_package_imports_alone(name):
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_each_file_imports_first(package):
-    """No file leans on another of its package having been imported before it; torch is imported once."""
+    """Every file can be the first import of its package. Torch stays imported to save time."""
     names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in FILES]
     names = [name.removesuffix(".__init__") for name in names if name.split(".")[0] == package]
-    forget = "" if package == "kernels" else package  # an op is registered with torch once a process
+    forget = "" if package == "kernels" else package  # ops can be registered only once per process
     fresh(f"""
 import importlib, sys
 for name in {names!r}:
@@ -108,7 +108,7 @@ for name in {names!r}:
 
 
 def test_the_window_is_up_and_painted_on_before_torch_is_imported():
-    """The real loop's first tick, with a stroke in it. Torch comes with the model, on the worker's thread."""
+    """Run the first tick of the real loop with a stroke. Torch is imported later, by the worker thread."""
     code = """
 import sys, time
 from models import registry
@@ -129,7 +129,7 @@ app.close()
 
 @pytest.mark.parametrize("package", ["renderer", "kernels"])
 def test_times_are_those_of_perf_counter(package):
-    """time.monotonic ticks at 15.6 ms on Windows before Python 3.13, and two clocks do not compare."""
+    """time.monotonic has 15.6 ms steps on Windows before Python 3.13; two clocks cannot be compared."""
     paths = [path for path in FILES if path.relative_to(ROOT).parts[0] in (package, "main.py")]
     for path in paths:
         tree = ast.walk(ast.parse(path.read_text("utf-8")))
@@ -137,12 +137,12 @@ def test_times_are_those_of_perf_counter(package):
         assert not names & {"monotonic", "monotonic_ns"} and "time.monotonic" not in imports(path), path
 
 
-# The name of kernels
+# The package name kernels
 
 
 @pytest.mark.slow
 def test_kernels_stands_beside_transformers_and_diffusers():
-    """transformers probes for a package of this name by its version; ours, first on the path, has none."""
+    """transformers detects a package named kernels by its version; ours, first on the path, has none."""
     code = (
         "import kernels; assert not hasattr(kernels, '__version__')\n"
         "import transformers, diffusers\n"
@@ -154,7 +154,7 @@ def test_kernels_stands_beside_transformers_and_diffusers():
     assert str(ROOT / "kernels") in fresh(code)
 
 
-# Two windows, one face
+# Shared interface of both windows
 
 
 def methods(kind: type) -> dict[str, inspect.Signature]:
@@ -171,7 +171,7 @@ def test_window_and_headless_have_the_same_methods():
 
 
 def tracked() -> list[str]:
-    """Files that git knows, or, in a copy without git, all that are no leftovers."""
+    """Files tracked by git or, in a copy without git, all files except build leftovers."""
     try:
         done = subprocess.run(["git", "ls-files"], capture_output=True, text=True, cwd=ROOT, check=True)
         return done.stdout.split()
@@ -182,7 +182,7 @@ def tracked() -> list[str]:
 
 
 def test_no_folder_is_crowded():
-    """Of a folder with more than a dozen modules nobody keeps an overview; __init__ does not count."""
+    """A folder has at most a dozen modules, not counting __init__."""
     counts = Counter(path.parent for path in FILES if path.name != "__init__.py")
     assert [folder.relative_to(ROOT) for folder, count in counts.items() if count > 13] == []
 

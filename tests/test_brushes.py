@@ -1,4 +1,4 @@
-"""Strokes: where the paint goes, how thick, how soft, and how fast."""
+"""Tests of brush strokes: position, width, softness and speed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_a_fast_stroke_is_a_smooth_curve():
     canvas = Canvas(256, 256)
     stroke(canvas, *hand, brush=Brush((0, 0, 0), 4, 1.0))
     y, x = np.nonzero(canvas.pixels[..., 3] > 128)
-    assert np.abs(np.hypot(x - 128, y - 128) - 90).max() < 5  # straight pieces would lie 3 further in
+    assert np.abs(np.hypot(x - 128, y - 128) - 90).max() < 5  # straight segments would be off by 3 px
     assert np.hypot(x - 128, y - 128).mean() == pytest.approx(90, abs=0.6)
 
 
@@ -90,4 +90,4 @@ def test_a_stroke_of_ten_points_takes_about_a_millisecond():
         began = time.perf_counter()
         canvas.apply(Extend(points))
         times.append(time.perf_counter() - began)
-    assert np.median(times) < 0.004  # 0.3 ms on an idle core; the rest is for a busy machine
+    assert np.median(times) < 0.004  # 0.3 ms on an idle core; margin for a busy machine

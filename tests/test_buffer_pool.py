@@ -1,4 +1,4 @@
-"""Papers of a pool are used again when nobody looks at them, and not before."""
+"""Tests of the buffer pool: a paper is reused only when nothing references it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the finished painter learns of itself: its own picture, stronger in detail and nearer to the paint."""
+"""Tests of calibration: targets are the painter's own pictures with more detail and closer to the paint."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from models.training.evaluation.metrics import laplacian_pyramid
 
 
 def condition(alpha: float, color: float = 0.0) -> Condition:
-    """Two papers of 64 px, all of one paint."""
+    """Condition of two 64x64 papers, each of one uniform paint."""
     paint = torch.full((2, 3, 64, 64), alpha * color)
     return Condition(paint, torch.full((2, 1, 64, 64), alpha), torch.ones(2), torch.zeros(2, 7))
 

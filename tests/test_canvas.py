@@ -1,4 +1,4 @@
-"""The paper: what each edit does to the pixels, how it is undone, and that batching does not matter."""
+"""Tests of the canvas: effect of each edit on the pixels, undo, and independence of batching."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_undo_memory_is_bounded(monkeypatch):
     noise = np.random.default_rng(0).integers(0, 256, (256, 256, 4), np.uint8)
     for _ in range(5):
         canvas.apply(Paste(png(noise)))
-    assert canvas.undo_history.nbytes <= 330_000  # the newest is kept, however large
+    assert canvas.undo_history.nbytes <= 330_000  # the newest entry is kept at any size
 
 
 def test_a_large_stroke_is_kept_as_a_small_patch():
@@ -184,7 +184,7 @@ def test_a_soft_eraser_reaches_blank_paper(opacity):
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(brush, st.lists(point, min_size=1, max_size=6)), min_size=1, max_size=8))
 def test_what_cannot_be_seen_is_unpainted(strokes):
-    """Whatever was painted and erased: alpha is 0, with no colour and no material, or can be seen."""
+    """After any painting and erasing, a pixel has visible alpha, or alpha, colour and material are all 0."""
     canvas = Canvas(SIDE, SIDE)
     for held, points in strokes:
         canvas.apply(Begin(replace(held, material=4), points[0]))
@@ -232,7 +232,7 @@ def test_fill_leaves_no_ring_at_a_soft_edge(hardness):
 @pytest.mark.parametrize("opacity", [0.3, 0.6])
 @pytest.mark.parametrize("hardness", [0.3, 0.9])
 def test_fill_leads_over_to_a_half_transparent_stroke(hardness, opacity):
-    """Across its edge, on white, every colour lies between those of the fill and of the stroke."""
+    """Across the edge, composed on white, every colour is between those of the fill and the stroke."""
     canvas, blue = Canvas(256, 256), np.array((60, 90, 160))
     stroke(canvas, (128, 20), (128, 236), brush=Brush(tuple(blue.tolist()), 60, hardness, opacity))
     canvas.apply(Fill((200, 170, 60), 10, 128, 24))
@@ -313,18 +313,18 @@ def test_an_image_over_64_megapixels_is_refused():
 
 
 def test_a_log_of_format_1_replays_byte_for_byte():
-    """Hashes of the papers that the program of that format made: strokes, fills, images, undo."""
+    """Compare with hashes of papers made by the format 1 program: strokes, fills, images, undo."""
     playback, papers = Playback(read(ROOT / "tests" / "format_1.jsonl")), []
     for share in (0.4, 0.8, 9):
         playback.advance(playback.seconds * share)
         papers.append(hashlib.sha256(playback.canvas.pixels.tobytes()).hexdigest()[:16])
     assert papers[0] == "55ed89d66cde3009" and playback.faults == 0
-    if platform.machine() == "x86_64":  # OpenCV scales images a little differently on other processors
+    if platform.machine() == "x86_64":  # OpenCV scales images slightly differently on other CPUs
         assert papers[1:] == ["009fd0f74019c868", "46dbea7a79066d55"]
 
 
 def test_the_drawing_thread_does_not_compress(monkeypatch):
-    """What an edit replaces is packed on another thread: at pen-up, at Clear and for an image."""
+    """Pixels replaced by an edit are compressed on another thread: at pen-up, for Clear and for an image."""
     threads, real = set(), zlib.compress
 
     def compress(*words):

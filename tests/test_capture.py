@@ -1,4 +1,4 @@
-"""What is filmed of the loop, how often, what is kept of the last seconds; the command that films."""
+"""Tests of window capture: frame rate, dropped frames, the ring buffer, and the recording command."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from renderer.recording.encoder import Encoder, planar
 from renderer.recording.packet_ring import PacketRing
 from renderer.recording.recorder import Recorder
 
-# The camera in the loop
+# Capture in the loop
 
 
 @pytest.mark.parametrize("layout", ["side", "picture", "paper", "window"])
@@ -79,7 +79,7 @@ def test_nothing_is_copied_where_nothing_changes(make_loop, tmp_path):
 
 
 def test_fewer_pictures_are_taken_while_the_encoder_does_not_keep_up(make_loop, tmp_path, monkeypatch):
-    """An encoder that takes 0.1 s a picture: after half a second nothing is dropped any more."""
+    """With an encoder that takes 0.1 s per picture, nothing is dropped after the first half second."""
     quick = Encoder.encode
     monkeypatch.setattr(Encoder, "encode", lambda *a, **k: (time.sleep(0.1), quick(*a, **k))[1])
     one = make_loop(SlowModel(), side=256).ready()
@@ -114,9 +114,9 @@ def test_fewer_pictures_are_taken_while_the_encoder_does_not_keep_up(make_loop, 
 @pytest.mark.parametrize(
     ("now", "fill", "since_s", "then"),
     [
-        (1, 0.5, 9.0, 1),  # as full as waiting for the model makes it
+        (1, 0.5, 9.0, 1),  # the fill level that waiting for the model causes
         (1, 0.8, 9.0, 2),
-        (2, 0.8, 0.4, 2),  # not twice at once
+        (2, 0.8, 0.4, 2),  # too soon after the last change
         (8, 1.0, 9.0, 8),
         (4, 0.2, 4.0, 4),
         (4, 0.2, 5.0, 2),
@@ -175,7 +175,7 @@ def test_keeping_does_not_disturb_a_film_that_is_being_recorded(tmp_path):
     assert len(decoded(tmp_path / "kept.mkv")[0]) >= 10
 
 
-# The command
+# The recording command
 
 
 def paint(*words, **how) -> subprocess.CompletedProcess:
@@ -192,7 +192,7 @@ def test_a_painting_is_filmed_from_its_start_to_its_end(tmp_path, painter_file):
     found_s, pictures = decoded(film)
     told = json.loads(done.stdout)
     assert told["dropped"] == 0
-    assert found_s[-1] == pytest.approx(told["seconds"], abs=1.0)  # less what it took to begin
+    assert found_s[-1] == pytest.approx(told["seconds"], abs=1.0)  # except for the start-up time
     assert np.abs(np.diff(found_s) - 1 / 30).max() <= 0.0011
     assert pictures[0].shape == (256, 256, 3) and np.abs(pictures[0].astype(int) - pictures[-1]).mean() > 10
 

@@ -1,4 +1,4 @@
-"""Replays and other independent jobs on Ray clusters of several nodes, with nodes and workers that die."""
+"""Tests of replays and other independent jobs on Ray clusters, including dying nodes and workers."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from renderer.offline.segments import PART_FRAMES, produce
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cluster")]  # one Ray cluster at a time
 ARGUMENTS = ("--size", 256, "--device", "cpu", "--fps", 40, "--hold", 1)
-KILLS = int(os.environ.get("FLOWBRUSH_CLUSTER_KILLS", "4"))  # runs of the test of random kills; 20 by hand
+KILLS = int(os.environ.get("FLOWBRUSH_CLUSTER_KILLS", "4"))  # random-kill runs; 20 by hand
 
 
 @pytest.fixture(scope="module")
 def three():
-    """A cluster with three nodes that render."""
+    """Cluster with three rendering nodes."""
     with cluster(3) as made:
         yield made
 
@@ -48,7 +48,7 @@ def test_three_nodes_make_the_bytes_of_one_machine(three, program, strokes, tmp_
     assert done.returncode == 0, done.stderr
     assert one.read_bytes() == many.read_bytes()
     assert not (tmp_path / "many.mkv.parts").exists()
-    assert "4 nodes" in done.stderr  # the head too
+    assert "4 nodes" in done.stderr  # including the head
 
 
 def test_an_interrupted_replay_goes_on_and_a_killed_worker_costs_nothing(three, program, strokes, tmp_path):
@@ -57,10 +57,10 @@ def test_an_interrupted_replay_goes_on_and_a_killed_worker_costs_nothing(three, 
     words = ("replay", strokes, "-o", many, *ARGUMENTS, "--ray", three.address)
     parts = tmp_path / "many.parts"
     interrupt(words, lambda: (parts / makers.NAME).exists())
-    first = makers.read(parts)[0][1][0]  # of the segment that was done first
+    first = makers.read(parts)[0][1][0]  # first frame of the first finished segment
     names = [f"frame-{frame:06}.png" for frame in range(first, min(first + PART_FRAMES, 175))]
     ready = {name: (parts / name).stat().st_mtime_ns for name in names}
-    for late in parts.glob("frame-*"):  # the interrupt may have come after the last segment
+    for late in parts.glob("frame-*"):  # all segments may have finished before the interrupt
         if late.name not in ready:
             late.unlink()
     killed = []
@@ -83,9 +83,9 @@ def test_an_interrupted_replay_goes_on_and_a_killed_worker_costs_nothing(three, 
 
 
 def interrupt(words: tuple, when) -> None:
-    """Run the command until `when` says so, then send what Ctrl+C sends."""
+    """Run the command until `when()` is true, then send the signal of Ctrl+C."""
     command = [sys.executable, ROOT / "main.py", *map(str, words)]
-    with tempfile.TemporaryFile() as stderr:  # a pipe that nobody reads fills up and stops the command
+    with tempfile.TemporaryFile() as stderr:  # an unread pipe would fill up and block the command
         running = subprocess.Popen(command, stderr=stderr)
         try:
             end_s = time.perf_counter() + 180
@@ -135,7 +135,7 @@ def test_a_dead_worker_costs_its_own_job_only(three, tmp_path):
 
     striker = threading.Thread(target=strike)
     with open_cluster(three.address) as jobs:
-        list(jobs.run(square, 0, [1, 2, 3]))  # the workers are there
+        list(jobs.run(square, 0, [1, 2, 3]))  # wait until the workers exist
         striker.start()
         assert sorted(one.job for one in jobs.run(mark, str(tmp_path), list(range(12)))) == list(range(12))
         striker.join()
@@ -163,7 +163,7 @@ def test_a_node_that_would_make_other_bytes_is_refused(three):
 
 
 class TwoKinds:
-    """Segments made in this process, in turn in the name of two kinds of device."""
+    """Fake cluster that runs segments in this process and reports two kinds of device in turn."""
 
     device, deaths, nodes = "cpu", 0, 2
 

@@ -1,4 +1,4 @@
-"""Training stages on a cluster: data in shards, and workers that learn together, one of which may die."""
+"""Tests of cluster training: data shards, distributed workers, and recovery from a lost worker."""
 
 from __future__ import annotations
 
@@ -25,14 +25,16 @@ STEPS, BATCH = 12, 8
 
 @pytest.fixture(scope="module")
 def two():
-    """A cluster with a head and two nodes; the trainer's own process takes no core."""
+    """Cluster with a head and two nodes; the trainer process itself reserves no core."""
     with cluster(2) as made:
         yield made
 
 
 def learn(settings: dict) -> None:
-    """Fit a line of pixels by the stage loop: batch number `step` of `settings["batch"]` rows, of which every
-    worker takes its share."""
+    """Fit a line of pixels with the stage loop.
+
+    The batch of each step has `settings["batch"]` rows, which are divided among the workers.
+    """
     torch.manual_seed(3)
     torch.set_num_threads(1)
     network = torch.nn.Sequential(torch.nn.Linear(6, 16), torch.nn.Tanh(), torch.nn.Linear(16, 2))
@@ -98,12 +100,12 @@ def test_a_lost_worker_restarts_the_group_from_the_checkpoint(two, tmp_path):
     assert (tmp_path / "run" / "died").exists()
     steps = [int(line[0]) for line in losses(folder)]
     assert sorted(set(steps)) == list(range(STEPS))
-    assert len(steps) <= STEPS + 2  # what was not saved is made again, and nothing before it
+    assert len(steps) <= STEPS + 2  # only steps since the last checkpoint are repeated
     assert torch.load(folder / "state.pt", weights_only=True)["step"] == STEPS
 
 
 def write_number(folder: Path, number: int, power: int) -> None:
-    """A job that writes a file, as `make_shard` does."""
+    """Job that writes a file, as `make_shard` does."""
     time.sleep(0.05)
     (folder / f"shard-{number}").write_text(str(number**power))
 

@@ -1,4 +1,4 @@
-"""Wishes that change no paint: what is saved when, and the way in and out of the picture alone."""
+"""Tests of commands that do not edit paint: saving, loading, messages and the picture-only view."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_several_layers_are_saved_as_a_document_too(make_loop, tmp_path):
 
 
 def test_an_opened_paper_brings_its_settings_and_materials(make_loop, tmp_path):
-    """Read on a thread: no tick decodes it."""
+    """The file is decoded on a thread, not in a tick."""
     canvas = Canvas(256, 256)
     stroke(canvas, (40, 40), (200, 90), brush=Brush((1, 2, 3), 40, material=7))
     about = {"seed": 11, "look": "oil", "mood": {"snow": 0.9}}

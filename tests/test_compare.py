@@ -1,4 +1,4 @@
-"""The report of many steps against few: its figures where they are known, and the command that writes it."""
+"""Tests of the comparison report of many and few steps: known figures, and the `compare` command."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ TINY = Plan(
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """What `train` would leave: weights of all contenders but one, and held-out views."""
+    """Output folder as from `train`: weights of all contenders but one, and held-out views."""
     root = tmp_path_factory.mktemp("trained")
     rng = np.random.default_rng(0)
     (root / "held-out").mkdir()
@@ -76,14 +76,14 @@ def condition_of(count: int, side: int = 16) -> Condition:
 
 
 def still(name: str) -> Contender:
-    """A contender whose flow is as straight as can be: its network knows nothing, its picture is constant."""
+    """Contender with a straight flow: its network returns zeros, so its picture is constant."""
     return Contender(name, lambda x, *rest: torch.zeros_like(x), path_of(name))
 
 
 def test_fitted_order_of_a_known_power():
     rows = [{"steps": n, "error": 3.0 / n**2 + (n < 16)} for n in (4, 8, 16, 32, 64)]
     assert convergence.fitted_order(rows, 0.0) == pytest.approx(2)
-    assert convergence.fitted_order(rows[2:], 0.001) is None  # one is left above the floor
+    assert convergence.fitted_order(rows[2:], 0.001) is None  # only one row is above the floor
     assert convergence.fitted_order([{"steps": 4, "error": 1.0}], 0.0) is None
 
 
@@ -138,7 +138,7 @@ def test_speeds_are_relative_to_the_diffusion():
 def test_every_number_repeats_and_reaches_the_report(folder, tmp_path, monkeypatch):
     from models.painter import contenders
 
-    monkeypatch.setattr(contenders, "ASSETS", tmp_path)  # nothing stands in for the one that is missing
+    monkeypatch.setattr(contenders, "ASSETS", tmp_path)  # no shipped weights replace the missing ones
     runs = [compare.compare(TINY, folder=folder, seed=3) for _ in range(2)]
     shown = [report.without_pictures(run) for run in runs]
     for run in shown:
@@ -148,7 +148,7 @@ def test_every_number_repeats_and_reaches_the_report(folder, tmp_path, monkeypat
     assert json.dumps(shown[0]) == json.dumps(shown[1])
     figures = runs[0]
     assert figures["curves"]["teacher"] == [{"images": 48, "swd": 0.5, "denoising_error": 0.9}]
-    shipped = figures["curves"]["diffusion-linear"]  # this folder has no log of it
+    shipped = figures["curves"]["diffusion-linear"]  # there is no log of it in this folder
     assert len(shipped) > 5 and shipped[-1]["denoising_error"] < shipped[0]["denoising_error"]
     assert len(figures["rows"]) == 3 * 2 + 1 + 2 * (3 * 2) + 3  # diffusion, teacher and reflow, painter
     assert set(figures["contenders"]) == {"diffusion-linear", "teacher", "reflow", "painter"}
@@ -173,7 +173,7 @@ def test_every_number_repeats_and_reaches_the_report(folder, tmp_path, monkeypat
     short = figures["contenders"]["painter"]["film"]
     assert short["shown"] == [1, 2, 3, 4] and short["strip"].shape == (4, 3, 64, 64)
     picture = cv2.imread(str(tmp_path / "out" / "filmstrip.png"))
-    assert (picture[-60:, -120:] == 255).all() and (picture[:60, -120:] < 255).any()  # four pictures, no more
+    assert (picture[-60:, -120:] == 255).all() and (picture[:60, -120:] < 255).any()  # exactly four pictures
 
 
 def test_what_diverged_is_null_in_json():
@@ -205,7 +205,7 @@ def test_orders_on_the_shipped_teacher_are_those_of_theory(paper):
 @pytest.mark.slow
 def test_stdout_is_one_json_object(tmp_path):
     command = [sys.executable, "main.py", "compare", "--quick", "--json", "--contenders", "painter"]
-    whole = [*command, "--weights", str(tmp_path)]  # nothing is there
+    whole = [*command, "--weights", str(tmp_path)]  # an empty folder
     done = subprocess.run(whole, cwd=ROOT, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)

@@ -1,4 +1,4 @@
-"""`convert` with real videos: every frame at its time, sound, keyframes, stopped and resumed, bad input."""
+"""Tests of `convert` on real videos: frame times, sound, keyframes, stop and resume, bad input."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from renderer.picture_params import PictureParams
 
 
 class Tint(SlowModel):
-    """Gives the paper's own colours, with red raised by the strength: what it was asked for can be read."""
+    """Model that returns the paper with channel 2 set to 255 * strength, so tests can read the strength."""
 
     def render(self, request, **_) -> Frame:
         self.requests.append(request)
@@ -35,7 +35,7 @@ class Tint(SlowModel):
 
 
 def converted(tmp_path, video, name="out.mkv", model=None, **options):
-    """The output's path and the model that made it."""
+    """Convert a video; return the path of the output and the model used."""
     model = model or Tint()
     settings = Convert(video=video, output=tmp_path / name, **options)
     produce(plan(settings, model.card), model)
@@ -43,7 +43,7 @@ def converted(tmp_path, video, name="out.mkv", model=None, **options):
 
 
 def sound_of(path) -> tuple[str, np.ndarray, float]:
-    """(codec, samples of the first channel, time of the first one)."""
+    """Return (codec, samples of the first channel, time of the first sample)."""
     with av.open(str(path)) as file:
         stream = file.streams.audio[0]
         frames = list(file.decode(stream))
@@ -169,7 +169,7 @@ def test_times_are_seconds_or_clock_times():
     assert params == PictureParams() and feedback == 0.3
 
 
-# Stopped and resumed
+# Stop and resume
 
 
 class Killed(BaseException):
@@ -230,7 +230,7 @@ def test_the_command_killed_and_continued_gives_the_same_bytes(tmp_path, painter
     assert output.read_bytes() == (tmp_path / "whole.mp4").read_bytes()
 
 
-# Bad input, by the command
+# Bad input to the command
 
 
 def test_bad_input_is_one_line(tmp_path, refused):
@@ -257,7 +257,7 @@ def test_bad_input_is_one_line(tmp_path, refused):
 
 
 def test_the_picture_is_the_models_own(tmp_path):
-    """What is decoded from the output is what the model gave, within what x264 at this quality loses."""
+    """The decoded output equals the model's pictures within the loss of x264 at this quality."""
     picture = numbered(7, (256, 256))
     video = write_video(tmp_path / "in.mkv", [0], size=(256, 256), pictures=[picture], options={"crf": "4"})
     output, model = converted(tmp_path, video, size=256, strength=0.5)

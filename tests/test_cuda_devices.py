@@ -1,4 +1,4 @@
-"""Which CUDA device and precision is taken, on machines that this one is made to look like."""
+"""Tests of the choice of CUDA device and precision on simulated machines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TOO_OLD = "The NVIDIA driver on your system is too old (found version 11040).\nP
 def looks_like(
     monkeypatch, *, cards: int = 0, build: str | None = None, problem: str = "", capability=(8, 9)
 ):
-    """Torch as it is on a machine with so many cards."""
+    """Patch torch to look like a machine with the given CUDA cards."""
 
     def init():
         if problem:

@@ -1,4 +1,4 @@
-"""The training data: a seed makes one view, moods show, sketches vary, and a cut write goes on."""
+"""Tests of the training data: seeded views, visible moods, varied sketches, resumed writes."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_night_is_darker_than_noon():
 
 
 def test_held_out_seeds_are_apart(folder):
-    assert HELD_OUT > 10**9  # a training run would need so many views to reach them
+    assert HELD_OUT > 10**9  # far more views than a training run uses
     assert not np.array_equal(render(scene(HELD_OUT), SIZE_PX)[0], render(scene(0), SIZE_PX)[0])
 
 

@@ -1,4 +1,4 @@
-"""A demo: the loop paints by itself from a log until a hand takes the brush."""
+"""Tests of the demo: the loop paints from a log until the user starts to paint."""
 
 from __future__ import annotations
 

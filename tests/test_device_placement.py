@@ -1,4 +1,4 @@
-"""The painter's serving code under the strict device mode, as it runs on CUDA."""
+"""Tests of device placement: the painter's CUDA serving code under StrictDevice."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DTYPES = ["float32", "float16", "bfloat16"]
 @pytest.mark.parametrize("steps", [1, 2, 3, 4])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_frames_lie_on_one_device_and_can_be_captured(dtype, steps):
-    """Whole frames and tiles, eagerly, while they are captured, and by their graphs."""
+    """Whole frames and tiles: eagerly, during graph capture, and by graph replay."""
     whole = np.zeros((1024, 2048, 4), np.uint8)
     papers = [whole, whole.copy(), whole.copy()]
     for index, paper in enumerate(papers):
@@ -34,8 +34,8 @@ def test_frames_lie_on_one_device_and_can_be_captured(dtype, steps):
             while model.rest():
                 pass
         assert frame.picture.shape == (1024, 2048, 3)
-        assert frame.why_not_faster == f"{dtype} was asked for"  # a graph made it
+        assert frame.why_not_faster == f"{dtype} was asked for"  # made by a graph
         assert shares[0] == 1 and (steps > 2 or max(shares[1:]) < 0.6)
-        assert strict.captures == (1 if steps > 2 else 2)  # of tiles, where they are worth it
+        assert strict.captures == (1 if steps > 2 else 2)  # tiles are captured only where they save work
         assert len(model.tiled.frames.graphs.keys) == strict.captures
         assert model.body.dtype == getattr(torch, dtype) and strict.ops > 40

@@ -1,4 +1,4 @@
-"""The report of `doctor` on machines that this one is made to look like."""
+"""Tests of the `doctor` report on simulated machines."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from models.api import Frame, ModelCard, ModelError, Request
 
 
 class Model:
-    """A painter whose frames fail by their number, on a GPU whose graphs fail or not."""
+    """Stand-in painter whose chosen frames fail, on a GPU where graph capture may fail."""
 
     def __init__(self, device: str, failures: dict[int, Exception], why: str = ""):
         self.card = ModelCard("painter", device=device, why_not_faster=why)

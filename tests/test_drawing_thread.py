@@ -1,6 +1,6 @@
-"""What the thread that draws never does: compress, encode, decode images, or replay history.
+"""Tests that the drawing thread never compresses, encodes or decodes images, or replays history.
 
-Counted, not timed: such calls are noted with the thread that made them.
+Such calls are recorded with their thread instead of being timed.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from renderer.persistence import Files
 from renderer.stroke_log.log import read
 from renderer.stroke_log.store import LogStore
 
-LARGE_BYTES = 1 << 16  # less is compressed in under a millisecond
+LARGE_BYTES = 1 << 16  # smaller data compresses in under a millisecond
 
 
 @pytest.fixture
 def heavy(monkeypatch) -> dict[str, set[int]]:
-    """Name of a function -> threads that called it with much data."""
+    """Map of function name -> ids of the threads that called it with large data."""
     found: dict[str, set[int]] = {}
 
     def note(owner, name: str, size: Callable[..., int]) -> None:
@@ -53,7 +53,7 @@ def heavy(monkeypatch) -> dict[str, set[int]]:
 
 @pytest.fixture
 def applied(monkeypatch) -> list[int]:
-    """A thread for every edit that was carried out."""
+    """Thread id of every applied edit."""
     threads: list[int] = []
     apply = Canvas.apply
 
@@ -66,7 +66,7 @@ def applied(monkeypatch) -> list[int]:
 
 
 def noisy(one) -> None:
-    """Paper that compresses badly, so that compressing it would take long."""
+    """Noisy paper that compresses badly and therefore slowly."""
     layer = one.app.canvas.stack.layer
     layer.pixels[:] = np.random.default_rng(0).integers(0, 256, layer.pixels.shape, np.uint8)
     layer.pixels[..., 3] = 255
@@ -83,7 +83,7 @@ def test_pen_up_and_clear_compress_nothing_on_the_drawing_thread(make_loop, heav
 
 
 def test_undo_and_redo_decompress_nothing_on_the_drawing_thread(make_loop, monkeypatch):
-    """The next change of either is kept ready by the thread that compresses."""
+    """The compression thread keeps the next undo and redo change decompressed."""
     threads, decompress = [], zlib.decompress
     monkeypatch.setattr(
         zlib, "decompress", lambda *values: (threads.append(threading.get_ident()), decompress(*values))[1]
@@ -121,12 +121,12 @@ def test_saving_and_opening_pictures_happens_on_threads(make_loop, heavy, tmp_pa
     assert {"png_bytes", "read_import", "b64encode"} <= set(heavy)
     assert threading.get_ident() not in set().union(*heavy.values())
     logged = [type(event.action).__name__ for event in read(tmp_path / "log.jsonl").events]
-    logged = [kind for kind in logged if kind != "Change"]  # settings that the picture had inside
+    logged = [kind for kind in logged if kind != "Change"]  # settings stored in the image file
     assert logged == ["Fill", "Clear", "Paste", "Fill", "Clear"], "no edit overtakes the image"
 
 
 def test_rewind_replays_and_encodes_on_threads(make_loop, heavy, applied):
-    """Hundreds of edits, ten seeks, a branch: the loop itself carries out what the user does, and no more."""
+    """During ten seeks and a branch over hundreds of edits, the loop applies only the user's own edits."""
     one = make_loop(SlowModel(), side=512).ready()
     began_s, here = time.perf_counter() - 100, threading.get_ident()
     one.do(Begin(SHARP, (9, 9, 0.8)), at_s=began_s)
@@ -137,7 +137,7 @@ def test_rewind_replays_and_encodes_on_threads(make_loop, heavy, applied):
     one.do(Command("rewind"))
     one.rewound()
     del applied[:]
-    for seek in range(10):  # on along the timeline: no edit is replayed twice
+    for seek in range(10):  # forward seeks: no edit is replayed twice
         one.do(Command("rewind.seek", began_s + 0.5 + seek * 0.4))
         one.rewound()
     assert applied.count(here) == 0 and 300 < len(applied) < 500

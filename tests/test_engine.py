@@ -1,4 +1,4 @@
-"""The engine: failures are values, a crash restarts the model once, models are swapped without a gap."""
+"""Tests of the engine: failures as values, one restart after a crash, model swaps without a gap."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_a_load_is_given_up_and_the_present_model_stays(engine):
     engine.load(old, "old")
     wait(lambda: engine.state == "ready")
     engine.load(lambda: (gate.wait(5), new)[1], "new")
-    engine.load(old, "old")  # asked for what serves
+    engine.load(old, "old")  # requests the model that is already serving
     assert not engine.loading
     gate.set()
     wait(lambda: new.closed == 1)
@@ -169,12 +169,12 @@ def test_the_way_back_takes_no_load(engine):
     for name in ("a", "b", "a", "b", "c"):
         load(name)
     assert loads == ["a", "b", "c"]
-    wait(lambda: models["a"].closed == 1)  # only the model before is kept
+    wait(lambda: models["a"].closed == 1)  # only the previous model is kept
     assert engine.close() and (models["b"].closed, models["c"].closed) == (1, 1)
 
 
 class Steps(SlowModel):
-    """Four steps of 50 ms that ask between them whether to go on."""
+    """Model with steps of 50 ms that checks for cancellation before each step."""
 
     def render(self, request, *, cancelled):
         self.requests.append(request)
@@ -197,7 +197,7 @@ def test_a_refinement_gives_way_at_once_to_a_request_with_something_new(engine):
 
 
 def test_what_shows_something_new_is_never_cancelled(engine):
-    """Or a pen that never rests would never see a picture of many steps."""
+    """Otherwise a pen that never pauses would never get a picture of many steps."""
     model = Steps()
     start(engine, model)
     engine.submit(Request(PAPER, 1, steps=4, dirty=DIRTY))
@@ -247,7 +247,7 @@ def test_close_does_not_wait_for_a_model_that_hangs():
 
 
 class Threads(SlowModel):
-    """Notes on which thread it is loaded, called and closed; `closing` holds its close up."""
+    """Model that records the threads of its load, calls and close; close waits for `closing`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -266,7 +266,7 @@ class Threads(SlowModel):
 
 
 def test_a_model_is_loaded_called_and_closed_by_one_thread(engine):
-    """Also its first picture, which it makes while another model serves."""
+    """This includes its first picture, made while another model is serving."""
     models = {name: Threads() for name in "ab"}
     engine.load(models["a"], "a")
     wait(lambda: engine.name == "a")
@@ -283,7 +283,7 @@ def test_a_model_is_loaded_called_and_closed_by_one_thread(engine):
 
 
 def test_the_model_asked_for_last_serves_while_the_one_before_is_being_closed(engine):
-    """Asked for b while c takes over: name and card are b's, even if closing a takes long."""
+    """b is requested while c takes over: name and card become b's even if closing a is slow."""
     models = {name: Threads() for name in "abc"}
     for name in "ab":
         engine.load(models[name], name)

@@ -1,4 +1,4 @@
-"""Fair turns: who has had least goes next, and each one's own time is counted alone."""
+"""Tests of the fair lock: the key with the least time goes next, and waiting time is not counted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from renderer.race.fair_lock import FairLock, LockedModel
 
 
 class Clock:
-    """Goes on only while somebody works: what is measured is then exact on a busy machine too."""
+    """Clock that advances only during work, so measured times are exact even on a busy machine."""
 
     now_s = 0.0
 
@@ -47,10 +47,10 @@ def test_long_work_does_not_hold_up_the_short():
     short = threading.Thread(target=work, args=(lock, clock, "short", 2, log, times))
     short.start()
     short.join(5)
-    assert log.count("long") <= 6  # it went on after the short one, not before it
+    assert log.count("long") <= 6  # it continues after the short one
     long.join(5)
     assert log.count("long") == 12
-    assert times["short"] == pytest.approx(0.02)  # its own time, not the time it waited
+    assert times["short"] == pytest.approx(0.02)  # work time without waiting time
     assert times["long"] == pytest.approx(0.12)
 
 
@@ -96,7 +96,7 @@ def test_a_close_frees_those_who_wait():
 
 
 class Slow:
-    """Three pieces of 10 ms."""
+    """Work of three pieces of 10 ms."""
 
     card = None
 

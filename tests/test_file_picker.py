@@ -1,4 +1,4 @@
-"""Choosing a file: folders, thumbnails and safety of the picker; platform dialogs by stand-in programs."""
+"""Tests of the file picker: folders, thumbnails, safety; platform dialogs with stand-in programs."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_folders_are_entered_and_left(one, folder):
     press(one, pygame.K_BACKSPACE)
     one.until(lambda: len(picker(one).entries) == 4)
     seed = one.app.scene.params.seed
-    for key in (pygame.K_DELETE, pygame.K_r):  # neither deletes nor reaches the painting
+    for key in (pygame.K_DELETE, pygame.K_r):  # keys neither delete files nor reach the painting
         assert not press(one, key)
     assert picker(one) is not None and len(entries_of(folder)) == 4 and one.app.scene.params.seed == seed
     assert not press(one, pygame.K_ESCAPE)

@@ -1,4 +1,4 @@
-"""What only a CUDA device can show. Run by tests/gpu.sh; none of it has run where no such device was lent."""
+"""Tests that need a CUDA device, run by tests/gpu.sh; skipped on machines without one."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
 ]
 WEIGHTS = ROOT / "assets" / "painter.safetensors"
-BOUNDS = {"float32": 1, "float16": 3, "bfloat16": 8}  # of levels, against float32 on the CPU
+BOUNDS = {"float32": 1, "float16": 3, "bfloat16": 8}  # levels per step, to float32 on the CPU
 
 
 def settled(model, request: Request) -> np.ndarray:
-    """A frame by a CUDA graph."""
+    """Capture all CUDA graphs, then return a picture made by a graph."""
     model.render(request)
     while model.rest():
         pass
@@ -38,7 +38,7 @@ def settled(model, request: Request) -> np.ndarray:
 @pytest.mark.parametrize("steps", [1, 2, 4])
 @pytest.mark.parametrize("dtype", BOUNDS)
 def test_the_painter_is_the_cpus(paper, dtype, steps):
-    """Eagerly and by a graph the same bytes; against the CPU within rounding."""
+    """Eager and graph frames are identical bytes and match the CPU within rounding."""
     request = Request(paper, steps=steps, prompt="misty", seed=4)
     wanted = painter.load(WEIGHTS, device="cpu", dtype="float32").render(request).picture.astype(int)
     model = painter.load(WEIGHTS, device="cuda", dtype=dtype)
@@ -63,7 +63,7 @@ def test_strokes_by_tiles_are_whole_frames():
 
 
 def test_strength_that_changes_while_graphs_are_captured(paper):
-    """Every frame is that of its own request, whether it ran eagerly or by a graph."""
+    """Every frame belongs to its own request, whether it ran eagerly or by a graph."""
     model, plain = painter.load(WEIGHTS, device="cuda"), painter.load(WEIGHTS, device="cuda")
     for number in range(60):
         request = Request(paper, strength=0.2 + 0.01 * number, steps=1 + number % 3)
@@ -79,7 +79,7 @@ def test_three_models_leave_no_memory(paper):
         torch.cuda.synchronize()
         return torch.cuda.memory_allocated()
 
-    settled(painter.load(WEIGHTS, device="cuda"), Request(paper))  # libraries' own workspaces
+    settled(painter.load(WEIGHTS, device="cuda"), Request(paper))  # allocates the libraries' workspaces
     before = used()
     for dtype in BOUNDS:
         model = painter.load(WEIGHTS, device="cuda", dtype=dtype)
@@ -98,7 +98,7 @@ def test_the_second_card(paper):
 
 
 def test_without_a_c_compiler_the_reference_paints(tmp_path):
-    """Triton's driver cannot be built: doctor says so, and frames are made all the same."""
+    """If Triton's driver cannot be built, doctor reports it and frames are still made."""
     environment = os.environ | {"PATH": str(tmp_path), "TRITON_CACHE_DIR": str(tmp_path / "cache")}
     environment.pop("CC", None)
     command = [sys.executable, "main.py", "doctor", "--json"]

@@ -1,4 +1,4 @@
-"""The script for GPUs, run dry on a CPU, and the table of its results."""
+"""Tests of the GPU script as a dry run on a CPU, and of the table of its results."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ TINY = {
 
 @pytest.mark.slow
 def test_pretrained_models_with_random_weights_are_timed_and_what_does_not_fit_is_said(monkeypatch):
-    """The configuration alone is smaller than the real one."""
+    """Only the model configuration is smaller than the real one."""
     real = real_models.REAL["sd-turbo"]
     coder = "AutoencoderTiny", {f"{part}_block_out_channels": (8,) * 4 for part in ("encoder", "decoder")}
     told = {"states": (1, 77, 32)}

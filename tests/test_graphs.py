@@ -1,4 +1,4 @@
-"""What the graphs of a frame decide, on a CPU: only the capture itself is a stand-in."""
+"""Tests of CUDA graph management on a CPU; only the capture itself is replaced by a stand-in."""
 
 import contextlib
 import functools
@@ -24,7 +24,7 @@ from models.device.stopwatch import Stopwatch
 
 
 def stand_in(function, inputs):
-    """Captures by holding on to function and places; a replay runs it and writes into the same result."""
+    """Stand-in capture: a replay calls the function again and writes into the same output."""
     output = function(**inputs)
     return lambda: output.copy_(function(**inputs)), output
 
@@ -39,11 +39,11 @@ def inputs(value=1.0, size=3):
 
 
 def test_eager_until_the_graph_is_there(graphs):
-    assert not graphs.rest()  # nothing was asked for
+    assert not graphs.rest()  # no request yet
     assert graphs.run(5, **inputs()).tolist() == [10] * 3
     assert graphs.why_eager == NOT_YET
     assert graphs.run(5, **inputs(2.0)).tolist() == [20] * 3
-    assert not graphs.rest()  # one graph, asked for twice
+    assert not graphs.rest()  # one graph, requested twice
     assert graphs.run(5, **inputs(3.0)).tolist() == [30] * 3
     assert graphs.why_eager == "" and graphs.keys == (5,)
 
@@ -71,7 +71,7 @@ def test_a_graph_owns_its_memory(graphs):
     assert first.tolist() == [2] * 3
     second = graphs.run(1, **inputs(5.0))
     assert second.data_ptr() == first.data_ptr()
-    assert given["x"].tolist() == [100] * 3  # nothing is written to what the caller holds
+    assert given["x"].tolist() == [100] * 3  # the caller's tensor is not written to
 
 
 def test_changed_weights_forget_all_graphs(graphs):
@@ -95,7 +95,7 @@ def test_a_capture_that_fails_is_tried_again_and_given_up_with_its_reason():
 
     graphs = FrameGraphs(lambda key: lambda x, gain: x * gain, capture=refuse)
     for _ in range(MAX_TRIES + 2):
-        assert graphs.run(1, **inputs()).tolist() == [2] * 3  # the frame is there all the same
+        assert graphs.run(1, **inputs()).tolist() == [2] * 3  # the frame is still made
         graphs.rest()
         assert "operation not permitted when stream is capturing" in graphs.why_eager or len(tried) == 1
     assert len(tried) == MAX_TRIES
@@ -133,7 +133,7 @@ def test_one_capture_at_a_time_the_newest_first(graphs):
 
 
 def test_one_capture_in_the_process():
-    """Two models in two threads: the second does not begin inside the first, and waits for nothing."""
+    """With two models in two threads, a second capture neither starts inside the first nor waits for it."""
     gate, seen = CaptureGate(), []
     other = FrameGraphs(lambda key: lambda x, gain: x, capture=stand_in, gate=gate)
     other.run(1, **inputs())
@@ -147,7 +147,7 @@ def test_one_capture_in_the_process():
     first = FrameGraphs(lambda key: lambda x, gain: x, capture=capture, gate=gate)
     first.run(1, **inputs())
     assert not first.rest() and first.keys == (1,)
-    assert seen == [(True, ())]  # more is left to do
+    assert seen == [(True, ())]  # work remains
     assert not other.rest() and other.keys == (1,)
 
 
@@ -197,7 +197,7 @@ def test_inputs_that_do_not_fit_are_named(graphs):
 
 
 def test_a_part_of_an_older_version_is_not_captured():
-    """What lay in fixed memory has moved: a graph captured now would be another version's."""
+    """The fixed buffers already hold a newer version, so a capture now would have the wrong content."""
     captured = []
 
     def capture(function, inputs):
@@ -214,7 +214,7 @@ def test_a_part_of_an_older_version_is_not_captured():
 
 
 class Log:
-    """A stand-in for torch.cuda that notes what is called, with which device current."""
+    """Stand-in for torch.cuda that logs calls together with the current device."""
 
     def __init__(self, monkeypatch):
         self.calls, self.current = [], 0
@@ -281,7 +281,7 @@ def test_host_buffers_take_turns():
     for array in arrays:
         buffers.upload(array, target)
         seen.append(buffers.download(target))
-    assert [int(array[0, 0]) for array in seen] == [1, 2, 3]  # each its own memory
+    assert [int(array[0, 0]) for array in seen] == [1, 2, 3]  # each has its own memory
     assert len({buffer.data_ptr() for buffer in buffers.buffers}) == 2
 
 
@@ -295,7 +295,7 @@ def test_a_read_only_array_is_uploaded_without_a_warning():
 
 
 class Event:
-    """What a frame does with the events of its pinned places, written down."""
+    """Stand-in CUDA event that logs when it is recorded and waited for."""
 
     def __init__(self, name: str, log: list[str]):
         self.name, self.log = name, log
@@ -323,7 +323,7 @@ def test_a_pinned_place_is_waited_for_before_it_is_used_again(monkeypatch):
 
 
 class Mark:
-    """An event of a device that works through its stream later than the host launches: by a list of times."""
+    """Stand-in timing event whose device times come from a list and lag behind the host launches."""
 
     def __init__(self, device_ms: list[float], asked: list[str]):
         self.device_ms, self.asked = device_ms, asked
@@ -342,7 +342,7 @@ class Mark:
 
 
 def test_laps_on_cuda_are_the_devices_time_and_wait_for_nothing(monkeypatch):
-    """The host has launched all within 3 ms; the device works for 21, and a frame takes 25."""
+    """The host launches everything within 3 ms, the device works for 21 ms, and the frame takes 25 ms."""
     host_s, asked = [0.0, 0.001, 0.002, 0.003, 0.003, 0.025], []
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"stream of {device}")
     clock = Stopwatch(
@@ -350,7 +350,7 @@ def test_laps_on_cuda_are_the_devices_time_and_wait_for_nothing(monkeypatch):
     )
     for stage in ("upload", "denoise", "denoise", "decode"):
         clock.lap(stage)
-    assert asked == ["stream of cuda:1"] * 5  # before the frame's one wait no event is read
+    assert asked == ["stream of cuda:1"] * 5  # no event is read before the frame's single wait
     clock.finish("download")
     assert clock.stage_ms == pytest.approx(
         {"upload": 1.0, "denoise": 19.0, "decode": 1.0, "download": 4.0}, abs=1e-9

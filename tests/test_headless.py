@@ -1,4 +1,4 @@
-"""The window's twin without a display: the same methods, the same picture, drawn where it changed."""
+"""Tests of the headless window: same methods and picture as the real one, partial redraws."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_a_window_of_twice_the_scale_looks_the_same(make_loop):
 
 @pytest.mark.parametrize("size", [(1280, 720), (1280, 660), (800, 560), (602, 498)])
 def test_every_control_is_inside_a_small_window(make_loop, size):
-    """Or is brought into it by scrolling the panel to its end, where the window is lower than the panel."""
+    """If the window is lower than the panel, scrolling the panel to its end brings the control into view."""
     window = Headless(size)
     one = make_loop(SlowModel(), window=window)
     one.tick(2)
@@ -117,7 +117,7 @@ def test_ticks_leave_time_for_the_model(make_loop):
     for i in range(120):
         one.do(Extend(tuple((100 + 2 * i + k / 2, 100 + 2 * i, 0.8) for k in range(4))))
         one.tick()
-    assert np.median(one.app.stats.tick_ms) < 8  # under 2 on an idle core; the rest is for a busy machine
+    assert np.median(one.app.stats.tick_ms) < 8  # under 2 on an idle core; margin for a busy machine
 
 
 def test_the_fonts_are_here_with_their_licence():

@@ -1,4 +1,4 @@
-"""Images that people really open: orientation, transparency, colour profiles, shapes, formats, extremes."""
+"""Tests of image import: orientation, transparency, colour profiles, shapes, formats, extreme sizes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def encoded(image: Image.Image, kind: str = "PNG", **words) -> bytes:
 
 
 def quarters() -> Image.Image:
-    """Red, green, blue and white quarters, 48 wide and 32 high."""
+    """Image of red, green, blue and white quarters, 48 px wide and 32 px high."""
     image = Image.new("RGB", (48, 32), (250, 250, 250))
     for box, color in (((0, 0), (250, 0, 0)), ((24, 0), (0, 250, 0)), ((0, 16), (0, 0, 250))):
         image.paste(color, (*box, box[0] + 24, box[1] + 16))
@@ -40,7 +40,7 @@ def quarters() -> Image.Image:
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_every_orientation_is_turned_upright(orientation, kind):
-    """The file holds the picture turned the other way, and the tag that says so."""
+    """The file stores the picture rotated the opposite way, with the matching orientation tag."""
     T = Image.Transpose
     turned = {
         1: None, 2: T.FLIP_LEFT_RIGHT, 3: T.ROTATE_180, 4: T.FLIP_TOP_BOTTOM,
@@ -67,7 +67,7 @@ def test_formats_are_read(name):
 
 
 def test_a_flattened_psd_is_read():
-    """The smallest there is: header, three empty sections, and the pixels plane by plane."""
+    """Minimal PSD: a header, three empty sections, and the pixels plane by plane."""
     pixels = np.array(quarters()).transpose(2, 0, 1).tobytes()
     head = b"8BPS" + struct.pack(">H6xHIIHH", 1, 3, 32, 48, 8, 3)
     found = decode(head + struct.pack(">IIIH", 0, 0, 0, 0) + pixels)
@@ -108,7 +108,7 @@ def test_more_than_8_bits_keep_their_brightness():
 
 
 def test_a_colour_profile_is_turned_to_srgb():
-    """A profile whose red and blue are swapped: what is stored as blue is seen as red."""
+    """With a profile whose red and blue are swapped, stored blue is shown as red."""
     found = decode(encoded(Image.new("RGB", (8, 8), (10, 20, 250)), icc_profile=swapped_profile()))
     assert np.abs(found[0, 0].astype(int) - (250, 20, 10, 255)).max() <= 3
     broken = decode(encoded(Image.new("RGB", (8, 8), (10, 20, 250)), icc_profile=b"no profile"))
@@ -118,7 +118,7 @@ def test_a_colour_profile_is_turned_to_srgb():
 
 
 def swapped_profile() -> bytes:
-    """sRGB as littlecms makes it, with the tags of red and blue primaries exchanged."""
+    """The sRGB profile of littlecms with the tags of the red and blue primaries exchanged."""
     data = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     return data.replace(b"rXYZ", b"????").replace(b"bXYZ", b"rXYZ").replace(b"????", b"bXYZ")
 
@@ -165,7 +165,7 @@ def stripe(width: int, height: int) -> bytes:
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are set as on Linux")
 @pytest.mark.parametrize("size", [(20000, 2), (3000, 3), (2, 20000), (60000, 1000), (8000, 8000)])
 def test_an_extreme_ratio_takes_neither_memory_nor_time(tmp_path, size):
-    """Decoded and fitted, by today's way and by that of format 1, within 1.5 GB of address space."""
+    """Decode and fit with the current code and that of format 1, within 1.5 GB of address space."""
     (tmp_path / "image.png").write_bytes(stripe(*size))
     code = f"""
 import resource, sys
@@ -219,7 +219,7 @@ def test_a_damaged_file_is_one_line(cut):
 
 
 def test_an_extreme_image_does_not_hold_up_the_window(make_loop, tmp_path):
-    """Read on a thread: ticks go on meanwhile, and each is short."""
+    """The image is read on a thread; ticks continue meanwhile and each is short."""
     (tmp_path / "wide.png").write_bytes(stripe(60000, 1000))
     one = make_loop(SlowModel()).ready()
     ticks = len(one.app.stats.tick_ms)
@@ -239,7 +239,7 @@ def test_labels_are_read_as_they_are():
 
 
 def test_a_failed_write_leaves_no_part_file(tmp_path, monkeypatch):
-    """On a full disk what was begun goes, and what was there stays."""
+    """On a full disk the partial file is removed and the existing file stays."""
     path = tmp_path / "p.png"
     write_whole(path, b"first")
 

@@ -1,4 +1,4 @@
-"""Frames of which only a part is computed: the same bytes as whole ones, for any edits."""
+"""Tests of incremental frames: partly computed frames equal whole frames byte for byte, for any edits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SIDES = st.sampled_from([256, 288, 384])
 
 @pytest.fixture(scope="module")
 def whole():
-    """A painter that computes every frame as a whole, by Body.frame."""
+    """Painter that computes every frame whole, with Body.frame."""
     one = painter.load(WEIGHTS, device="cpu")
     one.incremental.takes = lambda *asked: False
     return one
@@ -31,7 +31,7 @@ def partial():
 
 
 def dabs(papers: np.ndarray, seed: int, count: int, size_px: int):
-    """Papers, each with one dab of paint, or of blank paper, more than the one before."""
+    """Yield papers, each with one more dab of paint or blank paper than the previous one."""
     rng = np.random.default_rng(seed)
     for _ in range(count):
         papers = papers.copy()
@@ -42,7 +42,7 @@ def dabs(papers: np.ndarray, seed: int, count: int, size_px: int):
 
 
 def share(model, request: Request) -> float:
-    """Of a whole frame's work, that this frame takes."""
+    """Render a request; return its share of the work of a whole frame."""
     shares, plan = [], model.incremental.plan
     model.incremental.plan = lambda *given: shares.append(plan(*given)) or shares[-1]
     model.render(request)
@@ -66,7 +66,7 @@ def test_any_edits_give_the_bytes_of_whole_frames(whole, partial, side, width, s
 
 
 def test_refinement_steps_of_a_large_paper_cost_what_a_stroke_reaches(whole, partial):
-    """Steps taken in turn, as in the window: each number of steps goes on from its own last frame."""
+    """Step counts alternate as in the window; each continues from its own last frame."""
     papers = list(dabs(np.full((768, 768, 4), 140, np.uint8), 3, 2, 16))
     for paper in papers:
         for steps in (1, 2):
@@ -107,7 +107,7 @@ def test_more_steps_in_between_change_nothing(whole, partial):
 
 
 def too_small(monkeypatch) -> None:
-    """Boxes that are too small stand for convolutions that give a part other bits."""
+    """Shrink the computed boxes, to simulate convolutions that give different bits for a part."""
     reached = Boxes._reached
     monkeypatch.setattr(
         Boxes,
@@ -140,7 +140,7 @@ def test_parts_are_checked_while_the_pen_rests_and_not_while_it_moves(whole, mon
     for paper in papers[1:]:
         request = Request(paper)
         np.testing.assert_array_equal(one.render(request).picture, whole.render(request).picture)
-    assert len(computed) == 2 + 3  # each frame once
+    assert len(computed) == 2 + 3  # each frame is computed once
     assert not one.rest() and len(computed) == 5
     too_small(monkeypatch)
     other = painter.load(WEIGHTS, device="cpu")
@@ -231,4 +231,4 @@ def test_an_edit_reaches_as_far_as_the_network_and_boxes_have_few_shapes(partial
         assert bottom - top <= 24 + 2 * radius + 16 * regions.COARSE_STEP
         assert reached.work(body) < 0.15 * whole.work(body)
         shapes.add(tuple((box.height, box.width) for box in reached))
-    assert len(shapes) <= 2  # at the border and elsewhere
+    assert len(shapes) <= 2  # one shape at the border, one elsewhere

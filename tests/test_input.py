@@ -1,4 +1,4 @@
-"""Mouse and key events become actions."""
+"""Tests of the conversion of mouse and key events to actions."""
 
 from __future__ import annotations
 
@@ -279,7 +279,7 @@ def test_the_right_button_does_not_end_the_left_ones_stroke():
 
 
 def repeats(name: str, tools: Tools) -> bool:
-    """Whether a second KEYDOWN without a KEYUP does the action again."""
+    """Whether a second KEYDOWN without a KEYUP repeats the action."""
     code = {"undo": (pygame.K_z, pygame.KMOD_LCTRL), "save": (pygame.K_s, pygame.KMOD_LCTRL)}
     code |= {"record": (pygame.K_F2, 0), "full": (pygame.K_F11, 0), "size.more": (pygame.K_RIGHTBRACKET, 0)}
     code |= {"strength.more": (pygame.K_PERIOD, 0), "dice": (pygame.K_r, 0), "clear": (pygame.K_DELETE, 0)}
@@ -298,4 +298,4 @@ def test_a_held_key_acts_once(name):
     tools = Tools()
     assert not repeats(name, tools)
     tools.is_repeat(event(pygame.WINDOWFOCUSLOST))
-    assert not repeats(name, tools)  # it is a new press after the window was left
+    assert not repeats(name, tools)  # after the window loses focus it counts as a new press

@@ -1,4 +1,4 @@
-"""The benchmark of the ops: it says what it timed, and nothing of an op whose test is red."""
+"""Tests of the op benchmark: its report, and no timings for ops that fail their test."""
 
 import json
 import subprocess
@@ -33,7 +33,7 @@ def test_every_op_is_right_at_ragged_shapes():
 
 
 def slightly_off(function):
-    """The same function with its first result, or what it fills, wrong by a hundredth."""
+    """Wrap a function so that its first result is wrong: floats by 1 %, uint8 values halved."""
 
     def off(*args):
         out = function(*args)
@@ -49,7 +49,7 @@ def slightly_off(function):
 
 @pytest.mark.parametrize("name", CASES)
 def test_broken_ops_are_red(monkeypatch, name):
-    """An op whose reference is wrong is refused on a CPU, too: what it is held against is not itself."""
+    """A wrong reference is rejected on a CPU too, because it is checked against independent code."""
     function = CASES[name].op_name
     monkeypatch.setattr(reference, function, slightly_off(getattr(reference, function)))
     with pytest.raises(bench.Red, match=f"{name} .* is wrong"):
@@ -57,7 +57,7 @@ def test_broken_ops_are_red(monkeypatch, name):
 
 
 def test_red_ops_are_not_timed(monkeypatch, capsys):
-    """No figure leaves, not even of the rows before."""
+    """No figures are printed, not even for earlier rows."""
     monkeypatch.setattr(reference, "glu", slightly_off(reference.glu))
     monkeypatch.setattr(bench, "peaks", lambda device, dtypes: {"bytes": 1.0, "torch.float16": 1.0})
     monkeypatch.setattr(sys, "argv", ["bench", "--op", "glu", "--json"])

@@ -1,4 +1,4 @@
-"""Which implementation runs, and that the package does with little: no triton, no GPU, another `kernels`."""
+"""Tests of kernel dispatch and minimal setups: no triton, no GPU, another package named `kernels`."""
 
 import contextlib
 import shutil
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def run(code: str) -> str:
-    """What a fresh interpreter prints, with the repository root first on its path."""
+    """Run code in a new interpreter with the repository root first on its path; return its output."""
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{code}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
@@ -55,7 +55,7 @@ def test_explicit_triton_says_why_it_cannot_run():
 
 
 def test_triton_absent():
-    """Everything works on the reference where triton cannot be imported."""
+    """Without triton everything runs on the reference."""
     code = """
 import os, torch
 os.environ["TRITON_INTERPRET"] = "1"
@@ -86,13 +86,13 @@ def test_import_is_cheap_and_keeps_its_walls():
     assert not {"triton", "pygame", "models", "renderer", "diffusers"} & set(alone.split())
     loaded = set(all_ops.split())
     assert not {"pygame", "models", "renderer", "diffusers"} & loaded
-    assert ("triton" in loaded) == torch.cuda.is_available()  # its LLVM is left out where it is of no use
+    assert ("triton" in loaded) == torch.cuda.is_available()  # loaded only with a GPU, for it brings LLVM
     assert not hasattr(kernels, "__version__")
 
 
 @pytest.mark.slow
 def test_the_other_kernels_package_is_not_us():
-    """`transformers` probes for a package of this name; ours on the path must not be taken for it."""
+    """`transformers` looks for a package of this name and must not mistake ours for it."""
     pytest.importorskip("diffusers")
     from diffusers import AutoencoderTiny, UNet2DConditionModel
     from transformers import AutoTokenizer, CLIPTextModel
@@ -105,7 +105,7 @@ def test_the_other_kernels_package_is_not_us():
 
 @pytest.mark.parametrize("name", list(CASES))
 def test_meta_tensors_see_one_op(name):
-    """Shapes alone run through the op that CUDA would run, and have the reference's shapes and dtypes."""
+    """Meta tensors run through the same op as CUDA and give the shapes and dtypes of the reference."""
     case = CASES[name]
     shape, dtype, options = case.served[-1]
     out = call(case.module.OP, case.inputs(maker("meta"), shape, dtype, **options))
@@ -156,7 +156,7 @@ def test_bad_arguments_are_named():
 
 @pytest.mark.parametrize("name", list(CASES))
 def test_cost_counts_at_least_what_goes_in_and_out(name):
-    """Bytes of the cost function are those of the tensors that the op must touch, within a third."""
+    """Bytes of the cost function match the tensors that the op must touch: between 0.66 and 1.6 times."""
     case = CASES[name]
     for shape, dtype, options in case.served:
         flops, size = case.cost(shape, dtype, options)
@@ -165,7 +165,7 @@ def test_cost_counts_at_least_what_goes_in_and_out(name):
         tensors = [t for t in (*arguments, *out) if isinstance(t, torch.Tensor)]
         if name == "normal":
             touched = arguments[0].nbytes
-        elif name == "norm_rotary":  # the value part of the packed product stays where it is
+        elif name == "norm_rotary":  # the value part of the packed product is not touched
             touched = sum(t.nbytes for t in tensors) - arguments[0].nbytes // 3
         else:
             touched = sum(t.nbytes for t in tensors)
@@ -173,7 +173,7 @@ def test_cost_counts_at_least_what_goes_in_and_out(name):
         assert 0.66 * touched <= size <= 1.6 * touched, (shape, size, touched)
 
 
-# fails at Triton's driver, long before the tensor is read
+# Fails in Triton's driver, before the tensor is read
 TRIAL = """
 import os, torch
 os.environ["TRITON_INTERPRET"] = "0"
@@ -187,7 +187,7 @@ print(dispatch.why_no_launch(torch.device("meta")))
 
 @pytest.mark.parametrize("compiler", [False, True])
 def test_no_c_compiler_is_the_reason_why_triton_does_not_run(compiler, tmp_path, monkeypatch):
-    """Triton compiles C when its driver is first used; with a compiler another reason is found here."""
+    """Triton compiles C code when its driver is first used; with a compiler this test sees another reason."""
     pytest.importorskip("triton")
     (tmp_path / "libcuda.so.1").touch()
     monkeypatch.setenv("TRITON_LIBCUDA_PATH", str(tmp_path))
@@ -207,7 +207,7 @@ class OnSecondDevice(torch.Tensor):
 
 
 def test_where_a_trial_launch_fails_the_reference_runs_and_says_why(monkeypatch):
-    """On a card whose driver Triton cannot use, nothing is raised unless Triton was asked for."""
+    """On a card whose driver Triton cannot use, an error is raised only if Triton was requested."""
     tried = []
 
     def why(device):
@@ -225,7 +225,7 @@ def test_where_a_trial_launch_fails_the_reference_runs_and_says_why(monkeypatch)
 
 
 def test_a_kernel_is_launched_under_the_device_of_its_tensors(monkeypatch):
-    """Triton launches on the stream of the current device, which is another one until somebody changes it."""
+    """Triton launches on the stream of the current device, so that must be set to the tensors' device."""
     calls = []
 
     @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""The Triton kernels in Triton's interpreter: tests/interpreted in a process of its own."""
+"""Run the Triton kernels in Triton's interpreter: tests/interpreted in a separate process."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ FILES = sorted(path.stem for path in (ROOT / "tests" / "interpreted").glob("test
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    """File name -> its test cases, as the interpreting process reports them."""
+    """Map of file name -> test cases, as reported by the interpreter process."""
     pytest.importorskip("triton")
     report = tmp_path_factory.mktemp("interpreted") / "report.xml"
     command = [sys.executable, "-m", "pytest", "tests/interpreted", "-q", "-n", "0", f"--junitxml={report}"]

@@ -1,4 +1,4 @@
-"""The anchored noise of the reference: known answers, anchoring, statistics."""
+"""Tests of the reference's anchored noise: known answers, anchoring, statistics."""
 
 import pytest
 import torch
@@ -42,7 +42,7 @@ def test_tall_pictures_are_made_in_bands():
 
 
 def test_moments_and_correlation():
-    """Bounds are five standard errors of each estimate."""
+    """The bounds are five standard errors of each estimate."""
     x = noise.normal(12345, height=512, width=512, channels=4).double()
     count = x[0].numel()
     assert (x.mean((1, 2)).abs() < 5 / count**0.5).all()

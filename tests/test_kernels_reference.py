@@ -1,4 +1,4 @@
-"""The reference itself, against torch's own modules, the painter's flow and arithmetic done by hand."""
+"""Tests of the reference kernels against torch modules, the painter's flow and manual arithmetic."""
 
 import pytest
 import torch
@@ -43,7 +43,7 @@ def test_start_is_the_flows_start(layout):
 
 
 def test_bytes_survive_the_round_trip():
-    """Every level comes back, from opaque paint through the edges in and out."""
+    """Every uint8 level of opaque paint is recovered after paper_in and picture_out."""
     sheet = torch.full((16, 16, 4), 255, dtype=torch.uint8)
     sheet[..., 0] = torch.arange(256).view(16, 16)
     sheet[..., 1] = 255 - sheet[..., 0]

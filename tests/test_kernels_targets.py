@@ -1,4 +1,4 @@
-"""Every kernel compiles for every GPU generation: no spills, wide loads, shared memory inside the limit."""
+"""Tests that kernels compile for every GPU generation: no spills, wide loads, shared memory in limits."""
 
 import json
 import subprocess
@@ -67,7 +67,7 @@ def test_integers_are_specialised_as_triton_does():
     ],
 )
 def test_widest_loads(sass, bits, monkeypatch):
-    """Two codes of 64 bytes as one: the first has a load of 32 bits."""
+    """Two 64-byte kernels are disassembled as one text; the first has a 32-bit load."""
     lines = [f"/*{64 + 16 * at:04x}*/  @!P0 {line}" for at, line in enumerate(sass.split(" ; "))]
     text = "\n".join(["/*0030*/  LDG.E R1, [R2]", *lines])
     monkeypatch.setattr(compile_targets, "inspected", lambda *_: text)

@@ -1,4 +1,4 @@
-"""The key table: shortcuts, their labels, keyboard layouts, modifiers."""
+"""Tests of the key map: shortcuts, labels, keyboard layouts, modifiers."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_the_users_own_keys(tmp_path):
     path.write_text('{"undo": ["Ctrl+U", "F9"], "tool.fill": "b", "dice": []}')
     keymap = load_keymap(path)
     assert keymap.label("undo") == "Ctrl+U" and keymap.label("tool.fill") == "B"
-    assert keymap.label("tool.brush") == keymap.label("dice") == ""  # its key was given away, and none at all
+    assert keymap.label("tool.brush") == keymap.label("dice") == ""  # key reassigned; no keys
     press = pygame.event.Event(pygame.KEYDOWN, key=pygame.K_b, mod=0, unicode="b", scancode=0)
     found = keymap.find(press)
     assert found is not None and found.name == "tool.fill"

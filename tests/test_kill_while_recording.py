@@ -1,4 +1,4 @@
-"""A few of the kills that `kill_while_recording.py` makes by the hundred."""
+"""Test a few of the kills that `kill_while_recording.py` runs by the hundred."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contenders of the lab: the diffusion, its loss and training; flows in the samplers' coordinates."""
+"""Tests of the lab's contenders: diffusion loss and training; flows in the samplers' coordinates."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def plain_euler(model, x, steps):
 
 
 def plain_heun(model, x, steps):
-    """Heun's method on the same, its last step Euler's."""
+    """Heun's method on the ODE of plain_euler, with an Euler step at the end."""
     for k in range(steps, 0, -1):
         slope = (x - model(x, k / steps, 0.0)) / (k / steps)
         ahead = x - slope / steps

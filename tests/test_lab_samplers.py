@@ -1,4 +1,4 @@
-"""Samplers on Gaussian data, whose ODE has a known answer, and beside diffusers' schedulers."""
+"""Tests of ODE samplers against the exact solution for Gaussian data and against diffusers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_grids_fall_from_start_to_zero():
 
 @pytest.mark.parametrize(("name", "on"), ODE)
 def test_order_of_convergence(name, on):
-    """Error against the exact solution at an end short of t=0, where the last step would hide the order."""
+    """Error against the exact solution at an end time above 0; a last step to t=0 would hide the order."""
     path, sampler = path_of(on), SAMPLERS[name]
     x = torch.linspace(-2, 2, 9, dtype=torch.float64)
     end = path.time(0.1)
@@ -102,11 +102,11 @@ def test_one_sampler_on_two_paths_through_the_same_sigmas_gives_the_same_picture
         assert torch.allclose(*made, atol=1e-9)
 
 
-# Against diffusers: the same sigmas, the same epsilons
+# Comparison with diffusers: same sigmas, same epsilons
 
 
 def scheduled(scheduler, steps: int, x: torch.Tensor) -> tuple[torch.Tensor, list[float]]:
-    """Run a scheduler of diffusers on the epsilon of our Gaussian; returns the end and its sigmas."""
+    """Run a diffusers scheduler on the epsilon of the Gaussian; return the final sample and the sigmas."""
     scheduler.set_timesteps(steps)
     sigmas = [float(sigma) for sigma in scheduler.sigmas]
     for index, t in enumerate(scheduler.timesteps):

@@ -1,4 +1,4 @@
-"""Stochastic samplers on Gaussian data, whose SDE has a known answer, and beside diffusers' schedulers."""
+"""Tests of stochastic samplers against the exact SDE solution for Gaussian data and diffusers."""
 
 from __future__ import annotations
 
@@ -37,8 +37,10 @@ def test_stochastic_samplers_give_the_marginal_variance(name, on):
 
 @pytest.mark.parametrize(("name", "on"), SDE)
 def test_stochastic_samplers_have_the_mean_of_the_sde(name, on):
-    """With no noise drawn, what is left is the mean of x given the start, which is known: exact at each step,
-    but for 2S, which comes to it with order 1."""
+    """Without noise a sampler gives the known mean of x given the start.
+
+    It is exact at each step, except for 2S, which converges to it with order 1.
+    """
     path, sampler = path_of(on), SAMPLERS[name]
     x = torch.linspace(-2, 2, 9, dtype=torch.float64)
     start, end = path.time(20), path.time(0.1)
@@ -58,8 +60,10 @@ def test_stochastic_samplers_have_the_mean_of_the_sde(name, on):
 
 
 class BrownianPath:
-    """A Brownian path over cells of sigma, as a vector: one coefficient of a unit normal for each cell. The
-    norm of what a linear sampler makes of it is a standard deviation, exact, with nothing drawn."""
+    """A Brownian path over cells of sigma, as a vector of one unit-normal coefficient per cell.
+
+    The norm of a linear sampler's output is an exact standard deviation; no random numbers are drawn.
+    """
 
     def __init__(self, sigmas: np.ndarray):
         self.sigmas = sigmas
@@ -72,7 +76,7 @@ class BrownianPath:
         return part / part.norm()
 
     def noise(self, steps: list[float]):
-        """The path's unit increments between these sigmas, one a call."""
+        """Function that returns the path's unit increments between these sigmas, one per call."""
         return map(self.unit, steps[:-1], steps[1:]).__next__
 
 
@@ -80,8 +84,11 @@ class BrownianPath:
     ("name", "strong", "weak"), [("euler-a", 1, 1), ("dpm++2s-a", 1, 1), ("dpm++sde", 1, 2)]
 )
 def test_orders_of_the_stochastic_samplers_on_a_linear_sde(name, strong, weak):
-    """dy = 2 (y - D) / sigma dsigma + sqrt(2 sigma) dW in y = x / a, whose noise at the end is an integral
-    over the path. Halving the steps keeps the path."""
+    """Strong and weak order of convergence on a linear SDE.
+
+    The SDE is dy = 2 (y - D) / sigma dsigma + sqrt(2 sigma) dW in y = x / a. Its noise at the end is an
+    integral over the path. Halving the step size keeps the path.
+    """
     linear, (high, low) = path_of("linear"), (5.0, 0.1)
     fine = np.geomspace(high, low, 8192 + 1)
     path, middle = BrownianPath(fine), torch.from_numpy(np.sqrt(fine[:-1] * fine[1:]))
@@ -118,7 +125,7 @@ def test_stochastic_samplers_do_not_end_where_the_ode_does(name):
 
 @pytest.mark.slow
 def test_dpm_sde_agrees_with_diffusers_on_one_brownian_path(monkeypatch):
-    """Its noise comes from our path, so the package that would draw it stays out."""
+    """The noise comes from BrownianPath, so the package that diffusers uses to draw it is not needed."""
     import_module("diffusers.schedulers.scheduling_utils")
     monkeypatch.setitem(sys.modules, "torchsde", ModuleType("torchsde"))
     module = import_module("diffusers.schedulers.scheduling_dpmsolver_sde")
@@ -150,7 +157,7 @@ def test_dpm_sde_agrees_with_diffusers_on_one_brownian_path(monkeypatch):
 
 @pytest.mark.slow
 def test_ddpm_has_the_coefficients_of_diffusers():
-    """One step from each timestep: the mean with no noise, the deviation with unit noise."""
+    """Compare one step from each timestep: the mean without noise, the deviation with unit noise."""
     import diffusers
 
     theirs = diffusers.DDPMScheduler(trained_betas=trained_betas(), clip_sample=False)

@@ -1,4 +1,4 @@
-"""The layer panel and the layer keys, through the window and the real loop."""
+"""Tests of the layer panel and the layer keys through the window and the real loop."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_keys(one):
     assert len(stack(one).layers) == 2
     press(one, pygame.K_PAGEDOWN)
     assert stack(one).active == 0
-    press(one, pygame.K_PAGEDOWN)  # there is none below
+    press(one, pygame.K_PAGEDOWN)  # there is no layer below
     assert stack(one).active == 0
     press(one, pygame.K_PAGEUP)
     press(one, pygame.K_SLASH)

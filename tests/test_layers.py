@@ -1,4 +1,4 @@
-"""Layers and selections: what each edit does, undo of everything, replay and files byte for byte."""
+"""Tests of layers and selections: edits, full undo, and byte-exact replay and files."""
 
 from __future__ import annotations
 
@@ -113,14 +113,14 @@ edits = st.lists(
 
 
 def state(canvas: Canvas) -> tuple:
-    """All of it, as bytes."""
+    """The whole state of a canvas as bytes."""
     layers = [(one.settings, one.pixels.tobytes(), one.materials.tobytes()) for one in canvas.stack.layers]
     selection = None if canvas.selection is None else canvas.selection.tobytes()
     return layers, canvas.stack.active, selection, canvas.pixels.tobytes(), canvas.materials.tobytes()
 
 
 def carry_out(canvas: Canvas, actions) -> list:
-    """Do what can be done; returns that."""
+    """Apply all actions that are valid; return those."""
     done = []
     for action in actions:
         before = state(canvas) if not canvas.drawing else None
@@ -129,14 +129,14 @@ def carry_out(canvas: Canvas, actions) -> list:
             done.append(action)
         except InputError as error:
             assert "\n" not in str(error)
-            assert before is None or state(canvas) == before  # what is refused changes nothing
+            assert before is None or state(canvas) == before  # a rejected action changes nothing
     return done
 
 
 @settings(max_examples=60, deadline=None)
 @given(edits)
 def test_the_composite_is_kept_exactly(actions):
-    """After every edit it is what composing all layers anew gives, and the Rect holds all that changed."""
+    """After every edit the composite equals a full recomposition, and the Rect covers all changed pixels."""
     canvas = Canvas(SIDE, SIDE)
     for action in actions:
         before, labels, eye = canvas.pixels.copy(), canvas.materials.copy(), canvas.seen.copy()
@@ -167,7 +167,7 @@ def test_undo_and_redo_go_through_every_edit(actions):
         carry_out(canvas, [action])
         if not canvas.drawing and len(canvas.undo_history) != count:
             states.append(state(canvas))
-        elif not canvas.drawing:  # nothing to undo by itself: another layer is active, a slider went on
+        elif not canvas.drawing:  # no undo entry: layer switch, slider
             states[-1] = state(canvas)
     total = len(canvas.undo_history)
     for _ in range(total):
@@ -226,7 +226,7 @@ def test_rewind_brings_back_all_layers(actions):
 
 
 def painted(*materials: int) -> Canvas:
-    """A canvas with one layer for each material, all filled, and the top one active."""
+    """Canvas with one filled layer per material and the top layer active."""
     canvas = Canvas(SIDE, SIDE)
     for number, one in enumerate(materials):
         if number:
@@ -239,7 +239,7 @@ def painted(*materials: int) -> Canvas:
     ("blend", "expected"), [("normal", 200), ("multiply", 78), ("screen", 222), ("overlay", 157)]
 )
 def test_blend_modes(blend, expected):
-    """100 under 200 of 255, as the W3C formulas have it."""
+    """Level 200 blended over level 100 (of 255), by the W3C formulas."""
     canvas = Canvas(SIDE, SIDE)
     canvas.apply(FillSelection((100, 100, 100)))
     canvas.apply(LayerEdit("add"))
@@ -281,7 +281,7 @@ def test_a_reference_layer_is_seen_and_never_reaches_the_model(make_loop):
     assert (one.app.canvas.seen[..., 0] == 250).all()
     assert (model.requests[-1].paper[..., 0] == 9).all() and (model.requests[-1].materials == 4).all()
     shown = one.window.screen()
-    assert (shown == (250, 0, 0)).all(-1).sum() > 100 * 100  # in the pane of the paper
+    assert (shown == (250, 0, 0)).all(-1).sum() > 100 * 100  # in the paper pane
 
 
 def test_a_locked_or_hidden_layer_takes_no_paint(make_loop):
@@ -364,7 +364,7 @@ def test_a_selection_bounds_strokes_fills_and_clear():
     canvas.apply(Clear())
     assert not canvas.pixels[10:40, 10:30].any() and not canvas.materials[10:40, 10:30].any()
     assert (canvas.pixels[..., 3] > 0).sum() == SIDE * SIDE - 600
-    canvas.apply(Fill((1, 1, 1), 50, 50))  # outside of it: nothing
+    canvas.apply(Fill((1, 1, 1), 50, 50))  # outside the selection: no effect
     assert canvas.pixels[50, 50].tolist() == [20, 100, 200, 255]
 
 
@@ -401,7 +401,7 @@ def test_moving_a_selection_takes_its_paint_along():
 
 
 def test_the_file_is_as_the_format_asks():
-    """mimetype first and not compressed, layers top first, sizes, a merged image and a thumbnail."""
+    """OpenRaster: uncompressed mimetype first, layers top first, sizes, merged image, thumbnail."""
     canvas = painted(1, 2)
     canvas.apply(LayerEdit("name", 1, "top <&> 山"))
     canvas.apply(LayerEdit("blend", 1, "multiply"))
@@ -420,7 +420,7 @@ def test_the_file_is_as_the_format_asks():
 
 
 def foreign(xml: str, **files: bytes) -> bytes:
-    """An OpenRaster file of another program. files: layers as a name without its suffix -> PNG."""
+    """OpenRaster file as another program writes it. files: layer name without suffix -> PNG."""
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w") as archive:
         archive.writestr("mimetype", "image/openraster")

@@ -1,4 +1,4 @@
-"""Where things stand in the window, and that the panes show what they should."""
+"""Tests of the window layout and of the content of the panes."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_nothing_overlaps_and_nothing_hangs_out(view, width, height, canvas, hud
 
 
 def pane_at(x: int, y: int, side: int, scale: float) -> Pane:
-    """A fitted pane of a square canvas, with its corner at (x, y)."""
+    """Pane fitted to a square canvas, with its corner at (x, y)."""
     area = Rect(x, y, x + round(side * scale), y + round(side * scale))
     return place("paper", area, (side, side), align=0)
 

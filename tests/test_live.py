@@ -1,4 +1,4 @@
-"""A live source in the real loop: what the model gets, what is counted, what stays when it is lost."""
+"""Tests of a live source in the real loop: model input, frame counts, and loss of the source."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PLAIN = LayerSettings()
 
 @pytest.fixture
 def live_loop(make_loop):
-    """A maker of real loops with a source: (harness, model)."""
+    """Factory of real loops with a source; returns (harness, model)."""
 
     def make(source, model=None, *, layer=PLAIN, preparation=AS_IT_IS, parts=None, **options):
         spec = source if isinstance(source, SourceSpec) else parse_source(str(source))
@@ -49,13 +49,13 @@ def live_loop(make_loop):
 
 @pytest.fixture
 def film(tmp_path):
-    """Three seconds of 30 frames a second; each frame has its own grey."""
+    """Three-second video at 30 frames per second; each frame has its own grey level."""
     return write_video(tmp_path / "film.mp4", steady(90), size=(SIDE, SIDE))
 
 
 @pytest.fixture
 def still(tmp_path):
-    """A folder with one picture."""
+    """Folder with one picture."""
     folder = tmp_path / "still"
     folder.mkdir()
     cv2.imwrite(str(folder / "one.png"), numbered(10, (SIDE, SIDE))[..., ::-1])
@@ -67,11 +67,11 @@ def figures(one) -> dict:
 
 
 def arrived(one) -> None:
-    """The source is on the paper, and the model has made a picture."""
+    """Wait until the source is on the paper and the model has made a picture."""
     one.until(lambda: one.app.live.active and one.app.picture is not None)
 
 
-# What the model gets
+# Model input
 
 
 def test_the_model_gets_strokes_over_the_source_and_the_strokes_stay_as_they_are(live_loop, still):
@@ -96,7 +96,7 @@ def test_the_window_shows_the_source_under_the_strokes(live_loop, still):
     one.stroke((150, 60), (230, 200))
     one.tick(3)
     shown = one.window.panes.paper
-    assert tuple(shown[10, 10]) == (220, 30, 30)  # the source's mark
+    assert tuple(shown[10, 10]) == (220, 30, 30)  # colour of the source's mark
     assert tuple(shown[60, 150]) == (200, 30, 30)
 
 
@@ -148,11 +148,11 @@ def test_feedback_mixes_the_last_picture_into_the_source(live_loop, film):
     assert all(level < source - 1 for level, source in zip(levels[3:8], plain[3:8], strict=True))  # it lags
 
 
-# What is counted
+# Frame counts
 
 
 def test_every_frame_is_painted_or_counted_as_skipped(live_loop, tmp_path):
-    """60 frames a second against a model that makes 12."""
+    """A source of 60 frames per second with a model that makes 12."""
     fast = write_video(tmp_path / "fast.mp4", steady(120, 60), size=(SIDE, SIDE))
     one, model = live_loop(fast, SlowModel(0.08))
     end_s = time.perf_counter() + 2.0
@@ -188,7 +188,7 @@ def test_a_model_that_fails_stops_no_source(live_loop, tmp_path):
 def test_where_the_source_stands_still_nothing_is_computed_and_the_picture_is_refined(live_loop, still):
     one, model = live_loop(still, loop=True)
     arrived(one)
-    one.rest()  # as fine as it gets: the source does not hold it up
+    one.rest()  # fully refined: the source does not prevent it
     calls = len(model.requests)
     one.until(lambda: figures(one)["unchanged"] >= 1, 10)
     one.tick(10)
@@ -196,7 +196,7 @@ def test_where_the_source_stands_still_nothing_is_computed_and_the_picture_is_re
 
 
 def test_only_what_moves_is_dirty_and_the_rest_keeps_its_bits(live_loop, tmp_path):
-    """A noisy camera with a small thing that moves: the picture must not boil."""
+    """With a noisy camera and a small moving object, the rest of the picture must not flicker."""
     random = np.random.default_rng(0)
     pictures = []
     for number in range(60):
@@ -221,10 +221,10 @@ def test_only_what_moves_is_dirty_and_the_rest_keeps_its_bits(live_loop, tmp_pat
 
 
 def test_while_the_pen_moves_the_source_waits_so_far_that_strokes_do_not():
-    assert source_due_s(now_s=10, pen_s=0, taken_s=9.99, frame_ms=20) == 10  # the pen rests
+    assert source_due_s(now_s=10, pen_s=0, taken_s=9.99, frame_ms=20) == 10  # no pen activity
     assert source_due_s(now_s=10, pen_s=9.9, taken_s=9.9, frame_ms=20) == pytest.approx(10.3)
-    assert source_due_s(now_s=10, pen_s=9.9, taken_s=9.5, frame_ms=20) == 10  # one in twenty passes
-    assert source_due_s(now_s=10, pen_s=9.9, taken_s=9.9, frame_ms=0) == 10  # before anything is known
+    assert source_due_s(now_s=10, pen_s=9.9, taken_s=9.5, frame_ms=20) == 10  # one frame in twenty passes
+    assert source_due_s(now_s=10, pen_s=9.9, taken_s=9.9, frame_ms=0) == 10  # frame time not known yet
 
 
 def test_strokes_over_a_moving_source_come_with_few_frames_of_it(live_loop, film):
@@ -242,14 +242,14 @@ def test_strokes_over_a_moving_source_come_with_few_frames_of_it(live_loop, film
     frames = len({int(request.paper[250, 250, 0]) for request in drawn})
     assert frames <= len(drawn) / 3
     small = [request for request in drawn if request.dirty.width < SIDE]
-    assert len(small) > len(drawn) / 2  # most pictures cost what the stroke reaches
+    assert len(small) > len(drawn) / 2  # most pictures recompute only the area that the stroke reaches
 
 
-# Loss
+# Loss of the source
 
 
 class Broken:
-    """A stand-in for a camera that gives three pictures and is unplugged; the third time it stays."""
+    """Stand-in camera that is unplugged after three pictures; the third time it stays connected."""
 
     opened = 0
 
@@ -331,7 +331,7 @@ def test_osc_messages_steer_the_painting(make_loop):
 
 
 def command(*words) -> subprocess.CompletedProcess:
-    """Run the program; a short run may end while torch is imported, which ends the process."""
+    """Run the program. A short run may end while torch is being imported, which ends the process."""
     line = [sys.executable, str(ROOT / "main.py"), *map(str, words)]
     return subprocess.run(line, capture_output=True, text=True, cwd=ROOT, timeout=120)
 
@@ -350,8 +350,10 @@ def receive(port: int, found: list[float], stop: threading.Event) -> None:
 
 @pytest.mark.slow
 def test_a_video_goes_in_and_a_stream_comes_out(film, tmp_path, painter_file):
-    """The command with a file as source: pictures of the model are received over the loopback while it is
-    recorded, encoded once, with the same times."""
+    """Run the command with a file as source, streaming and recording at once.
+
+    The model's pictures are received over the loopback. They are encoded once, with the same times in both.
+    """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -412,7 +414,7 @@ def test_a_source_that_never_answers_is_told_and_the_run_goes_on(painter_file):
     assert source["captured"] == 0
 
 
-# A projector, in a real X server
+# Projector window, in a real X server
 
 
 PROJECT = """
@@ -471,7 +473,7 @@ def test_the_screen_is_a_source_of_the_painting(xserver, make_loop, monkeypatch)
 
 
 def test_events_of_a_projectors_window_are_not_the_paintings(make_loop):
-    """The pointer over the projector draws nothing; a key counts wherever it is pressed."""
+    """The pointer over the projector window draws nothing; keys work in both windows."""
     one = make_loop(SlowModel())
     one.tick(2)
     window = one.window

@@ -1,4 +1,4 @@
-"""The stroke logs that are always written: kept, tidied, found after a crash, their paper brought back."""
+"""Tests of the log store: stroke logs are kept, cleaned up, and found and restored after a crash."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HEADER = LogHeader(256, 256)
 
 
 def painted(store: LogStore, name: str, count: int = 3, age_s: float = 0.0):
-    """A log that was left open by nobody who is alive."""
+    """Log left open by a process that no longer exists."""
     store.folder.mkdir(parents=True, exist_ok=True)
     path = store.folder / name
     writer = LogWriter(path, HEADER)
@@ -95,7 +95,7 @@ def test_the_paper_of_a_crash_is_offered_and_brought_back(make_loop, tmp_path):
     with open(path, "ab") as file:
         file.write(
             b'[90,"s","prompt","fog"]\n[20,"s","mood.sun",0.9]\n[1,"f",200,'
-        )  # cut in the middle of a line
+        )  # truncated in the middle of a line
     one = make_loop(SlowModel(), files=Files(store=store))
     assert one.app.scene.offer == OFFER
     one.tick(2)
@@ -113,7 +113,7 @@ def test_the_paper_of_a_crash_is_offered_and_brought_back(make_loop, tmp_path):
 
 
 def test_an_offer_that_nobody_answered_is_made_again(make_loop, tmp_path):
-    """Looking around, a headless run and a demo are no answers."""
+    """Ending a run without painting, a headless run or a demo does not answer the offer."""
     store = LogStore(tmp_path)
     painted(store, "crash.jsonl.open")
     for demo in (False, True):
@@ -140,7 +140,7 @@ def test_an_offer_that_is_not_taken_ends_with_the_first_stroke_and_is_not_made_a
 
 
 def test_a_restored_painting_is_restored_again_from_its_own_log(make_loop, tmp_path):
-    """What is brought back goes into the new log as an image: nothing hangs on the old one."""
+    """The restored painting is stored in the new log as an image, so the old log is not needed."""
     store = LogStore(tmp_path)
     painted(store, "crash.jsonl.open")
     one = make_loop(SlowModel(), files=Files(store=store))
@@ -166,7 +166,7 @@ def test_changes_to_another_look():
         assert params == PictureParams(model=model, steps=4)
 
 
-# To the disk
+# Writing to disk
 
 
 def test_the_disk_is_waited_for_by_a_thread_and_not_by_the_pen(tmp_path, monkeypatch):

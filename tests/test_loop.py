@@ -1,4 +1,4 @@
-"""The life of a stroke: what is asked of the model and what of it is shown, by the real loop."""
+"""Tests of the real loop from stroke to picture: which requests are made and which results are shown."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from renderer.actions import Begin, Brush, Change, Clear, End, Extend, Fill, Und
 from renderer.ui.headless import Headless
 from renderer.ui.window import Window
 
-# The pen never waits
+# The pen never waits for the model
 
 
 def test_strokes_are_drawn_at_display_rate_while_the_model_is_busy(make_loop):
@@ -62,7 +62,7 @@ def test_wet_ink_lies_over_the_picture_until_its_frame_is_there(make_loop):
     one.until(lambda: not ink.wet.any(), 5)
 
 
-# Snapshot on submit
+# Requests hold a snapshot of the paper
 
 
 def test_the_worker_never_sees_a_half_painted_paper(make_loop):
@@ -78,7 +78,7 @@ def test_the_worker_never_sees_a_half_painted_paper(make_loop):
     assert not any(request.paper.flags.writeable for request in model.requests)
 
 
-# Latest wins, dirt accumulates
+# The latest request wins, dirty areas accumulate
 
 
 def test_the_newest_paper_is_asked_for_with_all_that_changed(make_loop):
@@ -123,7 +123,7 @@ def test_a_failed_request_gives_its_dirt_back(make_loop):
     assert both.x1 > 200
 
 
-# Stale results are refused
+# Stale results are discarded
 
 
 @pytest.mark.parametrize("change", [Change("seed", 7), Change("prompt", "fog"), Change("mood.sun", 0.9)])
@@ -149,7 +149,7 @@ def test_a_result_of_an_older_epoch_is_refused(make_loop, change):
 
 
 def test_a_slider_on_the_move_shows_pictures_all_the_while(make_loop):
-    """Every step of it is a new epoch; were all that is under way refused, none would ever be shown."""
+    """Every slider step is a new epoch; if all running results were discarded, none would be shown."""
     model = SlowModel(0.03)
     one = make_loop(model).ready()
     shown = set()
@@ -195,7 +195,7 @@ def test_a_frame_older_than_the_shown_one_is_refused(make_loop):
 
 
 class Posted(Headless):
-    """Headless, but fed from pygame's own queue as the real window is."""
+    """Headless window that reads pygame's event queue like the real window."""
 
     poll = Window.poll
 
@@ -220,7 +220,7 @@ def test_every_motion_event_of_a_tick_becomes_a_point_of_one_edit(make_loop):
     assert ys == sorted(ys) and len(set(ys)) == 200
 
 
-# Nothing changed, nothing computed
+# Without a change nothing is computed
 
 
 def test_nothing_is_computed_when_nothing_changed(make_loop):
@@ -255,7 +255,7 @@ def test_the_first_pixels_of_a_pale_stroke_count(make_loop):
 
 
 def test_a_call_in_idleness_is_counted(make_loop):
-    """The figure can fail: a request that nobody's change asked for shows in it."""
+    """A request without any change is counted in idle_calls, so the figure can fail."""
     model = SlowModel()
     one = make_loop(model).ready()
     one.tick(2)

@@ -1,4 +1,4 @@
-"""The loop when something fails, and when it ends."""
+"""Tests of the loop on failures and at shutdown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When the loop asks: latency, a steady frame rate, and finer pictures while the pen rests."""
+"""Tests of the timing of requests: latency, steady frame rate, and refinement while the pen is idle."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_latency_runs_from_the_event_to_the_flip_that_shows_its_effect(make_loop
     one = make_loop(model).ready()
     model.seconds = 0.15
     del one.app.stats.latency_ms[:]
-    event_s = time.perf_counter() - 0.25  # the event lay in the queue for a quarter of a second
+    event_s = time.perf_counter() - 0.25  # the event waited in the queue for a quarter of a second
     one.do(Fill((1, 2, 3), 9, 9), at_s=event_s)
     shown = one.shown
     one.until(lambda: one.shown > shown)
@@ -49,7 +49,7 @@ def test_latency_is_at_most_two_model_frames_and_two_display_intervals(make_loop
 
 
 class HeavyModel(SlowModel):
-    """25 ms a step at 512x512, less in proportion for fewer pixels."""
+    """Model that takes 25 ms per step at 512x512, proportionally less for fewer pixels."""
 
     def render(self, request, **_):
         height, width = request.paper.shape[:2]
@@ -109,7 +109,7 @@ def test_a_new_stroke_takes_the_place_of_a_waiting_refinement(make_loop):
 
 
 def test_latency_is_finer_than_the_ticks_of_a_coarse_clock(make_loop, monkeypatch):
-    """time.monotonic ticks at 15.6 ms on Windows before Python 3.13; the loop measures with another clock."""
+    """time.monotonic has 15.6 ms steps on Windows before Python 3.13; the loop uses another clock."""
     monotonic = time.monotonic
     monkeypatch.setattr(time, "monotonic", lambda: monotonic() // 0.015625 * 0.015625)
     one = make_loop(SlowModel()).ready()

@@ -1,4 +1,4 @@
-"""The real loop with the real painter."""
+"""Tests of the real loop with the real painter."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from renderer.ui.window import Window
 
 @pytest.fixture
 def painting(make_loop, painter):
-    """The real loop with the real painter at 512x512, one stroke of each of three materials on it."""
+    """Real loop with the real painter at 512x512 and one stroke in each of three materials."""
     one = make_loop(lambda: painter, side=512)
     for i, color in enumerate(((118, 169, 222), (38, 72, 44), (44, 98, 138))):
         one.stroke((40, 100 + 150 * i), (470, 110 + 150 * i), brush=Brush(color, size_px=90))
@@ -29,7 +29,7 @@ def painting(make_loop, painter):
 
 
 def test_untouched_stays_untouched_to_the_bit(painting, painter):
-    """Pixels out of a stroke's reach: the same in the one-step frames before and after it."""
+    """Pixels out of a stroke's reach are bit-identical in the one-step frames before and after it."""
     reach = painter.network.receptive_radius_px()
     assert reach <= 128
     shown, show = [], painting.app.requests.show
@@ -74,7 +74,7 @@ def test_strength_is_continuous(make_loop, painter):
 
 
 def test_a_crop_of_time_paints_the_same_again(make_loop, painter, tmp_path):
-    """What the log holds, replayed on another paper, is the same paper and the same picture to the bit."""
+    """Replaying the log on another paper gives a bit-identical paper and picture."""
     from renderer.stroke_log.log import read
 
     one = make_loop(lambda: painter)

@@ -1,4 +1,4 @@
-"""What the finish is judged by, on pictures whose faults are known."""
+"""Tests of the losses of the finish stage on pictures with known faults."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_grid_loss_finds_what_keeps_to_the_cells():
 
 
 def test_texture_loss_teaches_the_strength_that_is_met_on_average():
-    """Not the flattest of the possible pictures, which a weight by the real one's strength would choose."""
+    """The optimum is the mean strength; weighting by the real strength would favour the flattest picture."""
     torch.manual_seed(0)
     size = torch.tensor(0.05, requires_grad=True)
     optimizer = torch.optim.Adam([size], 5e-3)
@@ -69,7 +69,7 @@ def test_pyramid_loss_weighs_levels():
 
 
 def clouds(seed: int, count: int = 4, side: int = 96) -> torch.Tensor:
-    """Soft blobs of 16 px."""
+    """Random pictures of soft blobs of 16 px."""
     small = torch.randn(count, 3, side // 16, side // 16, generator=torch.Generator().manual_seed(seed))
     return torch.nn.functional.interpolate(small, (side, side), mode="bicubic").mul(0.5).clamp(-1, 1)
 
@@ -91,7 +91,7 @@ def test_features_tell_forms_apart_at_every_scale():
         assert (spread[0] - spread[2]).norm() > 1.5 * (spread[0] - spread[1]).norm()
     assert not any(weight.requires_grad for weight in look.parameters())
     picture = clouds(0).requires_grad_()
-    look(picture)[-1].sum().backward()  # they pass on what would please them
+    look(picture)[-1].sum().backward()  # gradients reach the picture
     assert picture.grad.abs().mean() > 0
 
 
@@ -109,7 +109,7 @@ def test_feature_loss_asks_for_form_wherever_it_lies():
         sum(feature_loss(look(made.flip(3) * flip + made * (1 - flip)), look(made), left) for _ in range(3))
         for flip in (1, 0)
     )
-    assert same < 1e-3 < 0.1 < mirrored  # as a set they are the same, but not above each paint
+    assert same < 1e-3 < 0.1 < mirrored  # the same features overall, but not per paint
 
 
 def test_variety_loss_is_of_what_two_noises_share():
@@ -120,7 +120,7 @@ def test_variety_loss_is_of_what_two_noises_share():
     assert variety_loss(torch.cat((one, other)), condition) < 0.1
     assert variety_loss(torch.cat((one, one)), condition._replace(strength=torch.zeros(4))) == 0
     sharp = flat.clone()
-    sharp[..., ::8] = 1  # paint with edges everywhere: what keeps to them is no pattern
+    sharp[..., ::8] = 1  # paint edges everywhere: detail along them is no pattern
     assert variety_loss(torch.cat((one, one)), condition._replace(alpha=sharp)) == 0
 
 
@@ -134,4 +134,4 @@ def test_critic_learns_which_is_real():
         loss.backward()
         optimizer.step()
     unseen = critic_loss(critic(look(clouds(99)), paint), critic(look(clouds(98) * 0.3), paint))
-    assert unseen < 1.6  # 2 where it knows nothing
+    assert unseen < 1.6  # 2 for an untrained critic

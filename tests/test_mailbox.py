@@ -1,4 +1,4 @@
-"""One slot, latest wins, dirt accumulates."""
+"""Tests of the one-slot mailbox: the latest request wins, dirty areas accumulate."""
 
 import threading
 import time

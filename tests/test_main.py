@@ -1,4 +1,4 @@
-"""The commands, as a stranger types them: one JSON object, or one line of error."""
+"""Tests of the command line: each command prints one JSON object or a one-line error."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_every_command_has_help(program):
         assert done.returncode == 0 and f"Usage: flowbrush {command}" in done.stdout and command in listed
 
 
-# What the commands report
+# Reports of the commands
 
 
 @pytest.mark.slow
@@ -200,17 +200,17 @@ def test_models_and_doctor_print_one_json_object(program):
     rows = json.loads(flowbrush("models", "--json").stdout)["models"]
     assert "painter" in [row["name"] for row in rows]
     assert all({"name", "family", "licence", "steps", "download_mb"} <= set(row) for row in rows)
-    table = program("models").stdout  # where no name is cut off
+    table = program("models").stdout  # no name is truncated
     assert all(row["name"] in table and row["licence"] in table for row in rows) and "…" not in table
     found = json.loads(flowbrush("doctor", "--json").stdout)
     assert {"versions", "path", "why_not_faster", "threads", "cuda"} <= set(found)
     assert found["frames"]["eager"].startswith("made in ")
     assert (found["why_no_cuda"] == "") == (found["cuda"] is not None)
-    for path in ("triton", "cuda_graph", "fp16_accumulation"):  # on, or off with the reason
+    for path in ("triton", "cuda_graph", "fp16_accumulation"):  # on, or off with a reason
         assert found[path].startswith("off: ") == (found["cuda"] is None), found[path]
 
 
-# Pictures that can be made again
+# Reproducible pictures
 
 
 def test_a_saved_paper_renders_to_the_saved_picture_bit_for_bit(make_loop, painter, painter_file, tmp_path):
@@ -234,7 +234,7 @@ def test_a_saved_paper_renders_to_the_saved_picture_bit_for_bit(make_loop, paint
 
 
 def test_any_picture_is_a_sketch(tmp_path, painter_file):
-    """A photograph of any shape, without alpha, is paper that is painted all over."""
+    """A photograph of any shape without alpha becomes fully painted paper."""
     cv2.imwrite(str(tmp_path / "photo.jpg"), np.full((301, 433, 3), 90, np.uint8))
     done = flowbrush(
         "render", tmp_path / "photo.jpg", "-o", tmp_path / "o.png", "--size", 256, "--model", painter_file
@@ -254,11 +254,11 @@ def test_saving_before_the_first_picture_is_a_message(make_loop, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-# How the process is set up
+# Process setup
 
 
 def test_waiting_threads_do_not_spin():
-    """OpenMP reads the setting when torch is loaded, so it must be there before; the user's own one stays."""
+    """OpenMP reads the setting when torch loads, so it is set before that; a user's own setting is kept."""
     code = "import main, os, sys; assert 'torch' not in sys.modules; print(os.environ['OMP_WAIT_POLICY'])"
     environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
     for given, found in (({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")):
@@ -269,7 +269,7 @@ def test_waiting_threads_do_not_spin():
 
 
 def test_the_running_program_waits_passively(tmp_path, painter_file):
-    """Of the real process, with torch loaded and a frame shown, by what OpenMP says that it uses."""
+    """Check the settings that OpenMP reports in the real process, with torch loaded and a frame shown."""
     words = ("--headless", "--seconds", 20, "--demo", "--size", 256, "--model", painter_file, "--json")
     environment = {
         key: value for key, value in os.environ.items() if key not in ("OMP_WAIT_POLICY", *NO_SCREEN)
@@ -301,7 +301,7 @@ def test_nan_is_not_a_number_of_seconds(program):
 @pytest.mark.slow
 @pytest.mark.parametrize("seconds", [1, 60])
 def test_a_pretrained_model_that_is_not_here_offline_is_an_error(tmp_path, seconds):
-    """However soon the run ends: before the load has failed, or at once when it has."""
+    """The error is reported whether the run ends before the load fails or because of it."""
     offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
     began_s = time.perf_counter()
     done = flowbrush("--headless", "--model", "sd-turbo", "--seconds", seconds, **offline)

@@ -1,4 +1,4 @@
-"""The network that sees materials: its cost and reach, borders, anchored noise, what each input changes."""
+"""Tests of the material network: cost, receptive field, borders, anchored noise, effect of each input."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_cost_and_reach_are_within_what_was_decided(config, most_gflop):
 
 @pytest.mark.parametrize("at", [(160, 160), (175, 173), (168, 163)])
 def test_reach_by_gradient_is_no_more_than_the_layers_say(at):
-    """Positive weights let no path cancel another: what has a gradient is what can be reached."""
+    """With positive weights no paths cancel, so the nonzero gradient is exactly the receptive field."""
     torch.manual_seed(1)
     network = MaterialNetwork(TINY)
     for parameter in network.parameters():
@@ -95,7 +95,7 @@ def test_a_crop_with_a_halo_equals_the_crop_of_the_whole(tiny):
 
 
 def test_a_flat_paper_has_no_frame(tiny):
-    """With replication the border of a constant input is as its middle."""
+    """With replication padding the border of a constant input equals its centre."""
     paper = np.full((1, 64, 64, 4), 128, np.uint8)
     given = condition(paper=paper, materials=np.full((1, 64, 64), 5, np.uint8))
     still = noises.Noise(given.noise.white * 0, tuple(level * 0 for level in given.noise.levels))
@@ -120,7 +120,7 @@ def test_the_start_has_unit_variance_and_a_falling_spectrum():
     assert start.var().item() == pytest.approx(1, abs=0.05)
     picture = torch.nn.functional.pixel_shuffle(start, 4)
     low = torch.nn.functional.avg_pool2d(picture, 16).var().item()
-    assert low > 20 / 16**2  # of white noise no more than 1 / 256 is left
+    assert low > 20 / 16**2  # white noise would leave at most 1 / 256
 
 
 @pytest.mark.parametrize("name", ["materials", "look", "mood", "height", "strength", "seed"])
@@ -144,7 +144,7 @@ def test_each_level_of_noise_changes_the_picture(tiny):
         start = tiny.start(base)
         other = base._replace(noise=base.noise._replace(levels=tuple(levels)))
         one = torch.ones(1)
-        with torch.no_grad():  # from the same start: the levels themselves are seen
+        with torch.no_grad():  # from the same start: only the levels differ
             changed = tiny.predict(start, other, one, one) - tiny.predict(start, base, one, one)
         assert changed.abs().max() > 1e-3
 

@@ -1,4 +1,4 @@
-"""Training of the painter that sees materials: sketches, labelled pictures, critics, losses, plan, stages."""
+"""Tests of material training: sketches, labelled pictures, critics, losses, plan, stages."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SKY, ROCK, WATER = 1, 5, 9
 
 
 def view(side: int = 160, seed: int = 0) -> LabelledView:
-    """Sky over rock over water, with grain."""
+    """Training view of sky over rock over water, with grain."""
     rng = np.random.default_rng(seed)
     labels = np.full((side, side), SKY, np.uint8)
     labels[side // 3 :], labels[2 * side // 3 :] = ROCK, WATER
@@ -43,7 +43,7 @@ def view(side: int = 160, seed: int = 0) -> LabelledView:
 
 
 def write_pictures(folder: Path, count: int = 12, kind: str = "photo", **changed) -> Path:
-    """A folder as `--pictures` takes it."""
+    """Write a picture folder as `--pictures` expects it."""
     rows = []
     for index in range(count):
         one = view(200, index)
@@ -62,7 +62,7 @@ def write_pictures(folder: Path, count: int = 12, kind: str = "photo", **changed
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread():
-    """Tensors so small gain nothing by a second thread, and wait for it on a busy machine."""
+    """Use one torch thread: small tensors gain nothing from a second and wait for it on a busy machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -95,7 +95,7 @@ def test_some_sketches_are_mostly_blank_and_some_have_paint_of_unknown_material(
 
 
 def test_a_sketch_is_quick():
-    """One thread draws beside the training: 50 sketches a second are enough for two cores with AMX."""
+    """One thread draws during training; 50 sketches per second are enough for two cores with AMX."""
     rng, one = np.random.default_rng(0), view(128)
     began = time.process_time()
     for _ in range(40):
@@ -172,7 +172,7 @@ def test_a_batch_says_what_stands_there_and_what_is_wanted():
     painted = batch.condition.means[:, 3] > 0.5
     known = painted & (batch.wanted >= 0)
     assert (batch.wanted == batch.labels)[known].float().mean() > 0.7
-    assert (batch.wanted[~painted] >= 0).any() and (batch.wanted[~painted] < 0).any()  # planned, and not
+    assert (batch.wanted[~painted] >= 0).any() and (batch.wanted[~painted] < 0).any()  # planned and unplanned
     sums = batch.condition.materials.sum(1)
     assert sums.max() < 1.001 and (sums[painted] > 0.5).all()
     assert (batch.condition.height[:, 0].diff(dim=1) > 0).all()
@@ -280,19 +280,19 @@ def test_windows_stay_off_the_border_and_their_labels_fit(crop_px):
             assert window.y >= finish.MARGIN_PX and window.y + window.side <= crop_px - finish.MARGIN_PX
             labels, pixels = window.cells(y)[0, :, 0], window.pixels(rows)
             means = torch.nn.functional.avg_pool2d(pixels, 4)[0, 0, :, 0]
-            assert (labels - (means - 1.5) / 4).abs().max() < 1.2  # a place's label is that of its middle
+            assert (labels - (means - 1.5) / 4).abs().max() < 1.2  # a cell's label is that of its centre
             sides.add(window.side)
     assert len(sides) > 5
 
 
 @pytest.fixture(scope="module")
 def trained():
-    """A tiny painter that learnt two materials for some seconds."""
+    """Tiny painter trained on two materials for a few seconds."""
     torch.manual_seed(0)
     crops, rng = Crops([view(160)], crop_px=64), np.random.default_rng(0)
     made = finish.Finish(MaterialFlow(TINY), finish.Recipe(warm_up=2, one_step=0.7, critic_ramp=20))
     noted = []
-    for step in range(44, 60):  # damping begins at 60 % of the steps
+    for step in range(44, 60):  # damping starts at 60 % of the steps
         noted.append(made.step(crops.batch(rng, 2), step=step, total=66, rng=rng))
     return made, noted
 
@@ -365,7 +365,7 @@ def test_frechet_of_known_normal_distributions():
 
 
 def turned(one: LabelledView) -> LabelledView:
-    """Upside down, with its labels."""
+    """A view and its labels turned upside down."""
     return LabelledView(one.picture[::-1].copy(), one.labels[::-1].copy(), one.mood)
 
 
@@ -389,7 +389,7 @@ def test_reads_and_fd_rank_pictures():
     assert all(a < 0.2 * b for a, b in zip(again.fd(real), grey.fd(real), strict=True))
 
 
-# The program
+# The training program
 
 
 def test_allocator_settings_are_asked_for_once(monkeypatch):
@@ -435,4 +435,4 @@ def test_all_stages_run_quick_and_go_on(tmp_path):
     again = [*command[:3], "finish", *command[4:]]
     done = subprocess.run(again, cwd=ROOT, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
-    assert (folder / "forms" / "state.pt").stat().st_mtime_ns == before  # nothing was left to do
+    assert (folder / "forms" / "state.pt").stat().st_mtime_ns == before  # no work was left

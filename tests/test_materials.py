@@ -1,4 +1,4 @@
-"""Materials from the brush to the model: canvas, window, requests, prompts."""
+"""Tests of materials from the brush to the model: canvas, window, requests, prompts."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_an_image_has_the_materials_that_it_brings_or_of_exact_colours():
 
 
 def test_palette_colours_are_told_apart():
-    """Each has a number of its own, and comes back from its colour."""
+    """Each palette colour has its own number and is recovered from its colour."""
     for number, material in enumerate(MATERIALS, 1):
         assert material_of(material.color) == number and name_of(number) == material.name
         pixels = np.full((2, 2, 4), (*material.color, 255), np.uint8)
@@ -151,7 +151,7 @@ def test_a_request_checks_its_materials_and_its_look():
 def test_names_of_materials_join_the_prompt_where_that_is_switched_on():
     labels = np.zeros((100, 100), np.uint8)
     labels[:60], labels[60:90], labels[90, :4] = 9, 1, 3
-    assert painted_names(labels) == ["water", "sky"]  # too little sun
+    assert painted_names(labels) == ["water", "sky"]  # too little area of sun
     paper = np.zeros((100, 100, 4), np.uint8)
     asked = Request(paper, prompt="in winter", materials=labels, material_prompt=True)
     assert asked.full_prompt == "water, sky, in winter"

@@ -1,4 +1,4 @@
-"""Words and sliders: what they set, and what of it is seen in the painter's pictures."""
+"""Tests of moods: values set by words and sliders, and their effect on the painter's pictures."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_moods_compose():
 
 @pytest.fixture(scope="module")
 def mood_of(painter):
-    """(prompt, whether the slopes are painted) -> the painter's picture of mountains, as floats."""
+    """Function (prompt, whether the slopes are painted) -> the painter's picture of mountains, as floats."""
     ridge = [
         [0, 330],
         [90, 210],
@@ -92,7 +92,7 @@ def test_fog_lowers_contrast_most_where_land_is_far(mood_of):
 
 
 def test_snow_whitens_slopes(mood_of):
-    """Most where nothing is painted: a slope that was painted as rock stays rock, with some snow on it."""
+    """Unpainted slopes whiten most; a slope painted as rock stays rock with some snow on it."""
     for painted, rise in ((False, 30), (True, 2)):
         snowy, summer = (slope_whiteness(mood_of(words, painted)) for words in ("snow", "summer"))
         assert snowy > summer + rise, (painted, snowy, summer)

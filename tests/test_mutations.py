@@ -1,4 +1,4 @@
-"""Ten thousand damaged stroke logs: each is read as far as it is valid, or refused in one line."""
+"""Fuzz tests with ten thousand damaged stroke logs: read up to the damage or rejected in one line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from renderer.stroke_log.log import LogHeader, LogWriter, read
 from renderer.stroke_log.playback import Playback
 
 COUNT = 10_000
-WEIGHED = 500  # of them: to count bytes takes three times as long
+WEIGHED = 500  # runs that also measure memory, which takes three times as long
 WORDS = [
     *(
         b"1e999",
@@ -62,7 +62,7 @@ def whole(tmp_path_factory) -> bytes:
 
 
 def damaged(data: bytes, chance: random.Random) -> bytes:
-    """One to four things that happen to files: lost, changed, doubled and foreign bytes and lines."""
+    """Apply one to four kinds of damage: lost, changed, duplicated and foreign bytes and lines."""
     for _ in range(chance.choice((1, 1, 2, 4))):
         at = chance.randrange(len(data)) if data else 0
         end = min(len(data), at + chance.choice((1, 1, 2, 5, 40)))
@@ -93,7 +93,7 @@ def damaged(data: bytes, chance: random.Random) -> bytes:
 
 
 def found_in(path, data: bytes):
-    """The session, or None where it was refused in one line."""
+    """Read a session; return None if it is rejected with a one-line error."""
     path.write_bytes(data)
     try:
         return read(path)
@@ -129,7 +129,7 @@ def test_ten_thousand_damaged_logs_raise_nothing_but_the_declared_error(whole, t
 
 @pytest.mark.slow
 def test_what_is_read_of_damaged_logs_can_be_painted(whole, tmp_path):
-    """No settings, points, brushes or images that a log may hold make the paper fail, hang or eat memory."""
+    """No settings, points, brushes or images in a log make the canvas fail, hang or use excessive memory."""
     chance, slowest_s = random.Random(8), 0.0
     for _ in range(150):
         session = found_in(tmp_path / "log", damaged(whole, chance))
@@ -138,7 +138,7 @@ def test_what_is_read_of_damaged_logs_can_be_painted(whole, tmp_path):
         began_s = time.process_time()
         try:
             playback = Playback(session, (64, 64))
-        except InputError:  # settings that none can be, told in one line
+        except InputError:  # invalid settings, reported in one line
             continue
         playback.advance(float("inf"))
         slowest_s = max(slowest_s, time.process_time() - began_s)
@@ -148,7 +148,7 @@ def test_what_is_read_of_damaged_logs_can_be_painted(whole, tmp_path):
 @pytest.mark.parametrize(
     "line",
     [
-        b'[0,"b",1,2,3,100000,1,1,0,100,100,80]',  # a dab of 40 GB
+        b'[0,"b",1,2,3,100000,1,1,0,100,100,80]',  # a dab that would need 40 GB
         b'[0,"b",1,2,3,9,1,1,0,900000,100,80]',
         b'[0,"l",1,2,3,9,1,1,0,-90000,0,90000,0]',
         b'[0,"b",1,2,3,9,50,1,0,100,100,80]',

@@ -1,4 +1,4 @@
-"""OSC over a real UDP socket: the table, what messages mean, bad ones, too many."""
+"""OSC over a real UDP socket: address table, message parsing, invalid messages and floods."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_messages_become_changes_and_rows(server, client):
     client.send_message("/flowbrush/mood/sun", 0.25)
     client.send_message("/flowbrush/record", [])
     client.send_message("/flowbrush/view", 1)
-    client.send_message("/flowbrush/view", 0)  # the button was let go
+    client.send_message("/flowbrush/view", 0)  # button released
     arrived(server, 6)
     wishes = [received.wish for received in server.take()]
     assert wishes[0] == Change("prompt", "a misty lake")

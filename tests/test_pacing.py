@@ -1,4 +1,4 @@
-"""Pacing on invented clocks: oversleep, stall, spikes, a slow model."""
+"""Frame pacing on simulated clocks: oversleep, stalls, spikes and a slow model."""
 
 import pytest
 
@@ -9,7 +9,7 @@ HZ = 50.0  # an interval of 20 ms
 
 
 def drive(cost_ms, *, target_fps: float, wanted: int = 4, side: int = 512, frames: int = 60):
-    """The controller against a model whose frame time is cost_ms(steps, side, index); returns its choices."""
+    """Run the controller on a model with frame time cost_ms(steps, side, index); return its choices."""
     measured, choice, choices = {}, (wanted, side), []
     for index in range(frames):
         choice = choose_effort(target_fps, measured, wanted, side, choice)
@@ -21,11 +21,11 @@ def drive(cost_ms, *, target_fps: float, wanted: int = 4, side: int = 512, frame
 @pytest.mark.parametrize(
     ("now", "last_due", "expected"),
     [
-        (10.005, 10.0, 10.02),  # early: one interval after the last was due
+        (10.005, 10.0, 10.02),  # early: one interval after the last due time
         (10.020, 10.0, 10.02),  # on time
-        (10.027, 10.0, 10.02),  # overslept by 7 ms: at once, and the rhythm holds
-        (17.3, 10.0, 17.3),  # stalled for seconds: at once, and the rhythm starts anew
-        (9.0, 10.0, 9.02),  # a clock that seems to run back: never longer than an interval
+        (10.027, 10.0, 10.02),  # overslept by 7 ms: due at once, same schedule
+        (17.3, 10.0, 17.3),  # stalled for seconds: due at once, schedule restarts
+        (9.0, 10.0, 9.02),  # the clock runs backwards: at most one interval
     ],
 )
 def test_the_next_tick(now, last_due, expected):
@@ -33,7 +33,7 @@ def test_the_next_tick(now, last_due, expected):
 
 
 def run(costs, *, oversleep=0.0, start=10.0):
-    """Beginnings of ticks that take `costs` seconds each."""
+    """Return the start times of ticks that take `costs` seconds each."""
     now, due, begun = start, start, []
     for cost in costs:
         due = next_tick_s(now, due, HZ)
@@ -50,7 +50,7 @@ def test_the_work_of_a_tick_and_oversleep_do_not_slow_the_rhythm():
 
 
 def test_a_stall_is_followed_by_the_old_rhythm():
-    """After five seconds the next tick is due at once, the ones after it an interval apart: no burst."""
+    """After a stall of 5 s the next tick is due at once and later ones an interval apart, without a burst."""
     begun = run([0.001, 5.0, 0.001, 0.001, 0.001])
     assert begun == pytest.approx([10.02, 10.04, 15.04, 15.06, 15.08])
 
@@ -86,7 +86,7 @@ def test_a_fast_model_keeps_all_its_steps():
 
 
 def test_fewer_steps_come_before_a_smaller_picture():
-    """10 ms a step at 512: 40 fps leaves 25 ms, so two steps, and the full size."""
+    """At 10 ms per step at 512 px, 40 fps leaves 25 ms: two steps at the full size."""
     choices = drive(lambda steps, side, _: 10.0 * steps * (side / 512) ** 2, target_fps=40)
     assert choices[-1] == (2, 512)
 
@@ -111,7 +111,7 @@ def test_more_is_asked_one_choice_at_a_time():
 
 
 def test_what_was_too_slow_once_is_tried_again():
-    """A choice that cost 100 ms when last seen, while the one in use always took 10."""
+    """A choice last measured at 100 ms is tried again while the current one takes 10 ms."""
     measured, choice = {(2, 512): 100.0, (1, 512): 10.0}, (1, 512)
     frames = 0
     while choice == (1, 512) and frames < 2000:
@@ -122,7 +122,7 @@ def test_what_was_too_slow_once_is_tried_again():
 
 
 def test_one_spike_changes_nothing():
-    """A stall of one frame, 50 times its mean, is no slow model."""
+    """One frame of 50 times the mean time does not count as a slow model."""
     choices = drive(lambda s, side, i: 500.0 if i == 30 else 10.0 * s / 2, target_fps=30, frames=60)
     assert set(choices) == {(4, 512)}
 

@@ -1,4 +1,4 @@
-"""The painter: flow, samplers, network, checkpoint and adapter, on the weights that ship."""
+"""Painter model: flow, samplers, network, checkpoint and adapter, with the shipped weights."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_path_ends_and_velocity_agree():
 
 @pytest.mark.parametrize(("sampler", "order"), [(ddim, 1), (path_heun, 2)])
 def test_sampler_converges_at_its_order(sampler, order):
-    """A Gaussian of deviation s: the best prediction is linear, and the flow's end is known exactly."""
+    """For a Gaussian of standard deviation s the optimal prediction is linear and the exact result known."""
     s, start = 0.4, torch.tensor([1.3], dtype=torch.float64)
 
     def model(x, t, step):
@@ -123,7 +123,7 @@ def test_packed_body_equals_network(t):
 
 @pytest.mark.parametrize("steps", [1, 2, 4])
 def test_adapter_samples_the_flow(paper, steps):
-    """The adapter, which moves the residual alone, gives what the flow's own definition gives."""
+    """The adapter, which updates only the residual, gives the same result as the definition of the flow."""
     model = painter.Painter(random_network(), "random", dtype="float32")
     made = model.render(Request(paper, steps=steps, strength=0.7, seed=2)).picture
     pixels = torch.from_numpy(paper.copy()).permute(2, 0, 1)[None].float()
@@ -142,7 +142,7 @@ def test_adapter_samples_the_flow(paper, steps):
 
 
 def test_graphed_frames_are_the_same_bytes(paper):
-    """The way a frame takes on CUDA, with a stand-in for the capture alone."""
+    """The CUDA code path of a frame, with only the graph capture replaced by a stand-in."""
     model = painter.Painter(random_network(), "random", dtype="float32")
     wanted = [model.render(Request(paper, steps=steps, seed=seed)).picture for steps, seed in CALLS]
     captured = []
@@ -191,7 +191,7 @@ def test_same_request_same_bytes(shipped, paper):
 @pytest.mark.parametrize("dtype", EVERY_DTYPE)
 @pytest.mark.parametrize("steps", [1, 4])
 def test_any_number_of_threads_makes_the_same_bytes(paper, dtype, steps):
-    """The count follows what else runs on the machine, so a picture must not depend on it."""
+    """The thread count varies with the machine's load, so the picture must not depend on it."""
     model = painter.load(ASSETS / "painter.safetensors", device="cpu", dtype=dtype)
     pictures = []
     for count in (1, 2, 3):
@@ -203,14 +203,14 @@ def test_any_number_of_threads_makes_the_same_bytes(paper, dtype, steps):
 
 @pytest.mark.parametrize("dtype", EVERY_DTYPE)
 def test_nothing_changes_beyond_the_radius(dtype):
-    """An edit in the corner leaves every pixel out of reach as it was, bit for bit."""
+    """An edit in a corner leaves all pixels beyond the receptive radius bit-identical."""
     model = painter.load(ASSETS / "painter.safetensors", device="cpu", dtype=dtype)
     before = np.zeros((512, 512, 4), np.uint8)
     before[:250] = (118, 169, 222, 255)
     after = before.copy()
     after[:16, :16] = (200, 30, 30, 255)
     a = model.render(Request(before, seed=4)).picture
-    model.forget()  # both are worked out as a whole
+    model.forget()  # compute both as whole frames
     b = model.render(Request(after, seed=4)).picture
     reach = 16 + model.network.receptive_radius_px()
     assert not np.array_equal(a[:reach, :reach], b[:reach, :reach])
@@ -221,7 +221,7 @@ def test_nothing_changes_beyond_the_radius(dtype):
 def test_bfloat16_on_a_cpu_without_it_is_refused_in_a_line_and_not_taken_from_a_kept_paper(
     paper, tmp_path, monkeypatch, capsys
 ):
-    """A paper that another machine saved is painted all the same; what was asked for in words is refused."""
+    """An explicit bfloat16 is refused; a paper saved with it on another machine is still painted."""
     monkeypatch.setattr(precision, "has_bf16", lambda device: device != "cpu")
     with pytest.raises(ModelError, match="no bfloat16; leave --dtype out"):
         painter.load(ASSETS / "painter.safetensors", device="cpu", dtype="bfloat16")
@@ -265,7 +265,7 @@ def test_any_multiple_of_32(shipped, size):
 
 
 def test_time_and_memory_follow_the_area():
-    """A large canvas takes no new pages from the system once the first frame is through."""
+    """A large canvas allocates no new system pages after the first frames."""
     resource = pytest.importorskip("resource")
     if not allocator.keep():
         pytest.skip("this C library's malloc cannot be asked")
@@ -276,7 +276,7 @@ def test_time_and_memory_follow_the_area():
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         model.render(request)
         faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-    tensor_pages = 1024 * 1024 * 3 * 4 // 4096  # of one float32 plane set; a frame makes ten of them
+    tensor_pages = 1024 * 1024 * 3 * 4 // 4096  # of three float32 planes; a frame makes ten such sets
     assert min(faults[2:]) < tensor_pages / 4, faults
 
 

@@ -1,4 +1,4 @@
-"""The painter's CUDA path on shapes alone: how many ops a frame dispatches."""
+"""Number of ops that a painter frame dispatches on its CUDA path, counted from shapes alone."""
 
 from collections import Counter
 
@@ -13,7 +13,7 @@ from models.painter import painter
 
 @pytest.fixture(scope="module")
 def frames():
-    """Frame of the painter's serving code -> what it launches."""
+    """Map each frame of the painter's serving code to the ops that it launches."""
     return {name: frame() for name, frame in frame_cost.painter_frames().items()}
 
 
@@ -24,9 +24,9 @@ def test_half_the_launches_of_the_plain_network(frames):
     network = frame_cost.empty_painter().network
     assert kinds["conv3x3"] == 3 + sum(
         network.config.blocks
-    )  # two that halve the scale, the chains, the head
+    )  # two downsampling convolutions, the chains, the head
     work = sum(one.flops for one in served) / 1e9
-    # more than the network has: the gate rides in a wider window, the sketch is spread by a convolution
+    # more than the network alone: the gate uses a wider window, a convolution spreads the sketch
     assert 1 <= work / network.gflop(512, 512) < 1.2
 
 
@@ -34,7 +34,7 @@ def test_one_upload_and_one_download_a_frame_and_no_host_arithmetic(frames):
     for name in ("painter", "painter, 2048 px, a stroke"):
         copies = [one for one in frames[name] if one.host]
         pixels = copies[-1].bytes / 2
-        assert copies[0].bytes / 2 == 4 * (pixels - 1) / 3  # RGBA there, RGB and one flag back
+        assert copies[0].bytes / 2 == 4 * (pixels - 1) / 3  # uploads RGBA, downloads RGB and one flag
         assert not [one for one in frames[name] if one.name == "_local_scalar_dense"]
 
 
@@ -53,7 +53,7 @@ def test_a_name_that_is_not_counted(capsys, monkeypatch):
 
 
 def test_a_load_beside_it_changes_no_byte(painter_file, paper):
-    """While libraries load another model, the default dtype of the process is that model's."""
+    """Loading another model changes the default dtype of the process; the painter must not depend on it."""
 
     def picture() -> np.ndarray:
         model = painter.load(painter_file, device="cpu", dtype="float32")

@@ -1,4 +1,4 @@
-"""A model shared by several painters, without a cluster: turns, limit, states of their own, refusals."""
+"""Painting server without a cluster: fair turns, client limit, per-client state and refused requests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BLANK = np.zeros((256, 256, wire.PLANES), np.uint8)
 
 
 class Client:
-    """The far side of one painter: keeps the paper that the server has, and the picture that came back."""
+    """Client of the server: keeps the paper that the server holds and the picture received from it."""
 
     def __init__(self, server: PaintingServer, codec: str = "lossless"):
         self.server, self.codec = server, codec
@@ -52,7 +52,7 @@ def painted(level: int, box: Rect = Rect(10, 20, 60, 90)) -> np.ndarray:
 
 @pytest.fixture
 def served():
-    """Makes servers of a model and closes them."""
+    """Factory of servers of a model; closes them after the test."""
     made = []
 
     def make(model, most: int = 4, **options) -> PaintingServer:
@@ -105,7 +105,7 @@ def test_the_newest_request_wins_and_the_ones_before_are_told(served):
 
 
 class Patient(SlowModel):
-    """Renders until it is cancelled, if there are steps to be cancelled between."""
+    """Model that renders requests of several steps until they are cancelled."""
 
     def render(self, request: Request, *, cancelled, **_) -> Frame:
         self.requests.append(request)
@@ -158,7 +158,7 @@ def test_there_is_a_limit_that_is_said_and_who_left_makes_room(served, monkeypat
     server.leave(first.name)
     Client(server)
     assert "error" in server.join()
-    now[0] = painting_server.PATIENCE_S + 1  # nobody has asked for a result
+    now[0] = painting_server.PATIENCE_S + 1  # no client has polled since
     assert "painter" in server.join()
     assert server.result(first.name) == {"unknown": True}
 

@@ -1,4 +1,4 @@
-"""Every command reads and writes files whatever the letters of their path."""
+"""Commands read and write files with non-ASCII paths."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from loop_harness import ROOT
 
 
 def test_no_path_goes_through_opencv():
-    """On Windows cv2.imread and imwrite open only paths of the code page; bytes go everywhere."""
+    """On Windows cv2.imread and imwrite open only paths in the code page, so files are read as bytes."""
     found = []
     for folder in ("renderer", "models", "kernels", "tools"):
         for path in (ROOT / folder).rglob("*.py"):
@@ -19,7 +19,7 @@ def test_no_path_goes_through_opencv():
 
 
 def test_modules_of_posix_are_guarded():
-    """None is imported where the import would end the program on Windows: only inside `try` or a function."""
+    """POSIX-only modules are imported only inside `try` or a function: elsewhere Windows would fail."""
     posix = {"fcntl", "grp", "pwd", "resource", "termios", "tty"}
     for folder in ("renderer", "models", "kernels", "tools"):
         for path in (ROOT / folder).rglob("*.py"):

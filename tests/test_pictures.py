@@ -1,4 +1,4 @@
-"""PNG files with the settings inside, by this program and read by another."""
+"""PNG files with embedded settings, and their compatibility with other readers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_pixels_and_settings_come_back_exactly(tmp_path, channels):
 
 
 def test_settings_stand_before_the_pixels(tmp_path):
-    """So that reading them decodes nothing; files that have them behind the pixels are read, too."""
+    """Settings precede the pixels, so reading decodes no image; settings after the pixels are read too."""
     write_png(tmp_path / "p.png", np.zeros((4, 4, 3), np.uint8), ABOUT)
     data = (tmp_path / "p.png").read_bytes()
     assert data.index(b"iTXt") < data.index(b"IDAT")

@@ -1,4 +1,4 @@
-"""Folders whose components are wrong or missing, by the commands and through the loop: one line each."""
+"""Model folders with invalid or missing components: one-line errors from the commands and the loop."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def whole(tmp_path_factory):
 
 @pytest.fixture
 def broken(whole, tmp_path):
-    """A copy that a test may break."""
+    """Copy of the model folder that a test may modify."""
     return shutil.copytree(whole, tmp_path / "sd")
 
 
 def lose(folder, component: str) -> None:
-    """One weight less in a component."""
+    """Remove one weight from a component."""
     (file,) = (folder / component).glob("*.safetensors")
     weights = load_file(file)
     weights.pop(next(name for name in weights if "q_proj.weight" in name or "conv_in.weight" in name))
@@ -38,7 +38,7 @@ def config(folder, component: str, **values) -> None:
 
 
 def drop(folder, component: str) -> None:
-    """The folder is there, but nothing tells of it."""
+    """Remove a component from model_index.json but keep its folder."""
     file = folder / "model_index.json"
     file.write_text(json.dumps({k: v for k, v in json.loads(file.read_text()).items() if k != component}))
 
@@ -108,7 +108,7 @@ def test_a_folder_whose_components_are_wrong_or_missing(broken, told, case):
 
 
 def test_components_that_do_not_belong_together(broken, told, tmp_path):
-    """Each is whole; the first picture shows it."""
+    """Each component is valid alone; the first picture reveals the mismatch."""
     shutil.rmtree(broken / "unet")
     shutil.copytree(save_sdxl(tmp_path / "sdxl") / "unet", broken / "unet")
     assert told(broken).startswith(f"{broken}: its components do not seem to go together: ")

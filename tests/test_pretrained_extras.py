@@ -1,4 +1,4 @@
-"""What lies over or beside a pretrained model: LoRA, ControlNet, offload, quantizers."""
+"""Extras of pretrained models: LoRA, ControlNet, offloading and quantization."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def whole(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def led(whole, tmp_path_factory):
-    """A model that a ControlNet leads, and the pipeline of `diffusers` with the same parts; made once."""
+    """A model with a ControlNet and the `diffusers` pipeline of the same components, cached."""
 
     @functools.cache
     def make(name: str):
@@ -81,7 +81,7 @@ def test_a_lora_and_its_live_scale(whole, adapter):
 
 
 def test_the_keys_scale_a_lora_while_it_paints(whole, adapter, make_loop):
-    """Shift and a comma through the loop; another look at the old scale is the old picture."""
+    """Shift+comma lowers the LoRA scale in the loop; returning to the old scale gives the old picture."""
     one = make_loop(lambda: load(whole, lora=(f"{adapter}:0.8",))).ready()
     first = shown_at(one, 1)
     for _ in range(3):
@@ -94,7 +94,7 @@ def test_the_keys_scale_a_lora_while_it_paints(whole, adapter, make_loop):
 
 
 def shown_at(one, lora_scale: float):
-    """The frame that stands once the model has its own steps and strength, and the LoRA this scale."""
+    """Wait until a frame with 4 steps, strength 0.7 and this LoRA scale is shown, and return it."""
 
     def there() -> bool:
         request = one.app.picture.request
@@ -128,7 +128,7 @@ def test_the_pen_does_not_wait_for_a_prompt_to_be_encoded(whole, make_loop, monk
 
 
 def test_several_loras_each_with_its_scale(whole, adapter):
-    """The same adapter twice: half of each is the whole of one."""
+    """The same adapter loaded twice at half scale equals one at full scale."""
     one, two = load(whole, lora=(str(adapter),)), load(whole, lora=(f"{adapter}:0.5", f"{adapter}:0.5"))
     assert len(two.loras) == 2
     assert np.abs(picture(two).astype(int) - picture(one)).max() <= 1
@@ -211,7 +211,7 @@ def test_options_that_cannot_be_had(whole, options, message):
 
 
 def test_an_offloaded_model_paints_the_same(whole):
-    """The hooks of accelerate, with the CPU as the device that works: the parts come and leave by them."""
+    """Accelerate's offload hooks with the CPU as the execution device: components are moved in and out."""
     plain = picture(load(whole, fuse=False))
     folder = read_folder(whole)
     pipe = component_loader.load_pipeline(folder, "sd", torch.float32, no_progress)
@@ -221,7 +221,7 @@ def test_an_offloaded_model_paints_the_same(whole):
         hook = getattr(pipe, name)._hf_hook
         before = hook.pre_forward
         hook.pre_forward = lambda *a, name=name, before=before, **k: came.append(name) or before(*a, **k)
-    assert pipe.unet._hf_hook.prev_module_hook.model is pipe.text_encoder  # which leaves when the UNet comes
+    assert pipe.unet._hf_hook.prev_module_hook.model is pipe.text_encoder  # offloaded when the UNet loads
     unet = next(hook for hook in pipe._all_hooks if hook.model is pipe.unet)
     leave = unet.offload
     unet.offload = lambda: came.append("unet leaves") or leave()
@@ -232,7 +232,7 @@ def test_an_offloaded_model_paints_the_same(whole):
 
 
 def test_a_word_makes_the_quantizer_of_diffusers_for_the_denoiser_alone(monkeypatch):
-    """What the GPU's loader is handed; the package itself is asked for nothing."""
+    """--quantize gives the loader a `diffusers` quantization config; bitsandbytes itself is not called."""
     monkeypatch.setitem(sys.modules, "bitsandbytes", ModuleType("bitsandbytes"))
     known = importlib.metadata.version
     monkeypatch.setattr(
@@ -248,7 +248,7 @@ def test_a_word_makes_the_quantizer_of_diffusers_for_the_denoiser_alone(monkeypa
 
 
 def test_beside_a_quantized_denoiser_all_else_comes_to_the_device(whole):
-    """As a quantizer leaves a pipeline: its first weights are integers and lie where it put them."""
+    """With a quantized denoiser, whose integer weights stay in place, all other parts move to the device."""
     pipe = component_loader.load_pipeline(read_folder(whole), "sd", torch.bfloat16, no_progress)
     shape = pipe.unet.conv_in.weight.shape
     pipe.unet.conv_in.weight = torch.nn.Parameter(torch.zeros(shape, dtype=torch.uint8), requires_grad=False)
@@ -266,7 +266,7 @@ def test_a_single_file_is_not_quantized(whole, tmp_path):
 
 
 def test_quantized_loading_says_what_it_lacks(whole):
-    """Without a GPU the quantizers of diffusers load nothing; the reason comes in one line."""
+    """Without a GPU the quantizers of diffusers cannot load; the reason is reported in one line."""
     with pytest.raises(ModelError) as error:
         load(whole, quantize="4bit")
     assert "bitsandbytes" in str(error.value) or "GPU" in str(error.value)

@@ -1,4 +1,4 @@
-"""Bad input to pretrained models, by the commands and through the loop: one line, and what serves stays."""
+"""Bad input to pretrained models, by commands and in the loop: one-line errors, the old model stays."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def whole(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def repositories(whole, tmp_path_factory):
-    """What the small hub has: sd-turbo with small weights, and its tiny autoencoder."""
+    """Repositories of the test hub: sd-turbo with small weights, and its tiny autoencoder."""
     tiny = tmp_path_factory.mktemp("tiny")
     small_tiny().save_pretrained(tiny)
     return {TURBO: files_of(whole), "madebyollin/taesd": files_of(tiny)}
@@ -42,7 +42,7 @@ def repositories(whole, tmp_path_factory):
 
 @pytest.fixture
 def hub(repositories, tmp_path, monkeypatch):
-    """This process asks a hub on the loopback, with a cache of its own."""
+    """Point this process to a hub on the loopback interface, with a separate cache."""
     made = SmallHub(TURBO, dict(repositories[TURBO]))
     made.others = dict(repositories)
     there = {
@@ -78,7 +78,7 @@ def test_offline_and_not_cached(hub, told, monkeypatch):
 @pytest.mark.parametrize("status", [401, 403])
 @pytest.mark.parametrize("refuses", ["", "/resolve/"])
 def test_a_licence_that_is_not_accepted(hub, told, status, refuses):
-    """Without a login, and with one; the page of a gated model is there for all, but not its files."""
+    """With and without a login: the page of a gated model is public, its files are not."""
     hub.status, hub.gated, hub.refuses = status, True, refuses
     line = told("sd-turbo")
     page = f"https://huggingface.co/{TURBO}"
@@ -105,7 +105,7 @@ def test_a_hub_that_refuses(hub, told, status, refuses, says):
 
 
 def test_the_window_says_it_and_the_terminal_has_the_whole_line(hub, program, monkeypatch):
-    """`paint` with a model that cannot be had: the painter paints, and the end is an error."""
+    """`paint` with an unavailable model: the painter keeps painting and the exit status is an error."""
 
     def run(watch, *_, **__):
         app = watch.app
@@ -128,7 +128,7 @@ def test_the_window_says_it_and_the_terminal_has_the_whole_line(hub, program, mo
 @pytest.mark.parametrize("name", [f"unet/{WEIGHTS}", "scheduler/scheduler_config.json"])
 @pytest.mark.parametrize("size", [-100, 0])
 def test_a_file_that_came_by_half_comes_anew(hub, program, tmp_path, name, size):
-    """Of a download that was killed, or a full disk: the cache is mended, and the model paints."""
+    """A file truncated by a killed download or a full disk is downloaded again, and the model paints."""
     render = ("render", SKETCH, "-o", tmp_path / "out.png", "--size", 256, "--model", "sd-turbo")
     assert program(*render).returncode == 0
     (link,) = (tmp_path / "cache").glob(f"models--stabilityai--sd-turbo/snapshots/*/{name}")
@@ -151,7 +151,7 @@ def test_half_a_file_and_no_hub(hub, told, program, tmp_path, monkeypatch):
     assert line.endswith("; HF_HUB_OFFLINE forbids to download it")
 
 
-# What lies over them
+# LoRA
 
 
 def test_a_lora_for_another_family(whole, told, tmp_path):
@@ -160,7 +160,7 @@ def test_a_lora_for_another_family(whole, told, tmp_path):
     assert line == f"{file} is a LoRA for another family of models"
 
 
-# The machine
+# Memory and devices
 
 
 def test_too_little_memory_by_the_forecast(whole, told, monkeypatch):
@@ -193,7 +193,7 @@ def test_cuda_that_is_not_there(whole, told, monkeypatch):
     assert line.endswith("; use cpu, or leave --device out")
 
 
-# What is asked of a model
+# Requests
 
 
 def test_a_prompt_that_is_too_long_paints_and_says_what_was_cut(whole, program, make_loop, tmp_path):

@@ -1,4 +1,4 @@
-"""Our loops of the flow families against the pipelines of `diffusers`: same weights, noise and times."""
+"""Sampling loops of the flow families against `diffusers` pipelines: same weights, noise and times."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PLANS = list(product((1, 2, 4, 20), (1.0, 0.55, 0.33)))
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """Each family's small model, saved and loaded once."""
+    """Small model of each family, saved and loaded once."""
     home, made = tmp_path_factory.mktemp("models"), {}
 
     def load(name: str):
@@ -55,7 +55,7 @@ def latent_of(model, **values):
 
 @torch.no_grad()
 def theirs(name, model, monkeypatch, steps, strength, guidance=0.0):
-    """The pipeline's own latent, in our scale, with our noise; FLUX.2's is given our start."""
+    """Latent of the `diffusers` pipeline for our noise; FLUX.2's pipeline gets our start latent."""
     pipe, grid = model.family.pipe, model.family.grid(model.sampler, steps, strength, SIZE)
     request = Request(painted(), steps=steps, strength=strength, seed=3)
     start = model.start(torch.from_numpy(painted()), request, grid)
@@ -64,7 +64,7 @@ def theirs(name, model, monkeypatch, steps, strength, guidance=0.0):
         module = importlib.import_module(module)
         monkeypatch.setattr(module, "randn_tensor", lambda *_, **__: first.pop() if first else fresh())
     image = torch.from_numpy(painted()[..., :3].copy()).permute(2, 0, 1)[None].float() / 255
-    last = strength / steps if name != "sd3" else min(3 / 1002, strength / steps)  # 1 / 1000 at a shift of 3
+    last = strength / steps if name != "sd3" else min(3 / 1002, strength / steps)  # 1 / 1000 at shift 3
     sigmas = np.linspace(strength, last, steps).tolist()
     plan = {"image": image, "strength": 1.0, "sigmas": sigmas, "guidance_scale": guidance}
     if name == "flux2":
@@ -90,7 +90,7 @@ def theirs(name, model, monkeypatch, steps, strength, guidance=0.0):
 
 @contextmanager
 def as_it_came(model):
-    """Inside, no pass of ours is in the network or in the autoencoder."""
+    """Context in which the network and the autoencoder run unmodified `diffusers` code."""
     for part in (model.family.network, model.family.coder.vae):
         patching.restore(part)
     yield
@@ -109,9 +109,9 @@ def in_our_scale(name, model, latent):
 
 @torch.no_grad()
 def pixels_of(name, model, raw, scaled):
-    """What the pipelines do with a latent in the end, (H, W, 3) in 0..1."""
+    """Decode a latent as the pipelines do; returns (H, W, 3) in 0..1."""
     pipe, config = model.family.pipe, model.family.pipe.vae.config
-    if name != "flux2":  # whose latent comes out of the pipeline ready to be decoded
+    if name != "flux2":  # its pipeline returns the latent ready to decode
         raw = scaled / config.scaling_factor + (config.get("shift_factor", 0) or 0)
     with as_it_came(model):
         image = pipe.vae.decode(raw, return_dict=False)[0]
@@ -136,7 +136,7 @@ def test_the_pipeline_s_latent_and_pixels(models, monkeypatch, name, steps, stre
     [("sd3", 4.5, 4.5), ("zimage", 3.0, 2.0), ("sana", 4.5, 4.5), ("dev", 3.5, 3.5)],
 )
 def test_guidance(tmp_path, monkeypatch, name, guidance, told):
-    """By a second call, or as an input of SANA and of FLUX.1 dev; the pipeline of Z-Image counts from 0."""
+    """Guidance by a second call or as a network input (SANA, FLUX.1 dev); Z-Image's scale starts at 0."""
     if name == "dev":
         name, folder = "flux", save_flux(tmp_path / "dev", guidance_embeds=True)
     else:
@@ -162,7 +162,7 @@ def test_guidance_where_there_is_none_is_refused(models, name):
 
 @pytest.mark.parametrize("name", SAVERS)
 def test_a_lora_and_its_live_scale(models, tmp_path, name):
-    """On a transformer of each family, as its users save them."""
+    """A LoRA of each family's transformer, saved in the usual format, and its scale."""
     plain = latent_of(models(name), steps=2)[1].astype(int)
     home = Path(models(name).card.name)
     network = type(models(name).family.network).from_pretrained(home / "transformer")
@@ -179,7 +179,7 @@ def test_a_lora_and_its_live_scale(models, tmp_path, name):
 @pytest.mark.parametrize("steps", [1, 2, 20])
 @pytest.mark.parametrize("strength", [1.0, 0.55, 0.001])
 def test_karras_sigmas_on_a_flow(steps, strength):
-    """Sigma to the 1/7 falls in even steps from the same start, but for that of pure noise, which is 80."""
+    """Sigma^(1/7) falls in equal steps from the same start; pure noise counts as sigma 80."""
     shift = schedule.shift_of({"shift": 3.0}, 0)
     even, grid = (schedule.flow_grid(name, steps, strength, shift) for name in ("dpm++2m", "dpm++2m-karras"))
     assert grid.times[0] == even.times[0] and grid.times[-1] == 0 and grid.steps == steps
@@ -214,7 +214,7 @@ def test_sana_takes_its_own_sampler_alone(models):
 
 @pytest.mark.parametrize("name", SAVERS)
 def test_what_a_prompt_too_long_loses_is_said(models, name):
-    """And it is nothing to the picture, while the words before it are something."""
+    """Truncated words are reported and do not change the picture; the words before them do."""
     model = models(name)
     made = [
         model.render(Request(painted(), prompt=prompt))

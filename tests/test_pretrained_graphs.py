@@ -1,4 +1,4 @@
-"""Frames of every pretrained family by captured parts, against the same frames without: the same bytes."""
+"""Frames by captured graphs are byte-identical to eager frames, for every pretrained family."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from models.pretrained.loading import loader
 pytestmark = pytest.mark.slow  # importing diffusers takes seconds
 FUSED = loader.Options(device="cpu", dtype="float32", fuse=True)
 FAMILIES = {"sd": partial(save_sd, tiny=True), "sdxl": save_sdxl, **SAVERS}
-# one thing after another is changed: nothing of it may be frozen into a graph
+# every value changes between calls: none may be baked into a graph
 CALLS = [
     {"steps": 1, "strength": 0.6, "prompt": "a lake"},
     {"steps": 1, "strength": 0.9, "prompt": "lake a", "seed": 9},
@@ -30,7 +30,7 @@ CALLS = [
 
 
 class Captures:
-    """Counts the captures that are made."""
+    """Capture function that counts its calls."""
 
     def __init__(self):
         self.made = 0
@@ -45,7 +45,7 @@ class Captures:
 
 
 def picture(model, request: Request) -> np.ndarray:
-    """A frame, and the rest after it, in which the graphs that it lacked are captured."""
+    """Render a frame, then capture the missing graphs during the idle time after it."""
     made = model.render(request).picture
     while model.rest():
         pass
@@ -84,14 +84,14 @@ def test_captured_parts_are_the_same_bytes(load, name):
 
 @torch.inference_mode()
 def denoised(model, request: Request) -> torch.Tensor:
-    """The network's answers at all steps of the request, on latents of their own noise."""
+    """Outputs of the network at all steps of the request, on a fixed noise latent."""
     _, grid, condition = model.prepare(request)
     side = len(request.paper) // model.family.latent_px
     noise = torch.randn(1, model.family.channels(), side, side, generator=torch.Generator().manual_seed(1))
     return torch.cat([model.family.predict(noise, t, grid, condition) for t in grid.times[: request.steps]])
 
 
-# products of modules that time and prompt alone go through: of time, of modulations, of words
+# linear layers that depend only on time and prompt: of time, of modulations, of words
 PRODUCTS = {"sd3": 4 + 5 + 1, "flux": 4 + 4 + 1, "flux2": 2 + 4 + 1, "zimage": 2 + 4 + 1 + 2, "sana": 5 + 6}
 
 
@@ -109,11 +109,11 @@ def test_frames_ask_no_layer_of_time_and_prompt(load, name):
             weight.data.fill_(float("nan"))
     assert np.array_equal(model.render(request).picture, wanted)
     with pytest.raises(ModelError, match="not a number"):
-        model.render(Request(painted(), **CALLS[1]))  # other times and words are made anew
+        model.render(Request(painted(), **CALLS[1]))  # other times and prompts are recomputed
 
 
 def layers_asked(model, request: Request) -> set[torch.nn.Linear]:
-    """The network's products that are called to prepare for a request."""
+    """Linear layers of the network that are called while a request is prepared."""
     asked = set()
     layers = [layer for layer in model.family.network.modules() if isinstance(layer, torch.nn.Linear)]
     hooks = [layer.register_forward_hook(lambda layer, *_: asked.add(layer)) for layer in layers]
@@ -125,7 +125,7 @@ def layers_asked(model, request: Request) -> set[torch.nn.Linear]:
 
 @pytest.mark.parametrize("name", ["sd", "sd3"])
 def test_guidance_that_changes(load, name):
-    """Another batch and other places for the prompt: graphs of before must not be replayed."""
+    """Guidance changes the batch size and the prompt's tensors: older graphs must not be replayed."""
     model = load(name)
     guidances = (0.0, 5.0)
     wanted = {value: at_guidance(model, value) for value in guidances}
@@ -147,12 +147,12 @@ def test_sizes_have_graphs_of_their_own(load):
     captures = Captures().over(model)
     for turn in (0, 1, 0):
         assert np.array_equal(picture(model, requests[turn]), wanted[turn])
-    assert captures.made == 6  # three parts at each size
+    assert captures.made == 6  # three graphs per size
 
 
 @pytest.mark.parametrize("sampler", ["euler-a", "unipc"])
 def test_samplers_over_one_graph(load, sampler):
-    """Samplers that draw noise, and those that hold on to earlier predictions."""
+    """Samplers that draw noise, and multistep samplers that keep earlier predictions."""
     model = load("sd")
     model.sampler = sampler
     wanted = pictures(model)

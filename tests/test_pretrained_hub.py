@@ -1,4 +1,4 @@
-"""Downloads from a hub on the loopback: what is fetched, resumed and refused, and that nothing else is."""
+"""Downloads from a hub on the loopback interface: only required files, resuming, refusals."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def hub():
 
 @pytest.fixture
 def run(hub, tmp_path):
-    """Run a command in a fresh interpreter with a cache of its own; what it printed."""
+    """Run a command in a fresh interpreter with a separate cache; returns (stdout, stderr)."""
 
     def run(*command: str, **more) -> tuple[str, str]:
         env = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path), "HF_HUB_DISABLE_XET": "1"}
@@ -88,7 +88,7 @@ def run(hub, tmp_path):
 
 @pytest.fixture
 def fetch(run):
-    """Fetch the model; what is said."""
+    """Fetch the model in a fresh interpreter; returns its output."""
     return lambda **more: run("-c", CODE, **more)[0]
 
 
@@ -142,7 +142,7 @@ def test_a_download_that_is_given_up_leaves_nothing_half_done(fetch, tmp_path):
 
 @pytest.fixture
 def here(hub, tmp_path, monkeypatch):
-    """This process asks the hub on the loopback, which has a small tiny autoencoder."""
+    """Point this process to the hub on the loopback interface, which also has a small tiny autoencoder."""
     small_tiny().save_pretrained(tmp_path / "taesd")
     hub.others["madebyollin/taesd"] = files_of(tmp_path / "taesd")
     there = {
@@ -167,17 +167,17 @@ def test_lcm_is_stable_diffusion_with_a_lora_of_its_own(hub, here, tmp_path):
     assert model.sampler == "lcm" and model.card.steps == tuple(range(1, 9)) and plain.card.steps[-1] == 50
     made = model.render(paper).picture
     assert (made != plain.render(paper).picture).any()
-    less = replace(paper, lora_scale=0.5)  # which is for LoRAs of one's own
+    less = replace(paper, lora_scale=0.5)  # applies only to the user's LoRAs
     assert np.array_equal(model.render(less).picture, made)
 
 
 @pytest.mark.slow
 def test_a_model_of_the_catalogue_comes_behind_the_painter(hub, here, tmp_path, monkeypatch, capsys):
-    """The command that an owner of a GPU types, with small weights under the model's own name."""
+    """The usual `paint --model` command, with small weights under the name of the catalogue model."""
     hub.others["stable-diffusion-v1-5/stable-diffusion-v1-5"] = files_of(save_sd(tmp_path / "sd"))
 
     def run(watch, seconds, **_):
-        """Until the model has shown a picture; what was shown by which model on the way."""
+        """Run until the model has shown a picture; record which model made each picture."""
         app, end_s = watch.app, time.perf_counter() + 40
         while time.perf_counter() < end_s and not (served and served[-1][1] == "sd15"):
             app.step()

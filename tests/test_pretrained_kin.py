@@ -1,4 +1,4 @@
-"""How a folder or a file of one's own is run: its steps, guidance, strength and tiny autoencoder."""
+"""Inferred settings of a user's model folder or file: steps, guidance, strength, tiny autoencoder."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from models.pretrained.sources import settings_inference
 
 pytestmark = pytest.mark.slow  # importing diffusers takes seconds
 CPU = {"device": "cpu", "dtype": "float32"}
-FEW, MANY = (4, 0.0, 0.7), (20, 7.5, 0.6)  # usual steps, guidance, strength
+FEW, MANY = (4, 0.0, 0.7), (20, 7.5, 0.6)  # default steps, guidance, strength
 SKETCH = ROOT / "assets" / "sketches" / "lake.png"
 SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """Stable Diffusion as it was trained, and XL; a single file of each weights beside them."""
+    """Stable Diffusion with its training schedule, and XL; each also as a single file."""
     home = tmp_path_factory.mktemp("models")
     leading = trained_at("PNDMScheduler", timestep_spacing="leading", skip_prk_steps=True)
     made = {"sd": save_sd(home / "sd", scheduler=leading, tiny=True), "xl": save_sdxl(home / "xl")}
@@ -41,7 +41,7 @@ def folders(tmp_path_factory):
 
 
 def schedule(folder, **values):
-    """The folder with other words in its scheduler's configuration."""
+    """Change values in the scheduler configuration of the folder; returns the folder."""
     file = folder / "scheduler" / "scheduler_config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | values))
     return folder
@@ -55,7 +55,7 @@ def run_as(model) -> tuple[int, float, float]:
     ("name", "told", "runs"),
     [
         ("sd", {}, MANY),
-        ("sd", {"timestep_spacing": "trailing"}, FEW),  # as SD-Turbo and SDXL Lightning come
+        ("sd", {"timestep_spacing": "trailing"}, FEW),  # like SD-Turbo and SDXL Lightning
         ("sd", {"timestep_spacing": "trailing", "rescale_betas_zero_snr": True}, MANY),
         ("sd", {"_class_name": "LCMScheduler"}, FEW),
         ("xl", {}, FEW),
@@ -93,7 +93,7 @@ def test_a_file_has_the_tiny_autoencoder_of_the_folder_beside_it(folders):
 
 
 def test_a_file_alone_has_configuration_and_tiny_autoencoder_of_the_hub(folders, tmp_path, monkeypatch):
-    """And runs as the model does that it was made from."""
+    """A single file uses configuration, tiny autoencoder and settings of the base model on the hub."""
     small_tiny().save_pretrained(tmp_path / "tiny")
     hub = SmallHub(SD15, files_of(folders["sd"]))
     hub.others["madebyollin/taesd"] = files_of(tmp_path / "tiny")

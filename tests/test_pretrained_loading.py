@@ -1,4 +1,4 @@
-"""Loading a pretrained model: what is refused, in one line, and what never is run."""
+"""Loading of pretrained models: one-line refusals, and code that must never run."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def whole(tmp_path_factory):
 
 @pytest.fixture
 def broken(whole, tmp_path):
-    """A copy that a test may break."""
+    """Copy of the model folder that a test may modify."""
     return shutil.copytree(whole, tmp_path / "sd")
 
 
@@ -62,8 +62,11 @@ def test_every_line_of_the_catalogue_can_be_run():
 
 
 def test_two_loads_at_once_leave_torch_as_it_was(whole, monkeypatch):
-    """Libraries replace functions of torch and its default dtype while they load, and put back what they
-    found: not what another thread's load had put there."""
+    """Two concurrent loads leave torch's functions and default dtype unchanged.
+
+    Libraries replace them while they load and then restore what they found, which could be the replacement
+    made by the other thread.
+    """
     make = transformers.CLIPTextModel.__init__
 
     @functools.wraps(make)
@@ -92,7 +95,7 @@ def state_of_torch() -> tuple:
 
 
 def test_half_precision_of_some_components_alone(broken):
-    """As Stable Diffusion 3.5 comes: its text encoders in both precisions, one in shards, the rest plain."""
+    """Layout of Stable Diffusion 3.5: text encoders in both precisions, one sharded, the rest plain."""
     encoder = broken / "text_encoder"
     model = transformers.CLIPTextModel.from_pretrained(encoder)
     for file in encoder.glob("*.safetensors"):
@@ -203,7 +206,7 @@ def test_errors_of_the_program_stay_what_they_are():
 
 
 def test_a_fault_of_the_program_in_a_frame_has_its_trace_and_the_model_is_loaded_anew(whole):
-    """Through the engine: no user error, for its line would hide where it happened."""
+    """An internal error in a frame keeps its traceback, unlike a user error, and the model is reloaded."""
 
     def forward(**inputs):
         raise AttributeError("no such block")
@@ -245,7 +248,7 @@ def test_a_folder_is_a_name_to_the_registry(whole):
 
 
 def test_a_single_file_of_stable_diffusion_is_known_by_its_header(tmp_path, monkeypatch):
-    """Its configuration comes from the model it was made from; without that, one line says so."""
+    """The configuration comes from the base model; if that is missing, a one-line error says so."""
     import torch
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
@@ -264,7 +267,7 @@ def test_a_single_file_of_stable_diffusion_is_known_by_its_header(tmp_path, monk
 
 @pytest.fixture(scope="module")
 def singles(whole, tmp_path_factory):
-    """Folders with a single file of the same weights beside each."""
+    """Model folders, each with a single file of the same weights beside it."""
     xl = save_sdxl(tmp_path_factory.mktemp("xl") / "mine")
     for path, kind in ((whole, "StableDiffusionPipeline"), (xl, "StableDiffusionXLPipeline")):
         save_single(getattr(diffusers, kind).from_pretrained(path), path.with_suffix(".safetensors"))
@@ -273,10 +276,10 @@ def singles(whole, tmp_path_factory):
 
 @pytest.mark.parametrize("name", ["sd15", "sdxl"])
 def test_a_single_file_paints_what_the_folder_of_its_weights_does(singles, monkeypatch, name):
-    """In the key layout of the first release, with its configuration beside it: nothing is asked of a hub.
+    """A file in the original key layout, with its configuration beside it, paints offline like the folder.
 
-    Weights are read where they lie in a file, and a product of the same numbers at another alignment may end
-    in another last digit; so they are copied first.
+    Weights are memory-mapped, and a matrix product at another alignment may differ in the last digit, so they
+    are copied first.
     """
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     request = Request(painted(), steps=2, strength=0.6, seed=3, prompt="a lake")

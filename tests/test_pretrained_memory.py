@@ -1,4 +1,4 @@
-"""Memory of a pretrained model: what it will need, what is free, and when it runs out all the same."""
+"""Memory of pretrained models: estimates, free memory, and out-of-memory errors."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_the_forecast_counts_what_is_loaded(whole):
 
 
 def test_the_forecast_of_work_knows_the_autoencoder(whole, tmp_path):
-    """Four tensors of its widest block at full size, by its configuration; or of a tiny one."""
+    """The estimate counts four full-size tensors of the widest block of the autoencoder, full or tiny."""
     folder = read_folder(shutil.copytree(whole, tmp_path / "sd"))
     small = memory_estimate.of_folder(folder, "float32").work
     config = folder.path / "vae" / "config.json"
@@ -65,14 +65,14 @@ def test_the_forecast_of_work_knows_the_autoencoder(whole, tmp_path):
 
 
 def test_the_forecast_holds_for_a_real_autoencoder():
-    """At most what was forecast is alive at once in torch; libraries' own buffers are told of in forecast."""
+    """Peak memory of torch stays within the estimate, which documents the buffers of other libraries."""
     vae = diffusers.AutoencoderKL(**real_models.FULL).eval().requires_grad_(False)
     alive = most_alive(lambda: vae.decode(torch.zeros(1, 4, 16, 16)), side_px=128)
     assert 256 < alive < memory_estimate.ALIVE * memory_estimate.widest(vae.config)
 
 
 def most_alive(function, side_px: int) -> float:
-    """The most values of float32 for each pixel that a function held at one moment, by torch's own count."""
+    """Peak memory of a function in float32 values per pixel, by torch's profiler."""
     with torch.inference_mode(), torch.profiler.profile(profile_memory=True) as profile:
         function()
     held, most = 0, 0
@@ -97,14 +97,14 @@ def test_what_is_too_large_is_refused_with_the_figures(whole, monkeypatch):
 
 
 def checked(name: str, dtype: str, device: str, **flags) -> None:
-    """Check a model that is not here yet, by the catalogue."""
+    """Check the memory of a model that is not downloaded, by its catalogue entry."""
     memory_estimate.check(
         name, partial(catalogue_estimate, MODELS[name], 512), memory_estimate.Flags(dtype, **flags), device
     )
 
 
 def test_a_controlnet_that_does_not_fit_beside_the_model_is_refused(whole, monkeypatch):
-    """What is free is asked again when the model lies there."""
+    """Free memory is queried again after the model is loaded."""
     free = iter([10_000_000_000, 100_000])
     monkeypatch.setattr(memory_estimate, "free_bytes", lambda device: next(free))
     with pytest.raises(ModelError, match=r"controlnet, the ControlNet, needs \d MB in float32 .* 0 MB free"):
@@ -121,7 +121,7 @@ def test_smaller_models_that_would_fit_fit_in_the_dtype_asked_for(monkeypatch):
 
 
 def test_on_a_gpu_offloading_is_a_way_to_fit(monkeypatch):
-    """With the figures of one: the largest part fits, the whole does not."""
+    """Offloading is proposed where the largest component fits the GPU and the whole model does not."""
     monkeypatch.setattr(
         memory_estimate, "free_bytes", lambda device: 8_000_000_000 if device == "cuda" else 32_000_000_000
     )
@@ -136,8 +136,8 @@ def test_on_a_gpu_offloading_is_a_way_to_fit(monkeypatch):
     memory_estimate.check("mine", lambda *_: need, memory_estimate.Flags("bfloat16", offload=True), "cuda")
 
 
-CARDS = {"RTX 4090": 24.8e9, "12 GB": 11.8e9, "8 GB": 7.6e9}  # bytes free on an idle one
-FITS = {  # what each needs to fit, at 512 px; None: nothing does
+CARDS = {"RTX 4090": 24.8e9, "12 GB": 11.8e9, "8 GB": 7.6e9}  # bytes free when idle
+FITS = {  # flags that make each model fit, at 512 px; "": none needed
     ("flux-schnell", "RTX 4090"): "--offload",
     ("flux-schnell", "12 GB"): "--offload --quantize 4bit",
     ("sd3.5-large-turbo", "RTX 4090"): "--offload",
@@ -151,7 +151,7 @@ FITS = {  # what each needs to fit, at 512 px; None: nothing does
 
 @pytest.mark.parametrize(("name", "card"), FITS)
 def test_before_a_download_the_flag_that_makes_it_fit_is_named(monkeypatch, name, card):
-    """A model that is not here is refused where it does not fit, and goes where the flag is given."""
+    """A model too large for the GPU is refused before its download, and accepted with the named flag."""
     free = {"cuda": int(CARDS[card]), "cpu": 64_000_000_000}
     monkeypatch.setattr(memory_estimate, "free_bytes", free.get)
     monkeypatch.setattr(memory_estimate, "resident_bytes", lambda device: 0)
@@ -166,7 +166,7 @@ def test_before_a_download_the_flag_that_makes_it_fit_is_named(monkeypatch, name
 
 
 def test_only_the_denoiser_counts_as_quantized():
-    """FLUX.1 schnell: 11.9 of 16.9 billion; its text encoders stay as they are."""
+    """FLUX.1 schnell: 11.9 of 16.9 billion parameters are quantized; the text encoders are not."""
     plain, less = (
         memory_estimate.of_catalogue(MODELS["flux-schnell"], "bfloat16", quantize=q) for q in ("", "4bit")
     )
@@ -176,7 +176,7 @@ def test_only_the_denoiser_counts_as_quantized():
 
 
 def test_main_memory_counts_what_is_on_its_way_to_the_device(monkeypatch):
-    """One component at a time; all of them with --offload, which keeps them there."""
+    """Loading holds one component at a time in main memory; --offload keeps all of them there."""
     monkeypatch.setattr(memory_estimate, "resident_bytes", lambda device: 0)
     monkeypatch.setattr(precision, "has_bf16", lambda device: True)
     free = {"cuda": 80_000_000_000, "cpu": 20_000_000_000}
@@ -192,7 +192,7 @@ def test_main_memory_counts_what_is_on_its_way_to_the_device(monkeypatch):
 
 
 def test_each_component_leaves_the_host_before_the_next_is_read(whole, monkeypatch):
-    """meta stands for the device: what lies there takes no memory of the host."""
+    """The meta device stands in for the GPU: tensors there take no host memory."""
     host, most, load = [], [], component_loader.load_part
 
     def noted(*args, **kwargs):
@@ -223,7 +223,7 @@ def test_each_component_leaves_the_host_before_the_next_is_read(whole, monkeypat
 def test_the_dtype_goes_by_the_card_and_by_what_was_saved(
     tmp_path, monkeypatch, capability, stored, expected
 ):
-    """float16 checkpoints stay in float16; cards before sm_80 never get bfloat16."""
+    """float16 checkpoints stay in float16; GPUs before sm_80 never get bfloat16."""
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: capability)
     file = tmp_path / "unet.safetensors"
     save_file({"weight": torch.zeros(8, dtype=stored), "step": torch.zeros(2, dtype=torch.int64)}, file)
@@ -236,7 +236,7 @@ def test_the_dtype_goes_by_the_card_and_by_what_was_saved(
 
 
 def test_float16_keeps_what_bfloat16_rounds_away():
-    """Why: of a float16 checkpoint bfloat16 keeps 8 of 11 bits, and the answer is as much further off."""
+    """bfloat16 keeps 8 of the 11 bits of a float16 checkpoint, and the output error grows accordingly."""
     unet = small_unet().double()
     for weight in unet.parameters():
         weight.data = weight.data.half().double()
@@ -257,7 +257,7 @@ def test_what_is_free_counts_caches_that_make_room(monkeypatch, tmp_path):
 
 
 def test_models_are_held_against_the_memory_of_the_device_they_run_on(monkeypatch, capsys):
-    """Stand-ins for a driver and a GPU of 16 GB."""
+    """Uses stand-ins for a driver and a GPU of 16 GB."""
     monkeypatch.setattr(model_table.shutil, "which", lambda name: "/usr/bin/" + name)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(memory_estimate, "free_bytes", lambda device: {"cuda": 16_000_000_000}[device])
@@ -271,11 +271,11 @@ def test_models_are_held_against_the_memory_of_the_device_they_run_on(monkeypatc
     assert "flux-schnell" in beyond and "sdxl" not in beyond and "memory free: 16000 MB on cuda" in lines[-1]
 
 
-# When it runs out
+# Out of memory
 
 
 def run_short(model, short: list[bool]) -> None:
-    """Have the model's network run out of memory whenever `short` says so."""
+    """Make the network raise an out-of-memory error while `short[0]` is true."""
     forward = model.family.forward
 
     def sometimes(*values, **named):
@@ -287,7 +287,7 @@ def run_short(model, short: list[bool]) -> None:
 
 
 def test_memory_that_runs_out_in_a_frame_costs_no_more_than_that_frame(whole, make_loop):
-    """Through the loop: one line, the last picture and the model stay, and painting goes on."""
+    """One line is shown, the last picture and the model stay, and painting goes on."""
     model, short = load(whole), [False]
     run_short(model, short)
     one = make_loop(lambda: model).ready()
@@ -304,7 +304,7 @@ def test_memory_that_runs_out_in_a_frame_costs_no_more_than_that_frame(whole, ma
 
 
 def test_after_memory_ran_out_in_a_frame_the_model_before_is_back_at_once(whole, painter, make_loop):
-    """And the one that ran out can be taken again, both without a load."""
+    """Switching back to the previous model, and again to the one that ran out, needs no reload."""
     model, short, loads = load(whole), [False], []
     run_short(model, short)
     one = make_loop(lambda: painter).ready()
@@ -325,7 +325,7 @@ def test_after_memory_ran_out_in_a_frame_the_model_before_is_back_at_once(whole,
 
 
 def painted_by(one, model) -> bool:
-    """Whether the picture that stands was made by this model, since it began to serve."""
+    """Whether the shown picture was made by this model after the latest switch."""
     app = one.app
     return app.scene.card is model.card and app.picture.request.epoch == app.requests.epoch
 

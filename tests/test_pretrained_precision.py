@@ -1,4 +1,4 @@
-"""Every family in float16 and bfloat16 beside float32: same weights, noise, prompt and times."""
+"""Every family in float16 and bfloat16 against float32: same weights, noise, prompt and times."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def modules(model) -> list[torch.nn.Module]:
 
 @torch.inference_mode()
 def latent_of(model, *, fuse: bool) -> torch.Tensor:
-    """The last latent of a frame by the model's components as they are now, with fused passes or without."""
+    """Final latent of a frame by the current components, with or without fused passes."""
     for part in modules(model):
         patching.restore(part)
     old = model.family
@@ -42,10 +42,10 @@ def latent_of(model, *, fuse: bool) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_fused_half_precision_is_no_further_off_than_the_library_s_own(tmp_path, name):
-    """Off by a few roundings, the fused passes by no more than the library's. Each dtype holds the weights
-    exactly.
+    """The error is a few roundings, and fused passes have no larger error than the library's code.
 
-    FLUX is off by up to 22: its pipelines round the time to the dtype and then multiply it by 1000.
+    Each dtype represents the weights exactly. FLUX has an error of up to 22 roundings: its pipelines round
+    the time to the dtype and then multiply it by 1000.
     """
     model = loader.load(
         str(FAMILIES[name](tmp_path / name)), loader.Options(device="cpu", dtype="float32", fuse=False)

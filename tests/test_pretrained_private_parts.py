@@ -1,6 +1,6 @@
-"""Parts of diffusers, accelerate and huggingface_hub that are not public and that pretrained models lean on.
+"""Private parts of diffusers, accelerate and huggingface_hub that pretrained models depend on.
 
-pyproject.toml bounds the versions; when a bound is raised, these tests say what has changed.
+pyproject.toml bounds the versions; when a bound is raised, these tests show what has changed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FOLDED = ("AutoencoderKL", "AutoencoderKLFlux2")  # their modules are imported w
 
 @pytest.fixture(scope="module")
 def blocks() -> dict[str, list[type]]:
-    """Classes of modules in diffusers by their name."""
+    """Module classes of diffusers by class name."""
     for real in REAL.values():
         for name in (real.denoiser, real.coder[0], *FOLDED):
             getattr(diffusers, name)
@@ -36,7 +36,7 @@ def blocks() -> dict[str, list[type]]:
 
 
 def served(module: str) -> bool:
-    """Not of a transformer that no family serves, some of whose blocks have the same names."""
+    """False for modules of unsupported transformers, some of whose blocks have the same names."""
     ours = {getattr(diffusers, real.denoiser).__module__ for real in REAL.values()}
     others = module.startswith("diffusers.models.transformers.transformer_") and "_2d" not in module
     return module in ours or not others
@@ -44,10 +44,10 @@ def served(module: str) -> bool:
 
 @pytest.mark.parametrize("name", patching.SURGEONS)
 def test_blocks_take_what_their_fused_passes_take(blocks, name):
-    """Every parameter that the library's own forward pass has, in its order."""
+    """A fused pass has every parameter of the library's forward pass, in the same order."""
     _, run = patching.SURGEONS[name]
     ours = list(inspect.signature(run).parameters.values())[1:]
-    named = [p.name for p in ours if p.kind == inspect.Parameter.POSITIONAL_OR_KEYWORD][1:]  # x goes by place
+    named = [p.name for p in ours if p.kind == inspect.Parameter.POSITIONAL_OR_KEYWORD][1:]  # x is positional
     more = any(p.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD) for p in ours)
     assert blocks.get(name), f"diffusers has no {name}"
     for kind in blocks[name]:
@@ -67,7 +67,7 @@ def test_pipelines_tell_their_components(name):
 
 
 def test_removing_a_hook_leaves_a_bound_method():
-    """It is a reference cycle, which closing a model takes away."""
+    """The bound method is a reference cycle, which closing a model removes."""
     from accelerate.hooks import AlignDevicesHook, add_hook_to_module, remove_hook_from_module
 
     layer = nn.Linear(2, 2)
@@ -77,7 +77,7 @@ def test_removing_a_hook_leaves_a_bound_method():
 
 
 def test_z_image_prepares_words_as_it_did():
-    """What `ZImageFamily.read_words` calls."""
+    """Signatures of the private methods that `ZImageFamily.read_words` calls."""
     kind = diffusers.ZImageTransformer2DModel
     assert [*inspect.signature(kind._pad_with_ids).parameters][1:] == [
         "feat",
@@ -95,7 +95,7 @@ def test_z_image_prepares_words_as_it_did():
 
 
 def test_the_unet_s_own_steps_are_there():
-    """What `PreparedUNet` calls in place of the UNet's forward pass."""
+    """Methods that `PreparedUNet` calls instead of the UNet's forward pass."""
     kind = diffusers.UNet2DConditionModel
     for method in ("get_time_embed", "get_aug_embed", "process_encoder_hidden_states"):
         assert callable(getattr(kind, method))

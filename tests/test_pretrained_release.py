@@ -1,4 +1,4 @@
-"""A closed model gives its memory back: weak references after freeze, close and collect."""
+"""Closed models free their memory: weak references after gc.freeze, close and gc.collect."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def frozen():
-    """Freezes what is alive, as the window does for a model that begins to serve."""
+    """Call gc.freeze on all live objects, as the window does when a model starts to serve."""
 
     def freeze() -> None:
         gc.collect()
@@ -58,7 +58,7 @@ def alive(references: list[weakref.ref]) -> int:
 
 
 def served(path, *, graphs: bool = False, **options) -> tuple[object, list[weakref.ref]]:
-    """A model that has made two pictures, one of them by captured parts where graphs are wanted."""
+    """A model that has rendered pictures, with captured graphs if `graphs`, and references to its weights."""
     model = loader.load(str(path), loader.Options(device="cpu", dtype="float32", **options))
     if graphs:
         model.use_graphs(capture=record_graph)
@@ -84,7 +84,7 @@ def test_a_closed_model_is_freed(folder, frozen, name, fuse):
 
 @pytest.mark.parametrize("name", ["sd", "sd3", "zimage"])
 def test_a_fused_model_that_nobody_closes_is_freed(folder, frozen, name):
-    """By reference counts alone: nothing refers in a circle."""
+    """Reference counting alone frees the model: there is no reference cycle."""
     model, weights = served(folder(name), fuse=True)
     frozen()
     del model
@@ -104,7 +104,7 @@ def test_a_model_with_lora_and_controlnet_is_freed(tmp_path, frozen):
 
 
 def test_an_offloaded_model_is_freed(folder, frozen):
-    """accelerate's hooks keep the forward pass of each part, which refers back to the part."""
+    """accelerate's hooks keep each component's forward method, which refers back to the component."""
     model, weights = served(folder("sd"))
     model.family.pipe.enable_model_cpu_offload(device="cpu")
     model.render(Request(painted(), prompt="a lake"))
@@ -116,7 +116,7 @@ def test_an_offloaded_model_is_freed(folder, frozen):
 
 
 def test_a_switch_through_every_family_and_back_ends_where_it_began(folder, frozen):
-    """Each frozen while it serves, then closed for the next."""
+    """Each model is frozen while it serves, then closed before the next."""
     around = [*FAMILIES, "sd"]
     left = []
     for name in around:

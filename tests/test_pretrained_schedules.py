@@ -1,7 +1,7 @@
-"""The times of every model of the catalogue against those of its pipeline in `diffusers`.
+"""Timesteps of every catalogue model against those of its `diffusers` pipeline.
 
-The pipeline runs as its users run it, at its own defaults, with the scheduler configuration of the hub; what
-its scheduler was set to is what is expected of us at full strength.
+The pipeline runs at its defaults with the scheduler configuration of the hub; its timesteps are expected of
+our schedule at full strength.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ PLANS = [
     (name, steps)
     for name in HUB
     for steps in STEPS[name]
-    if name not in ("sd15", "sdxl", "lcm")  # whose scheduler is not the hub's: see below
+    if name not in ("sd15", "sdxl", "lcm")  # other schedulers than the hub's: see below
 ]
 
 
 def layout(name: str) -> str:
-    """The small model with the layout of this one."""
+    """Name of the small model with the same layout."""
     family = MODELS[name].family
     return family if family != "unet" else "sdxl" if name.startswith("sdxl") else "sd"
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """A small model of the same layout, with the hub's scheduler configuration."""
+    """Small model of the same layout, with the hub's scheduler configuration."""
     home, made = tmp_path_factory.mktemp("models"), {}
 
     def load(name: str):
@@ -67,7 +67,7 @@ def model(tmp_path_factory):
 
 
 def run_theirs(name: str, one, steps: int):
-    """The scheduler of the pipeline that makes a picture of words, after it has made one."""
+    """Run the text-to-image pipeline once and return its scheduler."""
     parts = {k: v for k, v in one.family.pipe.components.items() if k not in ("image_encoder",)}
     kind = TEXT_TO_IMAGE[layout(name)]
     if layout(name) == "sd":
@@ -110,14 +110,14 @@ def test_full_strength_has_the_times_of_the_pipeline(model, name, steps):
 
 
 def test_sd35_at_four_steps():
-    """In numbers: 1, 0.858, 0.602, 0.009, 0. Four even steps, shifted once, would be 1, 0.9, 0.75, 0.5, 0."""
+    """Expected times: 1, 0.858, 0.602, 0.009, 0; four even steps, shifted once: 1, 0.9, 0.75, 0.5, 0."""
     shift = schedule.shift_of({"shift": 3.0}, 1024)
     grid = schedule.flow_grid("flow-euler", 4, 1.0, shift, last=shift(1 / 1000))
     assert np.allclose(grid.times, (1, 0.858, 0.602, 0.009, 0), atol=1e-3)
 
 
 def test_lcm_has_the_timesteps_of_its_scheduler(model):
-    """The model's page replaces the hub's scheduler with this one."""
+    """The model card replaces the hub's scheduler with LCMScheduler."""
     scheduler = diffusers.LCMScheduler.from_config(model("lcm").family.pipe.scheduler.config)
     path = model("lcm").family.path
     for steps in (1, 2, 4, 8):
@@ -129,8 +129,11 @@ def test_lcm_has_the_timesteps_of_its_scheduler(model):
 
 @pytest.mark.parametrize("name", ["sd15", "sdxl"])
 def test_the_models_of_many_steps_run_dpm_with_trailing_steps(model, name):
-    """Ours: the hub names PNDM and Euler with "leading" steps, which never begin at pure noise (Lin et al.
-    2024), as blank paper does."""
+    """Models of many steps use DPM++ with trailing steps instead of the hub's scheduler.
+
+    The hub names PNDM and Euler with "leading" steps, which never start at pure noise (Lin et al. 2024), as
+    blank paper does.
+    """
     one = model(name)
     scheduler = diffusers.DPMSolverMultistepScheduler.from_config(
         one.family.pipe.scheduler.config, timestep_spacing="trailing"
@@ -156,7 +159,7 @@ def test_the_configurations_are_those_of_the_catalogue():
 
 @pytest.mark.parametrize("guided", [False, True])
 def test_a_predicted_sample_is_not_the_graph_s_own_tensor(tmp_path, guided):
-    """The answer of a graph is overwritten by its next run; a sampler may hold on to it until then."""
+    """A graph's next run overwrites its output tensor, while a sampler may still keep the prediction."""
     folder = save_sd(tmp_path / "sd", scheduler=small_sample_scheduler())
     one = loader.load(
         str(folder), loader.Options(device="cpu", dtype="float32", guidance=5.0 if guided else 0)

@@ -1,5 +1,7 @@
-"""Every pretrained model at its real size on the strict device: no mixed devices, and nothing in a captured
-part that a CUDA graph refuses."""
+"""Every pretrained model at its real size on the strict device.
+
+No op mixes devices, and no captured part has an op that a CUDA graph refuses.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ FAMILIES = (
 
 
 def check(model, *, steps: int = 1, parts: int = 3) -> None:
-    """A frame from RGBA to bytes, eagerly, then the capture of its parts, then a frame by their graphs."""
+    """Render a frame eagerly, from RGBA to bytes, capture its parts, then render a frame by the graphs."""
     strict = StrictDevice()
     model.use_graphs(capture=strict.capture, gate=CaptureGate())
     paper = np.full((SIDE_PX, SIDE_PX, 4), 200, np.uint8)
@@ -46,7 +48,7 @@ def check(model, *, steps: int = 1, parts: int = 3) -> None:
 
 
 def adapted(network: torch.nn.Module) -> None:
-    """A LoRA on the attention, as peft lays it over a network that is on the device."""
+    """Add a LoRA to the attention layers, as peft does for a network on the device."""
     with DEVICE:
         network.add_adapter(LoraConfig(r=4, target_modules=["to_q", "to_v"]))
     network.to(next(network.parameters()).dtype).requires_grad_(False)
@@ -87,7 +89,7 @@ def test_the_sizes_are_those_that_are_published(name):
 
 @pytest.mark.parametrize("name", real_models.REAL)
 def test_the_catalogue_knows_how_large_each_denoiser_is(name):
-    """To 11 %: files hold buffers as well, which of SD 3.5 medium's are a tenth."""
+    """Sizes agree to 11 %: files also hold buffers, which are a tenth of SD 3.5 medium."""
     network = real_models.empty_model(name, fuse=False).family.network
     count = sum(value.numel() for value in (*network.parameters(), *network.buffers()))
     assert count / 1e9 == pytest.approx(real_models.MODELS[name].sizes.denoiser, rel=0.11)
@@ -104,7 +106,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_in_a_family_is_found(name):
-    """Positive controls, inside the denoiser's part."""
+    """Positive controls: faults inside the denoiser are detected."""
     model = real_models.empty_model("sd-turbo")
     family, strict = model.family, StrictDevice()
     plain = family.forward

@@ -1,4 +1,4 @@
-"""Serving beside other threads: a frame that runs while another is prepared, and changes during captures."""
+"""Thread safety of serving: frames during preparation of others, and changes during graph captures."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CHANGES = 200
 
 @pytest.fixture(autouse=True)
 def short_rest(monkeypatch):
-    """Captures begin at once when nothing is asked for, so that changes meet them."""
+    """Start captures almost at once when idle, so that changes arrive during them."""
     monkeypatch.setattr("renderer.runtime.engine.REST_S", 0.002)
 
 
@@ -49,7 +49,7 @@ def load(path: Path, **options):
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_frame_runs_while_another_is_prepared(folder, name):
-    """Another thread runs the denoiser again and again on its own inputs; strength and steps change."""
+    """Another thread runs the denoiser repeatedly on fixed inputs while strength and steps change."""
     model, seen = load(folder(name)), {}
     run = model.family.run
     model.family.run = lambda part, **inputs: seen.update({part: inputs}) or run(part, **inputs)
@@ -90,7 +90,7 @@ SIDES = (256, 288)
 
 
 def settings(rng: random.Random, kinds: int, scales: tuple[float, ...]) -> list[dict]:
-    """So many sets of values that differ from one another."""
+    """Draw `kinds` distinct sets of request values."""
     made: list[dict] = []
     while len(made) < kinds:
         one = {name: rng.choice(values) for name, values in SETTINGS.items()}
@@ -105,17 +105,17 @@ def request_of(one: dict, sequence: int = 0) -> Request:
 
 
 def slow_capture(function, inputs):
-    """A capture that leaves time for changes to arrive in it."""
+    """Capture slowly enough for changes to arrive meanwhile."""
     made = record_graph(function, inputs)
     time.sleep(0.02)
     return made
 
 
 def changed_while_capturing(model, *, kinds: int, scales: tuple[float, ...] = (1.0,)) -> int:
-    """Hundreds of changes through the engine while graphs are captured; returns how many were captured.
+    """Submit hundreds of changes to the engine while graphs are captured; returns the number of captures.
 
-    Every frame that arrives must be the one that was asked for, bit for bit, and the last of the changes
-    before each wait must arrive.
+    Every frame must be bit-identical to the expected picture of its request, and the last change before each
+    wait must arrive.
     """
     rng = random.Random(1)
     known = settings(rng, kinds, scales)
@@ -142,7 +142,7 @@ def changed_while_capturing(model, *, kinds: int, scales: tuple[float, ...] = (1
             waits += 1
             last = wait_for(engine, len(asked) - 1, asked, wanted)
             served += last
-            time.sleep(rng.choice((0.0, 0.05)))  # the pen rests, or does not
+            time.sleep(rng.choice((0.0, 0.05)))  # idle, or not
     finally:
         assert engine.close(60)
     assert served >= waits and len(set(captures)) <= 1
@@ -150,7 +150,7 @@ def changed_while_capturing(model, *, kinds: int, scales: tuple[float, ...] = (1
 
 
 def wait_for(engine: Engine, sequence: int, asked: list[int], wanted: list[np.ndarray]) -> int:
-    """Take frames, each of which must be what was asked for, until that of this number; returns how many."""
+    """Take frames and check each against its request, up to this sequence number; returns their count."""
     end_s, count = time.perf_counter() + 120, 0
     while time.perf_counter() < end_s:
         frame = engine.poll()
@@ -168,7 +168,7 @@ def wait_for(engine: Engine, sequence: int, asked: list[int], wanted: list[np.nd
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_changes_while_graphs_are_captured(folder, name):
-    """Prompt, strength, steps, seed and size; encode, denoise and decode get graphs at each size."""
+    """Prompt, strength, steps, seed and size change; encode, denoise and decode have graphs at each size."""
     assert changed_while_capturing(load(folder(name)), kinds=5) >= 3
 
 

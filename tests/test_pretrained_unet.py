@@ -1,4 +1,4 @@
-"""Our loop of the UNet family against the img2img pipelines of `diffusers`: same weights, noise and times."""
+"""Sampling loop of the UNet family against `diffusers` img2img: same weights, noise and times."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def folders(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def loaded(folders):
-    """Each model with its full autoencoder, loaded once."""
+    """Models with their full autoencoder, each loaded once."""
     return functools.cache(lambda name: loader.load(str(folders[name]), CPU))
 
 
@@ -55,7 +55,7 @@ def render(model, **values):
 
 
 def theirs(model, monkeypatch, *, steps, strength, scheduler=None, guidance=0.0):
-    """The pipeline's latent when it draws our noise: told our times, or, with a scheduler, its own."""
+    """Latent of the pipeline for our noise, at our times or, with a scheduler, at its own."""
     pipe, grid = model.family.pipe, model.family.grid(model.sampler, steps, strength, SIZE)
     request = Request(painted(), steps=steps, strength=strength, seed=3)
     first = [model.noise(request, 4, 32, 32)]
@@ -70,7 +70,7 @@ def theirs(model, monkeypatch, *, steps, strength, scheduler=None, guidance=0.0)
         plan = {"strength": strength, "num_inference_steps": round(steps / strength)}
     image = torch.from_numpy(painted()[..., :3].copy()).permute(2, 0, 1)[None].float() / 255
     pipe.set_progress_bar_config(disable=True)
-    patching.restore(pipe.unet)  # the pipeline shall run the blocks as they come
+    patching.restore(pipe.unet)  # the pipeline runs unmodified blocks
     latent = pipe(prompt="a lake", image=image, guidance_scale=guidance, output_type="latent", **plan).images
     pipe.scheduler = usual
     model.family.ready(True)
@@ -79,7 +79,7 @@ def theirs(model, monkeypatch, *, steps, strength, scheduler=None, guidance=0.0)
 
 
 def pixels_of(pipe, latent):
-    """What every pipeline does with its latent in the end: (H, W, 3) in 0..1."""
+    """Decode a latent as the pipelines do; returns (H, W, 3) in 0..1."""
     with torch.no_grad():
         image = pipe.vae.decode(latent / pipe.vae.config.scaling_factor, return_dict=False)[0]
     return pipe.image_processor.postprocess(image, output_type="np")[0]
@@ -132,7 +132,7 @@ OTHERS = {
 
 @pytest.mark.parametrize("sampler", OTHERS)
 def test_other_samplers_at_the_pipeline_s_own_times(loaded, monkeypatch, sampler):
-    """4 of 8 trailing steps are where strength 0.5 puts them, in the pipeline and here."""
+    """At strength 0.5 both the pipeline and our loop run the last 4 of 8 trailing steps."""
     model = loaded("sd")
     model.sampler = sampler
     latent, _ = latent_of(model, steps=4, strength=0.5)
@@ -227,13 +227,13 @@ def test_every_sampler_runs(model, sampler):
 
 def test_the_work_of_a_frame_is_counted(model):
     one, two, four = (model.gflop(256, 256, steps) for steps in (1, 2, 4))
-    assert 0 < two - one < one / 2  # the pictures are large, the network is small
+    assert 0 < two - one < one / 2  # the autoencoder dominates the small network
     assert four - two == pytest.approx(2 * (two - one))
     assert model.denoise_gflop(256, 256, 3) == pytest.approx(3 * (two - one))
 
 
 def test_the_race_against_diffusers_is_run_in_turns(folders, monkeypatch, capsys):
-    """On a small model; the real one takes minutes."""
+    """Runs on a small model; the real one takes minutes."""
     monkeypatch.setattr(diffusers_comparison, "SIDE_PX", 256)
     monkeypatch.setattr("sys.argv", ["rival", "--model", str(folders["sd"]), "--rounds", "2", "--json"])
     diffusers_comparison.main()

@@ -1,4 +1,4 @@
-"""The race: its tiles, its keys, its columns on one machine, and the command with its numbers."""
+"""Race view: tiles, keys, columns on one machine, and the command with its figures."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 class Fake:
-    """So many pieces of a millisecond; the picture's red tells the request."""
+    """Model whose frame takes `pieces` ms; the picture's grey level is the request's sequence number."""
 
     def __init__(self, name: str, pieces: int):
         self.card, self.pieces = ModelCard(name, path=f"{pieces} evaluations"), pieces
@@ -109,7 +109,7 @@ def test_every_column_gets_the_last_stroke(race):
     calls = [column.engine.calls for column in race.columns]
     for _ in range(5):
         race.tick()
-    assert [column.engine.calls for column in race.columns] == calls  # nothing changed, nothing computed
+    assert [column.engine.calls for column in race.columns] == calls  # no change, no computation
 
 
 def test_keys_change_columns(race):
@@ -121,7 +121,7 @@ def test_keys_change_columns(race):
     press(race, pygame.K_RIGHT)
     press(race, pygame.K_DOWN)
     press(race, pygame.K_DOWN)
-    assert race.columns[1].spec == "other:3" and "no model is named" in race.message  # the column stayed
+    assert race.columns[1].spec == "other:3" and "no model is named" in race.message  # column unchanged
     press(race, pygame.K_a)
     assert [column.spec for column in race.columns] == ["fast:2", "other:3", "slow:40"]
     until(race, lambda: all(column.picture is not None for column in race.columns))
@@ -158,7 +158,7 @@ def test_steps_go_up_and_down():
 
 
 def test_a_race_without_some_weights(monkeypatch, tmp_path):
-    """It starts with those that are here, and says who is not."""
+    """The race starts with the available models and names the missing ones."""
     monkeypatch.setattr(racer.contenders, "ASSETS", tmp_path)
     shutil.copy(ROOT / "assets" / "painter.safetensors", tmp_path)
     found, choices, missing = racer.field(None)

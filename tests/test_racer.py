@@ -1,4 +1,4 @@
-"""The columns of a race: how they are written, and the models behind them."""
+"""Columns of a race: their notation and their models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The recording, decoded again with PyAV: pictures, times, drops, cuts and full disks."""
+"""Recordings, decoded again with PyAV: pictures, times, drops, truncated files and full disks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from renderer.runtime.messages import Level
 
 
 def filmed(path, times_s, levels, **settings) -> Recorder:
-    """Offer the pictures at their real times and close."""
+    """Record pictures of these levels, each offered at its real time, and close the recorder."""
     recorder = Recorder(**settings)
     recorder.start(path)
     began_s = time.perf_counter()
@@ -108,18 +108,18 @@ def test_a_full_queue_drops_and_counts_and_never_waits(tmp_path, monkeypatch):
 
 
 def test_pictures_wait_for_an_idle_model_but_not_for_long(tmp_path):
-    """Encoded at once where the film begins and while nothing is asked of the model; else after a while."""
+    """Pictures are encoded at once at the start and while the model is idle, otherwise with a delay."""
     path, began_s = tmp_path / "a.mkv", time.perf_counter()
     recorder = Recorder(ring_s=0)
     recorder.start(path)
-    seen: list[tuple[float, float]] = []  # (when, time of the last picture in the file)
+    seen: list[tuple[float, float]] = []  # (time of reading, time of the last picture in the file)
 
     def turn(idle: bool, level: int) -> None:
         recorder.offer(shade(level), time.perf_counter())
         recorder.pulse(idle)
         time.sleep(0.05)
         now_s = time.perf_counter() - began_s
-        with contextlib.suppress(av.EOFError, FileNotFoundError):  # nothing was written yet
+        with contextlib.suppress(av.EOFError, FileNotFoundError):  # nothing written yet
             seen.append((now_s, decoded(path)[0][-1]))
 
     while time.perf_counter() < began_s + 1.4:
@@ -164,13 +164,13 @@ def test_names_that_no_film_can_have(tmp_path):
     assert not recorder.recording and len(recorder.news) == 1 and "cannot be written" in recorder.news[0].text
 
 
-# What fails
+# Failures
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("error", [av.error.ExternalError(1, "x264 broke"), MemoryError()])
 def test_an_encoder_that_fails_is_told_and_what_was_written_plays(tmp_path, monkeypatch, suffix, error):
-    """PyAV's errors share no base with OSError. The recorder says so, and can be started again."""
+    """The recorder reports PyAV errors, which do not derive from OSError, and can be started again."""
     encode, calls = Encoder.encode, []
 
     def failing(self, *values, **named):
@@ -197,7 +197,7 @@ def test_an_encoder_that_fails_is_told_and_what_was_written_plays(tmp_path, monk
 
 
 def test_a_file_that_fails_ends_the_recording_but_not_what_is_kept(tmp_path, monkeypatch):
-    """An error of the container that is no OSError."""
+    """A container error that is not an OSError ends the recording but not the replay buffer."""
     copy, calls = VideoFile.copy, []
 
     def failing(self, *values):

@@ -1,4 +1,4 @@
-"""Painting with a model on another machine, in the real loop, over links that are slow, lossy or broken."""
+"""Painting with a remote model in the real loop, over slow, lossy or broken links."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from models.cluster import remote
 from models.cluster.remote import RemoteModel
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cluster")]  # one Ray cluster at a time
-MOST_TICK_MS = 100.0  # p99 here, beside whatever else this machine does: a wait for the link would be longer
+MOST_TICK_MS = 100.0  # p99, with other load on this machine: a wait for the link is longer
 RAW_BYTES = 256 * 256 * 3
 
 
 @pytest.fixture(scope="module")
 def served():
-    """The painter, served."""
+    """Server of the painter model."""
     ray_or_skip()
     one = ServedModel()
     yield one
@@ -38,14 +38,14 @@ def link(served):
 
 
 def far_away(link: SlowLink) -> LoopHarness:
-    """A loop that has connected, which starts four processes, and shows its first picture at rest."""
+    """A loop that is connected, which starts four processes, and idle after its first picture."""
     loop = LoopHarness(remote.loader(f"127.0.0.1:{link.port}", "painter"))
     loop.until(lambda: loop.app.picture is not None or loop.app.engine.error, timeout_s=240.0)
     return loop.ready()
 
 
 def strokes(loop: LoopHarness, count: int) -> None:
-    """Short strokes at different places, each until its picture is there."""
+    """Paint short strokes at different places and wait for the picture of each."""
     for number in range(count):
         x, y = 40 + 37 * number % 170, 50 + 61 * number % 150
         shown = loop.shown
@@ -64,7 +64,7 @@ def test_the_pen_never_waits_and_pictures_are_those_of_the_model(link, served, d
         stats = loop.app.stats
         assert np.percentile(stats.tick_ms, 99) < MOST_TICK_MS
         assert stats.stage_medians(4)["network"] >= 2 * delay_ms
-        model = RemoteModel(f"ray://127.0.0.1:{served.port}", "painter")  # over no link at all
+        model = RemoteModel(f"ray://127.0.0.1:{served.port}", "painter")  # without the link
         again = model.render(loop.app.picture.request).picture
         model.close()
         assert np.array_equal(again, loop.app.picture.picture)
@@ -80,7 +80,7 @@ def test_a_link_that_breaks_and_comes_back(link):
         link.cut()
         loop.stroke((60, 60), (120, 90))
         loop.until(lambda: any("the last picture stays" in line for line in loop.messages), timeout_s=30.0)
-        for number in range(5):  # painting goes on
+        for number in range(5):  # painting continues
             loop.stroke((40 + 20 * number, 200), (60 + 20 * number, 220))
             loop.tick(3)
         assert np.array_equal(loop.app.picture.picture, before)

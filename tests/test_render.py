@@ -1,4 +1,4 @@
-"""The `render` command and the papers of `paint`: sizes, materials, looks, many sketches, OpenRaster."""
+"""`render` command and papers saved by `paint`: sizes, materials, looks, many sketches, OpenRaster."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SKETCH = ROOT / "assets" / "sketches" / "lake.png"
 
 @pytest.fixture
 def asked(monkeypatch):
-    """The requests that a stand-in for the painter gets: what the command made of its options."""
+    """Requests that a stand-in for the painter receives from the command."""
     model = SlowModel()
     monkeypatch.setattr("models.registry.loader", lambda name, device, **_: model)
     return model.requests
@@ -41,7 +41,7 @@ def test_materials_look_and_mood_reach_the_model(program, asked, tmp_path):
         "--look", "oil", "--mood", "0.9,0.1", "--seed", 4,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "no look 'oil'" in done.stderr  # said, since this model has none
+    assert "no look 'oil'" in done.stderr  # reported: this model has no looks
     (request,) = asked
     painted = request.paper[..., 3] > 0
     assert (request.materials == labels * painted).all() and request.look == "oil"
@@ -140,7 +140,7 @@ def test_an_open_raster_file_brings_layers_materials_and_settings(program, asked
 
 @pytest.mark.slow
 def test_paint_writes_a_paper_that_render_and_paint_read(program, tmp_path, painter_file):
-    """Not square, from a demo; the settings come back in the window, too."""
+    """A non-square paper from a demo; `render` and `paint` also restore its settings."""
     words = ("--headless", "--model", painter_file, "--size", "320x256")
     paint = (*words, "--demo", "--seconds", 5, "--seed", 9, "--look", "photo")
     for name in ("p.ora", "p.png"):

@@ -1,4 +1,4 @@
-"""Replay: the same bytes as live, at any rate, size and speed; parts that are gone on with; every format."""
+"""Replay of stroke logs: the same bytes as live, at any rate, size and speed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from renderer.stroke_log.playback import Playback
 
 
 def test_replayed_frames_are_the_bytes_that_the_window_showed(make_loop, painter, tmp_path):
-    """Every picture of a live painting, refined ones too, against the log's own at the same moment."""
+    """Every picture of a live painting, refined ones included, equals the replayed one of that moment."""
     one = make_loop(lambda: painter).ready()
     one.app.persistence.log_to(tmp_path / "log.jsonl")
     live: dict[tuple[int, int], str] = {}

@@ -1,4 +1,4 @@
-"""The command `replay` and `bench --session`: workers, kills, logs and outputs that will not do."""
+"""Commands `replay` and `bench --session`: workers, killed runs, invalid logs and outputs."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_the_command_tells_of_a_fault_in_the_log_and_of_bad_input_in_one_line(tm
         assert says in refused("replay", *words)
 
 
-# The papers of a benchmark
+# Papers of a benchmark
 
 
 def test_a_rehearsal_renders_the_moments_of_a_painting(tmp_path, strokes):

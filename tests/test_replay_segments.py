@@ -1,4 +1,4 @@
-"""Parts of a replay that are gone on with, and every format that it can be written in."""
+"""Replay segments that are resumed, and every output format."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_every_format_holds_every_frame_at_its_time(tmp_path, strokes, name):
     else:
         times_s, pictures = decoded(tmp_path / name)
     moments = np.arange(made.frames) / 10
-    if len(pictures) < made.frames:  # a repeated picture may be shown longer instead of twice
+    if len(pictures) < made.frames:  # a repeated picture may be merged into one of longer duration
         assert name == "o.webp" and len(pictures) > made.frames * 0.6
     for at_s, picture in zip(times_s, pictures, strict=True):
         frame = int(np.abs(moments - at_s).argmin())

@@ -1,4 +1,4 @@
-"""Rewind: every earlier paper to the byte, scrubbed in the window, pinned, and painted on from."""
+"""Rewind: byte-identical earlier papers, scrubbing in the window, pinning and painting on."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_history_keeps_its_edits_packed():
         history.event(Event(action, number * 0.25), canvas)
     before = history.at(50.0).pixels
     wait_until_packed()
-    assert sum(mark.nbytes for mark in history._marks) < 400 * 150  # with papers; as objects over 500
+    assert sum(mark.nbytes for mark in history._marks) < 400 * 150  # bytes, with papers; over 500 as objects
     assert np.array_equal(history.at(50.0).pixels, before)
 
 
@@ -106,7 +106,7 @@ def test_there_is_nothing_to_go_back_to_before_the_first_stroke(make_loop):
 
 @pytest.fixture
 def painted(make_loop, tmp_path):
-    """A desk with three fills, a second apart, and a log."""
+    """A loop with three fills, one second apart, and a stroke log."""
     one = make_loop(SlowModel()).ready()
     one.app.persistence.log_to(tmp_path / "log.jsonl")
     for number in range(3):

@@ -1,4 +1,4 @@
-"""What `sessions` tells of the kept logs."""
+"""`sessions` command: summaries of the kept stroke logs."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_bad_input_is_one_line(sessions, refused, words, says):
 
 
 def test_the_moving_picture_of_the_readme_is_small_and_the_command_that_makes_it_is_written_down():
-    """Its command is in assets/README.md, beginning with `python main.py replay` and a sample's name."""
+    """assets/README.md has its command, which starts with `python main.py replay` and a sample's name."""
     picture = ROOT / "assets" / "painting.webp"
     data = picture.read_bytes()
     assert data[8:12] == b"WEBP" and data.count(b"ANMF") > 50 and len(data) < 3_000_000

@@ -1,4 +1,4 @@
-"""Settings: what a look can be, what begins a new epoch, and what comes back from a file."""
+"""Picture parameters: valid looks, changes that start a new epoch, and values read from files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stream that is received over real sockets and files, and a virtual camera whose device is a stand-in."""
+"""Network streams, received over real sockets and files, and a virtual camera with a stand-in device."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def picture(level: int) -> np.ndarray:
 
 
 def feed(stream: NetworkStream, gaps_ms=GAPS_MS, *, at_once: bool = False) -> Iterator[int]:
-    """Encode grey pictures at these intervals, as the recorder does; yields each one's time."""
+    """Encode grey pictures at these intervals, as the recorder does; yields the time of each in ms."""
     encoder, ms = Encoder(SIZE), 0
     for number, gap in enumerate(gaps_ms):
         for packet in encoder.encode(planar(picture(20 + number * 3 % 200)), ms, key=stream.wants_key):
@@ -57,7 +57,7 @@ def port() -> int:
 
 
 class Receiver(threading.Thread):
-    """Decodes what comes over a URL. times_s: of its frames. levels: of grey in their middles."""
+    """Decodes a stream from a URL. times_s: times of its frames. levels: grey levels of their centres."""
 
     def __init__(self, url: str, **options: str):
         super().__init__(daemon=True)
@@ -85,7 +85,7 @@ def test_a_stream_over_udp_has_every_frame_at_its_time(port):
     assert stream.close()
     receiver.join(10)
     assert stream.sent == len(sent_ms) and stream.dropped == 0
-    assert len(receiver.times_s) >= len(sent_ms) - 2  # the decoder's last frames had no end
+    assert len(receiver.times_s) >= len(sent_ms) - 2  # the decoder may keep the last frames
     came = np.array(receiver.times_s) * 1000
     came -= came[0]
     assert np.abs(came - sent_ms[: len(came)]).max() < 1
@@ -104,14 +104,14 @@ def test_a_stream_over_tcp_is_lost_and_comes_back(port, monkeypatch):
     until(lambda: next(feeding) is not None and stream.state == "live")
     for _ in range(30):
         next(feeding)
-    assert stream.problem == "" and stream.dropped > 0  # what came while nobody listened
+    assert stream.problem == "" and stream.dropped > 0  # packets while nobody listened
     assert stream.close()
     receiver.join(10)
-    assert len(receiver.times_s) >= 25  # from a key frame on
+    assert len(receiver.times_s) >= 25  # starting at a key frame
 
 
 def test_a_receiver_that_takes_nothing_costs_packets_and_no_time(monkeypatch):
-    """Its socket is open and never read: the queue fills, and what comes then is dropped and counted."""
+    """The receiver never reads its socket: the queue fills, and further packets are dropped and counted."""
     monkeypatch.setattr(writers, "WRITE_S", 0.3)
     with socket.socket() as deaf:
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
@@ -132,7 +132,7 @@ def test_a_receiver_that_takes_nothing_costs_packets_and_no_time(monkeypatch):
 
 
 def test_a_stream_over_rtmp_arrives(port):
-    """The server is FFmpeg's own, in another process: it takes one stream and says how many frames came."""
+    """FFmpeg's own server, in another process, receives one stream and prints the number of frames."""
     url = f"rtmp://127.0.0.1:{port}/live/key"
     code = f"""
 import av
@@ -146,7 +146,7 @@ except (av.error.FFmpegError, OSError):
 print(count)
 """
     server = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    time.sleep(1.0)  # it listens
+    time.sleep(1.0)  # until it listens
     stream = NetworkStream(parse_stream(url))
     sent = list(feed(stream, [33] * 45))
     until(lambda: stream.sent == len(sent) and not stream._queue)
@@ -157,7 +157,7 @@ print(count)
 
 @pytest.mark.parametrize("scheme", ["rtmp", "tcp"])
 def test_a_server_that_never_answers_does_not_stop_the_program(scheme, monkeypatch):
-    """PyAV would hold Python's lock while it connects, and with it the window."""
+    """PyAV holds Python's global lock while it connects, which would block the window."""
     monkeypatch.setattr(writers, "WRITE_S", 0.5)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
@@ -202,7 +202,7 @@ def test_an_hls_folder_is_a_playlist_that_plays(tmp_path):
 
 
 def paced(stream: NetworkStream, count: int) -> Iterator[int]:
-    """As `feed`, as fast as the stream takes it."""
+    """Like `feed`, but as fast as the stream accepts packets."""
     for ms in feed(stream, [33] * count, at_once=True):
         until(lambda: len(stream._queue) < network_stream.QUEUE // 2)
         yield ms
@@ -242,11 +242,11 @@ def test_rtmp_is_flv_and_its_key_is_in_no_message():
     assert target.format == "flv" and target.name == "rtmp://127.0.0.1:1935"
 
 
-# The virtual camera: its protocol against a stand-in device, for no device is here
+# Virtual camera: protocol against a stand-in, as no device is available
 
 
 class StandIn:
-    """A backend of pyvirtualcam that keeps what it is sent."""
+    """pyvirtualcam backend that keeps the frames sent to it."""
 
     made: StandIn | None = None
     refuses = ""
@@ -329,7 +329,7 @@ def test_a_package_that_is_missing_is_named_with_its_extra(monkeypatch):
 
 
 def test_an_hls_folder_is_a_source_over_http_with_every_frame(tmp_path):
-    """FFmpeg's `nobuffer` would drop the first segment."""
+    """All frames arrive; FFmpeg's `nobuffer` flag would drop the first segment."""
     folder = tmp_path / "live"
     stream = NetworkStream(parse_stream(str(folder)))
     sent = list(paced(stream, 100))

@@ -1,4 +1,4 @@
-"""What counts as a change in a noisy source, what flattening reaches, how a source lies beside strokes."""
+"""Change detection in noisy sources, the extent of flattening, and blending of source and strokes."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_single_bright_pixel_is_seen():
 
 
 def test_a_slow_fade_and_a_pan_are_followed():
-    """A fade of half a level a frame never exceeds the noise between two frames, but it adds up."""
+    """A fade of half a level per frame never exceeds the noise between two frames, but accumulates."""
     detector = ChangeDetector(SIDE, SIDE)
     for step in range(60):
         faded = np.clip(scene() * (1 - step / 120), 0, 255).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""What is read from real files, folders and a real X server: order, times, orientation, colour, errors."""
+"""Source readers on real files, folders and an X server: order, times, orientation, colour, errors."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_odd_sizes_are_read(tmp_path, size):
     assert image_of(shot).shape == (size[1], size[0], 3)
 
 
-PHONE = (0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)  # what a phone held upright writes: turn clockwise
+PHONE = (0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)  # as upright phones write: turn clockwise
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ PHONE = (0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)  # what a phone held up
     ],
 )
 def test_a_turned_video_stands_upright(tmp_path, turned, size, corner):
-    """The mark of the top left corner goes where the turn takes it."""
+    """The mark in the top left corner moves to where the rotation puts it."""
     shot = VideoReader(str(write_video(tmp_path / "film.mp4", steady(2), turned=turned))).read()
     picture = image_of(shot)
     assert shot.size == size and picture.shape[:2] == size[::-1]
@@ -162,7 +162,7 @@ def test_a_phone_held_upright_is_turned_clockwise(tmp_path):
 @pytest.mark.parametrize("height", [240, 720])
 @pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
 def test_colours_come_back_as_they_went_in(tmp_path, height, codec):
-    """Without tags, the matrix is the one that players take: BT.601, or BT.709 from 720 lines on."""
+    """Without tags, players assume the BT.601 matrix, or BT.709 from 720 lines up; so does the reader."""
     size, space = (height * 4 // 3, height), 1 if height >= 720 else 5
     path = tmp_path / "film.mkv"
     rgb = np.zeros((size[1], size[0], 3), np.uint8)
@@ -203,7 +203,7 @@ def pq(nits: float) -> float:
 
 @pytest.mark.parametrize(("transfer", "tag", "white"), [("pq", 16, pq(203)), ("hlg", 18, 0.75)])
 def test_hdr_video_is_brought_to_sdr(tmp_path, transfer, tag, white):
-    """Diffuse white is light grey, with room for highlights above; without the curve it would be dim."""
+    """Diffuse white maps to light grey with headroom for highlights; without tone mapping it is dim."""
     path, level = tmp_path / "film.mkv", round(white * 1023)
     ten_bit = np.full((64, 64), round(64 + level / 1023 * 876), np.uint16)
     with av.open(str(path), "w") as file:
@@ -240,7 +240,7 @@ def test_a_saturated_highlight_keeps_its_hue():
     assert made[0] > 1.5 * made[1] and abs(made[1] - made[2]) < 40
 
 
-# What cannot be read
+# Unreadable input
 
 
 @pytest.mark.parametrize("content", [b"", b"not a video" * 50, None])
@@ -305,7 +305,7 @@ def test_a_refused_connection_and_a_missing_protocol_are_one_line():
         VideoReader("nosuch://127.0.0.1", live=True)
 
 
-# Cameras: there is none here; what the system says of one is turned into a line
+# Cameras: none is available; system errors become one line
 
 
 @pytest.mark.skipif(os.path.exists("/dev/video77"), reason="there is such a camera")
@@ -324,7 +324,7 @@ def test_a_camera_that_is_not_there_is_one_line():
     ],
 )
 def test_a_camera_that_is_taken_or_forbidden_is_one_line(monkeypatch, number, words):
-    """The system's answer is a stand-in: no camera is here that could be taken."""
+    """The system's reply is a stand-in, since no camera is available."""
 
     def refuse(*_, **__):
         raise av.error.OSError(number, os.strerror(number), "/dev/video0")
@@ -418,7 +418,7 @@ def test_a_crop_is_shown_alone_and_one_beside_the_picture_is_ignored():
     assert np.ptp(beside[..., 0]) > 240
 
 
-# The screen, of a real X server
+# Screen capture from a real X server
 
 
 def test_the_screen_of_a_real_x_server_is_read(xserver, monkeypatch):

@@ -1,4 +1,4 @@
-"""The thread of a source with real files and sockets: pace, loop, pause, seek, loss and return."""
+"""Source thread on real files and sockets: pace, looping, pause, seek, loss and reconnection."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STRETCHED = Preparation(Placement("stretch"))
 
 @pytest.fixture
 def start():
-    """A maker of source threads that are ended with the test."""
+    """Factory of source threads; closes them after the test."""
     made: list[SourceThread] = []
 
     def begin(source, **options) -> SourceThread:
@@ -49,7 +49,7 @@ def until(condition: Callable[[], object], timeout_s: float = 10.0) -> None:
 
 
 def watch(source: SourceThread, seconds: float) -> list[tuple[float, SourceFrame]]:
-    """(time, frame) of everything that could be taken in so many seconds."""
+    """Return (time, frame) of every frame taken from the slot within `seconds`."""
     seen, end_s = [], time.perf_counter() + seconds
     while time.perf_counter() < end_s:
         taken = source.slot.take()
@@ -60,7 +60,7 @@ def watch(source: SourceThread, seconds: float) -> list[tuple[float, SourceFrame
 
 
 def test_a_file_plays_at_its_own_pace_and_begins_again(tmp_path, start):
-    """Frames that a busy machine has no time for are left out; those that come keep the clock."""
+    """A busy machine may skip frames; those that arrive are on time."""
     source = start(write_video(tmp_path / "film.mp4", steady(15)))
     seen: list[SourceFrame] = []
 
@@ -121,7 +121,7 @@ def test_seeking_shows_the_frame_of_the_position(tmp_path, start, paused):
     until(lambda: source.position_s >= 1.5 and source.slot.waiting)
     frame, _ = source.slot.take()
     assert 1.499 <= frame.media_s <= (1.5 if paused else 1.7)
-    assert number_of(frame.pixels) == round(frame.media_s * 30) - 40  # the numbers begin again at 40
+    assert number_of(frame.pixels) == round(frame.media_s * 30) - 40  # the numbers restart at 40
     source.seek(1e9)
     until(lambda: source.position_s > 1.9)
 
@@ -131,7 +131,7 @@ def test_every_frame_waits_for_each_to_be_painted(tmp_path, start):
     numbers = []
     for _ in range(12):
         until(lambda: source.slot.waiting)
-        time.sleep(0.05)  # longer than an interval: a clock would have gone on
+        time.sleep(0.05)  # longer than an interval: a clock would skip frames
         frame, _ = source.slot.take()
         numbers.append(number_of(frame.pixels))
         source.painted(frame.number)
@@ -140,7 +140,7 @@ def test_every_frame_waits_for_each_to_be_painted(tmp_path, start):
 
 
 def test_the_newest_frame_wins_and_its_dirt_adds_up(tmp_path, start):
-    """Two marks come one after another; whoever takes late gets the last picture and both places."""
+    """After two marks in succession, a late take returns the last picture and a rectangle of both."""
     pictures = [np.full((256, 256, 3), 90, np.uint8) for _ in range(3)]
     pictures[1][20:60, 20:60] = 200
     pictures[2][20:60, 20:60] = 200
@@ -170,14 +170,14 @@ def test_pictures_are_not_prepared_faster_than_the_model_wants_them(tmp_path, st
     time.sleep(0.5)
     assert len(prepared) <= 4
     frame, _ = source.slot.take()
-    assert frame.number >= 10  # those in between have numbers, too: they count as skipped
+    assert frame.number >= 10  # frames in between are numbered too and count as skipped
 
 
-# Loss and return
+# Loss and reconnection
 
 
 class Flaky:
-    """A capture that gives `count` pictures, then fails."""
+    """Capture that returns `count` pictures, then fails."""
 
     def __init__(self, count: int, error: Exception | None = None):
         self.left, self.error, self.closed = count, error or SourceLost("camera 0 gives no more"), False
@@ -211,13 +211,13 @@ def test_a_lost_source_is_told_and_tried_again(monkeypatch, error):
     source.start()
     until(lambda: source.lost_times == 1)
     assert source.state == "lost" and str(error) in source.problem
-    until(lambda: source.captured >= 6)  # it came back by itself
+    until(lambda: source.captured >= 6)  # reconnected without a command
     assert opened[0].closed
     assert source.close()
 
 
 def serve(port: int, stop: threading.Event) -> None:
-    """MPEG-TS over UDP to this port, at 30 frames a second, until it is told to stop."""
+    """Send MPEG-TS over UDP to this port at 30 frames per second until `stop` is set."""
     with av.open(f"udp://127.0.0.1:{port}?pkt_size=1316", "w", format="mpegts") as out:
         stream = out.add_stream("libx264", rate=30, options={"tune": "zerolatency", "g": "5"})
         stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"

@@ -1,4 +1,4 @@
-"""Flows in the plane: figures with a known answer, straightening itself, and the command that shows it."""
+"""Flows in the plane: measures with known values, straightening, and the command that plots it."""
 
 from __future__ import annotations
 

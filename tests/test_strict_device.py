@@ -1,4 +1,4 @@
-"""The strict device mode itself: it finds what it is for, and lets pass what CUDA allows."""
+"""Strict device mode: it detects faults and accepts what CUDA allows."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_what_breaks_a_capture_is_refused_inside_it_alone(name, inference):
     with torch.inference_mode(inference), StrictDevice():
         try:
             run()
-        except NotImplementedError as untold:  # legal, but the shape of its answer is not known
+        except NotImplementedError as untold:  # legal, but the output shape is unknown
             assert "depends on values" in str(untold)
     KEPT.clear()
 

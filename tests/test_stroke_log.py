@@ -1,4 +1,4 @@
-"""The stroke log: what is written is read again, a fault ends it there, newer formats are refused."""
+"""Stroke log: round trips, reading up to the first fault, and refusal of newer formats."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ points = st.lists(st.tuples(number, number, st.floats(0, 1)), min_size=1, max_si
 @given(strokes=st.lists(points, min_size=1, max_size=5))
 @settings(max_examples=50, deadline=None)
 def test_rounded_strokes_survive_to_the_bit(strokes, tmp_path_factory):
-    """The loop paints what the log holds: differences of tenths add up without drift."""
+    """The loop paints the rounded strokes of the log: differences in tenths add up without drift."""
     path = tmp_path_factory.mktemp("log") / "log"
     actions = []
     for stroke in strokes:
@@ -109,7 +109,7 @@ def test_numbers_survive_packing(numbers):
 
 
 def test_a_minute_of_busy_painting_stays_under_40_kb(tmp_path):
-    """A mouse at 125 Hz, read 60 times a second, and strokes of 2.4 seconds every 3 seconds at 400 px/s."""
+    """A 125 Hz mouse, polled 60 times per second, draws strokes of 2.4 s every 3 s at 400 px/s."""
     writer = LogWriter(tmp_path / "log", HEADER)
     for tick in range(60 * 60):
         now = tick / 60
@@ -220,7 +220,7 @@ def test_a_full_disk_stops_the_log_and_not_the_painting():
 
 @pytest.mark.parametrize("name", ["lake", "dusk", "dunes"])
 def test_the_samples_are_whole_and_paint_a_picture_like_a_hand(name):
-    """60 to 120 s, most of the paper covered, and points that no plotter would place."""
+    """Samples last 60 to 120 s, cover most of the paper, and have human-like pauses and pressures."""
     found = read(ROOT / "assets" / "sessions" / f"{name}.jsonl")
     assert found.fault == ""
     assert 60 <= found.seconds <= 120

@@ -1,4 +1,4 @@
-"""Symmetry, stabiliser, lines by Shift+click and the ring's width; symmetric strokes in logs."""
+"""Stroke input: symmetry, stabiliser, Shift+click lines, brush ring width; symmetric strokes in logs."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def test_symmetry_lies_about_the_middle_of_the_paper():
 def test_the_last_dozen_free_colours_are_kept():
     tools = Tools()
     send(tools, down(5, 5), up(5, 5))
-    assert not tools.colors  # a material's colour is in the palette
+    assert not tools.colors  # material colours are already in the palette
     for i in range(14):
         tools.take((i, 0, 0))
         send(tools, down(5, 5), up(5, 5))

@@ -1,4 +1,4 @@
-"""Fused passes of pretrained blocks against their own, the folds, and what they save."""
+"""Fused forward passes of pretrained blocks against the originals, precomputation, and savings."""
 
 import diffusers
 import pytest
@@ -93,7 +93,7 @@ def test_fused_full_autoencoder_is_the_autoencoder():
 @pytest.mark.parametrize("upsampling", ["interpolate", "pixel_shuffle"])
 @torch.no_grad()
 def test_fused_deep_autoencoder_is_the_autoencoder(upsampling):
-    """SANA's, with the blocks of its deep half, at sizes with many and with few latent places."""
+    """SANA's autoencoder with the blocks of its deep half, at sizes with many and few latent positions."""
     torch.manual_seed(0)
     kinds, scales, widths = ("ResBlock", "EfficientViTBlock"), ((), (5,)), (8, 16)
     sides = {
@@ -139,7 +139,7 @@ def test_prepared_unet_at_every_timestep():
 
 @torch.no_grad()
 def test_another_prompt_keeps_every_place():
-    """A captured graph reads tensors where they were: a new prompt must be copied into them."""
+    """A captured graph reads tensors at fixed addresses: a new prompt must be copied into them."""
     unet, (x, prompt) = small_unet(), inputs()
     other = torch.randn_like(prompt)
     expected = unet(x, torch.tensor(7), other).sample
@@ -157,7 +157,7 @@ def kept_places(prepared: PreparedUNet) -> list[int]:
 
 @torch.no_grad()
 def test_a_prompt_of_another_length_moves():
-    """A graph that read the old places must not be replayed."""
+    """A prompt of another length moves the tensors: graphs of the old addresses must not be replayed."""
     unet, (_, prompt) = small_unet(), inputs()
     prepared = PreparedUNet(unet, torch.tensor([7]))
     prepared.prompt(prompt)
@@ -218,7 +218,7 @@ def test_upsampling_as_four_phases(layout):
 
 
 def test_what_the_folds_of_sd_turbo_save():
-    """32 products and 51 MB of weights for the prompt, 66 launches for the time."""
+    """Precomputation saves 32 products and 51 MB of weights for the prompt, 66 launches for the time."""
     with torch.device("meta"):
         unet = diffusers.UNet2DConditionModel(**real_models.SD_TURBO).half().eval().requires_grad_(False)
         prepared = PreparedUNet(unet, torch.empty(1, dtype=torch.int64))
@@ -234,7 +234,7 @@ def test_what_the_folds_of_sd_turbo_save():
 
 
 def test_phases_save_the_deep_autoencoder_products():
-    """Five upsamplings lose 5/9 of their products; nothing else is computed less or more."""
+    """Five upsampling layers save 5/9 of their multiplications; all other work is unchanged."""
     found = fusion_savings.deep_coder()
     plain, fused = (sum(one.flops for one in found[kind]) for kind in ("plain", "fused"))
     widths = (128, 256, 512, 512, 1024, 1024)
@@ -247,8 +247,7 @@ def test_phases_save_the_deep_autoencoder_products():
 
 
 def test_half_the_launches():
-    """The whole frame of SD-Turbo as it is served, paper to bytes, launches at most half of what it does with
-    the modules of `diffusers` unmodified."""
+    """A whole SD-Turbo frame, paper to bytes, has at most half the launches of unmodified `diffusers`."""
     frames = frame_cost.pretrained_frames("sd-turbo")
     ours, theirs = frames["sd-turbo"](), frames["sd-turbo, unmodified"]()
     assert len(ours) <= len(theirs) / 2, (len(ours), len(theirs))

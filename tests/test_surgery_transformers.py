@@ -1,4 +1,4 @@
-"""Fused passes of SD 3.5, FLUX, Z-Image and SANA blocks in small models against their own."""
+"""Fused forward passes of SD 3.5, FLUX, Z-Image and SANA blocks in small models against the originals."""
 
 from collections import Counter
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow  # importing diffusers takes seconds
 
 
 def inputs(name: str) -> dict:
-    """Arguments of the forward pass of a small transformer."""
+    """Arguments for the forward pass of a small transformer."""
     words, rows = torch.randn(1, 5, 24), torch.randint(0, 9, (14, 4)).float()
     return {
         "sd3": lambda: {
@@ -83,7 +83,7 @@ PLAIN_SD3 = {"qk_norm": None, "dual_attention_layers": ()}
 
 
 def family(name: str, **options) -> tuple[nn.Module, dict]:
-    """A small model with weights that leave no gate or bias at zero, and inputs for it."""
+    """A small model without zero gates or biases, and inputs for it."""
     torch.manual_seed(0)
     model = small_flows.TRANSFORMERS[name](**DEEPER.get(name, {}), **options)
     for weight in model.parameters():
@@ -106,19 +106,19 @@ def test_fused_transformer_is_the_transformer(name, options):
     assert (output(model, inputs) - before).abs().max() < 1e-5
 
 
-# products that a step no longer asks, as they are counted by hand in the configurations
+# matrix products that a step no longer needs, counted by hand from the configurations
 PRODUCTS = {
     "sd3.5-medium": 24 * 2 + 1 + 4 + 1,  # both streams of each block, the last norm, time and prompt, words
     "flux-schnell": 19 * 2 + 38 + 1 + 4 + 1,
     "flux2-klein": 3 + 1 + 2 + 1,
-    "z-image-turbo": 30 + 2 + 1 + 2 + 1 + 2 * 4,  # two blocks refine the words, their seven products in four
+    "z-image-turbo": 30 + 2 + 1 + 2 + 1 + 2 * 4,  # two blocks refine words: 7 products as 4
     "sana-sprint": 1 + 4 + 2 + 2 * 20,
 }
 
 
 @pytest.mark.parametrize("name", fusion_savings.COUNTED)
 def test_what_the_folds_of_real_transformers_save(name):
-    """The products of the folds are those that are missing from the evaluation, and no others."""
+    """Exactly the precomputed products are missing from the evaluation of a step."""
     found = fusion_savings.counted(name, plain=False)
     products = {kind: Counter(one for one in ops if one.flops) for kind, ops in found.items()}
     missing = products["fused"] - products["folded"]

@@ -1,4 +1,4 @@
-"""One model in the place of another, through the real loop: progress, giving up, settings of its own."""
+"""Model switching in the real loop: progress, cancelling, and settings per model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from renderer.runtime.load_progress import Progress
 
 
 class Other(SlowModel):
-    """A model of many steps that loads in parts: each waits for `gate`."""
+    """Model of many steps that loads in five parts; each waits for `gate_of_load`."""
 
     def __init__(self, name: str = "other", steps=range(1, 51), default_steps: int = 20, strength=0.7):
         super().__init__()
@@ -27,7 +27,7 @@ class Other(SlowModel):
             default_strength=strength,
         )
         self.progress, self.gate_of_load, self.loads, self.ended = None, threading.Semaphore(0), 0, []
-        self.painted = threading.Event()  # its pictures wait for it
+        self.painted = threading.Event()  # its pictures wait for this
 
     def __call__(self) -> Other:
         self.loads += 1
@@ -45,7 +45,7 @@ class Other(SlowModel):
         return super().render(request, **more)
 
     def let(self) -> Other:
-        """Wait for nothing."""
+        """Let loading and rendering proceed without waiting."""
         self.gate_of_load.release(50)
         self.painted.set()
         return self
@@ -53,7 +53,7 @@ class Other(SlowModel):
 
 @pytest.fixture
 def switched(make_loop):
-    """A desk with a painter that is ready, and other models to switch to."""
+    """Factory of loops with a ready painter and other models to switch to."""
 
     def make(*others: Other):
         one = make_loop(SlowModel()).ready()
@@ -75,7 +75,7 @@ def switch(one, name: str) -> None:
 
 
 def come(one, name: str) -> None:
-    """Switch, and wait until the model serves."""
+    """Switch models and wait until the new one serves."""
     switch(one, name)
     one.until(lambda: one.app.engine.name == name)
     one.tick()
@@ -191,7 +191,7 @@ def test_what_was_asked_for_at_the_start_holds(switched):
 
 
 def test_steps_asked_for_at_the_start_that_a_model_does_not_take_are_told_of(switched):
-    """In a line, and its nearest are taken; the painter, meanwhile, is as before."""
+    """One line reports it and the nearest valid steps are taken, without an error."""
     one = switched(Other("few", (1, 2), 1, 0.5).let())
     one.app.switcher.explicit = {"steps": 9}
     come(one, "few")

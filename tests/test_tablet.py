@@ -1,4 +1,4 @@
-"""Pen pressure from a real X server, whose test driver plays a tablet; and what a stroke makes of it."""
+"""Pen pressure from an X server whose test driver emulates a tablet, and its effect on strokes."""
 
 from __future__ import annotations
 
@@ -78,11 +78,11 @@ Section "ServerLayout"
 EndSection
 """
 MOTION, BUTTON, SYNC, VERSION = 2, 4, 1, 0  # numbers of the driver's protocol, inputtestdrv(4)
-VALUATORS, PRESSURE = 64, 4  # the axes of the position are 0..65535, that of the pressure 0..1000
+VALUATORS, PRESSURE = 64, 4  # position axes are 0..65535, the pressure axis 0..1000
 
 
 class Pen:
-    """Plays a pen through the test driver. Positions in pixels of the screen, pressure in 0..1."""
+    """Emulates a pen through the test driver. Positions in screen pixels, pressure in 0..1."""
 
     def __init__(self, path: str):
         self._socket = socket.socket(socket.AF_UNIX)
@@ -106,7 +106,7 @@ class Pen:
         return struct.pack("<I8s4x", 0, bytes(mask)) + struct.pack(f"<{2 * VALUATORS}d", *numbers, *numbers)
 
     def send(self, kind: int, head: bytes, values: bytes) -> None:
-        head += bytes(-(8 + len(head)) % 8)  # doubles lie at multiples of 8 bytes
+        head += bytes(-(8 + len(head)) % 8)  # doubles are aligned to 8 bytes
         self._socket.sendall(struct.pack("<II", 8 + len(head) + len(values), kind) + head + values)
         self._socket.sendall(struct.pack("<II", 8, SYNC))
         assert self._socket.recv(8)
@@ -179,7 +179,7 @@ def test_pressure_of_a_pen_reaches_the_stroke(pen, make_loop):
     thin, middle, thick = height(90, 100), height(250, 100), height(420, 100)
     assert thin < middle - 4 < thick - 8 and thick == pytest.approx(39, abs=3)
     stroke(200, [1.0] * 19)
-    assert {height(x, 200) for x in (100, 250, 400)} <= {39, 40, 41}  # fast or slow, pressure alone counts
+    assert {height(x, 200) for x in (100, 250, 400)} <= {39, 40, 41}  # only pressure counts, not speed
     one.window.tools.dynamics = "opacity"
     stroke(300, [i / 18 for i in range(19)])
     faint, full = (int(one.app.canvas.pixels[300, x, 3]) for x in (110, 420))

@@ -1,4 +1,4 @@
-"""The number of threads, on invented frame times."""
+"""Choice of the thread count, on simulated frame times."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ BUSY = {4: 150.0, 2: 110.0, 1: 21.0}
 
 
 def drive(count: ThreadCount, costs, frames: int) -> list[int]:
-    """Frames whose cost is costs(threads, index); the counts they ran with."""
+    """Run frames whose cost is costs(threads, index); return the thread count of each."""
     used = []
     for index in range(frames):
         used.append(count.next())
@@ -34,7 +34,7 @@ def test_a_program_that_begins_beside_it_is_answered_within_a_few_frames():
 
 
 def test_a_program_that_slows_frames_bit_by_bit_is_answered_too():
-    """The first trial may come while two threads are still the better choice."""
+    """A gradual slowdown is detected even if the first trial still favours two threads."""
     count = ThreadCount(2)
     drive(count, lambda n, _: QUIET[n], 300)
     used = drive(count, lambda n, i: 20.0 if n == 1 else min(110.0, 12.0 + i), 200)
@@ -42,7 +42,7 @@ def test_a_program_that_slows_frames_bit_by_bit_is_answered_too():
 
 
 def test_the_first_frame_of_a_count_may_be_slow():
-    """Kernels are built anew for each count."""
+    """Kernels are compiled for each thread count, so its first frame may be slow."""
     count, seen = ThreadCount(2), set()
 
     def cost(threads, index):
@@ -87,7 +87,7 @@ def test_one_spike_changes_nothing():
 
 
 def test_slow_first_frames_are_not_taken_for_the_rule():
-    """Kernels are built in the first frames: ten times as slow."""
+    """The first frames compile kernels and are ten times as slow."""
     used = drive(ThreadCount(2), lambda n, i: QUIET[n] * (10 if i < 3 else 1), 60)
     assert used.count(1) == TRIAL and used[-1] == 2
 
@@ -97,18 +97,18 @@ def test_one_core_has_no_choice():
 
 
 def test_under_load_trials_cost_one_frame_each_and_the_start_none():
-    """Measured to begin with one thread: two are tried, once they have run, for one frame at a time."""
+    """Starting at one thread, two threads are tried for one frame at a time after a first trial."""
     count = ThreadCount(2, start=1)
     used = drive(count, lambda n, _: BUSY[n], 3000)
     assert used[: WARM_UP + FIRST_WAIT] == [1] * (WARM_UP + FIRST_WAIT)
     longest = max(len(run) for run in "".join(map(str, used)).split("1"))
-    assert longest <= TRIAL  # the first trial of a count, which may build kernels; then one
+    assert longest <= TRIAL  # the first trial of a count may compile kernels; later ones take one frame
     assert used.count(2) <= TRIAL + 6  # of 3,000
     assert drive(count, lambda n, _: QUIET[n], LAST_WAIT + 10)[-1] == 2
 
 
 class Machine:
-    """Products on a machine of so many free cores: a clock that each product moves on."""
+    """Simulated machine with `free` idle cores, whose clock advances with each product."""
 
     def __init__(self, free: int):
         self.free, self.now_s = free, 0.0
@@ -130,7 +130,7 @@ def test_the_start_is_what_the_machine_has_free(most, free, wanted):
     machine, before = Machine(free), torch.get_num_threads()
     assert measured_start(most, work=machine.work, clock=machine.clock) == wanted
     assert torch.get_num_threads() == before
-    assert machine.now_s < 0.25 * (most - free + 1)  # counts that hang are not measured on
+    assert machine.now_s < 0.25 * (most - free + 1)  # slow counts are not measured further
 
 
 def test_the_start_is_measured_with_real_products():

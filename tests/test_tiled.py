@@ -1,4 +1,4 @@
-"""The painter's tiles on a GPU, with CUDA graphs replaced by a stand-in: the same bytes as whole frames."""
+"""Tiles of the painter's GPU path are byte-identical to whole frames; CUDA graphs are a stand-in."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def network() -> PainterNetwork:
 
 @pytest.fixture(scope="module")
 def models():
-    """(whole, tiles): two painters of one network, by the plain torch that a GPU falls back to."""
+    """(whole, tiles): two painters of one network, in the plain torch fallback of a GPU."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
         made = [painter.Painter(network(), "random", dtype="float32") for _ in range(2)]
@@ -41,7 +41,7 @@ def models():
 
 
 def same(models, paper: np.ndarray, **options) -> float:
-    """Render by both; returns the share of the area that the tile took."""
+    """Render with both and compare; returns the tile's share of the area."""
     whole, tiles = models
     request = Request(paper, **options)
     np.testing.assert_array_equal(tiles.render(request).picture, whole.render(request).picture)
@@ -61,11 +61,11 @@ def test_tiles_give_the_bytes_of_whole_frames(models):
     paper = paper.copy()
     paper[200:220, 800:830] = 255
     assert same(models, paper) == (640 / SIDE) ** 2
-    assert models[1].tiled.why_not_faster == ""  # by a graph now, which serves wherever the tile lies
+    assert models[1].tiled.why_not_faster == ""  # now by a graph, valid at any tile position
     assert same(models, paper.copy()) == 0.0
     paper = paper.copy()
     paper[:, ::7] = 9
-    assert same(models, paper) == 1.0  # all of it
+    assert same(models, paper) == 1.0  # the whole frame
     assert same(models, paper, strength=0.3) == 1.0
     assert same(models, paper, seed=5) == 1.0
     assert same(models, paper[:256, :512].copy()) == 1.0
@@ -86,7 +86,7 @@ def one_painter() -> painter.Painter:
 
 
 def test_a_tile_is_checked_at_rest_and_given_up_where_it_differs(monkeypatch):
-    """A radius that is too small stands for algorithms that give a tile other bits."""
+    """Tiles are checked when idle and disabled if they differ; a too small radius simulates a difference."""
     paper = np.full((SIDE, SIDE, 4), 120, np.uint8)
     for radius_px, words in ((None, "float32 was asked for"), (16, f"{tiled.DIFFERS}; float32")):
         one = one_painter()

@@ -1,4 +1,4 @@
-"""Training stages through the command, quick; resuming; figures of quality on sets with a known answer."""
+"""Training stages by the command in quick mode, resuming, and quality metrics with known values."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_all_stages_run_quick_and_own_pictures_after_them(tmp_path):
 
 
 def test_what_ships_is_judged_without_training_data(tmp_path):
-    """On a few views that are made for it, and kept; the rest of the training data can still be made."""
+    """Evaluation makes and keeps a few views; the rest of the training data can still be made."""
     few = replace(recipe.QUICK, views=3, view_px=64, held_out_px=64, evaluate_px=(64,))
     figures = recipe.measure(tmp_path, few)
     assert figures["count"] == few.held_out and {"painter 1", "teacher 25"} <= set(
@@ -166,7 +166,7 @@ def test_nearest_patch_finds_a_copy():
 
 
 def test_an_unknown_stage_is_told_without_what_training_needs(monkeypatch):
-    monkeypatch.setitem(sys.modules, "numba", None)  # as where it is not installed
+    monkeypatch.setitem(sys.modules, "numba", None)  # as if not installed
     for painter in ("color_painter", "material_painter"):
         monkeypatch.delitem(sys.modules, f"models.training.{painter}.stages", raising=False)
     with pytest.raises(ModelError, match="no stage is named 'finnish'; choose data, teacher"):
@@ -175,7 +175,7 @@ def test_an_unknown_stage_is_told_without_what_training_needs(monkeypatch):
 
 @pytest.mark.parametrize("stage", ["data", "evaluate", "finish"])
 def test_without_numba_is_one_line(stage, tmp_path):
-    """As after the README's first command, which does not install it."""
+    """A missing numba, which the README's first command does not install, is a one-line error."""
     words = f"['main.py', 'train', {stage!r}, '--quick', '--folder', {str(tmp_path)!r}]"
     code = f"import sys; sys.modules['numba'] = None; sys.argv = {words}; import main; main.main()"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)

@@ -1,4 +1,4 @@
-"""Finished videos: colours by BT.709, and MP4 files with duration and index in front."""
+"""Finished videos: BT.709 colours, and MP4 files with duration and index at the front."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def write(path, pictures) -> None:
 
 
 def boxes(data: bytes) -> list[bytes]:
-    """Kinds of an MP4's boxes, in order."""
+    """Types of the boxes of an MP4, in order."""
     at, kinds = 0, []
     while at + 8 <= len(data):
         kinds.append(data[at + 4 : at + 8])
@@ -39,7 +39,7 @@ def boxes(data: bytes) -> list[bytes]:
 @pytest.mark.parametrize("color", COLORS)
 @pytest.mark.parametrize("order", ["RGB", "BGRA"])
 def test_planes_are_those_of_bt709(color, order):
-    """Against the formulas of ITU-R BT.709, in double precision."""
+    """Planes match the formulas of ITU-R BT.709 in double precision."""
     r, g, b = (v / 255 for v in color)
     y = 0.2126 * r + 0.7152 * g + 0.0722 * b
     expected = 16 + 219 * y, 128 + 224 * (b - y) / 1.8556, 128 + 224 * (r - y) / 1.5748
@@ -80,7 +80,7 @@ def test_a_finished_mp4_has_its_index_in_front_and_its_duration(tmp_path):
 
 
 def test_a_disk_that_is_full_at_the_end_leaves_the_fragments(tmp_path, monkeypatch):
-    """They play as they are; nothing half written stays beside them."""
+    """The fragmented file plays, and no partial file remains beside it."""
 
     def full(source, target):
         raise OSError(28, "No space left on device")

@@ -1,4 +1,4 @@
-"""Zoom, pan, rotation and mirroring: positions, the panes' pixels, and the real input that changes them."""
+"""View transform: zoom, pan, rotation and mirroring of positions and pane pixels, and their input."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_mirrored_twice_is_as_before(view, at):
     assert twice.to_window(10, 20) == pytest.approx(view.to_window(10, 20), abs=1e-3)
     mirrored = view.flipped(at).to_window(10, 20)
     x, y = view.to_window(10, 20)
-    assert mirrored == pytest.approx((2 * at[0] - x, y), abs=1e-3)  # left and right as seen in the window
+    assert mirrored == pytest.approx((2 * at[0] - x, y), abs=1e-3)  # mirrored in window coordinates
 
 
 @given(views, st.integers(0, 500), st.integers(0, 500), st.integers(1, 300), st.integers(1, 300))
@@ -163,7 +163,7 @@ def test_any_part_is_the_part_of_the_whole(settings):
     x, y = pane.box.x0 + pane.box.width // 3, pane.box.y0 + pane.box.height // 4
     part = Rect(x, y, min(pane.box.x1, x + 19), min(pane.box.y1, y + 11))
     inside = whole[y - pane.box.y0 :, x - pane.box.x0 :][: part.height, : part.width]
-    wrong = np.abs(panes.scaled(pane, part).astype(int) - inside).max(-1) > 12  # warpAffine counts in 1/32 px
+    wrong = np.abs(panes.scaled(pane, part).astype(int) - inside).max(-1) > 12  # warpAffine rounds to 1/32 px
     assert wrong.mean() < 0.02
 
 

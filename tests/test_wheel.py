@@ -1,4 +1,4 @@
-"""The built wheel carries every data file that the program opens, and paints from an empty folder."""
+"""The built wheel contains every data file that the program opens, and runs from an empty folder."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def run(*command: str | Path, cwd: Path, **environment: str) -> subprocess.Compl
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
-    source = folder / "source"  # a copy: a build writes into its source folder
+    source = folder / "source"  # a copy, since a build writes into its source folder
     source.mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE", "main.py"):
         shutil.copy(ROOT / name, source)
@@ -55,7 +55,7 @@ def test_the_wheel_holds_code_and_data_and_no_tests(wheel):
 
 @pytest.mark.slow
 def test_flowbrush_paints_from_an_empty_folder(wheel, tmp_path):
-    """The installed program, not this checkout: its modules come from where the wheel was unpacked."""
+    """Runs the installed program: its modules come from the unpacked wheel, not from this checkout."""
     home, empty = tmp_path / "home", tmp_path / "empty"
     empty.mkdir()
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")

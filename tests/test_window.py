@@ -1,4 +1,4 @@
-"""A real window on a virtual screen, driven by real mouse and key events; and its twin without a display."""
+"""A window on a virtual screen, driven by real mouse and key events, and the headless window."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ needs_screen = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.j
 
 @pytest.fixture(scope="module")
 def screen(request):
-    """A virtual screen of its own; its name, such as ":7". Its size is the parameter, if there is one."""
+    """Start a virtual screen; yields its name, such as ":7". The optional parameter is its size."""
     ready, writing = os.pipe()
     command = [
         "Xvfb",
@@ -47,7 +47,7 @@ def screen(request):
 
 @pytest.fixture
 def real(screen, monkeypatch, make_loop):
-    """A maker of desks with a real window."""
+    """Factory of loops with a real window."""
     pygame.quit()
     monkeypatch.setenv("SDL_VIDEODRIVER", "x11")
     monkeypatch.setenv("DISPLAY", screen)
@@ -71,7 +71,7 @@ def xdotool(*words) -> None:
 
 
 def act(one: LoopHarness, *words) -> None:
-    """Do it with the real pointer or keyboard, and let the loop see it."""
+    """Send real pointer or keyboard input by xdotool and let the loop process it."""
     xdotool(*words)
     turn(one, 0.15)
 
@@ -119,7 +119,7 @@ def test_a_hand_paints_and_the_models_picture_changes_there(real, painter):
     shot = one.window.screen()
     assert np.abs(part(shot, paper)[paper.height // 4, paper.width // 2] - MATERIALS[8].color).max() <= 1
     scaled = one.window.panes.scaled(one.window.layout(one.app.scene).panes[1], picture)
-    ring = np.abs(part(shot, picture) - scaled).max(-1) > 2  # the ring of the brush lies over it
+    ring = np.abs(part(shot, picture) - scaled).max(-1) > 2  # the brush ring covers part of it
     assert ring.mean() < 0.02
 
 
@@ -183,7 +183,7 @@ def test_the_prompt_is_typed_and_its_letters_are_no_shortcuts(real):
     act(one, "type", "--delay", "20", " at dusk")
     act(one, "mousemove", box.x0 + 9, box.y0 + 9, "click", 1)
     assert one.app.scene.params.prompt == "foggy lake at dusk"
-    assert one.app.canvas.blank  # the click only left the prompt
+    assert one.app.canvas.blank  # the click only unfocused the prompt
     act(one, "key", "Return")
     act(one, "type", "x")
     act(one, "key", "Escape")
@@ -194,7 +194,7 @@ def test_the_prompt_is_typed_and_its_letters_are_no_shortcuts(real):
 def test_zoom_pan_mirror_and_painting_in_a_zoomed_view(real):
     one = real(SlowModel(), side=256).ready()
     tools, box = one.window.tools, paper_box(one)
-    act(one, "mousemove", 5, 5)  # no ring over the paper
+    act(one, "mousemove", 5, 5)  # no brush ring over the paper
     before = one.window.screen()
     x, y = box.x0 + box.width // 4, box.y0 + box.height // 4
     act(one, "mousemove", x, y)
@@ -245,7 +245,7 @@ def test_full_screen_and_back_ten_times(real, manager):
         and subprocess.run(["xdotool", "get_num_desktops"], capture_output=True).returncode
     ):
         assert running.poll() is None
-        time.sleep(0.05)  # a window that opens while the manager starts would wait for ever
+        time.sleep(0.05)  # a window opened while the manager starts would wait forever
     try:
         one = real(SlowModel(), size=(800, 560)).ready()
         desktop = pygame.display.get_desktop_sizes()[0]

@@ -1,4 +1,4 @@
-"""Windows from 640x400 to 4K and papers of any shape: every tool can be reached."""
+"""Every tool can be reached in windows from 640x400 to 4K and for papers of any shape."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_every_tool_can_be_reached(make_loop, size, scale):
     assert panel.theme.scale >= 0.75 * scale
     bottom = max(part.rect.bottom for part in parts.values() if part.rect.x < layout.panel.x1)
     assert bottom <= size[1]
-    assert one.window.tools.brush.size_px == 40  # the wheel over the panel sizes no brush
+    assert one.window.tools.brush.size_px == 40  # scrolling over the panel keeps the brush size
 
 
 def test_a_scrolled_palette_is_where_it_is_drawn(make_loop):
@@ -76,7 +76,7 @@ def test_papers_of_any_shape_are_painted_on(make_loop, canvas):
 
 def test_the_work_area_is_on_the_screen():
     Headless()
-    assert sdl() is not None  # a private part of pygame: its SDL
+    assert sdl() is not None  # private API of pygame: SDL
     assert pygame.Rect((0, 0), pygame.display.get_desktop_sizes()[0]).contains(work_area())
 
 

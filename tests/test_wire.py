@@ -1,4 +1,4 @@
-"""Requests and pictures between a painter and a served model arrive as sent, or are refused in a line."""
+"""Wire format between client and served model: exact round trips and one-line refusals."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def good() -> dict:
 
 
 class Sly(int):
-    """A subclass could do anything when it is used."""
+    """int subclass, which must be refused because it could run arbitrary code."""
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Draw the icon: a lake before a mountain, in the palette's own colours, with one stroke of the brush."""
+"""Draw the program's icon: a lake in front of a mountain, in palette colours, with one brush stroke."""
 
 from __future__ import annotations
 

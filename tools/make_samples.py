@@ -1,7 +1,7 @@
-"""Remakes assets/sessions and assets/sketches: a seeded hand that paints five scenes, stroke after stroke.
+"""Generate assets/sessions and assets/sketches: stroke logs of five scenes, from seeded simulated strokes.
 
-The hand aims, overshoots and corrects: its points lie on smooth random detours round the way it means to go,
-its speed rises and falls along a stroke, and it rests between strokes. Run: python tools/make_samples.py
+Each stroke follows its target path with smooth random deviations, overshoot and correction. Its speed rises
+and falls along the stroke, and there are pauses between strokes. Run: python tools/make_samples.py
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class SampleHand:
         self.clock += self.rng.uniform(low, high)
 
     def change(self, name: str, value, seconds: float = 0.0) -> None:
-        """Set something; a slider is drawn there from 0.3 away, over some time."""
+        """Change a setting. With `seconds`, a slider is dragged to the value from 0.3 away in that time."""
         if seconds:
             for share in np.linspace(0, 1, max(2, int(seconds * 12))):
                 self.put(Change(name, round(float(value[0] + (value[1] - value[0]) * share), 3)))
@@ -51,7 +51,7 @@ class SampleHand:
     def stroke(
         self, points, color: str | tuple, size: float, *, erase=False, hardness=0.8, opacity=1.0
     ) -> None:
-        """One stroke along corner points, drawn as a hand would."""
+        """Draw one hand-like stroke along corner points."""
         rng = self.rng
         corners = np.array(points, float)
         corners += rng.normal(0, 2.5, corners.shape)
@@ -59,7 +59,7 @@ class SampleHand:
         total = float(lengths.sum())
         ticks = max(6, int(HZ * (0.25 + total / rng.uniform(300, 520))))
         along = np.linspace(0, 1, ticks)
-        along = along - 0.12 * np.sin(2 * math.pi * along) / math.pi  # slow, fast, slow
+        along = along - 0.12 * np.sin(2 * math.pi * along) / math.pi  # slow at both ends
         at = np.interp(along * total, np.concatenate(([0], np.cumsum(lengths))), np.arange(len(corners)))
         x, y = (np.interp(at, np.arange(len(corners)), corners[:, k]) for k in (0, 1))
         sway = np.cumsum(rng.normal(0, 1, (2, ticks)), 1)
@@ -85,14 +85,14 @@ class SampleHand:
         self.stroke(corners, color, size, hardness=hardness)
 
     def mass(self, outline: list, base: float, color: str | tuple, size: float = 22, *, rows=3) -> None:
-        """A mountain or a range: its outline, then its inside in rows of broad strokes down to `base`."""
+        """Draw a mountain or a range: its outline, then rows of broad strokes inside it down to `base`."""
         self.stroke(outline, color, size)
         broad = max(size, 1.15 * (base - min(y for _, y in outline)) / rows)
         for share in np.linspace(0.3, 0.95, rows):
             self.stroke([(x, y + (base - y) * share) for x, y in outline], color, broad)
 
     def conifer(self, x: float, foot: float, height: float, color: str | tuple = "forest") -> None:
-        """A trunk, and branches in one stroke from side to side, wider towards the foot."""
+        """Draw a conifer: a trunk, and branches as one zigzag stroke that widens towards the foot."""
         self.stroke([(x, foot), (x + 1, foot - height)], color, max(5, height * 0.07))
         branches = []
         for share in (0.18, 0.4, 0.62, 0.85):
@@ -101,7 +101,7 @@ class SampleHand:
         self.stroke(branches, color, height * 0.1)
 
     def cloud(self, x: float, y: float, width: float) -> None:
-        """A flat foot and a round back, soft."""
+        """Draw a soft cloud with a flat bottom and a round top."""
         foot = [(x, y), (x + width * 0.5, y - 3), (x + width, y)]
         back = [(0.25, 0.08), (0.45, 0.15), (0.7, 0.07)]
         self.stroke(foot, "cloud", width * 0.13, hardness=0.1, opacity=0.85)
@@ -220,7 +220,7 @@ def dunes(hand: SampleHand) -> None:
 
 
 def few(hand: SampleHand) -> None:
-    """Five strokes, as a first try looks."""
+    """A scene of five strokes, like a beginner's first try."""
     hand.stroke([(0, 90), (256, 70), (512, 100)], "sky", 150)
     hand.stroke([(40, 300), (180, 130), (300, 300)], "rock", 70)
     hand.stroke([(0, 320), (250, 300), (512, 318)], "forest", 50)

@@ -1,1 +1,1 @@
-"""The ops, one file each: kernel, launcher, cost and dispatching function."""
+"""Fused ops, one file each with kernel, launcher, cost and dispatching function."""

@@ -1,4 +1,4 @@
-"""3x3 convolution + bias + skip + activation, channels-last: what tiny autoencoders and the painter do."""
+"""Fused 3x3 convolution + bias + skip + activation, channels-last, for tiny autoencoders and the painter."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def conv3x3(
     activation: str = "none",
     stride: int = 1,
 ) -> Tensor:
-    """activation(conv(x) + bias + skip) with a window of 3x3 and a margin of one zero.
+    """Compute activation(conv(x) + bias + skip) for a 3x3 convolution with zero padding of 1.
 
     x: (N, C, H, W), best channels-last; weight: (O, C, 3, 3), best channels-last; bias: (O,); skip: the
     shape of the result, (N, O, ceil(H / stride), ceil(W / stride)), which is channels-last. activation:
-    none, relu or silu. Raises ValueError for another activation, a stride other than 1 and 2, or a window
-    other than 3x3.
+    none, relu or silu. Raises ValueError for another activation, a stride other than 1 and 2, or a kernel
+    size other than 3x3.
     """
     if activation not in ACTIVATIONS or stride not in (1, 2) or weight.shape[2:] != (3, 3):
         raise ValueError(
@@ -115,7 +115,7 @@ def empty(x: Tensor, weight: Tensor, stride: int) -> Tensor:
 def plan(
     x: Tensor, weight: Tensor, bias: Tensor | None, skip: Tensor | None, activation: str, stride: int
 ) -> tuple[list[Launch], Tensor]:
-    """The launch, and the result that it fills."""
+    """Return the launch and the result that it fills."""
     x, weight = (t.contiguous(memory_format=torch.channels_last) for t in (x, weight))
     out = empty(x, weight, stride)
     if skip is not None:
@@ -129,7 +129,7 @@ def plan(
         "BIASED": bias is not None,
         "SKIPPED": skip is not None,
         "ACTIVATION": activation,
-        "WIDEN": kernels.interpreted(),  # the interpreter has no bfloat16 product
+        "WIDEN": kernels.interpreted(),  # the interpreter lacks bfloat16 products
         "BLOCK_M": BLOCK_M // 2 if full else BLOCK_M,
         "BLOCK_N": min(BLOCK_N, max(16, power_of_two(outputs))),
         "BLOCK_K": min(32 if full else 64, max(16, power_of_two(inputs))),

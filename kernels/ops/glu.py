@@ -1,4 +1,4 @@
-"""Gated linear units on the output of one product: GEGLU and SwiGLU (Shazeer 2020)."""
+"""Gated linear units on the output of one matrix product: GEGLU and SwiGLU (Shazeer 2020)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROWS, COLUMNS = 8, 256
 
 
 def glu(x: Tensor, activation: str, *, gate_first: bool = False) -> Tensor:
-    """value * activation(gate), the two halves of the last axis of x: (..., 2 D) -> (..., D).
+    """Compute value * activation(gate) from the two halves of the last axis of x: (..., 2 D) -> (..., D).
 
     activation: "gelu" (exact, GEGLU) or "silu" (SwiGLU). gate_first: the gate is the first half (FLUX.2,
     Z-Image) and not the second (SD-Turbo). Raises ValueError for another activation or an odd last axis.
@@ -32,7 +32,7 @@ def check(activation: str, width: int) -> None:
 
 
 def cost(shape: tuple[int, ...], dtype: torch.dtype) -> tuple[int, int]:
-    """(FLOPs, bytes) of one call; shape: that of x, (..., 2 D)."""
+    """(FLOPs, bytes) of one call; shape: the shape of x, (..., 2 D)."""
     values = math.prod(shape) // 2
     return 8 * values, 3 * values * dtype.itemsize
 
@@ -74,7 +74,7 @@ def empty(x: Tensor) -> Tensor:
 
 
 def plan(x: Tensor, activation: str, gate_first: bool) -> tuple[list[Launch], Tensor]:
-    """The launch, and the result that it fills."""
+    """Return the launch and the result that it fills."""
     out = empty(x)
     flat = x.reshape(-1, x.shape[-1])
     flat = flat if flat.stride(1) == 1 else flat.contiguous()

@@ -1,6 +1,6 @@
-"""GroupNorm + SiLU on channels-last pictures, the statistics split over many programs.
+"""Fused GroupNorm + SiLU on channels-last pictures, with statistics split over many programs.
 
-At batch 1 one program a group would leave most of a GPU idle. Here each program sums a slice of the pixels
+At batch 1, one program per group would leave most of a GPU idle. Here each program sums a slice of the pixels
 for a block of whole groups; a second kernel merges the slices (Chan et al. 1983) and writes the result.
 """
 
@@ -16,17 +16,17 @@ from kernels import reference
 from kernels.dispatch import Launch, ceil_div, jit, power_of_two, register, tl
 
 MAX_SPLITS = 256
-LANES = 128  # channels that a program reads side by side, rounded down to whole groups
-TILE = 4096  # values a program holds at once
+LANES = 128  # adjacent channels per program, rounded down to whole groups
+TILE = 4096  # values that a program holds at once
 
 
 def group_norm_silu(
     x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float = 1e-5, silu: bool = True
 ) -> Tensor:
-    """silu(group_norm(x)), or without the SiLU (Wu and He 2018; Elfwing et al. 2017).
+    """Compute silu(group_norm(x)), or without the SiLU (Wu and He 2018; Elfwing et al. 2017).
 
     x: (N, C, H, W), best channels-last; the result is channels-last. weight, bias: (C,). Raises ValueError
-    where the groups do not divide the channels.
+    if the number of channels is not divisible by `groups`.
     """
     if x.shape[1] % groups:
         raise ValueError(f"{groups} groups do not divide {x.shape[1]} channels")
@@ -148,11 +148,11 @@ def apply_kernel(
 
 
 def lanes(width: int, groups: int) -> tuple[int, int]:
-    """(groups of `width` channels that share a program, their lanes): a block starts 16-byte aligned."""
+    """(groups of `width` channels per program, their lanes), chosen so that blocks are 16-byte aligned."""
     count = max(1, LANES // width)
     while count > 1 and (count * width) % 8:
         count -= 1
-    if count * width < LANES // 2:  # an odd number of channels fills the lanes better than alignment is worth
+    if count * width < LANES // 2:  # for an odd number of channels, full lanes gain more than alignment
         count = max(1, LANES // width)
     count = min(count, groups)
     return count, power_of_two(count * width)
@@ -165,7 +165,7 @@ def empty(x: Tensor) -> Tensor:
 def plan(
     x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float, silu: bool
 ) -> tuple[list[Launch], Tensor]:
-    """The two launches, and the result that they fill."""
+    """Return the two launches and the result that they fill."""
     x = x.contiguous(memory_format=torch.channels_last)
     out = empty(x)
     count, channels, height, width = x.shape
@@ -178,7 +178,7 @@ def plan(
     partials = torch.empty((count, splits, 2, groups), dtype=torch.float32, device=x.device)
     shared = {"WIDTH": channels // groups, "GROUPS": together, "BLOCK_P": block_p, "BLOCK_C": block_c}
     shared["BLOCK_G"] = power_of_two(together)
-    # two numbers of slices, so that most sizes of a model share their compiled kernels
+    # only two slice counts, so that most sizes of a model share compiled kernels
     applied = {**shared, "SPLITS": 64 if splits <= 64 else MAX_SPLITS, "SILU": silu}
     weights = weight.contiguous(), bias.contiguous()
     return [

@@ -1,4 +1,4 @@
-"""Add + LayerNorm: the sum that goes on and its norm, in one pass."""
+"""Fused residual add + LayerNorm: the sum and its norm in one pass."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ import kernels
 from kernels import reference
 from kernels.dispatch import Launch, ceil_div, jit, power_of_two, register, tl
 
-TILE = 4096  # values a program holds at most, unless one row is longer
+TILE = 4096  # most values per program, unless one row is longer
 
 
 def add_layer_norm(
     x: Tensor, residual: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5
 ) -> tuple[Tensor, Tensor]:
-    """s = x + residual, and layer_norm(s) (Ba et al. 2016), both of x's shape (..., D).
+    """Compute s = x + residual and layer_norm(s) (Ba et al. 2016), both of x's shape (..., D).
 
-    x, residual: (..., D), rows of any one stride; weight, bias: (D,).
+    x, residual: (..., D), evenly spaced rows of any stride; weight, bias: (D,).
     """
     chosen = reference.add_layer_norm if kernels.active(x, residual, weight, bias) == "reference" else OP
     return chosen(x, residual, weight, bias, eps)
 
 
 def cost(shape: tuple[int, ...], dtype: torch.dtype) -> tuple[int, int]:
-    """(FLOPs, bytes) of one call; shape: that of x."""
+    """(FLOPs, bytes) of one call; shape: the shape of x."""
     values = math.prod(shape)
     return 9 * values, (4 * values + 2 * shape[-1]) * dtype.itemsize
 
@@ -68,7 +68,7 @@ def empty(x: Tensor) -> tuple[Tensor, Tensor]:
 def plan(
     x: Tensor, residual: Tensor, weight: Tensor, bias: Tensor, eps: float
 ) -> tuple[list[Launch], tuple[Tensor, Tensor]]:
-    """The launch, and the sum and the norm that it fills."""
+    """Return the launch, and the sum and the norm that it fills."""
     total, out = empty(x)
     width = x.shape[-1]
     x, residual = (t.reshape(-1, width) for t in (x, residual))

@@ -1,4 +1,4 @@
-"""A product with a gated linear unit in its epilogue: what the product would write is never written."""
+"""Matrix product with a fused gated linear unit: the product itself is not written to memory."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ BLOCK_M, BLOCK_N, STAGES = 64, 64, 3
 def linear_glu(
     x: Tensor, weight: Tensor, bias: Tensor | None, activation: str, *, gate_first: bool = False
 ) -> Tensor:
-    """glu(x weight^T + bias): x (..., K), weight (2 D, K), bias (2 D,) -> (..., D). See kernels.ops.glu.glu.
+    """Compute glu(x weight^T + bias): x (..., K), weight (2 D, K), bias (2 D,) -> (..., D).
 
-    The kernel keeps the product in float32 until it is gated; the reference does too.
+    Kernel and reference keep the product in float32 until it is gated. See kernels.ops.glu.glu.
     """
     check(activation, weight.shape[0])
     chosen = reference.linear_glu if kernels.active(x, weight, bias) == "reference" else OP
@@ -83,7 +83,7 @@ def empty(x: Tensor, weight: Tensor) -> Tensor:
 def plan(
     x: Tensor, weight: Tensor, bias: Tensor | None, activation: str, gate_first: bool
 ) -> tuple[list[Launch], Tensor]:
-    """The launch, and the result that it fills."""
+    """Return the launch and the result that it fills."""
     out = empty(x, weight)
     inner, width = x.shape[-1], out.shape[-1]
     flat = x.reshape(-1, inner)
@@ -94,7 +94,7 @@ def plan(
         "BIASED": bias is not None,
         "GELU": activation == "gelu",
         "GATE_FIRST": gate_first,
-        "WIDEN": kernels.interpreted(),  # the interpreter has no bfloat16 product
+        "WIDEN": kernels.interpreted(),  # the interpreter lacks bfloat16 products
         "BLOCK_M": min(BLOCK_M, max(16, power_of_two(rows))),
         "BLOCK_N": BLOCK_N // 2 if full else BLOCK_N,
         "BLOCK_K": min(32 if full else 64, max(16, power_of_two(inner))),

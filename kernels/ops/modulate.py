@@ -1,4 +1,4 @@
-"""Residual + gate + norm + modulate: what stands between two products of a transformer block, in one pass."""
+"""Fused gated residual sum + norm + modulation, as between two products of a transformer block."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def gate_norm_modulate(
     norm: str = "layer",
     eps: float = 1e-6,
 ) -> tuple[Tensor, Tensor]:
-    """s = x + gate y, and norm(s) (1 + scale) + shift: adaptive norm (Peebles and Xie 2023), both (B, T, D).
+    """Adaptive norm after a gated sum: s = x + gate y, and norm(s) (1 + scale) + shift, both (B, T, D).
 
-    x, y: (B, T, D), rows of any stride; gate, scale, shift: (B, D), such as the parts of one modulation
-    vector. norm: "layer" or "rms", without weights of its own. Raises ValueError for another norm.
+    See Peebles and Xie 2023. x, y: (B, T, D), rows of any stride; gate, scale, shift: (B, D), such as the
+    parts of one modulation vector. norm: "layer" or "rms", without weights. Raises ValueError for others.
     """
     if norm not in NORMS:
         raise ValueError(f"the norm is one of {', '.join(NORMS)}, not {norm!r}")
@@ -93,7 +93,7 @@ def empty(x: Tensor) -> tuple[Tensor, Tensor]:
 def plan(
     x: Tensor, y: Tensor, gate: Tensor, scale: Tensor, shift: Tensor | None, norm: str, eps: float
 ) -> tuple[list[Launch], tuple[Tensor, Tensor]]:
-    """The launch, and the sum and the modulated norm that it fills."""
+    """Return the launch, and the sum and the modulated norm that it fills."""
     x, y, gate, scale = (t if t.stride(-1) == 1 else t.contiguous() for t in (x, y, gate, scale))
     given = scale if shift is None else shift if shift.stride(-1) == 1 else shift.contiguous()
     total, out = empty(x)
@@ -106,12 +106,12 @@ def plan(
 
 
 def block_of(width: int) -> int:
-    """Eight values or more for each thread: loads stay wide on narrow rows, where some threads rest."""
+    """Block size with at least eight values per thread: loads stay wide; on narrow rows threads idle."""
     return max(256, power_of_two(width))
 
 
 def warps(block: int) -> int:
-    """Eight values a thread: one 128-bit load of half precision."""
+    """Number of warps for eight values per thread: one 128-bit load in half precision."""
     return min(8, max(1, block // 256))
 
 

@@ -1,8 +1,8 @@
-"""Counter-based noise anchored to the canvas: a function of (seed, position, channel) and of nothing else.
+"""Counter-based Gaussian noise anchored to the canvas: a function of (seed, position, channel) only.
 
-Philox4x32-10 with the seed as key and the counter (x, y, channel // 4, 0); Box-Muller turns its four words
-into the normal values of four channels. So any crop equals the crop of the whole, and two canvases, or two
-devices, have the same noise at the same place.
+Philox4x32-10 has the seed as key and the counter (x, y, channel // 4, 0); Box-Muller converts its four words
+to the normal values of four channels. Therefore a crop equals the crop of the whole, and all canvases and
+devices have the same noise at the same position.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ BLOCK = 512
 
 
 def anchor(seed: int, *, x0: int = 0, y0: int = 0, device: torch.device | str = "cpu") -> Tensor:
-    """(3,) int64 of (seed, x0, y0): what the kernels read, so that a captured graph can be given another.
+    """Tensor (3,) int64 of (seed, x0, y0), the kernels' input, so that a captured graph can update it.
 
     seed: any integer, taken modulo 2^64. Raises ValueError for a position outside 0..2^20.
     """
@@ -40,7 +40,7 @@ def normal(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """(channels, height, width) standard normal values at canvas rows y0.. and columns x0.., in pixels.
+    """Standard normal values (channels, height, width) at canvas rows y0.. and columns x0.., in pixels.
 
     seed: any integer, taken modulo 2^64. Raises ValueError for positions outside 0..2^20.
     """
@@ -134,7 +134,7 @@ def normal_kernel(
 
 
 def plan(out: Tensor, anchor: Tensor) -> tuple[list[Launch], Tensor]:
-    """The launches that fill `out`, and `out`."""
+    """Return the launches that fill `out`, and `out`."""
     channels, height, width = out.shape
     grid = (ceil_div(height * width, BLOCK), ceil_div(channels, 4))
     args = (out, anchor, channels, height, width, *out.stride())

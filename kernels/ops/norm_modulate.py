@@ -1,4 +1,4 @@
-"""Norm + modulate, where nothing is added first: the start of a transformer block."""
+"""Fused norm + modulation without a residual sum, as at the start of a transformer block."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from kernels.ops.modulate import NORMS, block_of, modulate_kernel, warps
 def norm_modulate(
     x: Tensor, scale: Tensor, shift: Tensor | None = None, *, norm: str = "layer", eps: float = 1e-6
 ) -> Tensor:
-    """norm(x) (1 + scale) + shift, (B, T, D): adaptive norm (Peebles and Xie 2023).
+    """Adaptive norm (Peebles and Xie 2023): norm(x) (1 + scale) + shift, (B, T, D).
 
-    x: (B, T, D), rows of any stride; scale, shift: (B, D). norm: "layer" or "rms", without weights of its
-    own. Raises ValueError for another norm. See kernels.ops.modulate for the same after a gated sum.
+    x: (B, T, D), rows of any stride; scale, shift: (B, D). norm: "layer" or "rms", without weights. Raises
+    ValueError for another norm. See kernels.ops.modulate for the same after a gated sum.
     """
     if norm not in NORMS:
         raise ValueError(f"the norm is one of {', '.join(NORMS)}, not {norm!r}")
@@ -36,7 +36,7 @@ def cost(shape: tuple[int, int, int], dtype: torch.dtype) -> tuple[int, int]:
 def plan(
     x: Tensor, scale: Tensor, shift: Tensor | None, norm: str, eps: float
 ) -> tuple[list[Launch], Tensor]:
-    """The launch, and the modulated norm that it fills."""
+    """Return the launch and the modulated norm that it fills."""
     x, scale = (t if t.stride(-1) == 1 else t.contiguous() for t in (x, scale))
     given = scale if shift is None else shift if shift.stride(-1) == 1 else shift.contiguous()
     out = x.new_empty(x.shape)

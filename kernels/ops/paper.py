@@ -1,6 +1,6 @@
 """Convert the RGBA paper to the start of a flow and the input planes of the painter, in one pass.
 
-Blank paper starts from pure noise; paint starts from its colour mixed with noise at the chosen strength.
+Blank paper starts from pure noise; paint starts from its colour mixed with noise at the given strength.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ BLOCK = 512
 
 
 class Start(NamedTuple):
-    """start, sketch: (1, 3, H, W); alpha: (1, 1, H, W), in 0..1. sketch is colour in [-1, 1] times alpha."""
+    """Result of `paper_in`: start, sketch (1, 3, H, W), colour in [-1, 1] times alpha; alpha (1, 1, H, W)."""
 
     start: Tensor
     sketch: Tensor
@@ -35,12 +35,12 @@ def paper_in(
     dtype: torch.dtype = torch.float32,
     memory_format: torch.memory_format = torch.channels_last,
 ) -> Start:
-    """Turn a paper into the painter's planes: start = sketch (1 - strength) + (1 - alpha (1 - strength))
-    noise.
+    """Convert a paper to the painter's input planes.
 
-    paper: (H, W, 4) uint8, straight alpha. strength: 0..1, a number, or a tensor of one so that a captured
-    graph can be given another. noise: (1, 3, H, W) of the paper's device; or anchor: what `noise.anchor`
-    returns, and the noise is made on the way. Raises ValueError unless there is exactly one of the two.
+    start = sketch (1 - strength) + (1 - alpha (1 - strength)) noise. paper: (H, W, 4) uint8, straight alpha.
+    strength: 0..1, a number, or a one-element tensor that a captured graph can update. noise: (1, 3, H, W) on
+    the paper's device; or anchor: result of `noise.anchor`, from which the kernel generates the noise. Raises
+    ValueError unless exactly one of the two is given.
     """
     if (noise is None) == (anchor is None):
         raise ValueError("paper_in takes either noise or an anchor to make it from")
@@ -129,7 +129,7 @@ def plan(
     dtype: torch.dtype,
     planar: bool,
 ) -> tuple[list[Launch], tuple[Tensor, Tensor, Tensor]]:
-    """The launch, and (start, sketch, alpha) that it fills."""
+    """Return the launch and (start, sketch, alpha) that it fills."""
     start, sketch, alpha = empty(paper, dtype, planar)
     height, width = paper.shape[:2]
     words = paper.contiguous().view(torch.int32)

@@ -13,7 +13,7 @@ BLOCK = 1024
 
 
 def picture_out(picture: Tensor) -> Tensor:
-    """(1, 3, H, W) of any float dtype in [-1, 1] -> (H, W, 3) uint8. Halves round up, the rest clamps."""
+    """Convert (1, 3, H, W) floats in [-1, 1] to (H, W, 3) uint8; halves round up, values are clamped."""
     return reference.picture_out(picture) if kernels.active(picture) == "reference" else OP(picture)
 
 
@@ -38,7 +38,7 @@ def empty(picture: Tensor) -> Tensor:
 
 
 def plan(picture: Tensor) -> tuple[list[Launch], Tensor]:
-    """The launch, and the bytes that it fills: one long row if channels-last, else three planes."""
+    """Return the launch and the bytes that it fills: one long row if channels-last, else three planes."""
     out = empty(picture)
     pixels = out.shape[0] * out.shape[1]
     if picture.is_contiguous(memory_format=torch.channels_last):

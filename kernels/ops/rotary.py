@@ -1,4 +1,4 @@
-"""Per-head RMSNorm + rotary positions, read from the packed output of one QKV product."""
+"""Fused per-head RMSNorm + rotary position embedding on the packed output of a QKV product."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import kernels
 from kernels import reference
 from kernels.dispatch import Launch, ceil_div, jit, power_of_two, register, tl
 
-TILE = 4096  # values a program holds
+TILE = 4096  # values per program
 
 
 def norm_rotary(
@@ -21,12 +21,12 @@ def norm_rotary(
     eps: float = 1e-6,
     interleaved: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """Query and key, (B, T, H, D), normed in each head (Zhang and Sennrich 2019) and turned (Su et al. 2021).
+    """Query and key (B, T, H, D) after per-head RMSNorm and rotary position embedding.
 
-    qkv: (B, T, 3, H, D), any strides but a last one of 1; the value is its third part and stays where it
-    is. weight: (2, D), the norm's gains for query and key. cos, sin: (T, D / 2) of any strides, or None:
-    normed, not turned. interleaved: a pair is two neighbours (FLUX, Z-Image) and not the same place of two
-    halves. Raises ValueError for an odd D.
+    See Zhang and Sennrich 2019; Su et al. 2021. qkv: (B, T, 3, H, D), last stride 1, any other strides; the
+    value, its third part, is not changed. weight: (2, D), the norm's gains for query and key. cos, sin:
+    (T, D / 2) of any strides, or None for no rotation. interleaved: pairs are neighbours (FLUX, Z-Image),
+    else the same position of two halves. Raises ValueError for an odd D.
     """
     if qkv.shape[-1] % 2:
         raise ValueError(f"a head of {qkv.shape[-1]} values cannot be turned in pairs")
@@ -115,7 +115,7 @@ def empty(qkv: Tensor) -> tuple[Tensor, Tensor]:
 def plan(
     qkv: Tensor, weight: Tensor, cos: Tensor | None, sin: Tensor | None, eps: float, interleaved: bool
 ) -> tuple[list[Launch], tuple[Tensor, Tensor]]:
-    """The launch, and the query and key that it fills."""
+    """Return the launch, and the query and key that it fills."""
     qkv = qkv if qkv.stride(-1) == 1 else qkv.contiguous()
     query, key = empty(qkv)
     batch, tokens, heads, width = query.shape

@@ -1,1 +1,1 @@
-"""What the tests and benchmarks of the ops share: inputs, cases, shapes and float64 results."""
+"""Shared by the tests and benchmarks of the ops: inputs, cases, shapes and float64 results."""

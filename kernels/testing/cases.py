@@ -1,7 +1,7 @@
-"""One row an op: how to make its inputs, where it is served, and how near the truth it must come.
+"""Table of the ops: input generators, shapes used by real models, and error bounds.
 
-The tests, the benchmark and the ahead-of-time compiler read the same rows, so none can measure another op
-than the one that is tested.
+The tests, the benchmark and the ahead-of-time compiler read the same table, so the measured op is always the
+tested one.
 """
 
 from __future__ import annotations
@@ -32,17 +32,18 @@ from kernels.testing import inputs, truth
 from kernels.testing.ragged_shapes import RAGGED
 
 BOUNDS = {torch.float32: 1e-6, torch.float16: 2e-3, torch.bfloat16: 1e-2}
-TIES = 1e-4  # share of bytes that may be off by one: their truth lies at a half, within float32 rounding
+TIES = 1e-4  # share of bytes that may be off by one: their true value is a half, within float32 rounding
 FULL, HALF, BRAIN = torch.float32, torch.float16, torch.bfloat16
 
 
 @dataclass(frozen=True)
 class Case:
-    """An op. `inputs(make, shape, dtype, **options)` returns the arguments of its plan, op and reference.
+    """Table row of an op.
 
-    entry: the dispatching function on these arguments, where it does not take them in their order.
+    inputs: (make, shape, dtype, **options) -> the arguments of its plan, op and reference.
+    entry: adapter of the dispatching function, if it takes the arguments in another order.
     served: (shape, dtype, options) as real models and the painter call it; shape is that of `module.cost`.
-    bandwidth: whether memory bounds it on some GPU, so that its loads must be as wide as its rows allow.
+    bandwidth: whether the op is memory-bound on some GPU, so that its loads must be as wide as rows allow.
     """
 
     name: str
@@ -51,7 +52,7 @@ class Case:
     inputs: Callable[..., tuple]
     served: tuple[tuple[tuple[int, ...], torch.dtype, dict], ...] = field(repr=False)
     bandwidth: bool = True
-    row_values: Callable[[tuple], int] = lambda shape: 1 << 10  # values that lie together in the input
+    row_values: Callable[[tuple], int] = lambda shape: 1 << 10  # contiguous values in the input
     counted: tuple[str, ...] = ()  # the options that change the cost
     entry: Callable | None = None
 
@@ -60,7 +61,7 @@ class Case:
         return RAGGED[self.name]
 
     def dispatch(self, *arguments) -> object:
-        """What a model gets: the op's dispatching function, called with the arguments of its plan."""
+        """Call the op's dispatching function, as models do, with the arguments of its plan."""
         if self.entry is not None:
             return self.entry(*arguments)
         function = getattr(self.module, self.op_name)
@@ -72,7 +73,7 @@ class Case:
         return self.module.OP._schema.name.split("::")[1]
 
     def truth(self, arguments: tuple) -> tuple[Tensor, ...]:
-        """The results in float64 by `kernels.testing.truth`, on the CPU."""
+        """Results in float64 on the CPU, from `kernels.testing.truth`."""
         return tuple(torch.from_numpy(part) for part in getattr(truth, self.name)(*arguments))
 
     def cost(self, shape: tuple[int, ...], dtype: torch.dtype, options: dict) -> tuple[int, int]:
@@ -93,7 +94,7 @@ CASES = {
             reference.normal_,
             inputs.noise_inputs,
             serve([(3, 512, 512)], FULL) + serve([(4, 64, 64)], HALF),
-            bandwidth=False,  # some 200 operations for every value
+            bandwidth=False,  # about 200 operations per value
         ),
         Case(
             "paper_in",
@@ -149,7 +150,7 @@ CASES = {
             + serve([(1, 48, 128, 128, 48)], FULL)
             + serve([(1, 48, 128, 128, 48), (1, 96, 64, 64, 96), (1, 160, 32, 32, 160)], HALF),
             counted=("skipped", "stride"),
-            row_values=lambda shape: shape[1],  # a pixel's channels: three or four of them are no 128 bits
+            row_values=lambda shape: shape[1],  # a pixel's channels: three or four are less than 128 bits
         ),
         Case(
             "gate_norm_modulate",
@@ -189,13 +190,13 @@ CASES = {
 
 
 def call(function: Callable, arguments: tuple) -> tuple[Tensor, ...]:
-    """What an op returns, as a tuple; for one that returns nothing, its first argument, which it changed."""
+    """Call an op; returns its results as a tuple, or the first argument if it works in place."""
     out = function(*arguments)
     return (arguments[0],) if out is None else out if isinstance(out, tuple) else (out,)
 
 
 def copied(arguments: tuple, *, double: bool = False) -> tuple:
-    """The same arguments with tensors cloned, strides kept; float ones, and a float dtype, as float64."""
+    """Clone tensor arguments with their strides; double: floats and float dtypes become float64."""
 
     def copy(value):
         if isinstance(value, torch.dtype):
@@ -209,7 +210,7 @@ def copied(arguments: tuple, *, double: bool = False) -> tuple:
 
 
 def error(out: tuple[Tensor, ...], truth: tuple[Tensor, ...]) -> float:
-    """The largest ratio of root mean squares of error and truth; for bytes 0 if right but for TIES."""
+    """Largest ratio of the RMS of error and truth; for bytes, 0 if all but TIES of them are right."""
     worst = 0.0
     for value, right in zip(out, truth, strict=True):
         right = right.to(value.device)

@@ -1,7 +1,7 @@
-"""How the ops' inputs are made, for tests, benchmarks and shape-only runs alike.
+"""Input generators of the ops, for tests, benchmarks and shape-only runs.
 
-Each function here takes (make, shape, dtype, **options) and returns the positional arguments that the op, its
-plan and its reference share; shape is that of the op's cost function.
+Each function takes (make, shape, dtype, **options) and returns the positional arguments of the op, its plan
+and its reference; shape is that of the op's cost function.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Make = Callable[..., Tensor]
 
 
 def maker(device: str = "cpu", seed: int = 0) -> Make:
-    """A function (*shape, dtype, scale, mean) -> normal values, or any bytes where dtype is uint8."""
+    """Return a function (*shape, dtype, scale, mean) -> normal values, or random bytes if dtype is uint8."""
     generator = None if device == "meta" else torch.Generator(device).manual_seed(seed)
 
     def make(
@@ -111,7 +111,7 @@ def modulate_inputs(
     wide: bool = False,
 ) -> tuple:
     gate, scale, shift = make(shape[0], 3 * shape[2], dtype=dtype, scale=0.5).chunk(3, dim=1)
-    scale = make(shape[0], shape[2], scale=0.5) if wide else scale  # a norm's own gain stays float32
+    scale = make(shape[0], shape[2], scale=0.5) if wide else scale  # a norm's gain stays float32
     return *(make(*shape, dtype=dtype) for _ in "xy"), gate, scale, shift if shifted else None, norm, 1e-6
 
 
@@ -124,7 +124,7 @@ def rotary_inputs(
     make: Make, shape: tuple, dtype: torch.dtype, interleaved: bool = True, turned: bool = True
 ) -> tuple:
     batch, tokens, heads, width = shape
-    packed = make(batch, tokens, 3 * heads * width + 64, dtype=dtype)  # a product that holds more than QKV
+    packed = make(batch, tokens, 3 * heads * width + 64, dtype=dtype)  # a product with more columns than QKV
     qkv = packed[:, :, : 3 * heads * width].unflatten(2, (3, heads, width))
     angles = make(tokens, width // 2)
     tables = (angles.cos(), angles.sin()) if turned else (None, None)

@@ -1,4 +1,4 @@
-"""Shapes that no block divides, and options, at which every op is checked: (shape, options) for each."""
+"""Test shapes that are no multiple of a block size, with options: (shape, options) for each op."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What every op must give, in float64 and by definition: no line of it is shared with the reference.
+"""Ground truth of every op in float64, computed by definition; shares no code with the reference.
 
 Each function takes the op's positional arguments, tensors of any dtype on any device, and returns its results
-as float64 arrays, or bytes as uint8. Written to be checked, not for speed.
+as float64 arrays, or bytes as uint8. The code favours clarity over speed.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from torch import Tensor
 
 
 def array(x: Tensor) -> np.ndarray:
-    """float64 values of a tensor, whatever its strides; integers keep their dtype."""
+    """Convert a tensor of any strides to a float64 array; integers keep their dtype."""
     x = x.detach().cpu()
     return (x.double() if x.is_floating_point() else x).numpy()
 
 
 def normal(out: Tensor, anchor: Tensor) -> tuple[np.ndarray]:
-    """Philox4x32-10 at (x, y, channel // 4, 0), two pairs of values from each four words."""
+    """Anchored noise: Philox4x32-10 at (x, y, channel // 4, 0), two pairs of values from each four words."""
     channels, height, width = out.shape
     seed, x0, y0 = anchor.tolist()
     low = np.uint64(0xFFFFFFFF)

@@ -1,1 +1,1 @@
-"""Measuring tools: ahead-of-time compilation, launch counts and a benchmark of the ops."""
+"""Developer tools for the ops: ahead-of-time compilation, launch counts and a benchmark."""

@@ -1,10 +1,10 @@
-"""Time the ops, each after its own test: `python -m kernels.tools.bench [--op NAME] [--json]`.
+"""Benchmark the ops, after testing each one: `python -m kernels.tools.bench [--op NAME] [--json]`.
 
-The test holds what is dispatched here to float64 computed by definition (`kernels.testing.truth`): ragged
-shapes in every dtype, and each shape that is timed. On a GPU: the kernel's median time, what share of the
-roofline that is, and its ratio to eager torch and to `torch.compile`, all in one run, interleaved. On a CPU
-only the reference is timed, and it says so. The roofline takes the peaks measured in the same run, of a
-matrix product and of a copy.
+The test compares the dispatched implementation with float64 results (`kernels.testing.truth`), for ragged
+shapes in every dtype and for each timed shape. On a GPU the report has the kernel's median time, its share of
+the roofline, and its ratio to eager torch and to `torch.compile`, from interleaved runs. On a CPU only the
+reference is timed, and the report says so. The roofline uses peaks of a matrix product and of a copy,
+measured in the same run.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from kernels import reference
 from kernels.testing.cases import BOUNDS, CASES, Case, call, copied, error
 from kernels.testing.inputs import maker
 
-CPU_GFLOP = 25  # rows with more work are left out on a CPU
+CPU_GFLOP = 25  # rows with more work are skipped on a CPU
 FLUSHED_BYTES = 256 << 20  # written before each run on a GPU, so that no input is still in its cache
 
 
 class Red(Exception):
-    """An op's test failed, so nothing is printed for it."""
+    """Raised if an op's test fails; its timings are not printed."""
 
 
 def check(case: Case, shape: tuple[int, ...], dtype: torch.dtype, options: dict, device: str) -> float:
-    """Error ratio of what is dispatched on `device`, against float64; raises Red past its bound."""
+    """Error ratio of the dispatched op on `device` against float64; raises Red above the bound."""
     arguments = case.inputs(maker(device), shape, dtype, **options)
     ratio = error(call(case.dispatch, copied(arguments)), case.truth(arguments))
     bound = BOUNDS.get(dtype, 0.0)
@@ -45,14 +45,14 @@ def check(case: Case, shape: tuple[int, ...], dtype: torch.dtype, options: dict,
 
 
 def check_ragged(case: Case, device: str) -> None:
-    """The op's own test: every ragged shape in every dtype. Raises Red."""
+    """Test an op on every ragged shape in every dtype. Raises Red on failure."""
     for shape, options in case.ragged:
         for dtype in BOUNDS:
             check(case, shape, dtype, options, device)
 
 
 def milliseconds(functions: dict[str, Callable], device: str, seconds: float = 0.3) -> dict[str, float]:
-    """Median time of each function, their runs interleaved; a warm-up first."""
+    """Median time of each function in milliseconds, from interleaved runs after a warm-up."""
     for function in functions.values():
         for _ in range(3 if device == "cuda" else 1):
             function()
@@ -66,7 +66,7 @@ def milliseconds(functions: dict[str, Callable], device: str, seconds: float = 0
 
 
 def timed_once(function: Callable, cache: torch.Tensor | None) -> float:
-    """Milliseconds of one run, by the device's own clock where there is one."""
+    """Time of one run in milliseconds, by the device's own clock if it has one."""
     if cache is None:
         begin = time.perf_counter()
         function()
@@ -81,7 +81,7 @@ def timed_once(function: Callable, cache: torch.Tensor | None) -> float:
 
 
 def peaks(device: str, dtypes: set[torch.dtype]) -> dict[str, float]:
-    """Measured FLOP/s of a matrix product for each dtype, and bytes/s of a copy."""
+    """Measure the FLOP/s of a matrix product for each dtype, and the bytes/s of a copy."""
     side = 8192 if device == "cuda" else 1024
     found = {}
     for dtype in dtypes:
@@ -96,7 +96,7 @@ def peaks(device: str, dtypes: set[torch.dtype]) -> dict[str, float]:
 
 
 def measure(case: Case, row: tuple, device: str, peak: dict[str, float]) -> dict:
-    """One row of the report. Raises Red where the op's own test fails."""
+    """Measure one row of the report. Raises Red if the op's test fails."""
     shape, dtype, options = row
     ratio = check(case, shape, dtype, options, device)
     arguments = case.inputs(maker(device), shape, dtype, **options)
@@ -169,7 +169,7 @@ def main() -> int:
 
 
 def checked(op: str | None, device: str) -> int:
-    """Check the ops alone, for tools that watch memory; returns the exit code."""
+    """Test the ops without timing, for use under memory checkers; returns the exit code."""
     try:
         for name, case in CASES.items():
             if op in (None, name):

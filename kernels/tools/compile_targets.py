@@ -1,8 +1,8 @@
-"""Compile every kernel ahead of time for every current GPU generation, with no GPU: `python -m
-kernels.tools.compile_targets`.
+"""Compile every kernel ahead of time for every current GPU generation, without a GPU.
 
-What is compiled is what the ops' own launchers would launch for the served shapes of `cases`: the same
-specialisation of integers (1 is a constant, multiples of 16 are known to be) on 16-byte aligned tensors.
+Usage: `python -m kernels.tools.compile_targets`. Compiles the launches of the ops' own launchers for the
+served shapes of `cases`, with the same specialisation of integers (1 is a constant, multiples of 16 are
+marked as such) and 16-byte aligned tensors.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ import torch
 from torch import Tensor
 
 if __name__ == "__main__":
-    os.environ.setdefault("TRITON_INTERPRET", "0")  # load triton where no GPU is, too
+    os.environ.setdefault("TRITON_INTERPRET", "0")  # load triton even without a GPU
 
 from kernels.dispatch import MISSING, Launch
 from kernels.testing.cases import CASES
 from kernels.testing.inputs import maker
 
-# bytes of shared memory that one program may use (CUDA C++ Programming Guide, compute capabilities)
+# limit of shared memory per program, in bytes (CUDA C++ Programming Guide, compute capabilities)
 SHARED_LIMIT = {80: 163 << 10, 86: 99 << 10, 89: 99 << 10, 90: 227 << 10, 100: 227 << 10, 120: 99 << 10}
 TYPES = {
     torch.float32: "*fp32",
@@ -47,7 +47,10 @@ TYPES = {
 
 @dataclass(frozen=True)
 class Report:
-    """One kernel compiled for one compute capability. Sizes in bytes; `load_bits`: its widest global load."""
+    """Result of compiling one kernel for one compute capability.
+
+    Sizes in bytes; `load_bits`: its widest global load.
+    """
 
     op: str
     kernel: str
@@ -65,7 +68,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Job:
-    """A launch to compile: the op's served row `row`, launch number `number` of its plan."""
+    """Launch to compile: launch number `number` of the op's plan for its served row `row`."""
 
     op: str
     row: int
@@ -78,7 +81,7 @@ class Job:
 
 
 def jobs() -> list[Job]:
-    """Every launch of the served shapes, those that compile to the same code once."""
+    """All launches of the served shapes, without duplicates that compile to the same code."""
     seen = {}
     for op, case in CASES.items():
         for row, (shape, dtype, options) in enumerate(case.served):
@@ -90,7 +93,7 @@ def jobs() -> list[Job]:
 
 
 def specialised(launch: Launch) -> tuple[dict, dict, dict]:
-    """(signature, constants, attributes) of a launch, as triton's own launcher would specialise it."""
+    """(signature, constants, attributes) of a launch, specialised like triton's own launcher."""
     signature, constants, attributes = {}, {}, {}
     names = list(inspect.signature(getattr(launch.kernel, "fn", launch.kernel)).parameters)
     for place, value in enumerate(launch.args):
@@ -114,7 +117,7 @@ def specialised(launch: Launch) -> tuple[dict, dict, dict]:
 
 
 def compile_job(job: Job, capability: int) -> tuple[Report, bytes]:
-    """Compile one launch for one generation and read what came out, loads not yet; returns its code too."""
+    """Compile one launch for one GPU generation; returns the report, without loads, and the code."""
     import triton
     from triton.backends.compiler import GPUTarget
 
@@ -125,7 +128,7 @@ def compile_job(job: Job, capability: int) -> tuple[Report, bytes]:
     target = GPUTarget("cuda", capability, 32)
     try:
         binary = triton.compile(source, target=target, options=launch.options)
-    except Exception as error:  # whatever the compiler throws is what the table is for
+    except Exception as error:  # the table reports every compiler error
         trouble = f"does not compile: {str(error).strip().splitlines()[-1]}"
         return report(job, launch, shape, dtype, capability, (0, 0, 0, 0, 0, 0), [trouble]), b""
     registers, spilled = resources(binary.asm["cubin"])
@@ -148,7 +151,7 @@ def report(
 
 
 def with_load(made: Report, bits: int) -> Report:
-    """The report with its widest load, and the trouble of a bandwidth-bound kernel where that is narrow."""
+    """Add the widest load to a report, and a trouble if a bandwidth-bound kernel's loads are narrow."""
     case, size = CASES[made.op], getattr(torch, made.dtype).itemsize
     needed = min(128, 1 << (8 * size * case.row_values(made.shape)).bit_length() - 1)
     narrow = case.bandwidth and made.cubin and bits < needed
@@ -157,14 +160,14 @@ def with_load(made: Report, bits: int) -> Report:
 
 
 def resources(cubin: bytes) -> tuple[int, int]:
-    """(registers, bytes spilled to the stack or to local memory) of the one kernel in a cubin."""
+    """(registers, bytes spilled to the stack or to local memory) of the only kernel in a cubin."""
     text = inspected("cuobjdump", cubin, "--dump-resource-usage")
     found = {key: int(value) for key, value in re.findall(r"(REG|STACK|LOCAL):(\d+)", text)}
     return found["REG"], found["STACK"] + found["LOCAL"]
 
 
 def code_of(cubin: bytes) -> bytes:
-    """The instructions of the one kernel in a cubin, which is an ELF file of 64 bits."""
+    """Instructions of the only kernel in a cubin, which is a 64-bit ELF file."""
     (table,) = struct.unpack_from("<Q", cubin, 40)
     size, count, names = struct.unpack_from("<HHH", cubin, 58)
     sections = [struct.unpack_from("<IIQQQQ", cubin, table + index * size) for index in range(count)]
@@ -177,7 +180,7 @@ def code_of(cubin: bytes) -> bytes:
 def widest_loads(codes: list[bytes], capability: int) -> list[int]:
     """Bits of the widest load from global memory (LDG, or LDGSTS straight to shared memory) in each code.
 
-    All are disassembled as one: nvdisasm takes a third of a second to start.
+    All codes are disassembled in one call, because nvdisasm takes a third of a second to start.
     """
     ends = list(accumulate(map(len, codes), initial=0))
     text = inspected("nvdisasm", b"".join(codes), "-b", f"SM{capability}")
@@ -192,7 +195,7 @@ def widest_loads(codes: list[bytes], capability: int) -> list[int]:
 
 
 def inspected(tool: str, binary: bytes, *options: str) -> str:
-    """What a tool of the triton wheel prints about a cubin, or about bare code."""
+    """Run a tool of the triton wheel on a cubin or on bare code; returns its output."""
     from triton import backends
 
     path = Path(backends.__file__).parent / "nvidia" / "bin" / tool
@@ -203,7 +206,10 @@ def inspected(tool: str, binary: bytes, *options: str) -> str:
 
 
 def compile_all(tell: Callable[[int, int], None], capabilities: Sequence[int]) -> list[Report]:
-    """A report for every job and capability; compiles on all cores. tell: how many are done, of how many."""
+    """Compile every job for every capability on all cores; returns the reports.
+
+    tell: progress callback (number done, total).
+    """
     pairs = [(job, capability) for job in jobs() for capability in capabilities]
     made = []
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
@@ -217,7 +223,7 @@ def compile_all(tell: Callable[[int, int], None], capabilities: Sequence[int]) -
 
 
 def main() -> int:
-    """Print the table, or with --json one object; the exit code is 1 where any kernel has a trouble."""
+    """Print the table, or one object with --json; the exit code is 1 if any kernel has a trouble."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.add_argument(

@@ -1,8 +1,8 @@
-"""Count what a forward pass would launch on a GPU, and its work, on a machine that has none.
+"""Count the GPU launches, FLOPs and bytes of a forward pass, without a GPU.
 
-The pass runs on meta tensors: shapes flow, nothing is computed. Every dispatched op that is no view and no
-mere allocation counts once; attention counts once, however torch takes it apart where no GPU is. What touches
-no meta tensor is the host's own arithmetic and does not count.
+The pass runs on meta tensors, which have shapes but no values. Every dispatched op counts once, except views
+and mere allocations. Attention counts once, even where torch decomposes it because there is no GPU. Ops
+without meta tensors are arithmetic on the host and do not count.
 """
 
 from __future__ import annotations
@@ -23,8 +23,11 @@ ALLOCATIONS = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_s
 
 
 class Launched(NamedTuple):
-    """One op: its products in FLOPs (a multiply-add is two; sums and activations are not counted) and its
-    tensors, read and written once, in bytes. host: a copy between host and device, which no kernel makes."""
+    """Work of one op.
+
+    FLOPs of products only: a multiply-add is two, sums and activations are not counted. Bytes: all tensors,
+    read or written once. host: a copy between host and device, which needs no kernel.
+    """
 
     name: str
     flops: int
@@ -32,12 +35,12 @@ class Launched(NamedTuple):
     host: bool = False
 
     def seconds(self, flops_per_s: float, bytes_per_s: float) -> float:
-        """The least time it can take: products at the peak, or all its bytes once through memory."""
+        """Lower bound of the time: FLOPs at the peak, or bytes at memory bandwidth, whichever is longer."""
         return max(self.flops / flops_per_s, self.bytes / bytes_per_s)
 
 
 def record(function: Callable[[], object]) -> list[Launched]:
-    """The ops that calling `function` dispatches, in order. Its tensors must be meta tensors."""
+    """Record the ops that `function` dispatches, in order. Its tensors must be meta tensors."""
     found: list[Launched] = []
     with torch.no_grad(), Attention(found), Dispatched(found):
         function()
@@ -45,7 +48,7 @@ def record(function: Callable[[], object]) -> list[Launched]:
 
 
 class Dispatched(TorchDispatchMode):
-    """Appends each op that launches something."""
+    """Dispatch mode that records each op with a launch."""
 
     def __init__(self, found: list[Launched]):
         super().__init__()
@@ -53,7 +56,7 @@ class Dispatched(TorchDispatchMode):
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         name = function.name().split("::")[1].split(".")[0]
-        if composite(function):  # in inference mode they come whole
+        if composite(function):  # inference mode does not decompose them
             with self:
                 return function._op_dk(COMPOSITE, *args, **(kwargs or {}))
         if name in ("copy_", "_to_copy"):
@@ -66,7 +69,7 @@ class Dispatched(TorchDispatchMode):
         return out
 
     def copy(self, function, name: str, args: tuple, kwargs: dict) -> Tensor:
-        """A copy; what comes to the host, which has no values, is ones."""
+        """Record a copy; copies to the host return ones, since meta tensors have no values."""
         source = args[1] if name == "copy_" else args[0]
         target = args[0].device if name == "copy_" else torch.device(kwargs.get("device") or source.device)
         if source.is_meta and target.type == "cpu":
@@ -80,7 +83,7 @@ class Dispatched(TorchDispatchMode):
 
 
 class Attention(TorchFunctionMode):
-    """Appends each scaled dot product attention, and answers with a tensor of its shape."""
+    """Function mode that records each scaled dot product attention and returns a tensor of its shape."""
 
     def __init__(self, found: list[Launched]):
         super().__init__()
@@ -91,7 +94,7 @@ class Attention(TorchFunctionMode):
             return function(*args, **(kwargs or {}))
         named = {**dict(zip(("query", "key", "value"), args, strict=False)), **(kwargs or {})}
         query, key, value = (named[name] for name in ("query", "key", "value"))
-        # laid out as the kernels of CUDA leave it: heads side by side, so that merging them is a view
+        # memory layout of the CUDA kernels: heads are adjacent, so that merging them is a view
         shape = query.shape[0], query.shape[2], query.shape[1], value.shape[3]
         with torch._C.DisableTorchFunctionSubclass(), _disable_current_modes():
             out = torch.empty(shape, dtype=query.dtype, device=query.device).transpose(1, 2)
@@ -101,13 +104,15 @@ class Attention(TorchFunctionMode):
 
 
 def composite(function) -> bool:
-    """Whether an op only calls others, in torch's own C++ and not by a decomposition for compilers."""
+    """Whether an op only calls other ops, in torch's C++ rather than by a decomposition for compilers."""
     return torch._C._dispatch_has_kernel_for_dispatch_key(function.name(), "CompositeImplicitAutograd")
 
 
 def as_cudnn_lays_out(name: str, args: tuple, out):
-    """The answer of a convolution on meta tensors as cuDNN gives it: channels-last where picture or weights
-    are, which the meta kernel never is. Every other op's answer as it is."""
+    """Give a convolution's meta result the layout of cuDNN; results of other ops are unchanged.
+
+    cuDNN returns channels-last if the picture or the weights are channels-last; the meta kernel never does.
+    """
     if name == "convolution" and out.is_meta and out.dim() == 4 and any(channels_last(t) for t in args[:2]):
         return torch.empty_like(out, memory_format=torch.channels_last)
     return out
@@ -118,7 +123,7 @@ def channels_last(x: Tensor) -> bool:
 
 
 def tensors(values: tuple) -> list[Tensor]:
-    """All tensors among the values and in lists among them."""
+    """All tensors among the values, including those in lists."""
     found = []
     for value in values:
         if isinstance(value, Tensor):
@@ -129,12 +134,12 @@ def tensors(values: tuple) -> list[Tensor]:
 
 
 def touched(values: tuple) -> int:
-    """Bytes of all tensors among the values, views of one storage as often as they are named."""
+    """Bytes of all tensors among the values; views of the same storage are counted separately."""
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors(values))
 
 
 def products(name: str, args: Sequence[Any], out: Any) -> int:
-    """FLOPs of the multiply-adds of products and convolutions; 0 for everything else."""
+    """FLOPs of the multiply-adds of matrix products and convolutions; 0 for other ops."""
     if name in ("convolution", "conv3x3"):
         return 2 * out.numel() * args[1].numel() // args[1].shape[0]
     if name == "linear_glu":
@@ -148,11 +153,13 @@ def products(name: str, args: Sequence[Any], out: Any) -> int:
 
 
 def total(launched: list[Launched]) -> tuple[int, int, int]:
-    """(launches, FLOPs, bytes)."""
+    """Totals (launches, FLOPs, bytes)."""
     return len(launched), sum(one.flops for one in launched), sum(one.bytes for one in launched)
 
 
 def least_ms(launched: list[Launched], flops_per_s: float, bytes_per_s: float) -> float:
-    """Milliseconds under which no GPU of these peaks can run them one after another, but for copies from and
-    to the host."""
+    """Lower bound in milliseconds to run the ops in sequence on a GPU of these peaks.
+
+    Copies from and to the host are not included.
+    """
     return 1e3 * math.fsum(one.seconds(flops_per_s, bytes_per_s) for one in launched if not one.host)

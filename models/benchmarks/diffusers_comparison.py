@@ -2,10 +2,11 @@
 
 Run with `python -m models.benchmarks.diffusers_comparison [--json]`.
 
-SD-Turbo in its real configuration with random weights, which cost the same, 512x512, one step, in one
-interleaved run: the img2img pipeline as it comes (float32, full autoencoder), the same with every public
-switch (bfloat16, channels-last, tiny autoencoder, prompt encoded before), and ours. Nothing is downloaded.
-`--save FOLDER` writes the model instead, for `main.py bench --model FOLDER`.
+The model is SD-Turbo in its real configuration with random weights, which take the same time, at 512x512 and
+one step. Three contenders run interleaved: the unmodified img2img pipeline (float32, full autoencoder), the
+same with every public option (bfloat16, channels-last, tiny autoencoder, prompt encoded in advance), and
+Flowbrush. Nothing is downloaded. `--save FOLDER` writes the model instead, for
+`main.py bench --model FOLDER`.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ TEXT_ENCODER = {  # of Stable Diffusion 2.1 and Turbo: OpenCLIP ViT-H without it
 
 
 def save(folder: Path) -> Path:
-    """Write SD-Turbo's layout with random weights in bfloat16, and a tiny autoencoder beside it."""
+    """Write a model in SD-Turbo's layout with random bfloat16 weights, and a tiny autoencoder beside it."""
     import diffusers
     from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -72,7 +73,7 @@ def save(folder: Path) -> Path:
 
 
 def words(folder: Path):
-    """A tokenizer of letters: the real vocabulary is not needed to measure times."""
+    """Build a character-level tokenizer; timings do not need the real vocabulary."""
     from transformers import CLIPTokenizer
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -116,11 +117,13 @@ def image_of(paper: np.ndarray):
 
 @torch.inference_mode()
 def measure(folder: Path, rounds: int) -> dict[str, list[tuple[float, float]]]:
-    """(seconds, seconds of processor time) of each contender in each round, taking turns, after one smaller
-    frame of each."""
+    """Return (seconds, seconds of CPU time) of each contender in each round.
+
+    The contenders take turns, after one smaller warm-up frame of each.
+    """
     paper = np.random.default_rng(0).integers(0, 255, (SIDE_PX, SIDE_PX, 4), np.uint8)
     paper[..., 3] = 255
-    # `strength` 0.5 of two steps is one step, half way
+    # two steps at `strength` 0.5 run one step, from the middle
     plan = {"num_inference_steps": 2, "strength": 0.5, "guidance_scale": 0.0}
     plain, tuned = as_it_comes(folder), every_switch(folder)
     states, _ = tuned.encode_prompt("a lake", "cpu", 1, False)

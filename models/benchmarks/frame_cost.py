@@ -1,9 +1,10 @@
-"""What a frame costs a GPU, counted on shapes alone: `python -m models.benchmarks.frame_cost`.
+"""GPU cost of a frame, counted from shapes alone: launches, FLOPs, bytes and a lower bound of its time.
 
-The code that serves runs on the meta device, from the painted paper to bytes, at the real size of each model:
-the painter (a whole frame, and a stroke of 60 px), and the pretrained models of the catalogue with fused
-passes and unmodified. Launches, FLOPs and bytes are counted; milliseconds are computed from them and from the
-vendors' peaks. Nothing here is measured. Words: names of models, else all; --json for one JSON object.
+Run with `python -m models.benchmarks.frame_cost`. The serving code runs on the meta device, from the painted
+paper to bytes, at the real size of each model: the painter (a whole frame, and a stroke of 60 px), and the
+pretrained models of the catalogue with fused passes and unmodified. Launches, FLOPs and bytes are counted;
+milliseconds are computed from them and from the vendors' peak rates. Nothing is measured. Arguments: names of
+models, by default all; --json prints one JSON object.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ PRETRAINED = (
 
 @dataclass(frozen=True)
 class Cost:
-    """A frame's launches, copies between host and device, FLOPs and bytes, and the least it takes."""
+    """Launches, host-device copies, FLOPs and bytes of a frame, and a lower bound of its time on each GPU."""
 
     frame: str
     launches: int
@@ -72,7 +73,7 @@ class Cost:
 
 
 def papers(size_px: int) -> list[np.ndarray]:
-    """Two papers that differ by a stroke of STROKE_PX in the middle."""
+    """Return two papers that differ by a stroke of STROKE_PX in the middle."""
     first = np.zeros((size_px, size_px, 4), np.uint8)
     second = first.copy()
     begin = (size_px - STROKE_PX) // 2
@@ -81,7 +82,10 @@ def papers(size_px: int) -> list[np.ndarray]:
 
 
 def counted(model: Img2Img, request: Request, *, before: Request | None = None) -> list[Launched]:
-    """What a frame launches once the model has made another; without graphs, which replay the same."""
+    """Record the launches of a frame that follows another one.
+
+    CUDA graphs are off; they replay the same launches.
+    """
     record(lambda: model.render(before or request))
     if before is None and (forget := getattr(model, "forget", None)):
         forget()
@@ -89,7 +93,7 @@ def counted(model: Img2Img, request: Request, *, before: Request | None = None) 
 
 
 def empty_painter() -> Painter:
-    """The painter in half precision, as shapes without values."""
+    """Create the painter in half precision on the meta device."""
     return Painter(PainterNetwork().eval().requires_grad_(False), "painter", device="meta", dtype="float16")
 
 
@@ -111,7 +115,7 @@ def painter_frames() -> dict[str, Callable[[], list[Launched]]]:
 
 
 def painter_plain(size_px: int = SIZE_PX) -> list[Launched]:
-    """A frame of the painter by the network that training sees."""
+    """Record a frame of the painter's network as it runs in training."""
     with torch.device("meta"):
         network = PainterNetwork().eval().requires_grad_(False)
         paper = torch.empty((size_px, size_px, 4), dtype=torch.uint8)
@@ -131,7 +135,7 @@ def painter_plain(size_px: int = SIZE_PX) -> list[Launched]:
 
 
 def pretrained_frames(name: str) -> dict[str, Callable[[], list[Launched]]]:
-    """One step at 512x512 by the fused path, and by the modules as `diffusers` has them."""
+    """Frames of one step at 512x512: by the fused path, and by the unmodified modules of `diffusers`."""
 
     def frame(fuse: bool) -> list[Launched]:
         from models.benchmarks.real_models import empty_model
@@ -142,7 +146,7 @@ def pretrained_frames(name: str) -> dict[str, Callable[[], list[Launched]]]:
 
 
 def frames(names: list[str]) -> dict[str, Callable[[], list[Launched]]]:
-    """The frames to count. Raises ModelError for a name that is neither painter nor in PRETRAINED."""
+    """Return the frames to count. Raises ModelError for a name that is neither painter nor in PRETRAINED."""
     found = {}
     for name in names or ["painter", *PRETRAINED]:
         if name != "painter" and name not in PRETRAINED:

@@ -1,4 +1,4 @@
-"""Frame times of a model, and the machine's matrix-product peak, in one interleaved run."""
+"""Measure frame times of a model, and the machine's matrix-product peak, in one interleaved run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from models.api import Img2Img, Request
 from models.device.system_info import processor
 
 PEAK_SIDE = 2048
-PEAK_EVERY = 10  # frames between two looks at the peak
+PEAK_EVERY = 10  # frames between two measurements of the peak
 
 
 def measure(
@@ -27,18 +27,18 @@ def measure(
 ) -> dict:
     """Render `frames` frames and return the fields of `bench --json`.
 
-    roofline: counted work of the denoise stage over its own median time, against the best matrix product of
-    the same dtype seen in this run. roofline_frame: the same over the whole frame.
+    roofline: FLOP rate of the denoise stage (counted work over its median time), relative to the best matrix
+    product of the same dtype in this run. roofline_frame: the same for the whole frame.
     """
     card = model.card
     dtype = getattr(torch, card.dtype)
     height, width = paper.shape[:2]
     request = Request(paper, steps=steps, strength=strength, seed=seed, look=look, materials=materials)
-    forget = getattr(model, "forget", lambda: None)  # what it knows of the frame before: each is a whole one
+    forget = getattr(model, "forget", lambda: None)  # drops the previous frame: each frame is computed whole
     for _ in range(5):
         forget()
         model.render(request)
-    while rest(model):  # what an idle model does: its CUDA graphs are captured
+    while rest(model):  # as when idle: captures the model's CUDA graphs
         pass
     for _ in range(2):
         forget()
@@ -82,12 +82,12 @@ def measure(
 
 
 def rest(model: Img2Img) -> bool:
-    """Img2Img.rest, for wrappers of a model too, which may have none."""
+    """Call Img2Img.rest; a wrapper of a model without that method returns False."""
     return bool(getattr(model, "rest", lambda: False)())
 
 
 def matrix_gflops(a: torch.Tensor) -> float:
-    """Rate of one product of two (PEAK_SIDE, PEAK_SIDE) matrices, the best of three."""
+    """Rate of one product of two (PEAK_SIDE, PEAK_SIDE) matrices in GFLOP/s, the best of three."""
     best = float("inf")
     for _ in range(3):
         begin = time.perf_counter()

@@ -1,8 +1,9 @@
 """Work of one evaluation of each transformer: unmodified, fused and precomputed.
 
-Run with `python -m models.benchmarks.fusion_savings [--json]`. Real configurations, 512x512, batch of one, on
-shapes alone: launches, FLOPs and bytes as `diffusers` runs the transformer, with fused passes, and with what
-depends on prompt and time alone precomputed; SANA's autoencoder there and back. Counted, not measured.
+Run with `python -m models.benchmarks.fusion_savings [--json]`. Uses the real configurations at 512x512 and
+batch size 1, from shapes alone. Counts launches, FLOPs and bytes of the transformer as `diffusers` runs it,
+with fused passes, and with the parts that depend only on prompt and time precomputed; also of encoding and
+decoding by SANA's autoencoder. Everything is counted, not measured.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ COUNTED = ("sd3.5-medium", "flux-schnell", "flux2-klein", "z-image-turbo", "sana
 
 
 def deep_coder() -> dict[str, list[Launched]]:
-    """A picture to its latent and back by SANA's autoencoder, as it comes and with fused passes."""
+    """Encode and decode a picture with SANA's autoencoder, unmodified and with fused passes."""
     vae = real_models.empty("AutoencoderDC", real_models.DEEP, torch.bfloat16)
     vae = vae.to(memory_format=torch.channels_last)
     image = torch.empty((1, 3, *SIZE), device="meta").contiguous(memory_format=torch.channels_last)
@@ -37,7 +38,7 @@ def deep_coder() -> dict[str, list[Launched]]:
 
 
 def counted(name: str, *, plain: bool = True) -> dict[str, list[Launched]]:
-    """One evaluation as it comes, with fused passes, and with conditions folded as well."""
+    """One evaluation unmodified, with fused passes, and with conditions precomputed as well."""
     family = real_models.empty_family(name, fuse=False)
     assert isinstance(family, Modulated)
     family.guidance = 0.0

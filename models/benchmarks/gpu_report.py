@@ -1,8 +1,8 @@
 """Frame times on a GPU with and without CUDA graphs, as one JSON object; part of `sh tests/gpu.sh`.
 
-`python -m models.benchmarks.gpu_report OUT.json [--quick]` measures the painter and pretrained models with
-random weights at their real size, as far as they fit. `--collect FOLDER OUT.json` joins what the steps of
-gpu.sh left in a folder.
+`python -m models.benchmarks.gpu_report OUT.json [--quick]` measures the painter, and pretrained models with
+random weights at their real size where they fit in memory. `--collect FOLDER OUT.json` joins the result files
+that the steps of gpu.sh left in a folder.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ QUANTILES = (50, 95, 99)
 
 
 def machine(device: str) -> dict:
-    """The card, driver and versions that figures are of."""
+    """Name of the GPU and versions of driver and libraries, recorded with the results."""
     cuda = torch.device(device).type == "cuda"
     return {
         "device": torch.cuda.get_device_name(device) if cuda else processor(),
@@ -42,7 +42,7 @@ def machine(device: str) -> dict:
 
 
 def times(render: Callable[[int], object], frames: int) -> dict[str, float]:
-    """Milliseconds of frames at the quantiles; render(number) makes one and waits for it."""
+    """Milliseconds of frames at the quantiles; render(number) makes one frame and waits for it."""
     found = []
     for number in range(frames):
         begin = time.perf_counter()
@@ -52,7 +52,7 @@ def times(render: Callable[[int], object], frames: int) -> dict[str, float]:
 
 
 def rows_of(model: Img2Img, name: str, side_px: int, steps: int, frames: int) -> list[dict]:
-    """Eager frames, then, once its graphs are captured, the same frames by them."""
+    """Time eager frames, then capture the CUDA graphs and time the same frames with them."""
     papers = [np.full((side_px, side_px, 4), value, np.uint8) for value in (40, 200)]
 
     def render(number: int) -> None:
@@ -75,7 +75,7 @@ def rows_of(model: Img2Img, name: str, side_px: int, steps: int, frames: int) ->
 
 
 def painter_rows(device: str, sizes, frames: int) -> list[dict]:
-    """The embedded painter: whole frames, and strokes of 60 px on the largest paper."""
+    """Time the embedded painter: whole frames, and strokes of 60 px on the largest paper."""
     from assets import ASSETS
     from models.painter import painter
 
@@ -106,7 +106,7 @@ def painter_rows(device: str, sizes, frames: int) -> list[dict]:
 
 
 def pretrained_rows(names, device: str, frames: int, *, side_px: int = 512) -> list[dict]:
-    """Models with random weights at their real size, fused and unmodified; those that do not fit say so."""
+    """Time full-size models with random weights, fused and unmodified; note those that do not fit."""
     if not names:
         return []
     from models.benchmarks import real_models
@@ -121,7 +121,7 @@ def pretrained_rows(names, device: str, frames: int, *, side_px: int = 512) -> l
                 model.close()
             except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
                 rows.append({"model": label, "error": str(error).strip().splitlines()[0]})
-            model = None  # its memory is free before the next one's is taken
+            model = None  # frees its memory before the next model is loaded
             gc.collect()
             if torch.device(device).type == "cuda":
                 torch.cuda.empty_cache()
@@ -129,7 +129,7 @@ def pretrained_rows(names, device: str, frames: int, *, side_px: int = 512) -> l
 
 
 def collect(folder: Path) -> dict:
-    """One object of what gpu.sh left: tests by name of their report, and each JSON report as it is."""
+    """Join the results of gpu.sh in one object: tests by name of their report, JSON reports unchanged."""
     found: dict = {"format": FORMAT, "tests": {}, "reports": {}}
     for path in sorted(folder.glob("*.xml")):
         suite = next(ElementTree.parse(path).iter("testsuite"))

@@ -1,8 +1,8 @@
-"""The catalogue's models at their real size, as shapes without values: on the meta device, nothing is loaded.
+"""The catalogue's models at their real size on the meta device: shapes without values; nothing is downloaded.
 
-Configurations are those of the files config.json on the hub, where they differ from the defaults of their
-classes in `diffusers`; read from public copies, 2026-11-24 and 2026-11-28. `PARAMETERS` has the counts that
-are published, which tests hold them against.
+The configurations are those of the config.json files on the hub, where they differ from the defaults of the
+classes in `diffusers`; read from public copies, 2026-11-24 and 2026-11-28. `PARAMETERS` holds the published
+parameter counts, against which tests check the modules.
 """
 
 from __future__ import annotations
@@ -97,9 +97,10 @@ TAESD, TAESD_16 = ("AutoencoderTiny", {}), ("AutoencoderTiny", {"latent_channels
 
 @dataclass(frozen=True)
 class Real:
-    """A published model. told: shapes of what its denoiser is given of a prompt. config: of the denoiser.
+    """Configuration of a published model.
 
-    coder: class and configuration of the autoencoder that serves; full: those of the full one.
+    told: shapes of the prompt tensors that the denoiser takes. config: of the denoiser. coder: class and
+    configuration of the autoencoder used for serving; full: those of the full autoencoder.
     """
 
     family: type[Family]
@@ -209,7 +210,7 @@ PARAMETERS = {"sd15": 859_520_964, "sdxl": 2_567_463_684, "sd-turbo": 865_910_72
 
 
 def empty(kind: str, config: dict, dtype: torch.dtype, device: torch.device = META) -> Any:
-    """A module of `diffusers` by its class, without values; on another device with random ones."""
+    """Create a `diffusers` module of this class on the meta device; on another device with random weights."""
     import diffusers
 
     with alone(), META:
@@ -220,7 +221,7 @@ def empty(kind: str, config: dict, dtype: torch.dtype, device: torch.device = ME
 
 @torch.no_grad()
 def filled(module: nn.Module, device: torch.device) -> nn.Module:
-    """Random weights that keep the variance of what passes through; gains are one, all else zero."""
+    """Fill a module with random weights that preserve activation variance; gains are 1, all else 0."""
     module.to_empty(device=device)
     for name, value in (*module.named_parameters(), *module.named_buffers()):
         if value.dim() > 1 and value.is_floating_point():
@@ -231,7 +232,7 @@ def filled(module: nn.Module, device: torch.device) -> nn.Module:
 
 
 def told_of(real: Real, device: torch.device = META) -> dict[str, Tensor]:
-    """What a text encoder would give for a prompt, without values; on another device zeros."""
+    """Prompt tensors of the shapes that the text encoders give: without values on META, zeros elsewhere."""
     plain = ("encoder_attention_mask", "txt_ids")
     return {
         name: torch.zeros(shape, device=device, dtype=torch.float32 if name in plain else real.dtype)
@@ -247,10 +248,10 @@ def empty_family(
     prepare: Callable[[nn.Module], object] = lambda network: None,
     device: torch.device = META,
 ) -> Family:
-    """The family of a model of the catalogue, without text encoders.
+    """Create the family of a catalogue model, without text encoders.
 
-    full: with the full autoencoder. prepare: called with the denoiser before the family takes it. device:
-    where its weights are; on any but META they are random.
+    full: use the full autoencoder. prepare: called with the denoiser before the family takes it. device:
+    where the weights are; on any but META they are random.
     """
     import diffusers
 
@@ -275,7 +276,7 @@ def empty_family(
 
 
 def empty_model(name: str, **options) -> Pretrained:
-    """The model behind the protocol, whose prompts are all encoded already; options: of `empty_family`."""
+    """Create a Pretrained model with every prompt already encoded; options: those of `empty_family`."""
     family = empty_family(name, **options)
     model, device = MODELS[name], options.get("device", META)
     told = told_of(REAL[name], device)
@@ -288,7 +289,7 @@ def empty_model(name: str, **options) -> Pretrained:
 
 
 def add_control(model: Pretrained) -> None:
-    """A ControlNet of the UNet's own size, which leads it."""
+    """Add a ControlNet of the UNet's own size to the model."""
     import diffusers
 
     family = model.family

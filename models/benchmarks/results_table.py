@@ -1,4 +1,4 @@
-"""Result files of `sh tests/gpu.sh` side by side: `bench --results FILE...`."""
+"""Compare result files of `sh tests/gpu.sh` side by side: `bench --results FILE...`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FORMAT = "flowbrush-gpu/1"
 
 
 def read(path: Path) -> dict:
-    """One result file. Raises ModelError for what is none."""
+    """Read one result file. Raises ModelError for any other file."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -24,7 +24,7 @@ def read(path: Path) -> dict:
 
 
 def side_by_side(paths: tuple[Path, ...]) -> dict[str, dict[str, str]]:
-    """Row -> file -> value: the card, what failed, and the milliseconds of each frame at p50, p95 and p99."""
+    """Row -> file -> value: the GPU, the failures, and the milliseconds of each frame at p50, p95 and p99."""
     table: dict[str, dict[str, str]] = {}
     for path in paths:
         found, name = read(path), str(path)
@@ -54,7 +54,7 @@ def put(table: dict[str, dict[str, str]], row: str, file: str, value: object) ->
 
 
 def show(paths: tuple[Path, ...], *, as_json: bool = False) -> None:
-    """Print the table, or one JSON object of it."""
+    """Print the results as a table, or as one JSON object."""
     table = side_by_side(paths)
     if as_json:
         print(json.dumps(table))

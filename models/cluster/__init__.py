@@ -1,1 +1,1 @@
-"""Work on more than one machine, on Ray: replays, training, and a model that others paint with."""
+"""Distributed work on Ray: replays, training, and a model served to other machines."""

@@ -1,4 +1,4 @@
-"""What decides the bytes of a picture on a node: device, torch, weights and this program's own code."""
+"""Identity of a node: what determines a picture's bytes, i.e. device, torch, weights and program code."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ ROOMS = ("renderer", "models", "kernels", "assets")
 
 @dataclass(frozen=True)
 class Identity:
-    """Two nodes with equal identities make the same bytes for the same request.
+    """Fingerprint of a node; nodes with equal identities render identical bytes for the same request.
 
-    device: the processor's or GPU's name and what it can do. weights: hash, or revision on the hub, by model.
+    device: name and capabilities of the processor or GPU. weights: hash, or revision on the hub, by model.
     code: hash of the program's Python files.
     """
 
@@ -26,14 +26,14 @@ class Identity:
     code: str
 
     def differences(self, other: Identity) -> list[str]:
-        """In words: "torch 2.12 here, 2.13 there" of each field that is not the same."""
+        """Describe each field that differs, such as "torch 2.12 here, 2.13 there"."""
         mine, theirs = asdict(self), asdict(other)
         return [f"{name} {mine[name]} against {theirs[name]}" for name in mine if mine[name] != theirs[name]]
 
 
 @functools.cache
 def identity(device: str, models: tuple[str, ...]) -> Identity:
-    """Of this process. device: cpu or cuda. Raises ModelError for a device or weights that are not here."""
+    """Return this process's identity. device: cpu or cuda. Raises ModelError without device or weights."""
     import torch
 
     from models.device.system_info import processor
@@ -49,7 +49,7 @@ def identity(device: str, models: tuple[str, ...]) -> Identity:
 
 
 def weights_of(name: str) -> str:
-    """Hash of a weights file, or the revision that a pretrained model has on the hub."""
+    """Return the hash of a weights file, or the hub revision of a pretrained model."""
     from models import registry
     from models.pretrained.sources import catalogue, hub
 
@@ -66,7 +66,7 @@ def weights_of(name: str) -> str:
 
 @functools.cache
 def code_hash() -> str:
-    """First 16 hex digits of the SHA-256 of every Python file of the four packages, by name."""
+    """Return the first 16 hex digits of the SHA-256 of all Python files of the four packages, by name."""
     root, digest = Path(__file__).resolve().parent.parent.parent, hashlib.sha256()
     for room in ROOMS:
         for path in sorted((root / room).rglob("*.py")):

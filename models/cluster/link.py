@@ -1,7 +1,7 @@
-"""The process that talks to a served model for the one that paints.
+"""Subprocess that connects the painting process to a served model.
 
-Ray's own threads, and a connection that hangs, stay out of the process with the window; a broken link is
-mended by ending this process and starting another. Imports neither torch nor diffusers.
+It keeps Ray's threads and hanging connections out of the process with the window; a broken link is repaired
+by ending this process and starting another. Imports neither torch nor diffusers.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ SIGN_OF_LIFE_S = 5.0
 
 
 def run(pipe: Connection, address: str, actor_name: str, codec: str, quality: int) -> None:
-    """Connect, join, and pass on until the pipe ends.
+    """Connect, join, and forward messages until the pipe closes.
 
     Sends ("says", line), ("ready", card's fields), ("result", dict), ("alive", None), ("broken", line).
     Takes ("submit", fields) and ("cancel", number).
     """
-    os.environ["RAY_CLIENT_RECONNECT_GRACE_PERIOD"] = "0"  # who paints decides when to connect anew
+    os.environ["RAY_CLIENT_RECONNECT_GRACE_PERIOD"] = "0"  # the painting process decides when to reconnect
     with contextlib.suppress(BrokenPipeError, EOFError):
         try:
             with connected(address) as ray:
@@ -33,11 +33,11 @@ def run(pipe: Connection, address: str, actor_name: str, codec: str, quality: in
             pipe.send(("broken", str(error)))
         except Exception as error:
             pipe.send(("broken", reason(error)))
-    os._exit(0)  # Ray's threads may hang on a link that is down
+    os._exit(0)  # Ray's threads may hang on a broken link
 
 
 def pass_on(pipe: Connection, ray: Any, actor_name: str, codec: str, quality: int) -> None:
-    """Serve the pipe over a connection that is there. Raises ModelError and Ray's own errors."""
+    """Forward messages between the pipe and an open connection. Raises ModelError and Ray's own errors."""
     try:
         actor = ray.get_actor(actor_name)
     except ValueError as error:
@@ -54,7 +54,7 @@ def pass_on(pipe: Connection, ray: Any, actor_name: str, codec: str, quality: in
     pipe.send(("ready", about["card"]))
 
     def bring_results() -> None:
-        """One call waits at the server before there is a result: it comes back in half a round trip."""
+        """Fetch results by long polling: a call waits at the server, so results take half a round trip."""
         try:
             while True:
                 result = ray.get(actor.result.remote(painter, SIGN_OF_LIFE_S))

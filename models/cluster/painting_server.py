@@ -1,7 +1,7 @@
-"""A model that several painters share: each has its own paper and picture, and they take fair turns.
+"""Model server shared by several painters, each with its own paper and picture, scheduled fairly.
 
-Knows no Ray: `serve` puts one into an actor. Everything that comes in is checked by `wire`. No torch is
-imported before the model is loaded.
+Independent of Ray: `serve` wraps it in an actor. All input is validated by `wire`. Torch is not imported
+until the model is loaded.
 """
 
 from __future__ import annotations
@@ -21,17 +21,18 @@ from models.api import Cancelled, Img2Img, ModelError, Rect
 from models.cluster import wire
 from models.cluster.wire import Sent
 
-PATIENCE_S = 20.0  # a painter that asks for no result for so long has left
-OVERTAKEN_S = 0.5  # for a request that another one has overtaken
-LONGEST_WAIT_S = 10.0  # that a call may hold one of the server's threads
+PATIENCE_S = 20.0  # a painter that requests no result for this long is removed
+OVERTAKEN_S = 0.5  # for a request superseded by a newer one
+LONGEST_WAIT_S = 10.0  # maximum time that a call may occupy a server thread
 
 
 @dataclass
 class Painter:
-    """One painter's state. planes: the newest paper, of request `number`. picture: what the painter has.
+    """State of one painter.
 
-    waiting: the newest request not yet begun. dirty: what changed since the last picture. give_up: number up
-    to which requests are cancelled. serial: of the newest result. turn: when the model last worked for it.
+    planes: the newest paper, of request `number`. picture: the picture that the painter has. waiting: the
+    newest request not yet started. dirty: what changed since the last picture. give_up: requests up to this
+    number are cancelled. serial: number of the newest result. turn: when the model last served this painter.
     """
 
     codec: str
@@ -50,7 +51,7 @@ class Painter:
 
 
 class PaintingServer:
-    """Loads a model on a thread of its own, and serves up to `most` painters."""
+    """Loads a model on its own thread and serves up to `most` painters."""
 
     def __init__(
         self, load: Callable[[], Img2Img], most: int = 4, clock: Callable[[], float] = time.perf_counter
@@ -65,22 +66,22 @@ class PaintingServer:
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
         self._thread.start()
 
-    # What painters call. Every argument may be anything at all.
+    # Methods called by painters. Arguments are untrusted and may be of any type.
 
     def describe(self, wait_s: float = 0.0) -> dict[str, Any]:
-        """{"card": fields of the ModelCard or None while it loads, "error": why it never will be there}."""
+        """Return {"card": fields of the ModelCard or None while loading, "error": why loading failed}."""
         with self._changed:
             self._changed.wait_for(lambda: self._model or self._error, min(float(wait_s), LONGEST_WAIT_S))
             return {"card": self._model and asdict(self._model.card), "error": self._error}
 
     def join(self, codec: str = "lossless", quality: int = 90) -> dict[str, str]:
-        """{"painter": a name to be used in all further calls} or {"error": one line}."""
+        """Return {"painter": a name to use in all further calls} or {"error": one line}."""
         try:
             if codec not in wire.CODECS:
                 raise ModelError(f"pictures are sent as {', '.join(wire.CODECS)}, not {str(codec)[:20]!r}")
             wire.whole("quality", quality, 1, 100)
             self._check_room()
-            model = self._model_of_one_more()  # takes a while: not under the lock
+            model = self._model_of_one_more()  # slow: not under the lock
             with self._changed:
                 self._check_room()
                 name = secrets.token_hex(8)
@@ -90,7 +91,7 @@ class PaintingServer:
             return {"error": str(error)}
 
     def submit(self, painter: str, fields: dict[str, Any]) -> None:
-        """Render this request, in place of one that waits. What is wrong with it comes back as a result."""
+        """Queue this request, replacing one that waits. Validation errors are returned as a result."""
         with self._changed:
             one = self._painters.get(painter)
             if one is None:
@@ -98,7 +99,7 @@ class PaintingServer:
             try:
                 sent = wire.checked(fields)
                 width, height = sent.size
-                # two calls may come on two threads: the one before is on its way then
+                # two calls may arrive on two threads: the earlier one is still on its way then
                 self._changed.wait_for(lambda: sent.base in (0, one.number), OVERTAKEN_S)
                 if sent.base != one.number and sent.base != 0:
                     self._answer(one, {"number": sent.number, "resend": True})
@@ -118,17 +119,17 @@ class PaintingServer:
             self._changed.notify_all()
 
     def cancel(self, painter: str, number: int) -> None:
-        """Give up requests up to this number, between two steps."""
+        """Cancel requests up to this number, between two steps."""
         with self._changed:
             one = self._painters.get(painter)
             if one is not None and type(number) is int:
                 one.give_up = max(one.give_up, number)
 
     def result(self, painter: str, wait_s: float = 5.0) -> dict[str, Any] | None:
-        """The oldest result not yet taken, or None after the wait: a sign of life.
+        """Return the oldest result not yet taken, or None after the wait as a sign of life.
 
-        {"number", "serial", and "cancelled", "resend", "failure": a line, or a picture: "rect", "patch",
-        "stage_ms", "notes", "why_not_faster"}; {"unknown": True} for a painter that is not here.
+        Keys: "number", "serial", and "cancelled", "resend", "failure": a line, or a picture: "rect", "patch",
+        "stage_ms", "notes", "why_not_faster". An unknown painter gets {"unknown": True}.
         """
         with self._changed:
             one = self._painters.get(painter)
@@ -144,17 +145,17 @@ class PaintingServer:
             gone = self._painters.pop(painter, None)
         self._close_model(gone)
 
-    # The model's thread
+    # Model thread
 
     def close(self) -> None:
-        """End the thread and close the model; idempotent."""
+        """Stop the thread and close the model; idempotent."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
         self._thread.join(10)
 
     def _run(self) -> None:
-        os.environ.pop("OMP_NUM_THREADS", None)  # Ray allows an actor without CPUs of its own one thread
+        os.environ.pop("OMP_NUM_THREADS", None)  # Ray sets one thread for an actor that reserves no CPUs
         try:
             model = self._load()
         except BaseException as error:
@@ -182,7 +183,7 @@ class PaintingServer:
         model.close()
 
     def _next(self) -> Painter | None:
-        """Who is served next: those who draw before those who refine, and each after the others."""
+        """Return the painter to serve next: drawing before refining, then the least recently served."""
         keys = {
             (not one.waiting.drawing, one.turn, name): one
             for name, one in self._painters.items()
@@ -246,12 +247,15 @@ class PaintingServer:
             self._close_model(self._painters.pop(name))
 
     def _model_of_one_more(self) -> Img2Img:
-        """The embedded painter keeps the last frame's activations, so each person has one; a pretrained model
-        is too large for that and keeps nothing of the kind."""
+        """Return the model for a further painter.
+
+        The embedded painter caches the last frame's activations, so each person gets an instance of it. A
+        pretrained model is too large for that, caches no activations, and is shared.
+        """
         with self._changed:
             model = self._model
             used = any(one.model is model for one in self._painters.values())
-        assert model is not None  # _check_room has seen it
+        assert model is not None  # checked by _check_room
         return self._load() if used and model.card.family == "painter" else model
 
     def _close_model(self, gone: Painter | None) -> None:

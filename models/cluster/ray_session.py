@@ -1,6 +1,6 @@
-"""Connect to Ray: a cluster of this machine alone, a node of a cluster, or a client address. Needs no torch.
+"""Connect to Ray: a local cluster, a node of a cluster, or a client address. Needs no torch.
 
-Ray reads its authentication settings when it is imported, so `import_ray` sets them before.
+Ray reads its authentication settings on import, so `import_ray` sets them first.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from typing import Any
 
 from models.api import ModelError
 
-LOCAL = "local"  # the address that stands for a cluster of this machine alone
+LOCAL = "local"  # address of a cluster on this machine only
 NAMESPACE = "flowbrush"
 CLIENT_PORT = 10001
 WRONG_TOKEN = "the token is missing or wrong; set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
-ANSWER_S = 5.0  # for a connection to be taken
+ANSWER_S = 5.0  # time for a connection to be accepted
 ATTEMPTS, SLOW_START = (
     3,
     "Initialization failure",
-)  # a busy server starts a driver later than Ray waits for it
-OBJECT_STORE_BYTES = 512 << 20  # of a local cluster: results wait there until they are written to disk
-LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # else Ray listens on every network interface
+)  # a busy server starts a driver later than Ray's default timeout
+OBJECT_STORE_BYTES = 512 << 20  # of a local cluster: holds results until they are written to disk
+LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # otherwise Ray listens on every network interface
 
 
 def token_file() -> Path:
-    """Where Ray looks for a token that no environment variable names."""
+    """Return the file in which Ray looks for a token if no environment variable names one."""
     return Path.home() / ".ray" / "auth_token"
 
 
 def token() -> str:
-    """The token that Ray would use here, or an empty string."""
+    """Return the token that Ray would use on this machine, or an empty string."""
     if os.environ.get("RAY_AUTH_TOKEN"):
         return os.environ["RAY_AUTH_TOKEN"]
     path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or token_file())
@@ -44,9 +44,9 @@ def token() -> str:
 
 
 def import_ray(address: str = LOCAL) -> Any:
-    """The module `ray`, with token authentication on wherever there is a token.
+    """Import and return the module `ray`, with token authentication enabled if there is a token.
 
-    A local cluster gets a token of its own, which no file keeps. Raises ModelError without the extra.
+    A local cluster gets a new token that is not written to a file. Raises ModelError without the extra.
     """
     if address == LOCAL:
         os.environ.setdefault("RAY_AUTH_TOKEN", token() or secrets.token_hex(32))
@@ -54,7 +54,7 @@ def import_ray(address: str = LOCAL) -> Any:
             os.environ.setdefault(name, value)
     if token():
         os.environ.setdefault("RAY_AUTH_MODE", "token")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anyone
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # disable usage reports
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
     try:
         import ray
@@ -65,10 +65,10 @@ def import_ray(address: str = LOCAL) -> Any:
 
 @contextlib.contextmanager
 def connected(address: str, *, cpus: int | None = None) -> Iterator[Any]:
-    """Connect to a cluster, give the module `ray`, and disconnect in the end; a local cluster ends then, too.
+    """Connect to a cluster, yield the module `ray`, and disconnect at exit; also stops a local cluster.
 
     address: LOCAL, HOST:PORT of the head of a cluster that this machine is a node of, or ray://HOST:PORT.
-    cpus: of a local cluster; by default all. Raises ModelError in one line where nobody answers.
+    cpus: number for a local cluster; all by default. Raises ModelError with one line if nothing answers.
     """
     ray = import_ray(address)
     options: dict = {"namespace": NAMESPACE, "log_to_driver": False, "logging_level": "ERROR"}
@@ -85,7 +85,7 @@ def connected(address: str, *, cpus: int | None = None) -> Iterator[Any]:
             ray.init(**options)
             quiet()
             break
-        except Exception as error:  # gRPC, ConnectionError, RuntimeError, AuthenticationError: Ray's are many
+        except Exception as error:  # gRPC, ConnectionError, RuntimeError, AuthenticationError and others
             ray.shutdown()
             if attempt + 1 == ATTEMPTS or SLOW_START not in str(error):
                 raise ModelError(f"no Ray cluster answers at {address}: {reason(error)}") from error
@@ -96,7 +96,7 @@ def connected(address: str, *, cpus: int | None = None) -> Iterator[Any]:
 
 
 def check_answers(address: str) -> None:
-    """Raise ModelError unless something listens there: Ray itself tries for minutes."""
+    """Raise ModelError unless something listens at the address. Ray itself would retry for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
         raise ModelError(f"{address!r} is no address; give HOST:PORT or ray://HOST:{CLIENT_PORT}")
@@ -107,14 +107,16 @@ def check_answers(address: str) -> None:
 
 
 def check_token(address: str) -> None:
-    """Raise ModelError if a client server refuses our token: Ray itself tries for half a minute, and says
-    that it timed out."""
+    """Raise ModelError if a client server refuses the token.
+
+    Ray itself retries for half a minute and then reports a timeout.
+    """
     import grpc
     from ray._private.grpc_utils import init_grpc_channel
     from ray.core.generated import ray_client_pb2, ray_client_pb2_grpc
 
     channel = init_grpc_channel(address, asynchronous=False)
-    messages: Any = ray_client_pb2  # generated: it has no types
+    messages: Any = ray_client_pb2  # generated code without types
     ping = messages.ClusterInfoRequest(type=messages.ClusterInfoType.PING)
     try:
         ray_client_pb2_grpc.RayletDriverStub(channel).ClusterInfo(ping, timeout=ANSWER_S)
@@ -126,15 +128,17 @@ def check_token(address: str) -> None:
 
 
 def quiet() -> None:
-    """Keep off stdout what Ray prints there of workers that die, whatever `log_to_driver` says: stdout is for
-    results, and a job that is made again is told of where it matters."""
+    """Keep Ray's messages about dead workers off stdout, which is for results.
+
+    Ray prints them whatever `log_to_driver` says. Repeated jobs are reported where it matters.
+    """
     from ray._private import worker
 
     worker.print_to_stdstream = lambda data, ignore_prefix=False: None
 
 
 def reason(error: BaseException) -> str:
-    """The first telling line of one of Ray's errors, which run over many."""
+    """Return the first informative line of a Ray error, whose text spans many lines."""
     if type(error).__name__ == "AuthenticationError" or "uthenticat" in str(error):
         return (
             "the token is missing or wrong; set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"

@@ -1,4 +1,4 @@
-"""A model on another machine, behind the protocol of a local one. Imports neither torch nor diffusers."""
+"""Img2Img client for a model on another machine. Imports neither torch nor diffusers."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from models.api import (
 from models.cluster import link, wire
 from models.cluster.ray_session import CLIENT_PORT
 
-POLL_S = 0.005  # how often a wait looks whether it is cancelled
-CONNECT_S = 60.0  # until a model must have been loaded when painting begins; signs of life prolong it
-SLOW_S = 2.0  # without a picture: the window says so
-SLOW_TIMES = 4.0  # and only if that is as many times what a frame takes
-SILENT_S = 12.0  # without a sign of life, which comes every 5: the link is given up
+POLL_S = 0.005  # interval at which a wait checks for cancellation
+CONNECT_S = 60.0  # limit for loading the model when painting starts; extended by each sign of life
+SLOW_S = 2.0  # time without a picture after which the window reports a slow link
+SLOW_TIMES = 4.0  # and only if it is also this multiple of the usual frame time
+SILENT_S = 12.0  # time without a sign of life, sent every 5 s, after which the link is closed
 
 
 def actor_name(model: str) -> str:
@@ -36,7 +36,7 @@ def actor_name(model: str) -> str:
 
 
 def client_address(address: str) -> str:
-    """HOST or HOST:PORT -> what Ray connects to. Raises ModelError."""
+    """Convert HOST or HOST:PORT to an address that Ray connects to. Raises ModelError."""
     address = address.removeprefix("ray://")
     host, colon, port = address.rpartition(":")
     if not colon:
@@ -54,15 +54,15 @@ def loader(
     quality: int = 90,
     progress: ProgressCallback = no_progress,
 ) -> Callable[[], RemoteModel]:
-    """A function that connects to the model. Raises ModelError at once for an address that is none."""
+    """Return a function that connects to the model. Raises ModelError at once for an invalid address."""
     found = client_address(address)
     return lambda: RemoteModel(found, model, codec=codec, quality=quality, progress=progress)
 
 
 class Link:
-    """A connection: the process that holds it, and what is known of the server's state.
+    """A connection: the process that holds it, and the known state of the server.
 
-    planes: the paper as the server has it, of request `number`. picture: the one that results change.
+    planes: the paper as the server has it, of request `number`. picture: the one that results update.
     """
 
     def __init__(self, address: str, model: str, codec: str, quality: int):
@@ -74,7 +74,7 @@ class Link:
         theirs.close()
         self.codec = codec
         self.number = self.serial = 0
-        self.asked = 0  # number of the request whose result is waited for, 0 for none
+        self.asked = 0  # number of the request whose result is pending, 0 for none
         self.asked_s = 0.0
         self.heard_s = time.perf_counter()
         self.card: ModelCard | None = None
@@ -84,7 +84,7 @@ class Link:
         self.picture: np.ndarray | None = None
 
     def hear(self, wait_s: float) -> dict | None:
-        """The next result, or None after the wait. Sets `card`, `says` and `broken` as they become known."""
+        """Return the next result, or None after the wait. Updates `card`, `says` and `broken`."""
         try:
             if not self.pipe.poll(wait_s):
                 return None
@@ -128,7 +128,7 @@ class Link:
             self.broken = self.broken or "the link broke"
 
     def take(self, result: dict) -> np.ndarray:
-        """The picture after a result; its own copy."""
+        """Apply a result and return a copy of the picture."""
         width, height = result["size"]
         if self.picture is None or self.picture.shape[:2] != (height, width):
             self.picture = np.zeros((height, width, 3), np.uint8)
@@ -147,10 +147,10 @@ class Link:
 
 
 class RemoteModel:
-    """Img2Img on another machine. One request is on its way at a time.
+    """Img2Img on another machine, with at most one request in flight.
 
-    `render` raises Unreachable while there is no link: the engine asks again with the newest paper, and each
-    call goes on connecting.
+    `render` raises Unreachable while there is no link: the engine retries with the newest paper, and each
+    call continues connecting.
     """
 
     def __init__(
@@ -162,14 +162,14 @@ class RemoteModel:
         quality: int = 90,
         progress: ProgressCallback = no_progress,
     ):
-        """Connect and wait for the model. Raises ModelError where nobody answers or the server is full."""
+        """Connect and wait for the model. Raises ModelError if there is no answer or the server is full."""
         if codec not in wire.CODECS:
             raise ModelError(f"pictures are sent as {', '.join(wire.CODECS)}, not {codec!r}")
         self.address, self._where = address, address.removeprefix("ray://")
         self._new_link = lambda: Link(address, model, codec, quality)
         self._link: Link | None = self._new_link()
-        self._frame_s: float | None = None  # what a frame takes, smoothed
-        self._down_s: float | None = None  # since when there is no link
+        self._frame_s: float | None = None  # smoothed time of a frame
+        self._down_s: float | None = None  # when the link was lost
         while (made := self._link).card is None:
             progress(f"{self._where}: {made.says}")
             made.hear(0.1)
@@ -182,7 +182,7 @@ class RemoteModel:
         return replace(card, device=f"{card.device} at {self._where}")
 
     def render(self, request: Request, *, cancelled: Callable[[], bool] = never) -> Frame:
-        """One picture, as of the model there. Raises Unreachable, Cancelled, and ModelError from there."""
+        """Render one picture remotely. Raises Unreachable, Cancelled, and the server's ModelError."""
         began_s = time.perf_counter()
         made = self._ready(began_s)
         self._drain(made, began_s)
@@ -202,14 +202,14 @@ class RemoteModel:
                     raise Cancelled
                 raise ModelError(result.get("failure") or "the server asked twice for the whole paper")
             if result is not None and "patch" in result:
-                made.take(result)  # of a request that was given up too late
+                made.take(result)  # result of a request that was cancelled too late
             self._check(made, began_s)
             if made.asked and cancelled():
                 made.cancel()
                 raise Cancelled
 
     def _ready(self, began_s: float) -> Link:
-        """The link once the model is there. Raises Unreachable after a while, and goes on next time."""
+        """Return the link once the model is loaded. Raises Unreachable on timeout; the next call goes on."""
         if self._link is None:
             self._link = self._new_link()
         made = self._link
@@ -224,7 +224,7 @@ class RemoteModel:
         return made
 
     def _drain(self, made: Link, began_s: float) -> None:
-        """Wait for the result of an earlier call, so that one request is on its way at a time."""
+        """Wait for the result of an earlier call, so that only one request is in flight."""
         while made.asked:
             result = made.hear(POLL_S)
             if result is not None:
@@ -235,7 +235,7 @@ class RemoteModel:
             self._check(made, began_s)
 
     def _check(self, made: Link, began_s: float) -> None:
-        """Raise Unreachable for a link that broke or went silent, or where no picture came for long."""
+        """Raise Unreachable if the link is broken or silent, or if no picture has arrived for long."""
         now_s = time.perf_counter()
         if made.broken:
             self._lose(made, f"the link to {self._where} broke: {made.broken}")
@@ -252,7 +252,7 @@ class RemoteModel:
         self._link = None
         if self._down_s is None:
             self._down_s = time.perf_counter()
-        time.sleep(0.2)  # a server that refuses at once is not asked hundreds of times a second
+        time.sleep(0.2)  # limits the retry rate when a server refuses at once
         raise Unreachable(f"{line}; the last picture stays")
 
     def _frame(self, made: Link, result: dict, request: Request, began_s: float) -> Frame:
@@ -264,15 +264,15 @@ class RemoteModel:
         return Frame(request, picture, stage_ms, tuple(result["notes"]), result["why_not_faster"])
 
     def rest(self) -> bool:
-        """Nothing is put off on this side."""
+        """Return False: no work is deferred on the client."""
         return False
 
     def gflop(self, height_px: int, width_px: int, steps: int) -> float:
-        """Not counted here: 0."""
+        """Return 0: FLOPs are not counted on the client."""
         return 0.0
 
     def close(self) -> None:
-        """End the link; idempotent."""
+        """Close the link; idempotent."""
         if self._link is not None:
             self._link.close()
             self._link = None

@@ -1,4 +1,4 @@
-"""The command `serve`: Ray on this machine or a cluster that runs already, and a model in an actor on it."""
+"""The command `serve`: a model in a Ray actor, on this machine or on a running cluster."""
 
 from __future__ import annotations
 
@@ -29,15 +29,16 @@ from models.cluster.ray_session import (
 )
 from models.cluster.remote import actor_name
 
-STORE_BYTES = 200 << 20  # of Ray's shared memory: only patches of pictures go through it
+STORE_BYTES = 200 << 20  # Ray's shared memory, which only holds picture patches
 START_S = 60.0
 
 
 @dataclass(frozen=True)
 class Where:
-    """bind: address to listen on. port: of the painters. cluster: HOST:PORT of one that runs already.
+    """Addresses of a server.
 
-    Raises ModelError for a `bind` that is no address.
+    bind: address to listen on. port: port for painters. cluster: HOST:PORT of a running cluster. Raises
+    ModelError if `bind` is not an address.
     """
 
     bind: str
@@ -45,7 +46,7 @@ class Where:
     cluster: str | None = None
 
     def __post_init__(self) -> None:
-        assert self.loopback is not None  # a wrong address is refused before anything starts
+        assert self.loopback is not None  # invalid addresses are rejected before anything starts
 
     @property
     def loopback(self) -> bool:
@@ -74,7 +75,7 @@ def serve(
 
 
 def start(ray: Any, model: str, load: Callable, *, device: str | None, painters: int) -> Any:
-    """The actor with the model in it. Each painter has up to two calls in it at a time."""
+    """Start the actor that holds the model. Each painter may have two concurrent calls in it."""
     gpus = int((device or ("cuda" if ray.cluster_resources().get("GPU") else "cpu")).split(":")[0] == "cuda")
     options = {"name": actor_name(model), "num_cpus": 0, "num_gpus": gpus, "max_restarts": -1}
     kind = ray.remote(max_concurrency=2 * painters + 4, **options)(PaintingServer)
@@ -85,7 +86,7 @@ def start(ray: Any, model: str, load: Callable, *, device: str | None, painters:
 
 
 def ensure_token() -> None:
-    """Switch token authentication on. Without a token one is made in Ray's file, for its owner alone."""
+    """Enable token authentication. A missing token is created in Ray's file, readable by its owner only."""
     if os.environ.get("RAY_AUTH_MODE", "token") != "token":
         raise ModelError("RAY_AUTH_MODE must be token to serve: without it anyone who connects can run code")
     os.environ["RAY_AUTH_MODE"] = "token"
@@ -104,11 +105,11 @@ def existing(address: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def head(where: Where) -> Iterator[str]:
-    """A Ray cluster of this machine alone that ends with this block; gives its address."""
-    folder = Path(tempfile.mkdtemp(prefix="fb-"))  # short: sockets are in it, whose paths have an end
+    """Start a Ray cluster on this machine only, stopped when the block ends; yields its address."""
+    folder = Path(tempfile.mkdtemp(prefix="fb-"))  # short: socket paths are limited in length
     environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_AUTOSCALER": "0"}
     paths = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))  # of this program, not installed too
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))  # finds this program if not installed
     if where.loopback:
         environment |= LOOPBACK_ONLY
         os.environ.update(LOOPBACK_ONLY)
@@ -136,7 +137,7 @@ def head(where: Where) -> Iterator[str]:
 
 
 def wait_for(process: subprocess.Popen, host: str, port: int, log: Path) -> None:
-    """Until something listens. Raises ModelError with the last line of the log where Ray does not start."""
+    """Wait until something listens. Raises ModelError with the log's last line if Ray does not start."""
     end_s = time.monotonic() + START_S
     while True:
         with contextlib.suppress(OSError):
@@ -165,7 +166,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """SIGTERM ends the block as Ctrl+C does, without an error."""
+    """Context in which SIGTERM ends the block like Ctrl+C, without an error."""
 
     def end(number: int, frame: object) -> None:
         raise KeyboardInterrupt

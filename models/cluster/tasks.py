@@ -1,5 +1,7 @@
-"""Independent jobs spread over a Ray cluster: as many at a time as it has room for, each made again if its
-worker or node dies."""
+"""Run independent jobs on a Ray cluster.
+
+As many jobs run at a time as the cluster has room for; a job is repeated if its worker or node dies.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +15,14 @@ from models.api import ModelError
 from models.cluster.identity import Identity, identity
 from models.cluster.ray_session import connected
 
-AHEAD = 2  # jobs submitted for each that runs: a worker that is done finds the next one waiting
-DEATHS = 5  # of workers in one job, after which the job is to blame
-POLL_S = 0.5  # how often an interrupt is looked for, and how large the cluster is now
+AHEAD = 2  # jobs submitted per running job, so that a free worker finds the next one queued
+DEATHS = 5  # worker deaths in one job after which the job fails
+POLL_S = 0.5  # interval for checking interrupts and the cluster's size
 
 
 @dataclass(frozen=True)
 class Done:
-    """A job's result. node: which made it. identity: of the process that did, as a dict."""
+    """Result of a job. node: where it ran. identity: of the process that ran it, as a dict."""
 
     job: Any
     result: Any
@@ -29,11 +31,13 @@ class Done:
 
 
 class Cluster:
-    """A connection to Ray on which jobs run. Made by `open_cluster`."""
+    """A connection to Ray on which jobs run. Created by `open_cluster`."""
 
     def __init__(self, ray: Any, device: str | None, models: tuple[str, ...] | None, any_device: bool):
-        """device: cpu, cuda, or None for CUDA where the cluster has GPUs. models: None for jobs whose bytes
-        depend on no device, so that workers need not import torch."""
+        """device: cpu, cuda, or None for CUDA if the cluster has GPUs.
+
+        models: None for jobs whose bytes do not depend on the device, so that workers need not import torch.
+        """
         self.ray, self.models, self.any_device = ray, models, any_device
         self.device = device or ("cuda" if ray.cluster_resources().get("GPU", 0) else "cpu")
         self.deaths = 0
@@ -44,7 +48,7 @@ class Cluster:
 
     @property
     def room(self) -> int:
-        """Jobs that can run at the same time on the nodes that are there now."""
+        """Return the number of jobs that can run concurrently on the current nodes."""
         return max(1, int(self.ray.cluster_resources().get("GPU" if self.gpus else "CPU", 1)))
 
     @property
@@ -54,10 +58,10 @@ class Cluster:
     def run(
         self, function: Callable[[Any, Any], Any], shared: Any, jobs: Sequence, expected: dict | None = None
     ) -> Iterator[Done]:
-        """Yield `function(shared, job)` of every job, in the order in which they are done.
+        """Yield `function(shared, job)` for every job, in order of completion.
 
-        function: of a module that every node can import. expected: identity that the results must come from;
-        by default that of the first result. Raises ModelError for a node of another identity unless
+        function: defined in a module that every node can import. expected: identity required of all results;
+        that of the first result by default. Raises ModelError for a node of another identity unless
         any_device, for a job that keeps killing its workers, and for an error in the function.
         """
         ray = self.ray
@@ -80,7 +84,7 @@ class Cluster:
                         found, node, result = ray.get(reference)
                     except RayTaskError as error:
                         raise ModelError(told(error)) from error
-                    except RayError as error:  # the worker or its node died, or its memory ran out
+                    except RayError as error:  # the worker or its node died or ran out of memory
                         self.deaths += 1
                         deaths[job] = deaths.get(job, 0) + 1
                         if deaths[job] >= DEATHS:
@@ -101,12 +105,12 @@ class Cluster:
                     yield Done(job, result, node, found)
         finally:
             for reference in running:
-                with contextlib.suppress(Exception):  # the connection itself may be what is lost
+                with contextlib.suppress(Exception):  # the connection itself may be lost
                     ray.cancel(reference, force=True)
 
 
 def perform(common: tuple, job: Any, expected: dict | None) -> tuple[dict, str, Any]:
-    """In a worker: (identity, address of the node, result); no result where another identity is expected."""
+    """In a worker: return (identity, node address, result); no result if another identity is expected."""
     import ray
 
     function, shared, device, models = common
@@ -118,7 +122,7 @@ def perform(common: tuple, job: Any, expected: dict | None) -> tuple[dict, str, 
 
 
 def told(error: Exception) -> str:
-    """The line of the exception that a task raised, without the traceback that Ray wraps it in."""
+    """Return the message of the exception that a task raised, without Ray's wrapped traceback."""
     cause = getattr(error, "cause", None) or error
     lines = str(cause).strip().splitlines() or [type(cause).__name__]
     return lines[0] if isinstance(cause, ModelError) else f"{type(cause).__name__}: {lines[-1]}"
@@ -133,6 +137,9 @@ def open_cluster(
     any_device: bool = False,
     workers: int = 1,
 ) -> Iterator[Cluster]:
-    """Connect; models: whose weights count for the identity. workers: of a local cluster, 1 for all cores."""
+    """Connect to a cluster.
+
+    models: names whose weights count for the identity. workers: of a local cluster, 1 for all cores.
+    """
     with connected(address, cpus=workers if workers > 1 else None) as ray:
         yield Cluster(ray, device, models, any_device)

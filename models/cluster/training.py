@@ -1,4 +1,4 @@
-"""Training stages on a cluster: data in independent shards, other stages data-parallel by Ray Train."""
+"""Training stages on a cluster: `data` in independent shards, other stages data-parallel with Ray Train."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from models.api import ModelError
 from models.cluster.ray_session import connected, reason
 from models.cluster.tasks import Cluster, open_cluster
 
-OUTPUTS = {  # folders that a stage writes, by painter; those of other stages it reads
+OUTPUTS = {  # folders that each painter's stage writes; it reads those of the other stages
     "colors": {
         "teacher": ("teacher",),
         "reflow": ("reflow",),
@@ -23,7 +23,7 @@ OUTPUTS = {  # folders that a stage writes, by painter; those of other stages it
     },
     "materials": {name: (name,) for name in ("teacher", "reflow", "distil", "plan")},
 }
-RESTARTS = 20  # after workers that were lost
+RESTARTS = 20  # maximum restarts after lost workers
 
 
 def run_stage(
@@ -37,9 +37,10 @@ def run_stage(
     any_device: bool = False,
     **sources: Path | None,
 ) -> None:
-    """One stage on a cluster. Raises ModelError. folder: seen by all nodes, except for `data`.
+    """Run one stage on a cluster. Raises ModelError.
 
-    painter, and images and pictures in `sources`: as in models.training.run_stage.
+    folder: must be visible to all nodes, except for `data`.
+    painter, and images and pictures in `sources`: see models.training.run_stage.
     """
     if sources.get("images") is not None:
         painter = "colors"
@@ -66,7 +67,7 @@ def run_stage(
 
 
 def stages_of(painter: str) -> Any:
-    """The module with a painter's stages; it needs numba and torch."""
+    """Return the module with a painter's stages; it needs numba and torch."""
     if painter == "colors":
         from models.training.color_painter import stages as of_colors
 
@@ -77,7 +78,7 @@ def stages_of(painter: str) -> Any:
 
 
 def files_on(cluster: Cluster) -> Callable[[Callable, Path, list[tuple]], Iterator[tuple]]:
-    """What spreads calls `function(folder, *job)` that write files over nodes that do not see the folder."""
+    """Return a `Spread` that runs file-writing jobs `function(folder, *job)` on nodes without the folder."""
 
     def spread(function: Callable, folder: Path, jobs: list[tuple]) -> Iterator[tuple]:
         for done in cluster.run(written_files, function, jobs):
@@ -91,16 +92,17 @@ def files_on(cluster: Cluster) -> Callable[[Callable, Path, list[tuple]], Iterat
 
 
 def written_files(function: Callable, job: tuple) -> dict[str, bytes]:
-    """On a node: call `function(folder, *job)` with an empty folder, and return its files by name."""
+    """On a node: call `function(folder, *job)` with an empty folder and return the written files by name."""
     with tempfile.TemporaryDirectory(prefix="flowbrush-") as folder:
         function(Path(folder), *job)
         return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
 
 
 def train_on(address: str, function: Callable[[dict], None], settings: dict, workers: int) -> None:
-    """Run `function(settings)` in a group of workers; a lost one restarts the group, smaller if need be.
+    """Run `function(settings)` in a group of workers; a lost worker restarts the group, smaller if necessary.
 
-    settings["folder"]: seen by all nodes; checkpoints there are gone on with. Raises ModelError.
+    settings["folder"]: must be visible to all nodes; training resumes from checkpoints there.
+    Raises ModelError.
     """
     folder = Path(settings["folder"]).resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -131,7 +133,7 @@ def train_on(address: str, function: Callable[[dict], None], settings: dict, wor
 
 
 def run_worker(settings: dict[str, Any]) -> None:
-    """In a worker: the stage as on one machine. Only the first worker writes into the folder."""
+    """In a worker: run the stage as on one machine. Only the first worker writes into the folder."""
     from models.training import distributed
 
     stage, folder, options = settings["stage"], settings["folder"], settings["options"]
@@ -145,7 +147,7 @@ def run_worker(settings: dict[str, Any]) -> None:
 
 
 def look_into(folder: Path, scratch: Path, outputs: tuple[str, ...]) -> None:
-    """Links in `scratch` to all folders in this one but these: what is written there is thrown away."""
+    """Link all subfolders of `folder` but `outputs` into `scratch`, whose other contents are discarded."""
     for path in folder.iterdir():
         if path.is_dir() and path.name not in outputs and not path.name.startswith((".", "own-")):
             (scratch / path.name).symlink_to(path, target_is_directory=True)

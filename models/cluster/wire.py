@@ -1,6 +1,6 @@
-"""What a painter and a served model send each other: numbers and compressed patches, checked on arrival.
+"""Messages between a painter and a served model: numbers and compressed patches, validated on arrival.
 
-Needs numpy, PyAV and OpenCV, never torch: the laptop imports it.
+Needs numpy, PyAV and OpenCV but not torch, since the client imports it.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ import numpy as np
 
 from models.api import LOOKS, MATERIALS, MAX_PROMPT_CHARS, MOOD_AXES, ModelError, Rect, Request, check_size
 
-PLANES = 5  # of a paper: red, green, blue, alpha, material
+PLANES = 5  # channels of a paper: red, green, blue, alpha, material
 LAST_NUMBER = 2**63 - 1
 LAST_PLACE = 2**31 - 1
 CODECS = ("lossless", "jpeg", "webp")
 LOSSY = {"jpeg": (".jpg", cv2.IMWRITE_JPEG_QUALITY), "webp": (".webp", cv2.IMWRITE_WEBP_QUALITY)}
-FFV1_LEAST_PX = 16  # of a side: smaller ones are left to zlib
+FFV1_LEAST_PX = 16  # minimum side for FFV1; smaller patches use zlib
 
 
 @dataclass(frozen=True)
 class Sent:
-    """A request on its way.
+    """A render request as it is transmitted.
 
-    number: of the request, from 1 on. base: number of the paper that `patch` changes, 0 for a blank one.
-    size: (width, height). rect: what the patch covers. drawing: False for a refinement.
+    number: of the request, from 1. base: number of the paper that `patch` changes, 0 for a blank one.
+    size: (width, height). rect: area that the patch covers. drawing: False for a refinement.
     """
 
     number: int
@@ -54,7 +54,7 @@ class Sent:
 
 
 def planes_of(request: Request) -> np.ndarray:
-    """(H, W, 5) uint8: the paper and its materials, 0 where they are unknown."""
+    """Return (H, W, 5) uint8: the paper and its materials, 0 where they are unknown."""
     height, width = request.paper.shape[:2]
     made = np.zeros((height, width, PLANES), np.uint8)
     made[..., :4] = request.paper
@@ -64,7 +64,7 @@ def planes_of(request: Request) -> np.ndarray:
 
 
 def changed_box(before: np.ndarray, after: np.ndarray) -> Rect:
-    """The smallest box that holds every difference of two arrays, (H, W, C) each."""
+    """Return the bounding box of all differences between two arrays, (H, W, C) each."""
     differs = before != after
     rows = np.flatnonzero(differs.any((1, 2)))
     if not len(rows):
@@ -74,19 +74,19 @@ def changed_box(before: np.ndarray, after: np.ndarray) -> Rect:
 
 
 def packed(before: np.ndarray, after: np.ndarray) -> bytes:
-    """How `after` differs from `before`, (h, w, C) uint8 each, plane by plane; mostly zeros for a stroke."""
+    """Compress the difference of two (h, w, C) uint8 arrays, plane by plane; mostly zeros for a stroke."""
     difference = np.ascontiguousarray((after - before).transpose(2, 0, 1))
     coder = zlib.compressobj(1, zlib.DEFLATED, 15, 9, zlib.Z_RLE)
     return coder.compress(difference.tobytes()) + coder.flush()
 
 
 def unpacked(before: np.ndarray, data: bytes) -> np.ndarray:
-    """What `packed` was given as `after`. Raises ModelError for data of another length."""
+    """Invert `packed`: return its `after`. Raises ModelError for data of the wrong length."""
     height, width, planes = before.shape
     count = height * width * planes
     decoder = zlib.decompressobj()
     try:
-        raw = decoder.decompress(data, count + 1)  # no more is unpacked, whatever the data say
+        raw = decoder.decompress(data, count + 1)  # bounds the output size, whatever the data
     except zlib.error as error:
         raise ModelError(f"a patch cannot be unpacked: {error}") from error
     if len(raw) != count:
@@ -95,7 +95,7 @@ def unpacked(before: np.ndarray, data: bytes) -> np.ndarray:
 
 
 def sent_of(request: Request, number: int, base: int, before: np.ndarray, planes: np.ndarray) -> Sent:
-    """before: the planes of the paper `base`. planes: those of the request."""
+    """Build the message of a request. before: planes of the paper `base`. planes: planes of the request."""
     rect = changed_box(before, planes)
     height, width = planes.shape[:2]
     patch = b"" if rect.empty else packed(before[rect.slices], planes[rect.slices])
@@ -116,7 +116,7 @@ def sent_of(request: Request, number: int, base: int, before: np.ndarray, planes
 
 
 def checked(fields: Any) -> Sent:
-    """What a client sent, if it is of the right types, shapes and ranges. Raises ModelError with one line."""
+    """Validate types, shapes and ranges of a client's fields. Raises ModelError with one line."""
     if not isinstance(fields, dict) or set(fields) != set(Sent.__dataclass_fields__):
         raise ModelError("a request needs exactly these fields: " + ", ".join(Sent.__dataclass_fields__))
     whole("number", fields["number"], 1, LAST_NUMBER)
@@ -165,7 +165,7 @@ def numbers(name: str, values: Any, count: int, kind: type) -> tuple:
 
 
 def paper_of(before: np.ndarray, sent: Sent) -> np.ndarray:
-    """(H, W, 5) uint8, new: the planes `before` with the patch applied. Raises ModelError."""
+    """Apply the patch to the planes `before`: a new (H, W, 5) uint8 array. Raises ModelError."""
     planes, rect = before.copy(), Rect(*sent.rect)
     if not rect.empty:
         planes[rect.slices] = unpacked(before[rect.slices], sent.patch)
@@ -186,9 +186,9 @@ def request_of(sent: Sent, planes: np.ndarray, dirty: Rect) -> Request:
 
 
 def encoded(before: np.ndarray, after: np.ndarray, codec: str, quality: int) -> bytes:
-    """A patch of a picture, (h, w, 3) uint8. `before` is what lies there now; only `lossless` needs it.
+    """Encode a patch of a picture, (h, w, 3) uint8. `before` is the current content, used by `lossless` only.
 
-    Lossless is the difference as one FFV1 picture with a range coder: 70 % of what zlib makes of it.
+    Lossless stores the difference as one FFV1 picture with a range coder: 70 % of the size with zlib.
     """
     if codec != "lossless":
         suffix, flag = {
@@ -209,7 +209,7 @@ def encoded(before: np.ndarray, after: np.ndarray, codec: str, quality: int) -> 
 
 
 def decoded(before: np.ndarray, data: bytes, codec: str) -> np.ndarray:
-    """(h, w, 3) uint8: what `encoded` was given as `after`, exactly if lossless."""
+    """Invert `encoded`: return its `after`, (h, w, 3) uint8, exact for the lossless codec."""
     if codec != "lossless":
         found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
         if found is None or found.shape != before.shape:

@@ -15,12 +15,12 @@ from kernels.ops.conv import conv3x3
 from models.device import precision
 
 PROBES = 5
-READABLE = all(hasattr(torch.ops.mkldnn, name) for name in ("data_ptr", "_nbytes"))  # packed weights are
-PACKINGS = 64 if READABLE else 4  # sizes for which a weight is kept as packed; they want two layouts or three
+READABLE = all(hasattr(torch.ops.mkldnn, name) for name in ("data_ptr", "_nbytes"))  # of packed weights
+PACKINGS = 64 if READABLE else 4  # input sizes cached per weight, in two or three layouts
 
 
 class PlainConv:
-    """conv + bias + skip -> relu: one op of `kernels` for the windows of 3x3, plain torch for the others."""
+    """conv + bias + skip -> ReLU: one op of `kernels` for 3x3 windows, plain torch for the others."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype, *, stride=1, padding=0):
         self.weight = weight.to(dtype).contiguous(memory_format=torch.channels_last)
@@ -41,10 +41,10 @@ class PlainConv:
 
 
 class OneDnnConv(PlainConv):
-    """The same with sum and ReLU inside the convolution, as torch's inductor does.
+    """PlainConv on oneDNN, with sum and ReLU inside the convolution, as torch's inductor does.
 
-    The layout of packed weights that oneDNN wants depends on the size of the input. Weights packed for
-    another size are packed again in every call; so they are kept as packed for each size.
+    The layout of packed weights that oneDNN expects depends on the size of the input. Weights packed for
+    another size are packed again in every call, so a packed copy is cached for each size.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype, *, stride=1, padding=0):
@@ -66,7 +66,7 @@ class OneDnnConv(PlainConv):
         )
 
     def pack(self, size: torch.Size) -> Tensor:
-        """The weight as an input of this size wants it; sizes that want the same share it."""
+        """Return the weight packed for this input size; sizes with the same layout share one copy."""
         packed = self.packed.get(size)
         if packed is None:
             reorder = torch._C._nn.mkldnn_reorder_conv2d_weight  # pyright: ignore[reportAttributeAccessIssue]
@@ -81,16 +81,16 @@ class OneDnnConv(PlainConv):
 
 
 def contents(packed: Tensor) -> bytes:
-    """The bytes of a tensor that is opaque to torch."""
+    """Return the bytes of an opaque (oneDNN) tensor."""
     return ctypes.string_at(torch.ops.mkldnn.data_ptr(packed), torch.ops.mkldnn._nbytes(packed))
 
 
 @torch.inference_mode()
 def bf16_gain() -> float:
-    """How many times faster than float32 this CPU runs the network's commonest convolution in bfloat16.
+    """Speed-up of bfloat16 over float32 on this CPU, for the network's most frequent convolution.
 
-    On one thread, interleaved, best of PROBES: what else runs on the machine then hardly shows. 0 where
-    there is none.
+    Measured on one thread, interleaved, best of PROBES, so that other programs hardly affect it. Returns 0
+    where bfloat16 is not supported.
     """
     if not precision.has_bf16("cpu"):
         return 0.0

@@ -1,4 +1,4 @@
-"""Which CUDA devices can be used, and why one cannot."""
+"""CUDA availability: the default device, and the reason why CUDA cannot be used."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from models.api import ModelError
 
 
 def usual_device() -> str:
-    """CUDA where it can be used, else the CPU."""
+    """Return "cuda" where CUDA can be used, else "cpu"."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def why_no_cuda() -> str:
-    """Why torch finds no CUDA device, in one line; empty where it finds one."""
+    """Return in one line why torch finds no CUDA device; empty where it finds one."""
     if torch.cuda.is_available():
         return ""
     if torch.version.cuda is None:
         return "this build of torch is without CUDA: install one with it"
     try:
         torch.cuda.init()
-    except (RuntimeError, AssertionError) as error:  # a driver too old for this build, or none
+    except (RuntimeError, AssertionError) as error:  # the driver is missing or too old for this build
         return f"{str(error).strip().splitlines()[0]} (torch is built for CUDA {torch.version.cuda})"
     return "torch finds no device: is an NVIDIA card in this machine, and visible to this process?"
 
 
 def check_device(device: str) -> None:
-    """Raise ModelError, in one line that says what to do, for a device that is not here.
+    """Raise ModelError for a device that is not available, with one line that says what to do.
 
     device: "cpu", "cuda", or "cuda:N".
     """

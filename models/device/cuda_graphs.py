@@ -1,9 +1,9 @@
-"""CUDA graphs of frames: static inputs and outputs, captured by the serving thread while it is at rest.
+"""CUDA graphs of frames: static inputs and outputs, captured by the serving thread while it is idle.
 
-At 512x512 and batch 1 some hundreds of launches cost more than their arithmetic; a graph replays them as one.
-A graph reads and writes fixed memory: FrameGraphs owns it, one set for each key (size, steps, ...). PyTorch
-allows one capture at a time in a process and no other CUDA work beside it, so a frame without a graph runs
-eagerly, and the thread that serves captures one when no request waits.
+At 512x512 and batch size 1 some hundreds of launches cost more than their arithmetic; a graph replays them as
+one launch. A graph reads and writes fixed memory: FrameGraphs owns it, one set for each key (size, steps,
+...). PyTorch allows one capture at a time in a process and no other CUDA work during it. A frame without a
+graph therefore runs eagerly, and the serving thread captures its graph when no request waits.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Key = Any  # hashable: size, steps, whatever else a graph depends on
+Key = Any  # hashable: size, steps and all else that a graph depends on
 Function = Callable[..., Tensor]
 Capture = Callable[[Function, dict[str, Tensor]], tuple[Callable[[], object], Tensor]]
 MAX_GRAPHS = 6  # sizes and step counts kept; each holds its activations in memory
 WARM_UPS = 3  # runs before a capture: kernels compile and libraries choose algorithms there
-MAX_TRIES = 3  # of a capture, until its graph is given up
+MAX_TRIES = 3  # attempts at a capture before its graph is given up
 NOT_YET = "no CUDA graph yet: one is captured when no frame is asked for"
 
 
 class CaptureGate:
-    """Lets one capture run in the process, and none beside CUDA work of threads that do not serve."""
+    """Process-wide lock for captures: one at a time, and none during CUDA work of non-serving threads."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -36,7 +36,7 @@ class CaptureGate:
 
     @contextmanager
     def other_work(self) -> Iterator[None]:
-        """CUDA work of another thread, such as loading a model: waits for a capture and holds off others."""
+        """Guard another thread's CUDA work, such as loading a model: waits for a capture, blocks new ones."""
         with self._changed:
             self._changed.wait_for(lambda: not self._capturing)
             self._others += 1
@@ -48,7 +48,7 @@ class CaptureGate:
 
     @contextmanager
     def capture(self) -> Iterator[bool]:
-        """Yields whether a capture may run now; never waits."""
+        """Yield whether a capture may run now; never waits."""
         with self._changed:
             free = not (self._capturing or self._others)
             self._capturing |= free
@@ -61,13 +61,13 @@ class CaptureGate:
                     self._changed.notify_all()
 
 
-GATE = CaptureGate()  # of this process
+GATE = CaptureGate()  # shared by the whole process
 
 
 def capture_cuda(function: Function, inputs: dict[str, Tensor]) -> tuple[Callable[[], object], Tensor]:
-    """Capture function(**inputs); returns what replays it and the tensor that holds its result."""
+    """Capture function(**inputs); return the function that replays it and the tensor of its result."""
     device = next(iter(inputs.values())).device
-    # the streams, and the waits inside torch.cuda.graph, are those of the current device
+    # torch.cuda.graph uses the streams of the current device, and waits for that device
     with torch.cuda.device(device), torch.inference_mode():
         stream = torch.cuda.Stream(device)
         stream.wait_stream(torch.cuda.current_stream(device))
@@ -83,7 +83,7 @@ def capture_cuda(function: Function, inputs: dict[str, Tensor]) -> tuple[Callabl
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """A captured graph: the tensors it reads, the tensor it writes, and what runs it."""
+    """A captured graph: its input tensors, its output tensor, and the function that replays it."""
 
     inputs: dict[str, Tensor]
     output: Tensor
@@ -91,10 +91,11 @@ class Entry:
 
 
 class FrameGraphs:
-    """Runs a frame by its graph where there is one, else eagerly, and says why. Used by one thread.
+    """Run frames by CUDA graph where one is captured, else eagerly with the reason. Used by one thread.
 
     build: from a key, the function of a frame, (**tensors) -> tensor; it must launch the same work each time.
-    capture: how a graph is made. why_eager: why the last frame had none; empty where it had one.
+    capture: the function that captures a graph. why_eager: why the last frame ran eagerly; empty where it ran
+    by a graph.
     """
 
     def __init__(
@@ -108,14 +109,14 @@ class FrameGraphs:
         self.build, self.capture, self.max_graphs, self.gate = build, capture, max_graphs, gate
         self.why_eager = "no frame was run yet"
         self._entries: OrderedDict[Key, Entry] = OrderedDict()
-        self._wanted: OrderedDict[Key, dict[str, Tensor]] = OrderedDict()  # keys to capture, and inputs
-        self._failures: dict[Key, tuple[int, str]] = {}  # tries, and the reason of the last
+        self._wanted: OrderedDict[Key, dict[str, Tensor]] = OrderedDict()  # keys to capture, and their inputs
+        self._failures: dict[Key, tuple[int, str]] = {}  # attempts, and the reason of the last failure
 
     def run(self, key: Key, **inputs: Tensor) -> Tensor:
-        """The frame of these inputs. The result lies in the graph's memory until the next run of this key.
+        """Run the frame for these inputs. The result is overwritten by the next run of this key.
 
-        Raises ValueError for inputs whose names, shapes or dtypes are not those that the key was captured
-        with.
+        Raises ValueError for inputs whose names, shapes or dtypes differ from those at the capture of the
+        key.
         """
         entry = self._entries.get(key)
         if entry is None:
@@ -131,10 +132,10 @@ class FrameGraphs:
         return entry.output
 
     def rest(self) -> bool:
-        """Capture one graph that a frame lacked, the newest first. Returns whether more are to be captured.
+        """Capture one missing graph, the newest first. Returns whether more graphs remain to be captured.
 
-        Call it on the thread that runs the frames, while no frame is asked for: it takes as long as some
-        frames. Where another thread uses CUDA it does nothing.
+        Call it on the thread that runs the frames, while no request waits: it takes as long as several
+        frames. It does nothing while another thread uses CUDA.
         """
         if not self._wanted:
             return False
@@ -144,7 +145,7 @@ class FrameGraphs:
             key, inputs = self._wanted.popitem()
             try:
                 replay, output = self.capture(self.build(key), inputs)
-            except Exception as error:  # a graph that cannot be had costs speed, never the frame
+            except Exception as error:  # a failed capture costs speed, never the frame
                 reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
                 self._failures[key] = self._failures.get(key, (0, ""))[0] + 1, reason
             else:
@@ -155,29 +156,29 @@ class FrameGraphs:
         return bool(self._wanted)
 
     def invalidate(self) -> None:
-        """Forget all graphs, and what failed: weights or adapters have changed."""
+        """Discard all graphs and recorded failures, after a change of weights or adapters."""
         self._entries.clear()
         self._wanted.clear()
         self._failures.clear()
 
     def forget_wanted(self, outdated: Callable[[Key], bool]) -> None:
-        """Do not capture what will not run again."""
+        """Drop pending captures of outdated keys, which will not run again."""
         for key in [key for key in self._wanted if outdated(key)]:
             del self._wanted[key]
 
     @property
     def keys(self) -> tuple[Key, ...]:
-        """Keys that a graph serves, the one used last at the end."""
+        """Keys that have a captured graph, the most recently used last."""
         return tuple(self._entries)
 
     def _want(self, key: Key, inputs: dict[str, Tensor]) -> str:
-        """Note that `key` is to be captured, unless that failed too often; returns why it is not there."""
+        """Queue `key` for capture, unless it failed too often; return why it has no graph yet."""
         tries, reason = self._failures.get(key, (0, ""))
         if tries >= MAX_TRIES:
             return f"no CUDA graph: {reason}"
         if key in self._wanted and described(self._wanted[key]) == described(inputs):
             self._wanted.move_to_end(key)
-        else:  # the graph's own memory: the caller goes on with its tensors
+        else:  # a copy: the caller may reuse its tensors
             self._wanted[key] = {
                 name: value.clone(memory_format=torch.preserve_format) for name, value in inputs.items()
             }

@@ -15,10 +15,10 @@ Frame = Callable[..., Tensor]
 
 
 class GraphedFrames:
-    """The painter's frames: runs `Body.frame` by its graph, eagerly while there is none."""
+    """Render the painter's frames: `Body.frame` by its CUDA graph, or eagerly until there is one."""
 
     def __init__(self, frame: Frame, device: torch.device, **graphs):
-        """graphs: arguments of FrameGraphs, such as another capture than CUDA's."""
+        """graphs: arguments of FrameGraphs, such as a replacement for the CUDA capture."""
         self.graphs = FrameGraphs(lambda key: frame, **graphs)
         self.transfer = HostTransfer(device)
 
@@ -38,9 +38,9 @@ class GraphedFrames:
         biases: Sequence[Tensor],
         lap: Callable[[str], None],
     ) -> np.ndarray:
-        """The bytes of `Body.frame`, on the host.
+        """Return the bytes of `Body.frame`, on the host.
 
-        planes: (4, H, W) uint8. biases: a row for each step. lap: called when the work is launched.
+        planes: (4, H, W) uint8. biases: one row for each step. lap: called when the work is launched.
         """
         inputs = {"planes": self.transfer.upload(planes), "noise": noise, "share": share}
         inputs["biases"] = torch.stack(tuple(biases))
@@ -50,9 +50,10 @@ class GraphedFrames:
 
 
 class GraphedParts:
-    """Named parts of a frame, each by a graph for every set of input shapes it meets.
+    """Run named parts of a frame, each by a CUDA graph for every set of input shapes.
 
-    A part must be a pure function of its tensors, and of what lies in fixed memory while `version` stays.
+    A part must be a pure function of its tensors, and of memory that does not change while `version` is the
+    same.
     """
 
     def __init__(self, parts: dict[str, Frame], device: torch.device, **graphs):
@@ -62,9 +63,9 @@ class GraphedParts:
         self._why: dict[str, str] = {}
 
     def run(self, name: str, version: int, inputs: dict[str, Tensor]) -> Tensor:
-        """The result lies in the graph's own memory until the next run of this part."""
+        """Run a part by its graph or eagerly. The next run of this part overwrites the result."""
         key = (name, version, tuple(described(inputs).items()))
-        # a graph captured now reads what lies there now: it would be wrong for an older version
+        # a capture reads the current contents of that memory, so it is wrong for an older version
         self.graphs.forget_wanted(lambda other: other[0] == name and other[1] != version)
         made = self.graphs.run(key, **inputs)
         self._why[name] = self.graphs.why_eager
@@ -72,7 +73,7 @@ class GraphedParts:
 
     @property
     def why_eager(self) -> str:
-        """Why a part of the last frame ran eagerly; empty where none did."""
+        """Why a part of the last frame ran eagerly; empty where all ran by graphs."""
         return next((f"{name}: {why}" for name, why in self._why.items() if why), "")
 
     def rest(self) -> bool:

@@ -1,4 +1,4 @@
-"""Arrays to the GPU and back through pinned memory, with one wait a frame."""
+"""Copy arrays to the GPU and back through pinned memory, with one wait per frame."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from torch import Tensor
 
 
 class HostBuffers:
-    """Two pinned buffers in host memory that take turns, so that copies run beside the work.
+    """Two alternating pinned host buffers, so that copies run in parallel with the GPU's work.
 
-    shape, dtype: of the arrays. Elsewhere than on CUDA the buffers are ordinary memory and nothing waits.
+    shape, dtype: of the arrays. On other devices than CUDA the buffers are ordinary memory and nothing waits.
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device | str):
@@ -21,7 +21,7 @@ class HostBuffers:
         self.turn = 0
 
     def upload(self, array: np.ndarray, target: Tensor) -> Tensor:
-        """Copy an array, which may be read-only, into a tensor of the device without waiting; returns it."""
+        """Copy an array, which may be read-only, into a device tensor without waiting; return the tensor."""
         buffer, event = self._next()
         np.copyto(buffer.numpy(), array)
         target.copy_(buffer, non_blocking=True)
@@ -29,7 +29,7 @@ class HostBuffers:
         return target
 
     def download(self, source: Tensor) -> np.ndarray:
-        """The tensor's values as an array of its own. This is the frame's one wait for the device."""
+        """Return the tensor's values as a new array. This is the frame's only wait for the device."""
         buffer, event = self._next()
         buffer.copy_(source, non_blocking=True)
         self._record(event)
@@ -38,7 +38,7 @@ class HostBuffers:
         return buffer.numpy().copy()
 
     def _next(self) -> tuple[Tensor, torch.cuda.Event | None]:
-        """The buffer whose turn it is, once the copy that used it last is done."""
+        """Return the next buffer, once the copy that used it last is done."""
         self.turn = 1 - self.turn
         event = self.events[self.turn]
         if event is not None:
@@ -51,7 +51,7 @@ class HostBuffers:
 
 
 class HostTransfer:
-    """Arrays to the device and back; buffers are made anew where a shape changes."""
+    """Copy arrays to the device and back; reallocates its buffers when a shape changes."""
 
     def __init__(self, device: torch.device):
         self.device = device
@@ -59,7 +59,7 @@ class HostTransfer:
         self._to_host: HostBuffers | None = None
 
     def upload(self, array: np.ndarray) -> Tensor:
-        """(...) uint8 -> the same on the device; the tensor is written again with the next upload."""
+        """(...) uint8 -> the same on the device; the next upload overwrites the tensor."""
         if self._to_device is None or self._to_device[1].shape != array.shape:
             target = torch.empty(array.shape, dtype=torch.uint8, device=self.device)
             self._to_device = HostBuffers(array.shape, torch.uint8, self.device), target

@@ -1,18 +1,18 @@
-"""Which precision a network runs, is trained and judged in, by what the processor or the GPU has."""
+"""Precision that a network runs, trains and is evaluated in, chosen by the hardware's support for it."""
 
 from __future__ import annotations
 
 import torch
 
-BF16_CAPABILITY = (8, 0)  # of CUDA cards that multiply bfloat16 in hardware; torch emulates it on older ones
-FP16_CAPABILITY = (7, 0)  # with matrix units for float16; most cards before run it slower than float32
+BF16_CAPABILITY = (8, 0)  # CUDA cards with bfloat16 in hardware; torch emulates it on older ones
+FP16_CAPABILITY = (7, 0)  # has matrix units for float16; most older cards run it slower than float32
 
 
 def fast_dtype(device: str = "cpu") -> torch.dtype:
-    """The fastest dtype that pictures are made in: bfloat16 where it is multiplied in hardware, else float16
-    on a GPU that has matrix units for it, else float32.
+    """Return the fastest dtype for making pictures on a device.
 
-    By what the hardware is, not by a measurement, so that the same seed gives the same numbers.
+    bfloat16 where the hardware multiplies it, else float16 on a GPU with matrix units for it, else float32.
+    The choice depends on the hardware and not on a measurement, so the same seed gives the same numbers.
     """
     if torch.device(device).type == "cuda":
         capability = torch.cuda.get_device_capability(device)
@@ -28,8 +28,10 @@ def fast_dtype(device: str = "cpu") -> torch.dtype:
 
 
 def has_bf16(device: str) -> bool:
-    """Whether a model can run in bfloat16 on a device: not on cards before sm_80, and oneDNN refuses it on a
-    CPU without AVX-512."""
+    """Whether a model can run in bfloat16 on a device.
+
+    Not on cards before sm_80; on a CPU without AVX-512 oneDNN refuses it.
+    """
     kind = torch.device(device).type
     if kind == "cuda":
         return torch.cuda.get_device_capability(device) >= BF16_CAPABILITY
@@ -38,7 +40,9 @@ def has_bf16(device: str) -> bool:
 
 
 def autocast(device: str = "cpu") -> torch.autocast:
-    """torch.autocast to `fast_dtype(device)`, which is off in float32: elsewhere bf16 is emulated, ten times
-    slower."""
+    """torch.autocast to `fast_dtype(device)`; disabled where that is float32.
+
+    Elsewhere bfloat16 is emulated, ten times slower.
+    """
     dtype = fast_dtype(device)
     return torch.autocast(torch.device(device).type, dtype, enabled=dtype != torch.float32)

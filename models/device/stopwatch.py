@@ -1,4 +1,4 @@
-"""Milliseconds by stage of a frame, on the host's clock or the GPU's own."""
+"""Milliseconds by stage of a frame, by the host's clock or by CUDA events."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import torch
 
 
 class Stopwatch:
-    """Times of stages: on CUDA by events in the device's stream, for a launch returns before its work ends.
+    """Measure the stages of a frame.
 
-    No lap waits for the device; `finish` reads the events after the frame's one wait, for the picture on the
+    On CUDA it records events in the device's stream, because a launch returns before its work ends. No lap
+    waits for the device; `finish` reads the events after the frame's one wait, when the picture is on the
     host. clock: of the host, in seconds. mark: makes a CUDA event.
     """
 
@@ -22,7 +23,7 @@ class Stopwatch:
         self._marks = [("", self._marked())] if self._cuda else []
 
     def lap(self, stage: str) -> None:
-        """End a stage, or another part of it."""
+        """End a stage; several laps of one stage add up."""
         before, now = self._last, self._clock()
         self.stage_ms.setdefault(stage, 0.0)
         if self._cuda:
@@ -32,7 +33,7 @@ class Stopwatch:
         self._last = now
 
     def finish(self, stage: str) -> None:
-        """End the last stage, after the wait for the device: it gets the time that no other stage took."""
+        """End the last stage, after the wait for the device; it gets the time of no other stage."""
         if not self._cuda:
             return self.lap(stage)
         spent = 0.0
@@ -44,5 +45,5 @@ class Stopwatch:
 
     def _marked(self) -> torch.cuda.Event:
         event = self._mark(enable_timing=True)
-        event.record(torch.cuda.current_stream(self._device))  # the current device's may be another
+        event.record(torch.cuda.current_stream(self._device))  # the current device may be another one
         return event

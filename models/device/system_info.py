@@ -1,4 +1,4 @@
-"""The processor's name and the free memory of this machine."""
+"""Name of the processor, and free memory of this machine."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import os
 import platform
 from pathlib import Path
 
-MEMORY = Path("/proc/meminfo")  # of Linux
+MEMORY = Path("/proc/meminfo")  # Linux only
 
 
 def free_memory_mb() -> int | None:
-    """Memory that programs may still take, caches that would make room counted in; None where the system does
-    not tell."""
+    """Available memory in MB, including reclaimable caches; None where the system does not report it."""
     try:
         lines = MEMORY.read_text(encoding="ascii").splitlines()
         kb = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
@@ -25,7 +24,7 @@ def free_memory_mb() -> int | None:
 
 
 def processor() -> str:
-    """The processor's name as the system gives it."""
+    """The processor's name as the system reports it."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             for line in file:

@@ -1,8 +1,8 @@
-"""How many threads a model on the CPU runs with: measured at its start, then decided from its frame times.
+"""Number of CPU threads for a model: measured at its start, then adapted to its frame times.
 
-Threads of one frame wait for each other at every layer. Beside a program that keeps a core busy, two threads
-on two cores took 110 ms for a frame, one took 20, and with both cores free two took 12. Other counts are
-tried now and then, for a frame or two, and the faster one is kept.
+Threads of one frame wait for each other at every layer. With another program keeping a core busy, two threads
+on two cores took 110 ms a frame and one took 20; with both cores free two took 12. Other counts are tried
+from time to time, for a frame or two, and the faster one is kept.
 """
 
 from __future__ import annotations
@@ -14,21 +14,22 @@ from collections.abc import Callable
 import torch
 
 SMOOTHING = 0.25  # weight of the newest frame in the running mean
-MAX_SPIKE = 3.0  # one frame counts at most as this many of the mean
-GAIN = 0.85  # of the present cost: only then is another count taken
-SLOWED = 1.6  # times the best mean ever: something has changed, fewer threads are tried soon
-WARM_UP = 4  # frames that are not looked at: kernels are built, caches filled
+MAX_SPIKE = 3.0  # one frame counts at most as this many times the mean
+GAIN = 0.85  # a new count must cost less than this share of the present cost
+SLOWED = 1.6  # times the best mean: conditions have changed, so fewer threads are tried soon
+WARM_UP = 4  # frames that are ignored: kernels are built, caches filled
 TRIAL = 2  # frames; the first may build kernels for its count, so the faster one counts
-HOPELESS = 2.0  # times the present mean: such a frame ends a trial, unless it was the first of its count
-FIRST_WAIT, LAST_WAIT = 64, 1024  # frames between trials; doubles while they bring nothing
-PROBES, PROBE_SIDE = 5, 384  # products of square matrices that a start is measured with, 1 ms each
-PROBE_SPIKE = 8.0  # times the time of one thread: a count that takes so long is measured no further
+HOPELESS = 2.0  # times the present mean: ends a trial, unless it is the count's first frame
+FIRST_WAIT, LAST_WAIT = 64, 1024  # frames between trials; doubles while they find no gain
+PROBES, PROBE_SIDE = 5, 384  # matrix products that measure the start, and their side; 1 ms each
+PROBE_SPIKE = 8.0  # times the time of one thread: a slower count is not measured further
 
 
 class ThreadCount:
-    """`next` says the count for the next frame, `learn` takes what the frame cost, in one unit for all.
+    """Choose the thread count: `next` returns it for the next frame, `learn` takes the cost of that frame.
 
-    Counts are the most, its half, its quarter ..., 1. start: the count of the first frames.
+    Costs are all in the same unit. Counts are the maximum, its half, its quarter ..., 1. start: the count of
+    the first frames.
     """
 
     def __init__(self, most: int, start: int | None = None):
@@ -36,10 +37,10 @@ class ThreadCount:
         self.current = most if start is None else start
         self._mean = self._best = 0.0
         self._frames = -WARM_UP  # since the last trial
-        self._wait = 0 if start is None else FIRST_WAIT  # a start that was not measured is tried at once
+        self._wait = 0 if start is None else FIRST_WAIT  # an unmeasured start is tried at once
         self._fewer = self.current > 1  # the next trial's direction
         self._patience = WARM_UP  # frames before the next trial while the frames are slow
-        self._trial: tuple[int, list[float]] | None = None  # a count and what its frames cost
+        self._trial: tuple[int, list[float]] | None = None  # a count and the costs of its frames
         self._ran: set[int] = set()  # counts that frames have run with
 
     def next(self) -> int:
@@ -76,13 +77,13 @@ class ThreadCount:
         self._frames += 1
 
     def _neighbour(self) -> int:
-        """The next count in the trial's direction; in the other where there is none."""
+        """Return the next count in the trial's direction; at the end of the range, in the other."""
         at = self.choices.index(self.current)
         found = at + 1 if self._fewer else at - 1
         return self.choices[found if 0 <= found < len(self.choices) else 2 * at - found]
 
     def _judge(self, threads: int, cost: float) -> None:
-        """A trial is over: take its count, or try the other direction after a longer wait."""
+        """End a trial: keep its count, or try the other direction after a longer wait."""
         self._trial, self._frames = None, 0
         if cost < GAIN * self._mean:
             self.current, self._mean, self._best = threads, cost, cost
@@ -93,7 +94,7 @@ class ThreadCount:
 
 
 def halves(most: int) -> list[int]:
-    """The most, its half, its quarter ..., 1."""
+    """Return the maximum, its half, its quarter ..., 1."""
     counts = [most]
     while counts[-1] > 1:
         counts.append(counts[-1] // 2)
@@ -103,10 +104,11 @@ def halves(most: int) -> list[int]:
 def measured_start(
     most: int, *, work: Callable[[], object] | None = None, clock: Callable[[], float] = time.perf_counter
 ) -> int:
-    """The count to begin with: the most threads that speed up a product of matrices as it runs now.
+    """Return the start count: the most threads that currently speed up a matrix product.
 
     Where another program keeps a core busy, two threads wait for each other, and the first frames of a model
-    that started with them took 2.8 s. Medians of a few interleaved products: some 20 ms in all.
+    that started with them took 2.8 s. The count is chosen by the medians of a few interleaved products, some
+    20 ms in all.
     """
     before, times = torch.get_num_threads(), {count: [] for count in reversed(halves(most))}
     if work is None:
@@ -120,7 +122,7 @@ def measured_start(
                 torch.set_num_threads(count)
                 begin = clock()
                 work()
-                if probe:  # the first builds kernels
+                if probe:  # the first run builds kernels
                     taken.append(clock() - begin)
     finally:
         torch.set_num_threads(before)

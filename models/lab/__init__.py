@@ -1,1 +1,1 @@
-"""The flow lab: many steps against few, on diffusions and on flows, measured."""
+"""Comparison of diffusion and flow samplers with many and with few steps."""

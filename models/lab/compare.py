@@ -1,4 +1,4 @@
-"""Many steps against few: every contender with every sampler on the same sketches; returns every number."""
+"""Benchmark of every contender with every sampler and number of steps on the same sketches."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CONSOLE = Console(stderr=True)  # stdout is for JSON
 
 
 class Sketches:
-    """Views that no contender was trained on: pictures (N, 3, H, W), conditions, noise; one seed."""
+    """Held-out views with one seed: pictures (N, 3, H, W), conditions and noise."""
 
     def __init__(self, folder: Path | None, plan: Plan, seed: int):
         from models.training.data import dataset
@@ -46,7 +46,7 @@ class Sketches:
 
 
 def rendered(folder: Path, count: int, side_px: int) -> Path:
-    """Views made now, for those who have not trained anything. Raises ModelError without numba."""
+    """Render views for a folder without training data. Raises ModelError without numba."""
     try:
         from models.training.data import dataset
         from models.training.data.landscapes.scenes import HELD_OUT
@@ -63,10 +63,12 @@ def plan_of(quick: bool) -> Plan:
 
 @torch.no_grad()
 def compare(plan: Plan, names: str | None = None, folder: Path | None = None, seed: int = 0) -> dict:
-    """All figures. names: of contenders, with commas between; all by default. folder: of `train`, where
-    weights and held-out views are looked for first.
+    """Compute all figures of the comparison.
 
-    Raises ModelError for an unknown contender, and where none has weights.
+    names: comma-separated contenders; all by default. folder: output of `train`, searched first for weights
+    and held-out views.
+
+    Raises ModelError for an unknown contender, and if no contender has weights.
     """
     wanted = list(FILES) if names is None else listed(names)
     contenders, missing = load_all(wanted, folder)
@@ -97,9 +99,9 @@ def compare(plan: Plan, names: str | None = None, folder: Path | None = None, se
 def table(
     plan: Plan, contenders: list[Contender], sketches: Sketches, dtype: torch.dtype, seed: int
 ) -> list[dict]:
-    """One row for each contender, sampler and number of steps: time and quality.
+    """Return one row of time and quality per contender, sampler and number of steps.
 
-    Interleaved: every row makes its picture of one sketch before the next sketch is begun.
+    Rows are interleaved: every row renders one sketch before any row starts the next.
     """
     from models.training.evaluation import metrics
 
@@ -139,7 +141,7 @@ def table(
 
 
 def examine(plan: Plan, one: Contender, sketches: Sketches, seed: int) -> dict:
-    """Convergence, straightness, filmstrip and paths of one contender, in float32."""
+    """Measure convergence and straightness of one contender in float32, with its filmstrip and paths."""
     condition, noise = sketches.rows(slice(plan.converging))
     found: dict = {}
     if plan.fits(one):
@@ -170,7 +172,7 @@ def examine(plan: Plan, one: Contender, sketches: Sketches, seed: int) -> dict:
 
 
 def curves(names: list[str], folder: Path | None) -> dict[str, list[dict]]:
-    """Quality against images seen, as training in `folder` logged it, or as it was for what ships."""
+    """Return quality against images seen, from the training log in `folder` or else the shipped one."""
     shipped = json.loads((ASSETS / "learning.json").read_text(encoding="utf-8"))
     found = {}
     for name in names:
@@ -183,7 +185,7 @@ def curves(names: list[str], folder: Path | None) -> dict[str, list[dict]]:
 
 
 def add_distances(rows: list[dict], errors: dict[str, list[dict]], name: str) -> None:
-    """RMS distance to the converged solution, into the rows where it was measured."""
+    """Add the RMS distance to the converged solution to the rows where it was measured."""
     for row in rows:
         if row["contender"] == name:
             same = [e["error"] for e in errors.get(row["sampler"], []) if e["steps"] == row["steps"]]
@@ -191,9 +193,10 @@ def add_distances(rows: list[dict], errors: dict[str, list[dict]], name: str) ->
 
 
 def add_speeds(rows: list[dict]) -> dict | None:
-    """Frames/s relative to the reference, into every row; returns the reference's row in short.
+    """Add frames/s relative to the reference to every row; return a summary of the reference's row.
 
-    Without a diffusion the same sampler on the first contender that has it stands in, and says so.
+    Without a diffusion the reference is the same sampler on the first contender that has it; the summary
+    names it.
     """
     wanted = [row for row in rows if (row["sampler"], row["steps"]) == REFERENCE[1:]]
     wanted.sort(key=lambda row: not row["contender"].startswith(REFERENCE[0]))

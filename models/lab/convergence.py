@@ -14,14 +14,17 @@ from models.painter.contenders import Contender
 from models.painter.flow import Condition
 from models.sampling.samplers import SAMPLERS
 
-ABOVE_FLOOR = 4.0  # an error counts in a fit from so many times that of the converged solution itself
-NEAR = 0.04  # RMS distance on pictures in [-1, 1] for which `steps_to` are told
-FIT_POINTS = 3  # the finest: at few steps the error's leading term does not lead yet
+ABOVE_FLOOR = 4.0  # errors below this multiple of the converged solution's own error are left out of the fit
+NEAR = 0.04  # RMS distance, on pictures in [-1, 1], at which `steps_to` is evaluated
+FIT_POINTS = 3  # number of finest rows used: with few steps the leading error term does not dominate
 
 
 @dataclass(frozen=True)
 class Converged:
-    """picture: (B, 3, H, W). floor: RMS distance to the same with half the steps, on pictures in [-1, 1]."""
+    """A converged solution of the ODE.
+
+    picture: (B, 3, H, W). floor: RMS distance to the solution with half the steps, on pictures in [-1, 1].
+    """
 
     picture: Tensor
     floor: float
@@ -32,7 +35,7 @@ def rms(a: Tensor, b: Tensor) -> float:
 
 
 def converge(contender: Contender, condition: Condition, noise: Tensor, steps: int) -> Converged:
-    """The contender's answer to these starts by Heun's method, in its own time on a flow, else in sigma."""
+    """Solve the ODE from the given noise with Heun's method, in the flow's own time or else in sigma."""
     sampler = "flow-heun" if contender.kind == "flow" else "heun"
     picture = contender.sample(sampler, steps, condition, noise)
     return Converged(picture, rms(picture, contender.sample(sampler, steps // 2, condition, noise)))
@@ -48,7 +51,7 @@ def errors(
     *,
     seed: int = 0,
 ) -> list[dict]:
-    """One row a count of steps: steps, evaluations of the network, and RMS error."""
+    """Return one row per step count: steps, network evaluations and RMS error."""
     rows = []
     for steps in counts:
         counted = Counted(contender)
@@ -58,8 +61,10 @@ def errors(
 
 
 def fitted_order(rows: list[dict], floor: float) -> float | None:
-    """Slope of log error against log steps, over the FIT_POINTS finest rows whose error is above the floor;
-    None where there are fewer."""
+    """Return the slope of log error against log steps, or None with too few rows.
+
+    Only the FIT_POINTS finest rows whose error is above the floor are used.
+    """
     used = [row for row in rows if row["error"] > ABOVE_FLOOR * floor][-FIT_POINTS:]
     if len(used) < FIT_POINTS:
         return None
@@ -76,8 +81,10 @@ def by_strength(
     noise: Tensor,
     converged: int,
 ) -> list[dict]:
-    """Whether a flow needs fewer steps on a short path: the same sketches at each strength, which is how much
-    of the start is noise under the paint. way: RMS distance from start to end. steps_to: for the error NEAR.
+    """Measure whether a flow needs fewer steps on a shorter path, with the same sketches at each strength.
+
+    strength: share of noise under the paint in the start. way: RMS distance from start to end.
+    steps_to: number of steps for the error NEAR.
     """
     found = []
     for strength in strengths:
@@ -97,8 +104,10 @@ def by_strength(
 
 
 def steps_to(rows: list[dict], error: float = NEAR) -> float | None:
-    """Steps at which the error falls to so much, on a straight line between logarithms; None where it never
-    does."""
+    """Return the number of steps at which the error falls to `error`, or None if it never does.
+
+    Interpolates linearly between logarithms.
+    """
     for last, row in pairwise(rows):
         if row["error"] <= error < last["error"]:
             share = np.log(last["error"] / error) / np.log(last["error"] / row["error"])
@@ -111,7 +120,7 @@ def ode_samplers(kind: str) -> list[str]:
 
 
 class Counted:
-    """A contender whose network counts how often it is asked."""
+    """A contender that counts the evaluations of its network."""
 
     def __init__(self, contender: Contender):
         self.calls = 0
@@ -125,7 +134,7 @@ class Counted:
 
 @torch.no_grad()
 def evaluations(contender: Contender, sampler: str, steps: int) -> int:
-    """How often one picture asks the network, counted on a picture of one cell."""
+    """Return the number of network evaluations for one picture, counted on a picture of one cell."""
     counted = Counted(Contender(contender.name, lambda x, *rest: x, contender.path))
     tiny = Condition(torch.zeros(1, 3, 4, 4), torch.zeros(1, 1, 4, 4), torch.ones(1), torch.zeros(1, 7))
     counted.contender.sample(sampler, steps, tiny, torch.zeros(1, 3, 4, 4))

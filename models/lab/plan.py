@@ -11,11 +11,13 @@ REFERENCE = ("diffusion", "dpm++2m", 30)  # the row that speeds are relative to
 
 @dataclass(frozen=True)
 class Plan:
-    """side_px: of the pictures. pictures: for quality and time. converging: for distances to the ODE's end,
-    which Heun's method finds in `converged` steps.
+    """Settings of a comparison.
 
-    steps: of every sampler; `orders`: of the fits. many: of DDPM, which makes sense at many steps alone.
-    strengths: at which a flow's way from the sketch is held against that from pure noise, with `shortcut`.
+    side_px: side of the pictures. pictures: number used for quality and time. converging: number used for
+    distances to the ODE's solution, which Heun's method computes in `converged` steps.
+    steps: step counts of every sampler. orders: step counts of the fits. many: step counts of DDPM, which
+    needs many steps. strengths: strengths at which a flow started at the sketch is compared with one started
+    in pure noise, using `shortcut`.
     """
 
     side_px: int = 256
@@ -50,8 +52,8 @@ class Plan:
     )
 
     def rows(self, contender: Contender) -> list[tuple[str, int]]:
-        """(sampler, steps) of every row of the table for this contender."""
-        if contender.name == "painter":  # one network for so many steps, and told how long its step is
+        """Return (sampler, steps) of every table row of this contender."""
+        if contender.name == "painter":  # one network for these step counts, conditioned on step length
             return [("flow-euler", steps) for steps in (1, 2, 4)]
         samplers = getattr(self, contender.kind)
         rows = [(name, steps) for name in samplers for steps in self.steps]
@@ -60,11 +62,11 @@ class Plan:
         return rows
 
     def fits(self, contender: Contender) -> list[str]:
-        """The samplers whose distance to the converged solution is followed."""
+        """Return the samplers whose distance to the converged solution is measured."""
         return [] if contender.name == "painter" else list(getattr(self, contender.kind))
 
     def shortens(self, contender: Contender) -> bool:
-        """Whether it can begin at the sketch: flows can, diffusions begin in pure noise."""
+        """Return whether the contender can start at the sketch: flows can, diffusions start in pure noise."""
         return contender.kind == "flow" and contender.name != "painter"
 
 

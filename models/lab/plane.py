@@ -1,4 +1,4 @@
-"""Distributions in the plane, of about unit spread, as functions (count, generator) -> (count, 2) float."""
+"""Toy distributions in the plane with about unit spread: functions (count, generator) -> (count, 2) float."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def uniform(count: int, generator: torch.Generator) -> Tensor:
 
 
 def normal(count: int, generator: torch.Generator) -> Tensor:
-    """One round Gaussian."""
+    """A standard Gaussian."""
     return torch.randn(count, 2, generator=generator)
 
 
@@ -27,7 +27,7 @@ def grain(points: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def moons(count: int, generator: torch.Generator) -> Tensor:
-    """Two half circles that reach into each other."""
+    """Two interleaved half circles."""
     angle, upper = math.pi * uniform(count, generator), uniform(count, generator) < 0.5
     x = torch.where(upper, angle.cos() - 0.5, 0.5 - angle.cos())
     y = torch.where(upper, angle.sin() - 0.25, 0.25 - angle.sin())
@@ -35,7 +35,7 @@ def moons(count: int, generator: torch.Generator) -> Tensor:
 
 
 def rings(count: int, generator: torch.Generator) -> Tensor:
-    """Two circles about one centre."""
+    """Two concentric circles."""
     angle = 2 * math.pi * uniform(count, generator)
     radius = torch.where(uniform(count, generator) < 0.6, 1.7, 0.8)
     return grain(torch.stack((angle.cos(), angle.sin()), 1) * radius[:, None], generator)
@@ -49,13 +49,13 @@ def gaussians(count: int, generator: torch.Generator) -> Tensor:
 
 
 def spiral(count: int, generator: torch.Generator) -> Tensor:
-    """One arm that winds out twice."""
+    """A spiral of two turns."""
     turn = uniform(count, generator).sqrt() * 4 * math.pi
     return grain(torch.stack((turn.cos(), turn.sin()), 1) * (turn * 0.15)[:, None], generator)
 
 
 def checkers(count: int, generator: torch.Generator) -> Tensor:
-    """The black squares of a 4 x 4 board."""
+    """The black squares of a 4 x 4 checkerboard."""
     row = torch.randint(4, (count,), generator=generator)
     column = 2 * torch.randint(2, (count,), generator=generator) + row % 2
     corner = torch.stack((column, row), 1) - 2.0
@@ -75,7 +75,7 @@ SETS: dict[str, Set] = {
 
 
 def set_of(name: str) -> Set:
-    """Raises ModelError for an unknown name, with the list."""
+    """Return the distribution of this name. Raises ModelError, listing all names, for an unknown one."""
     if name not in SETS:
         raise ModelError(f"no distribution is named {name!r}; choose {', '.join(SETS)}")
     return SETS[name]

@@ -1,4 +1,4 @@
-"""The plots of `compare`. Needs matplotlib, from the extra named lab."""
+"""Plots of `compare`. Needs matplotlib, from the extra `lab`."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ try:
 except ImportError as missing:
     raise ModelError(f'the report needs {missing.name}: pip install -e ".[lab]"') from missing
 
-SIZE = (7.0, 4.6)  # inches, of one plot
+SIZE = (7.0, 4.6)  # inches, per plot
 DPI = 110
-LEAST = 1e-7  # of an error on a logarithmic axis
+LEAST = 1e-7  # lower limit of errors on a logarithmic axis
 
 
 def draw_all(figures: dict, folder: Path) -> list[Path]:
-    """Write every plot as PNG; returns the files."""
+    """Write every plot as PNG; return the files."""
     made = [filmstrip(figures["contenders"], folder / "filmstrip.png")]
     for name, one in figures["contenders"].items():
         if one.get("errors"):
@@ -42,7 +42,7 @@ def draw_all(figures: dict, folder: Path) -> list[Path]:
 
 def save(figure, path: Path) -> Path:
     for axis in (part for axes in figure.axes for part in (axes.xaxis, axes.yaxis)):
-        if axis.get_scale() == "log":  # numbers as they are said, and none upon another
+        if axis.get_scale() == "log":  # plain tick labels without overlap
             low, high = axis.get_view_interval()
             axis.set_major_locator(LogLocator(10, subs=(1, 2, 5) if high < 100 * low else (1,)))
             axis.set_major_formatter(StrMethodFormatter("{x:g}"))
@@ -54,7 +54,7 @@ def save(figure, path: Path) -> Path:
 
 
 def filmstrip(contenders: dict, path: Path) -> Path:
-    """A row for each contender: what its network predicts at some of its steps."""
+    """Plot one row per contender with its network's predictions at some of its steps."""
     films = {name: one["film"] for name, one in contenders.items()}
     across = max(len(film["shown"]) for film in films.values())
     side = max(1.2, next(iter(films.values()))["strip"].shape[-1] / DPI)  # inches
@@ -72,7 +72,7 @@ def filmstrip(contenders: dict, path: Path) -> Path:
 
 
 def convergence(name: str, one: dict, path: Path) -> Path:
-    """Error against evaluations on logarithmic axes; the fitted order in the legend."""
+    """Plot error against evaluations on logarithmic axes, with the fitted order in the legend."""
     figure, axes = pyplot.subplots(figsize=SIZE)
     for sampler, lines in one["errors"].items():
         entry, order = SAMPLERS[sampler], one["orders"][sampler]
@@ -94,7 +94,7 @@ def convergence(name: str, one: dict, path: Path) -> Path:
 
 
 def quality(rows: list[dict], path: Path) -> Path:
-    """swd against milliseconds: a panel for each contender, a colour for each sampler."""
+    """Plot swd against milliseconds: one panel per contender, one colour per sampler."""
     names = list(dict.fromkeys(row["contender"] for row in rows))
     samplers = [name for name in SAMPLERS if any(row["sampler"] == name for row in rows)]
     colors = dict(zip(samplers, (*(f"C{i}" for i in range(10)), "black", "gold"), strict=False))
@@ -115,7 +115,7 @@ def quality(rows: list[dict], path: Path) -> Path:
 
 
 def learning(curves: dict[str, list[dict]], path: Path) -> Path:
-    """Quality against images seen: whether flows learn faster."""
+    """Plot quality against images seen, to compare how fast flows and diffusions learn."""
     figure, grid = pyplot.subplots(1, 2, figsize=(9.0, 4.2))
     for axes, what in zip(grid, ("denoising_error", "swd"), strict=True):
         for name, line in curves.items():
@@ -127,7 +127,7 @@ def learning(curves: dict[str, list[dict]], path: Path) -> Path:
 
 
 def strengths(name: str, lines: list[dict], path: Path) -> Path:
-    """Error against steps, one line for each strength: whether a short path needs fewer."""
+    """Plot error against steps, one line per strength, to show whether a short path needs fewer steps."""
     figure, axes = pyplot.subplots(figsize=SIZE)
     for line in lines:
         words = f"strength {line['strength']:g}, way {line['way']:.2f}"
@@ -153,7 +153,7 @@ def straightness(contenders: dict, path: Path) -> Path:
 
 
 def paths(contenders: dict, path: Path) -> Path:
-    """Above: some pixels through time. Below: the path in its first two principal components."""
+    """Plot pixel values over time (top) and the path in its first two principal components (bottom)."""
     count = len(contenders)
     figure, grid = pyplot.subplots(2, count, figsize=(3.0 * count, 5.2), squeeze=False)
     for column, (name, one) in enumerate(contenders.items()):

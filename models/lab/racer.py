@@ -1,4 +1,4 @@
-"""Contenders of a race behind the Img2Img protocol: a network with its sampler and number of steps."""
+"""Race contenders behind the Img2Img protocol: a network with a sampler and a number of steps."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ CHOICES = (
     "teacher:flow-heun:8",
     "painter:flow-euler:4",
 )
-FAMILIES = (  # many steps against few, where a pretrained model is named
+FAMILIES = (  # many steps and few steps of a named pretrained model
     ("sd15:ddim:50", "sd15:dpm++2m:30", "sd15:euler-a:20", "lcm:4", "sd-turbo:1"),
     ("sdxl:dpm++2m:30", "sdxl:euler-a:20", "sdxl-turbo:4", "sdxl-turbo:1"),
     ("sd3.5-medium:30", "sd3.5-medium:20", "sd3.5-large-turbo:4"),
@@ -60,7 +60,7 @@ USUAL = {"painter": ("flow-euler", 1), "reflow": ("flow-euler", 2), "teacher": (
 
 @dataclass(frozen=True)
 class Entrant:
-    """One column as it is written: model:sampler:steps. ours: a contender of the lab, not of the registry."""
+    """A parsed column model:sampler:steps. ours: whether it is a lab contender, not a registry model."""
 
     model: str
     sampler: str
@@ -72,10 +72,10 @@ class Entrant:
 
 
 def entrant(spec: str, folder: Path | None = None) -> Entrant:
-    """Read model[:sampler][:steps]. Raises ModelError for what cannot race, and for missing weights.
+    """Parse model[:sampler][:steps]. Raises ModelError for an invalid column or missing weights.
 
-    "diffusion" is the linear one, which is better on the even times of a race, or the cosine one where only
-    that is here.
+    "diffusion" selects the linear schedule, which is better on the even times of a race, or the cosine one
+    if only that is available.
     """
     model, *rest = spec.strip().split(":")
     count = rest.pop() if rest and (len(rest) > 1 or rest[-1] not in SAMPLERS) else None
@@ -99,7 +99,7 @@ def entrant(spec: str, folder: Path | None = None) -> Entrant:
 
 
 def of_registry(model: str, sampler: str, steps: int | None) -> Entrant:
-    """A column of a model that `paint` knows, in steps of its own range."""
+    """Build the column of a registry model, with steps limited to the model's range."""
     if model in registry.ENTRIES:
         least, most = registry.ENTRIES[model].steps
         usual = most
@@ -121,7 +121,7 @@ def here(name: str, folder: Path | None) -> bool:
 
 
 def entrants(specs: list[str], folder: Path | None = None) -> tuple[list[str], list[str]]:
-    """(columns that can run, in full; one line for each whose weights are missing). Raises for the rest."""
+    """Return (runnable columns in full, one line per column without weights). Raises for other errors."""
     found, missing = [], []
     for spec in specs:
         try:
@@ -134,8 +134,11 @@ def entrants(specs: list[str], folder: Path | None = None) -> tuple[list[str], l
 
 
 def family(model: str) -> tuple[str, ...]:
-    """The columns of a race in a pretrained model's family; the model in many steps and in its usual ones
-    where no other is known. Raises ModelError for an unknown model."""
+    """Return the race columns of a pretrained model's family.
+
+    Without a known family: the model with many steps and with its default steps. Raises ModelError for an
+    unknown model.
+    """
     for columns in FAMILIES:
         if model in {spec.split(":")[0] for spec in columns}:
             return columns
@@ -147,10 +150,10 @@ def family(model: str) -> tuple[str, ...]:
 def field(
     columns: str | None, folder: Path | None = None, model: str = ""
 ) -> tuple[list[str], list[str], list[str]]:
-    """(columns, choices for more of them, one line for each column that is left out).
+    """Return (columns, further columns to choose from, one line per column left out).
 
-    columns: with commas between; for None, DEFAULT or the family of `model`. Raises ModelError where none can
-    run.
+    columns: comma-separated; None selects DEFAULT or the family of `model`. Raises ModelError if no column
+    can run.
     """
     usual = family(model) if model else DEFAULT
     wanted = list(usual) if columns is None else contenders.listed(columns)
@@ -163,7 +166,7 @@ def field(
 
 
 def loader(spec: str, folder: Path | None = None) -> Callable[[], Img2Img]:
-    """A function that loads the model of a column. Raises ModelError at once for what cannot race."""
+    """Return a function that loads the model of a column. Raises ModelError at once for an invalid column."""
     made = entrant(spec, folder)
     if not made.ours:
         load = (
@@ -174,19 +177,18 @@ def loader(spec: str, folder: Path | None = None) -> Callable[[], Img2Img]:
 
 
 def on_threads(count: int, load: Callable[[], Img2Img]) -> Img2Img:
-    """Load a model where it will serve, with so many threads of torch from then on.
+    """Load a model on the thread that will run it, and set that thread's number of torch threads.
 
-    A racer takes one. Each column has a team of threads of its own, and teams of more threads than there are
-    cores wait for each other: with two each, six columns took 12 ms for an evaluation on two cores, with one
-    10.
+    A racer uses one. Each column has its own thread pool, and pools with more threads than cores block each
+    other: on two cores, six columns took 12 ms per evaluation with two threads each and 10 ms with one.
     """
-    torch.get_num_threads()  # a thread's first call into torch sets what was said last in any
+    torch.get_num_threads()  # the first call in a thread resets the count to any thread's last
     torch.set_num_threads(count)
     return load()
 
 
 class Stepped:
-    """A model of the registry that always takes the steps of its column."""
+    """A registry model that always runs with the number of steps of its column."""
 
     def __init__(self, model: Img2Img, entrant: Entrant):
         self._model, self._steps = model, entrant.steps
@@ -207,13 +209,13 @@ class Stepped:
 
 
 class Racer:
-    """Every contender on the same footing: plain torch, the processor's fast type, one picture at a time."""
+    """A contender under equal conditions: plain torch, the processor's fast dtype, one picture at a time."""
 
     def __init__(self, contender: Contender, sampler: str, steps: int, dtype: torch.dtype | None = None):
         allocator.keep()
         entry = sampler_of(sampler, contender.kind, steps)
         self.sampler, self.steps = sampler, steps
-        self.network = cast(PainterNetwork, contender.network)  # it counts its own work
+        self.network = cast(PainterNetwork, contender.network)  # the network counts its own FLOPs
         self.contender = contender.cast(dtype or fast_dtype())
         self._noise: tuple[tuple, Tensor] | None = None
         self.evaluations = evaluations(contender, sampler, steps)
@@ -230,8 +232,10 @@ class Racer:
 
     @torch.inference_mode()
     def render(self, request: Request, *, cancelled: Callable[[], bool] = never) -> Frame:
-        """One picture in the racer's own steps, whatever the request's. `cancelled` is asked before every
-        evaluation but the first."""
+        """Render one picture with the racer's own number of steps; the request's is ignored.
+
+        `cancelled` is checked before every evaluation but the first.
+        """
         height, width = request.paper.shape[:2]
         check_size(height, width)
         began = time.perf_counter()
@@ -250,12 +254,12 @@ class Racer:
         made = turned.sample(self.sampler, self.steps, condition, noise, seed=request.seed)
         if not math.isfinite(float(made.sum())):
             raise ModelError("the model gave what is not a number")
-        pixels = torch.add(128, made[0], alpha=127.5).clamp_(0, 255).byte()  # cutting off rounds
+        pixels = torch.add(128, made[0], alpha=127.5).clamp_(0, 255).byte()  # truncation does the rounding
         picture = cv2.merge(list(pixels.numpy()))
         return Frame(request, picture, {"render": (time.perf_counter() - began) * 1e3})
 
     def noise(self, seed: int, height: int, width: int, origin: tuple[int, int]) -> Tensor:
-        """(1, 3, H, W) anchored noise, kept until seed, size or origin changes."""
+        """Return anchored noise (1, 3, H, W), cached until seed, size or origin changes."""
         key = (seed, height, width, origin)
         if self._noise is None or self._noise[0] != key:
             x0, y0 = origin
@@ -274,7 +278,7 @@ class Racer:
 
 
 def condition_of(request: Request) -> Condition:
-    """The paper, softened, with the request's strength and mood; a batch of one."""
+    """Return the condition for the softened paper with the request's strength and mood; a batch of one."""
     paint = flow.spread(patches.means(torch.from_numpy(patches.split(request.paper))))
     strength, mood = torch.tensor([request.strength]), torch.tensor([request.mood])
     return Condition(paint[:, :3], paint[:, 3:], strength.float(), mood.float())

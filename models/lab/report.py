@@ -1,4 +1,4 @@
-"""The report of `compare`: a markdown file with tables, and plots and a filmstrip beside it."""
+"""Write the report of `compare`: a markdown file with tables, plots and a filmstrip."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from models.sampling.samplers import SAMPLERS
 
 
 def without_pictures(figures: dict) -> dict:
-    """The figures as JSON can hold them: without the strips of pictures, null for what diverged."""
+    """Return the figures in JSON-serialisable form: no picture strips, null for values that diverged."""
     shown = {name: dict(one) for name, one in figures["contenders"].items()}
     for one in shown.values():
         one["film"] = {key: value for key, value in one["film"].items() if key != "strip"}
@@ -21,7 +21,7 @@ def without_pictures(figures: dict) -> dict:
 
 
 def finite(value: Any) -> Any:
-    """The value with every float that is not finite replaced by None, inside dicts and lists too."""
+    """Replace every non-finite float in the value by None, recursively in dicts and lists."""
     if isinstance(value, dict):
         return {name: finite(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
@@ -30,7 +30,7 @@ def finite(value: Any) -> Any:
 
 
 def write(figures: dict, folder: Path) -> list[Path]:
-    """Write report.md, figures.json and the plots; returns the files."""
+    """Write report.md, figures.json and the plots; return the files."""
     from models.lab import plots
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -81,7 +81,7 @@ def table(rows: list[dict]) -> list[str]:
 
 
 def orders(contenders: dict) -> list[str]:
-    """Fitted order of convergence; of the stochastic samplers, that they do not converge."""
+    """Report fitted orders of convergence, and that stochastic samplers do not converge."""
     lines = [
         "| contender | sampler | order, theory | order, fitted | error at the most steps |",
         "|---|---|---|---|---|",
@@ -102,7 +102,7 @@ def orders(contenders: dict) -> list[str]:
 
 
 def strengths(contenders: dict) -> list[str]:
-    """What a short path saves: a flow that begins at the sketch, against one that begins in noise."""
+    """Report how many steps a short path saves: a flow started at the sketch against one started in noise."""
     lines = [
         f"| contender | strength | way from start to picture | steps to within {NEAR} |",
         "|---|---|---|---|",
@@ -115,7 +115,7 @@ def strengths(contenders: dict) -> list[str]:
 
 
 def learning(curves: dict[str, list[dict]]) -> list[str]:
-    """Who learns faster: images seen until each is where the worst of them ends."""
+    """Compare learning speed: images each contender needs to reach the worst final quality."""
     worst = max(line[-1]["denoising_error"] for line in curves.values())
     lines = [
         f"| in training | images seen | denoising error | swd | images to an error of {worst:.4f} |",

@@ -1,8 +1,8 @@
-"""Rectified flow in the plane, then reflow once and twice, yielding snapshots while it trains.
+"""Rectified flow and reflow on two-dimensional distributions, yielding snapshots during training.
 
-Liu et al. 2022, "Flow Straight and Fast": trained on pairs (z, x) drawn independently, the flow's paths must
-turn where the straight lines between pairs cross; trained anew on the pairs (z, end of z's own path), lines
-cross less and paths are straighter, until one Euler step lands where many do.
+Liu et al. 2022, "Flow Straight and Fast": a flow trained on independent pairs (z, x) has paths that bend
+where the straight lines between pairs cross. Trained again on pairs (z, end of z's own path), fewer lines
+cross and paths are straighter, until one Euler step ends close to where many do.
 """
 
 from __future__ import annotations
@@ -23,18 +23,21 @@ from models.lab.plane import Set, set_of
 STAGES = ("flow", "reflow", "reflow twice")
 BATCH = 512
 RATE = 6e-3
-PAIRS = 16_384  # couplings of a reflow, at most as many as it can see
+PAIRS = 16_384  # maximum number of couplings of a reflow, limited to what it can train on
 HEUN_STEPS = 24
 PATH_STEPS = 32
-SHOWN = 400  # points that are drawn, and on which the figures rest
-JUDGED = 4096  # points of the distances to the target
+SHOWN = 400  # points that are drawn and that the figures are computed on
+JUDGED = 4096  # points used for the distances to the target
 WIDTH = 96
 
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """A stage at one moment. starts, one_step, target: (SHOWN, 2) float32. paths: (PATH_STEPS + 1, SHOWN, 2),
-    from start to end. bend, arc, one_step_distance, many_step_distance: see `figures`."""
+    """State of a training stage at one moment.
+
+    starts, one_step, target: (SHOWN, 2) float32. paths: (PATH_STEPS + 1, SHOWN, 2), from start to end.
+    bend, arc, one_step_distance, many_step_distance: see `figures`.
+    """
 
     stage: int
     name: str
@@ -61,7 +64,7 @@ class Snapshot:
 
 
 class Field(nn.Module):
-    """The velocity v(x, t), (B, 2) and (B,) -> (B, 2): three hidden layers."""
+    """Network of the velocity v(x, t), (B, 2) and (B,) -> (B, 2), with three hidden layers."""
 
     def __init__(self):
         super().__init__()
@@ -76,7 +79,7 @@ class Field(nn.Module):
 
 @torch.no_grad()
 def follow(field: Field, x: Tensor, steps: int, *, heun: bool = False) -> Tensor:
-    """(steps + 1, B, 2): the path of each point from t=1 to t=0."""
+    """Return the path of each point from t=1 to t=0: (steps + 1, B, 2)."""
     path = [x]
     for index in range(steps):
         t, t_next = 1 - index / steps, 1 - (index + 1) / steps
@@ -90,15 +93,17 @@ def follow(field: Field, x: Tensor, steps: int, *, heun: bool = False) -> Tensor
 
 
 def distance(a: Tensor, b: Tensor, directions: int = 64) -> float:
-    """Sliced Wasserstein distance of two sets of as many points: mean difference of sorted projections."""
+    """Sliced Wasserstein distance of two equally large point sets: mean difference of sorted projections."""
     angle = torch.arange(directions) * (torch.pi / directions)
     rays = torch.stack((angle.cos(), angle.sin()))
     return ((a @ rays).sort(0).values - (b @ rays).sort(0).values).abs().mean().item()
 
 
 def straightness(path: Tensor) -> tuple[float, float]:
-    """(bend, arc) of paths (K + 1, B, 2): the integral of |velocity - chord|^2 over the mean |chord|^2, and
-    length over chord."""
+    """Return (bend, arc) of paths (K + 1, B, 2).
+
+    bend: integral of |velocity - chord|^2 over the mean |chord|^2. arc: length over chord.
+    """
     steps = len(path) - 1
     chord = path[-1] - path[0]
     slopes = (path[1:] - path[:-1]) * steps
@@ -110,9 +115,9 @@ def straightness(path: Tensor) -> tuple[float, float]:
 def straighten(
     source: str, target: str, *, steps: int = 1800, frames: int = 36, seed: int = 0
 ) -> Iterator[Snapshot]:
-    """Train the three stages; yields `frames` snapshots of each while it does, the last when it is done.
+    """Train the three stages, yielding `frames` snapshots of each; the last one shows the trained stage.
 
-    steps: of the optimizer in each stage; frames at most one a step. The same seed gives the same numbers.
+    steps: optimizer steps per stage. frames: limited to one per step. The same seed gives the same numbers.
     Raises ModelError for an unknown name and for fewer than one step.
     """
     if steps < 1:
@@ -163,7 +168,7 @@ Moment = tuple[int, str, int, int, float, float]  # stage, its name, step, steps
 
 
 def snapshot(field: Field, moment: Moment, starts: Tensor, targets: Tensor, *, whole: bool) -> Snapshot:
-    """whole: judge by all points and not only by those that are drawn."""
+    """Evaluate the field. whole: compute the distances on all points, not only on those that are drawn."""
     count = len(starts) if whole else SHOWN
     path = follow(field, starts[:count], PATH_STEPS)
     one_step = follow(field, starts[:count], 1)[-1]

@@ -1,4 +1,4 @@
-"""Paths of a sampler: the states, their straightness, and the picture predicted at each step."""
+"""Sampler trajectories: states, straightness, and the picture predicted at each step."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ COMPONENTS = 3
 
 @dataclass(frozen=True)
 class Trace:
-    """times: (K + 1,). states: (K + 1, B, 3, H, W) on the contender's own path, from start to end."""
+    """A sampler trajectory from start to end, in the contender's own coordinates.
+
+    times: (K + 1,). states: (K + 1, B, 3, H, W).
+    """
 
     times: tuple[float, ...]
     states: Tensor
@@ -27,7 +30,7 @@ class Trace:
 
 @torch.no_grad()
 def trace(contender: Contender, condition: Condition, noise: Tensor, steps: int = TRACE_STEPS) -> Trace:
-    """Follow the ODE from these starts, `steps` even steps of the contender's own time."""
+    """Solve the ODE from the given noise with `steps` even steps of the contender's own time."""
     grid, states = uniform(contender.path, steps), []
     model = contender.model(condition)
 
@@ -40,10 +43,11 @@ def trace(contender: Contender, condition: Condition, noise: Tensor, steps: int 
 
 
 def straightness(traced: Trace) -> dict[str, float]:
-    """bend: integral of |velocity - chord|^2 over |chord|^2 (Liu et al. 2022). arc: length over chord.
+    """Return measures of straightness: bend and arc.
 
-    Both in the contender's own coordinates and time: a diffusion's x = noise bends to its picture on an arc
-    even where the prediction stands still, which is what its solver has to follow.
+    bend: integral of |velocity - chord|^2 over |chord|^2 (Liu et al. 2022). arc: length over chord.
+    Both use the contender's own coordinates and time: a diffusion's path from noise to picture is an arc even
+    if its prediction is constant, and the solver has to follow that arc.
     """
     times = torch.tensor(traced.times)
     parts = traced.states.flatten(2)
@@ -58,7 +62,7 @@ def straightness(traced: Trace) -> dict[str, float]:
 
 
 def components(traced: Trace) -> np.ndarray:
-    """(K + 1, COMPONENTS) of the first sample's path along its principal axes, over the chord's length."""
+    """Project the first sample's path on its principal axes: (K + 1, COMPONENTS), relative to the chord."""
     path = traced.states[:, 0].flatten(1)
     chord = (path[0] - path[-1]).norm()
     centred = path - path[-1]
@@ -67,7 +71,7 @@ def components(traced: Trace) -> np.ndarray:
 
 
 def pixels(traced: Trace, count: int = 5) -> np.ndarray:
-    """(K + 1, count): red of some pixels of the first sample, along the middle row, on the way."""
+    """Return red values of `count` pixels in the first sample's middle row at each step: (K + 1, count)."""
     side = traced.states.shape[-1]
     columns = [(2 * i + 1) * side // (2 * count) for i in range(count)]
     return traced.states[:, 0, 0, side // 2, columns].numpy()
@@ -77,8 +81,10 @@ def pixels(traced: Trace, count: int = 5) -> np.ndarray:
 def filmstrip(
     contender: Contender, sampler: str, steps: int, condition: Condition, noise: Tensor, shown: int = 8
 ) -> tuple[Tensor, list[int]]:
-    """What the network predicts at `shown` of the steps, or at all where they are fewer: (K, 3, H, W), and
-    the number of each step from 1 on; the first and the last are among them."""
+    """Return the network's predictions at up to `shown` steps: (K, 3, H, W), and the step numbers from 1.
+
+    The first and the last step are always included; all steps are shown if there are fewer than `shown`.
+    """
     pictures: list[Tensor] = []
 
     def keep(index: int, t: float, data: Tensor) -> bool:

@@ -1,1 +1,1 @@
-"""The embedded painter: a small rectified flow that runs on any CPU, and on CUDA."""
+"""The embedded painter: a small rectified-flow model that runs on any CPU and on CUDA."""

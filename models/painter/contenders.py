@@ -1,9 +1,9 @@
-"""Contenders: a network with the path it was trained on, made to look alike to every sampler.
+"""Networks compared in the evaluation, flows and diffusions, behind one interface for all samplers.
 
-A flow's start is no pure noise: z = c + s e with c = sketch (1 - strength) and s the noise's share of each
-pixel. In x_t - t c it is a Gaussian path of data x and noise s e, so the samplers' formulas hold as they are;
-only fresh noise must be drawn as s e too. A diffusion starts from pure noise everywhere and has the sketch
-as a condition alone.
+A flow does not start from pure noise: z = c + s e, with c = sketch (1 - strength) and s the noise's share of
+each pixel. In the variable x_t - t c it is a Gaussian path of data x and noise s e, so the samplers' formulas
+hold unchanged; fresh noise must be drawn as s e too. A diffusion starts from pure noise everywhere and uses
+the sketch only as a condition.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from models.sampling.paths import Path, path_of
 from models.sampling.samplers import sampler_of
 from models.sampling.solvers import Callback, Model, never
 
-FILES = {  # contender: (its weights in assets/, where its stage of training leaves them)
+FILES = {  # contender: (weights file in assets/, path that its training stage writes)
     "diffusion-linear": ("diffusion-linear.safetensors", "diffusion-linear/diffusion-linear.safetensors"),
     "diffusion-cosine": ("diffusion-cosine.safetensors", "diffusion-cosine/diffusion-cosine.safetensors"),
     "teacher": ("teacher.safetensors", "teacher/teacher.safetensors"),
@@ -46,7 +46,10 @@ WHAT = {
 
 @dataclass(frozen=True)
 class Contender:
-    """network: a PainterNetwork, or anything called like one. kind: "flow" or "diffusion"."""
+    """A network and the path that it was trained on.
+
+    network: a PainterNetwork, or a callable with the same signature. kind: "flow" or "diffusion".
+    """
 
     name: str
     network: Any  # PainterNetwork or Cast
@@ -57,13 +60,13 @@ class Contender:
         return "flow" if self.path.name == "flow" else "diffusion"
 
     def start(self, condition: Condition, noise: Tensor) -> Tensor:
-        """Where a sampler begins: (B, 3, H, W) on the contender's path at path.start."""
+        """Initial value for a sampler: (B, 3, H, W), on the contender's path at path.start."""
         if self.kind == "diffusion":
             return noise
         return flow.noise_share(condition) * noise
 
     def model(self, condition: Condition) -> Model:
-        """(x, t, step) -> the predicted data, in the coordinates in which samplers work."""
+        """Return a function (x, t, step) -> predicted data, in the samplers' coordinates."""
         if self.kind == "diffusion":
             return lambda x, t, step: diffusion.denoise(self.network, x, condition, t, self.path)
         shift = condition.sketch * flow.column(1 - condition.strength)
@@ -76,11 +79,11 @@ class Contender:
         return model
 
     def picture(self, data: Tensor, condition: Condition) -> Tensor:
-        """What a sampler ended on -> pictures in [-1, 1], not clamped."""
+        """Convert a sampler's result to pictures in [-1, 1], not clamped."""
         return diffusion.picture(data, condition) if self.kind == "diffusion" else data
 
     def noise_of(self, condition: Condition, seed: int) -> Callable[[], Tensor]:
-        """A source of fresh noise for the stochastic samplers; the same seed, the same noise."""
+        """Return a function that draws fresh noise for stochastic samplers, reproducible by seed."""
         generator = torch.Generator().manual_seed(seed)
         share = flow.noise_share(condition) if self.kind == "flow" else 1.0
 
@@ -100,7 +103,7 @@ class Contender:
         seed: int = 0,
         callback: Callback = never,
     ) -> Tensor:
-        """Pictures (B, 3, H, W). Raises ModelError for a sampler or number of steps that is not valid."""
+        """Sample pictures (B, 3, H, W). Raises ModelError for an invalid sampler or number of steps."""
         chosen = sampler_of(sampler, self.kind, steps)
         grid = chosen.grid(self.path, steps)
         draw = self.noise_of(condition, seed)
@@ -108,7 +111,7 @@ class Contender:
         return self.picture(data, condition)
 
     def cast(self, dtype: torch.dtype) -> Contender:
-        """The same contender with its convolutions in `dtype`."""
+        """Return a copy with its convolutions in `dtype`."""
         return replace(self, network=Cast(self.network, dtype))
 
 
@@ -125,16 +128,14 @@ class Cast:
     def __call__(self, residual: Tensor, condition: Condition, t: Tensor, step: Tensor) -> Tensor:
         biases = self.body.biases(t, step, condition.strength, condition.mood)
         if len(t) == 1:
-            biases = [
-                bias[0] for bias in biases
-            ]  # taken by the convolution itself, without a pass of its own
+            biases = [bias[0] for bias in biases]  # a (C,) bias is fused into the convolution
         x = torch.cat((residual, condition.sketch, condition.alpha), 1)
         out = self.body.body(x.to(self.dtype), biases)
-        return out.contiguous().float()  # in the layout of x: sums of two layouts take as long as the network
+        return out.contiguous().float()  # the layout of x: adding mixed layouts takes as long as the network
 
 
 def listed(words: str) -> list[str]:
-    """What stands between the commas. Raises ModelError where there is nothing."""
+    """Split a comma-separated list of names. Raises ModelError for an empty name."""
     parts = [part.strip() for part in words.split(",")]
     if not all(parts):
         raise ModelError(f"{words!r} names nothing at one place; write names with one comma between")
@@ -142,9 +143,10 @@ def listed(words: str) -> list[str]:
 
 
 def load(name: str, folder: File | None = None) -> Contender:
-    """A contender by name, its weights from `folder` (of `train`) or assets/, or a .safetensors file.
+    """Load a contender by name or from a .safetensors file.
 
-    Raises ModelError that says what is missing.
+    The weights of a name come from `folder`, the output of `train`, or from assets/. Raises ModelError that
+    names what is missing.
     """
     weights, config = checkpoint.load(find(name, folder))
     schedule = config.pop("diffusion", "flow")
@@ -158,7 +160,7 @@ def load(name: str, folder: File | None = None) -> Contender:
 
 
 def find(name: str, folder: File | None = None) -> File:
-    """The file of a contender's weights. Raises ModelError for an unknown name and for missing weights."""
+    """Find a contender's weights file. Raises ModelError for an unknown name or missing weights."""
     if folder is not None and not folder.is_dir():
         raise ModelError(f"{folder} is no folder: name one that `train` has written")
     if name.endswith(".safetensors"):
@@ -175,7 +177,7 @@ def find(name: str, folder: File | None = None) -> File:
 
 
 def kind_of(name: str, folder: File | None = None) -> str:
-    """ "flow" or "diffusion". Raises ModelError like `find`, and for a file that holds no weights."""
+    """Return "flow" or "diffusion". Raises ModelError like `find`, and for a file that holds no weights."""
     if name.endswith(".safetensors"):
         return "diffusion" if "diffusion" in checkpoint.load(find(name, folder))[1] else "flow"
     find(name, folder)
@@ -183,9 +185,9 @@ def kind_of(name: str, folder: File | None = None) -> str:
 
 
 def load_all(names: list[str], folder: File | None = None) -> tuple[list[Contender], list[str]]:
-    """(contenders whose weights are here, one line for each that is missing). Unknown names raise.
+    """Return (contenders with weights, one message for each without). Raises ModelError for unknown names.
 
-    Each is named once: of two files with one name, the second takes its folder's before it.
+    Names are unique: the second of two files with the same name is prefixed with its folder's name.
     """
     found: dict[str, Contender] = {}
     missing = []

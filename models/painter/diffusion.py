@@ -1,8 +1,8 @@
-"""The true diffusion: epsilon on a variance-preserving path, forward and loss in one place.
+"""Epsilon-prediction diffusion on a variance-preserving path: noising, loss and denoising.
 
-It diffuses the residual of the picture on its softened sketch, over RESIDUAL_STD, so that its data have about
-unit variance, as the schedules of Ho et al. 2020 and Nichol and Dhariwal 2021 assume. The network gets the
-sketch, mood and strength as it knows them; t is timestep / 1000, and its input for the step's length is 0.
+The data are the residual of the picture on its softened sketch, divided by RESIDUAL_STD, so that they have
+about unit variance, as the schedules of Ho et al. 2020 and Nichol and Dhariwal 2021 assume. The network gets
+sketch, mood and strength as for the flow; t is timestep / 1000, and the input for the step length is 0.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from models.sampling.paths import TIMESTEPS, Path
 
 
 class Noised(NamedTuple):
-    """x_t (B, 3, H, W), the noise in it, and t (B,)."""
+    """Noised data x_t (B, 3, H, W), the noise in it, and t (B,)."""
 
     x_t: Tensor
     noise: Tensor
@@ -26,17 +26,17 @@ class Noised(NamedTuple):
 
 
 def residual(picture: Tensor, condition: Condition) -> Tensor:
-    """Picture in [-1, 1] -> the data of the diffusion, of about unit variance."""
+    """Convert a picture in [-1, 1] to the data of the diffusion, of about unit variance."""
     return (picture - condition.sketch) / flow.RESIDUAL_STD
 
 
 def picture(data: Tensor, condition: Condition) -> Tensor:
-    """The inverse of `residual`."""
+    """Convert data to a picture: the inverse of `residual`."""
     return condition.sketch + flow.RESIDUAL_STD * data
 
 
 def add_noise(data: Tensor, path: Path) -> Noised:
-    """Each sample at a timestep of its own, all of the TIMESTEPS as likely."""
+    """Noise each sample at its own timestep, drawn uniformly from 1 to TIMESTEPS."""
     timesteps = torch.randint(1, TIMESTEPS + 1, (len(data),))
     t = (timesteps / TIMESTEPS).clamp_max(path.start)
     scales = torch.tensor([path.scale(float(time)) for time in t])
@@ -46,16 +46,16 @@ def add_noise(data: Tensor, path: Path) -> Noised:
 
 
 def epsilon(network: Network, x_t: Tensor, condition: Condition, t: Tensor) -> Tensor:
-    """The noise (B, 3, H, W) that the network sees in x_t."""
+    """Predict the noise in x_t, (B, 3, H, W)."""
     return network(x_t, condition, t, torch.zeros_like(t)).float()
 
 
 def epsilon_loss(predicted: Tensor, noise: Tensor) -> Tensor:
-    """(B,) mean squared error of the noise: the simple loss of Ho et al. 2020, eq. 14."""
+    """Mean squared error of the noise, (B,): the simple loss of Ho et al. 2020, eq. 14."""
     return (predicted - noise).square().mean((1, 2, 3))
 
 
 def denoise(network: Network, x_t: Tensor, condition: Condition, t: float, path: Path) -> Tensor:
-    """The data (B, 3, H, W), as a `residual`, that the predicted noise leaves of x_t."""
+    """Predict the data from x_t, as a `residual` of shape (B, 3, H, W)."""
     a, b = path.scale(t)
     return (x_t - b * epsilon(network, x_t, condition, torch.full((len(x_t),), t))) / a

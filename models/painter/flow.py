@@ -1,4 +1,4 @@
-"""Rectified flow: the path, the start of an edit, the velocity, and the loss, in one place.
+"""Rectified flow: path, start of an edit, preconditioned prediction, velocity and loss.
 
 Time runs from t=1 (the start z) to t=0 (the picture x): x_t = (1-t) x + t z, velocity v = z - x
 (Liu et al. 2022, "Flow Straight and Fast"; Lipman et al. 2022, "Flow Matching"). The network predicts the
@@ -17,11 +17,11 @@ from torch import Tensor
 
 RESIDUAL_STD = 0.4  # standard deviation of picture minus sketch over the training views, both in [-1, 1]
 CELL_PX = 4
-MIN_TIME = 0.02  # times below this are not asked of the network: the velocity divides by t
+MIN_TIME = 0.02  # smallest time given to the network: the velocity divides by t
 
 
 class Condition(NamedTuple):
-    """What the painter knows besides the noisy picture.
+    """Inputs of the painter besides the noisy picture.
 
     sketch: (B, 3, H, W), colour times alpha. alpha: (B, 1, H, W). Both are softened. strength: (B,).
     mood: (B, axes) in [0, 1].
@@ -41,41 +41,44 @@ Network = Callable[[Tensor, Condition, Tensor, Tensor], Tensor]
 
 
 def soften(paint: Tensor) -> Tensor:
-    """(B, C, H, W) -> the same shape at a quarter of the detail: a mean over cells of 4 px, bilinear between.
+    """Low-pass filter: average over cells of 4 px, then bilinear interpolation; (B, C, H, W) to the same.
 
-    The picture is told as a residual on the sketch. A stroke's hard edge would have to be taken back to the
-    last digit by a network that works on such cells, and shows as a halo; a soft edge does not.
+    The picture is predicted as a residual on the sketch. A network that works on 4 px cells cannot cancel
+    the hard edge of a stroke exactly, which leaves a halo; a soft edge leaves none.
     """
     return spread(F.avg_pool2d(paint, CELL_PX))
 
 
 def spread(means: Tensor) -> Tensor:
-    """(B, C, h, w) of cells -> (B, C, H, W), bilinear between their middles."""
+    """Interpolate cell values (B, C, h, w) bilinearly between cell centres, to (B, C, H, W)."""
     return F.interpolate(means, scale_factor=CELL_PX, mode="bilinear", align_corners=False)
 
 
 def column(values: Tensor) -> Tensor:
-    """(B,) -> (B, 1, 1, 1), to multiply pictures with."""
+    """Reshape (B,) to (B, 1, 1, 1), to multiply pictures with."""
     return values.view(-1, 1, 1, 1)
 
 
 def start(condition: Condition, noise: Tensor) -> Tensor:
-    """The start z of an edit: pure noise where nothing is painted, sketch mixed with noise where it is."""
+    """Start z of an edit: pure noise on blank paper, a mix of sketch and noise under paint."""
     return condition.sketch * column(1 - condition.strength) + noise_share(condition) * noise
 
 
 def noise_share(condition: Condition) -> Tensor:
-    """(B, 1, H, W): how much of the start is noise; 1 on blank paper, `strength` under opaque paint."""
+    """Noise share of the start, (B, 1, H, W): 1 on blank paper, `strength` under opaque paint."""
     return 1 - condition.alpha * column(1 - condition.strength)
 
 
 def interpolate(picture: Tensor, z: Tensor, t: Tensor) -> Tensor:
-    """The straight path x_t from the picture (t=0) to the start (t=1)."""
+    """Point x_t on the straight path from the picture (t=0) to the start (t=1)."""
     return torch.lerp(picture, z, column(t))
 
 
 def scales(t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(c_in, c_skip, c_out) of the residual x_t - E[x_t | sketch], whose data part has RESIDUAL_STD."""
+    """Preconditioning factors (c_in, c_skip, c_out) of the residual x_t - E[x_t | sketch].
+
+    The data part of the residual has standard deviation RESIDUAL_STD.
+    """
     variance = (1 - t) ** 2 * RESIDUAL_STD**2 + t**2
     root = variance.sqrt()
     return 1 / root, (1 - t) * RESIDUAL_STD**2 / variance, t * RESIDUAL_STD / root
@@ -90,10 +93,10 @@ def denoise(network: Network, x_t: Tensor, condition: Condition, t: Tensor, step
 
 
 def velocity(x_t: Tensor, picture: Tensor, t: Tensor) -> Tensor:
-    """v = (x_t - x) / t, the slope of the straight line from the predicted picture through x_t."""
+    """Velocity v = (x_t - x) / t, the slope of the line from the predicted picture x through x_t."""
     return (x_t - picture) / column(t)
 
 
 def velocity_loss(picture: Tensor, target: Tensor, t: Tensor) -> Tensor:
-    """(B,) mean squared error of the velocity; equal to the picture's error over t squared."""
+    """Mean squared error of the velocity, (B,): the picture's error divided by t squared."""
     return (picture - target).square().mean((1, 2, 3)) / t.clamp_min(MIN_TIME) ** 2

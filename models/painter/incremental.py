@@ -1,11 +1,12 @@
-"""Frames on a CPU in which only what an edit reaches is computed again.
+"""Incremental inference on a CPU: only the region that an edit affects is recomputed.
 
-The network is local and the noise anchored: beyond the reach of a stroke every activation is what it was.
-Those of the last frame are kept, for every step of it, and each convolution runs over the part in which its
-input has changed, which grows from layer to layer up to the receptive radius, and from step to step. In one
-step a touch of 60 px costs a quarter of a frame of 512 px, and no more on a larger paper. A convolution gives
-a place the same bits whether it runs over all of its input or over a part; that is checked once for each
-number of steps, at rest if there is one before the first part, and where a bit differs no part is taken.
+The network is local and the noise is anchored, so activations beyond the receptive radius of an edit do not
+change. The activations of the last frame are cached for every step. Each convolution runs over the region in
+which its input changed; the region grows from layer to layer, up to the receptive radius, and from step to
+step. In one step an edit of 60 px costs a quarter of a frame of 512 px, and no more on a larger paper. A
+convolution must give the same bits for a region as for the whole input. This is checked once for each number
+of steps, while the painter is idle or else at the first partial frame; if a bit differs, all frames are
+computed whole.
 """
 
 from __future__ import annotations
@@ -26,17 +27,18 @@ from models.painter.packed import Body, Lap, no_lap
 from models.painter.regions import Box, Boxes, changed
 from models.sampling.paths import uniform_times
 
-MEMORY_BYTES = 1_000_000_000  # of kept activations, unless it is set
-WORTH = 0.6  # of the work: above, the whole frame is computed, which has one shape
-CHECK_PX = 48  # side of the edit that is made up for a check
+MEMORY_BYTES = 1_000_000_000  # default limit of cached activations
+WORTH = 0.6  # share of the work above which the whole frame is computed, in its one fixed shape
+CHECK_PX = 48  # side of the synthetic edit of a check
 DIFFERS = "frames are computed whole: on this CPU a part differs from the whole in some bits"
 
 
 @dataclass
 class Kept:
-    """What frames of one number of steps leave: activations of each step, and what they were made from.
+    """Cached activations of the last frame with a given number of steps, and that frame's inputs.
 
-    layers: by step and name. places: memory outside the heap where layers lie once parts are computed.
+    layers: activations by step and name. places: memory outside the heap that holds the layers once partial
+    frames are computed. planes, given: the inputs, see `Plan`.
     """
 
     layers: list[dict[str, Tensor]]
@@ -54,9 +56,9 @@ class Kept:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What the next frame has to compute: boxes for each step, empty where nothing changed.
+    """Work of the next frame: boxes to compute for each step; none if nothing changed.
 
-    share: of a whole frame's work. given: noise, strength and biases.
+    share: fraction of a whole frame's work. given: noise, strength and biases.
     """
 
     planes: np.ndarray
@@ -67,9 +69,9 @@ class Plan:
 
 @dataclass
 class IncrementalFrames:
-    """Body.frame on a CPU, with the activations of the last frames kept.
+    """Body.frame on a CPU, with a cache of the activations of the last frames.
 
-    memory_bytes: at most so much is kept. why_off: why no part is taken any more; empty while parts are.
+    memory_bytes: limit of the cache. why_off: why partial frames are disabled; empty while they are enabled.
     """
 
     body: Body
@@ -79,16 +81,16 @@ class IncrementalFrames:
     _checked: set[int] = field(default_factory=set)
 
     def forget(self) -> None:
-        """The next frame of any number of steps is computed as a whole."""
+        """Clear the cache: the next frame of any number of steps is computed whole."""
         self._kept.clear()
 
     def takes(self, steps: int, height: int, width: int) -> bool:
-        """Whether frames are kept: others of so many steps are computed whole, by Body.frame."""
+        """Whether frames of this size and number of steps are cached; if not, use Body.frame."""
         fewer = sum(self.need_bytes(count, height, width) for count in self._kept if count < steps)
         return not self.why_off and fewer + self.need_bytes(steps, height, width) <= self.memory_bytes
 
     def need_bytes(self, steps: int, height: int, width: int) -> int:
-        """Bytes that are kept of frames of this size."""
+        """Bytes of the cache for frames of this size and number of steps."""
         body, item = self.body, self.body.dtype.itemsize
         fine, middle, coarse = body.channels
         fine_px = (2 + len(body.fine_in) + len(body.fine_out)) * fine * item
@@ -100,10 +102,11 @@ class IncrementalFrames:
         return round(cells * (steps * a_step + shared))
 
     def plan(self, planes: np.ndarray, noise: Tensor, strength: float, biases: Sequence[Tensor]) -> Plan:
-        """Find what a frame has to compute. Noise and biases count as those of the last frame of so many
-        steps only if they are the same tensors.
+        """Find the regions that a frame has to compute.
 
-        planes: (4, H, W) uint8 paper. noise: (1, 48, h, w) float32 cells. biases: (all channels,) a step.
+        planes: (4, H, W) uint8 paper. noise: (1, 48, h, w) float32 cells. biases: (all channels,) per step.
+        Noise and biases count as unchanged since the last frame with this number of steps only if they are
+        the same tensor objects.
         """
         steps, whole = len(biases), Boxes.whole(*planes.shape[1:])
         all_of_it = Plan(planes, (noise, strength, tuple(biases)), (whole,) * steps, 1.0)
@@ -122,15 +125,16 @@ class IncrementalFrames:
         return all_of_it if share > WORTH else Plan(planes, all_of_it.given, boxes, share)
 
     def frame(self, plan: Plan, lap: Lap = no_lap) -> tuple[np.ndarray, bool]:
-        """The picture's planes, (3, H, W) uint8 that the next frame writes to, and whether all is finite.
+        """Compute a frame; returns the picture's planes, (3, H, W) uint8, and whether all values are finite.
 
-        lap: told each stage that ends; what it raises between two steps leaves nothing to go on from.
+        The next frame overwrites the planes. lap: called with the name of each stage that ends. If it raises,
+        the next frame is computed whole.
         """
         steps = len(plan.given[2])
         kept = self._kept.setdefault(steps, Kept.of(steps))
         self._make_room(steps, plan.planes.shape)
         part = plan.share < 1
-        kept.given, kept.planes, finite = (), None, True  # nothing can be gone on from until all is done
+        kept.given, kept.planes, finite = (), None, True  # the cache is invalid until the frame is complete
         if not plan.boxes:
             for stage in ("start", "denoise", "decode"):
                 lap(stage)
@@ -139,13 +143,13 @@ class IncrementalFrames:
         else:
             finite = self._compute(kept, plan, lap)
         if any(kept.places):
-            settle(kept)  # at once: what else is taken meanwhile would lie behind it
+            settle(kept)  # immediately: later allocations would come after it in the heap
         if finite:
             kept.planes, kept.given = plan.planes, plan.given
         return kept.layers[-1]["picture"].numpy(), finite
 
     def _make_room(self, steps: int, shape: tuple[int, ...]) -> None:
-        """Forget frames of another size, and those of most steps until the memory suffices."""
+        """Drop caches of other sizes, then those with the most steps until the memory suffices."""
         for count in sorted(self._kept, reverse=True):
             other = self._kept[count]
             size = other.planes.shape if other.planes is not None else shape
@@ -157,12 +161,12 @@ class IncrementalFrames:
         return sum(kept.nbytes() for count, kept in self._kept.items() if count != steps)
 
     def settle(self) -> None:
-        """Move what is kept out of the heap, in which frames that are not kept take and free memory."""
+        """Move the cache out of the heap, where uncached frames allocate and free memory."""
         for kept in self._kept.values():
             settle(kept)
 
     def rest(self) -> bool:
-        """Check one number of steps for which no part was computed yet. Returns whether others are left."""
+        """While idle: check one unchecked number of steps. Returns whether more are left to check."""
         left = [n for n, kept in self._kept.items() if n not in self._checked and kept.planes is not None]
         if self.why_off or not left:
             return False
@@ -170,7 +174,7 @@ class IncrementalFrames:
         return len(left) > 1 and not self.why_off
 
     def _check(self, kept: Kept) -> None:
-        """Compute a made-up edit both ways, and put back what was kept."""
+        """Compute a synthetic edit partially and whole, compare them, and restore the cache."""
         before = [{name: value.clone() for name, value in step.items()} for step in kept.layers]
         if kept.planes is None:
             return
@@ -186,7 +190,7 @@ class IncrementalFrames:
                 step[name] = value
 
     def _compute_both(self, kept: Kept, plan: Plan, lap: Lap = no_lap) -> bool:
-        """A part and then the whole frame; where a bit differs, no part is taken again."""
+        """Compute a frame partially and then whole; if a bit differs, disable partial frames."""
         steps = len(kept.layers)
         self._checked.add(steps)
         self._compute(kept, plan)
@@ -199,12 +203,12 @@ class IncrementalFrames:
         return finite
 
     def _compute(self, kept: Kept, plan: Plan, lap: Lap = no_lap) -> bool:
-        """Bring all that is kept up to date inside the boxes. Returns whether the picture is finite there."""
+        """Update the cache inside the boxes. Returns whether the picture is finite there."""
         (noise, strength, biases), steps = plan.given, len(kept.layers)
         whole = Boxes.whole(*plan.planes.shape[1:])
         if plan.boxes[0] == whole:
             for step in kept.layers:
-                step.clear()  # before the same is taken again
+                step.clear()  # free the memory before the same amount is allocated
         else:
             settle(kept)
         times = uniform_times(steps)
@@ -224,7 +228,7 @@ class IncrementalFrames:
 
 
 def settle(kept: Kept) -> None:
-    """Move what a whole frame left in the heap to memory of its own, in which parts of it will change."""
+    """Move cached layers from the heap to separate memory, where partial frames update them in place."""
     for layers, places in zip(kept.layers, kept.places, strict=True):
         for name, value in layers.items():
             place = places.get(name)
@@ -238,8 +242,10 @@ def settle(kept: Kept) -> None:
 
 @dataclass(eq=False)
 class Step:
-    """One evaluation of the network inside boxes. layers: what is kept of this step; first: of step 0, where
-    what all steps share is kept."""
+    """One evaluation of the network inside boxes.
+
+    layers: cache of this step. first: cache of step 0, which also holds what all steps share.
+    """
 
     body: Body
     layers: dict[str, Tensor]
@@ -248,7 +254,7 @@ class Step:
     whole: Boxes
 
     def start(self, planes: Tensor, noise: Tensor, strength: float, *, keep_paint: bool) -> None:
-        """The paper's part of the stem, the sketch, and the residual at t=1."""
+        """Compute the paper's part of the stem, the sketch, and the residual at t=1."""
         body, fine = self.body, self.boxes.fine
         around = self.means_around(planes)
         self.paint: Tensor | None = body.paint_stem(around.to(body.dtype))
@@ -260,7 +266,7 @@ class Step:
             self.keep("paint", self.paint, fine, self.whole.fine)
 
     def denoise(self, biases: Tensor, t: float, lap: Lap) -> Tensor:
-        """The predicted residual of the picture inside `fine_out`, float32."""
+        """Predict the residual of the picture inside `fine_out`, float32."""
         body, whole = self.body, self.whole
         fine, middle, coarse, middle_out, fine_out = self.boxes
         bias = iter(biases.split(body.widths))
@@ -282,20 +288,20 @@ class Step:
         return body.unpack((ends[0], ends[1]), fine_out.of(self.layers["residual"]), t)
 
     def go_on(self, made: Tensor, following: dict[str, Tensor], ratio: float) -> None:
-        """Euler's step to the residual of the next one; outside `fine_out` that is what it was."""
+        """Take an Euler step to the next step's residual, which changes only inside `fine_out`."""
         box = self.boxes.fine_out
         residual = torch.lerp(made, box.of(self.layers["residual"]), ratio)
         keep(following, "residual", residual, box, self.whole.fine)
 
     def finish(self, made: Tensor) -> bool:
-        """The picture inside `fine_out`; returns whether it is finite there."""
+        """Compute the picture inside `fine_out`; returns whether it is finite there."""
         box = self.boxes.fine_out
         pixels = self.body.picture(made, box.of(self.first["sketch"]))
         self.keep("picture", pixels, box.finer(CELL_PX), self.whole.fine.finer(CELL_PX))
         return bool(made.sum().isfinite())
 
     def means_around(self, planes: Tensor) -> Tensor:
-        """(1, 4, h + 2, w + 2): the paper's cells in the fine box and one more on each side."""
+        """Cell means of the paper in the fine box and one more cell on each side, (1, 4, h + 2, w + 2)."""
         box = self.boxes.fine
         near = box.grown(1, self.whole.fine)
         pixels = near.finer(CELL_PX)
@@ -312,9 +318,9 @@ class Step:
     def convolve(
         self, name: str, conv, source: Tensor, box: Box, whole: Box, bias: Tensor, *, down: bool = False
     ) -> Tensor:
-        """A window of 3x3 over the box, which reads one cell more; what comes of that rim is left out.
+        """3x3 convolution over the box; reads one cell more on each side and crops the result to the box.
 
-        down: the source is of the finer scale, and there is no skip.
+        down: the source has the finer scale and is average-pooled first, and there is no skip.
         """
         near = box.moved(1, whole)
         part = F.avg_pool2d(near.finer(2).of(source), 2) if down else near.of(source)
@@ -331,7 +337,7 @@ class Step:
 
 
 def keep(layers: dict[str, Tensor], name: str, part: Tensor, box: Box, whole: Box) -> Tensor:
-    """Lay a part into what is kept by this name; returns the whole of it."""
+    """Write a region into the cached layer of this name; returns the whole layer."""
     if box == whole:
         layers[name] = part
     else:

@@ -1,9 +1,9 @@
-"""The painter's network: a small U-Net of 3x3 convolutions at 1/4, 1/8 and 1/16 scale, local by construction.
+"""The painter's network: a small, strictly local U-Net of 3x3 convolutions at 1/4, 1/8 and 1/16 scale.
 
-Nothing but convolutions mixes positions, and nothing normalises over space, so that a stroke cannot change
-a pixel beyond the receptive radius. Time, step size, strength and mood enter as one bias for each
-convolution: at a fixed condition they cost nothing a frame. Every activation is a ReLU after the sum of a
-convolution and its skip, the chain that oneDNN, cuDNN and a Triton kernel can fuse into one pass.
+Only convolutions mix positions, and nothing normalises over space, so a stroke cannot change a pixel beyond
+the receptive radius. Time, step size, strength and mood enter as one bias for each convolution, which costs
+nothing per frame while they are fixed. Every activation is a ReLU after the sum of a convolution and its
+skip, a sequence that oneDNN, cuDNN and a Triton kernel can fuse into one pass.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ TIME_WAVES = 8
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """widths: channels at 1/4, 1/8 and 1/16 scale. blocks: 3x3 residual convolutions, encoder to decoder."""
+    """Sizes of a PainterNetwork.
+
+    widths: channels at 1/4, 1/8 and 1/16 scale. blocks: 3x3 residual convolutions, encoder to decoder.
+    """
 
     widths: tuple[int, int, int] = (48, 96, 160)
     blocks: tuple[int, int, int, int, int] = (1, 1, 3, 1, 1)
@@ -42,7 +45,7 @@ class NetworkConfig:
 
 
 class PainterNetwork(nn.Module):
-    """(residual, condition, t, step) -> (B, 3, H, W), float. H and W are multiples of 16."""
+    """U-Net (residual, condition, t, step) -> (B, 3, H, W), float. H and W are multiples of 16."""
 
     def __init__(self, config: NetworkConfig | None = None):
         super().__init__()
@@ -62,12 +65,12 @@ class PainterNetwork(nn.Module):
         self.from_middle = nn.Conv2d(middle, fine, 1)
         self.fine_out = chain(fine, b[4])
         self.head = conv3(fine, 3 * patch)
-        self.gate = nn.Conv2d(fine, 3 * patch, 1)  # how much of each pixel's own residual stays
+        self.gate = nn.Conv2d(fine, 3 * patch, 1)  # factor of each pixel's own residual in the output
         self.bias_of = nn.Linear(config.embedding, sum(width for _, width in self.biased()))
         self.reset()
 
     def biased(self) -> list[tuple[nn.Conv2d, int]]:
-        """The convolutions that take a bias from the condition, in order, with their widths."""
+        """Convolutions that take a bias from the condition, in order, with their output channels."""
         layers = [self.stem, *self.fine_in, self.to_middle, *self.middle_in, self.to_coarse, *self.coarse]
         layers += [*self.middle_out, *self.fine_out]
         return [(layer, layer.out_channels) for layer in layers]
@@ -88,7 +91,7 @@ class PainterNetwork(nn.Module):
         nn.init.zeros_(self.bias_of.bias)
 
     def biases(self, t: Tensor, step: Tensor, strength: Tensor, mood: Tensor) -> list[Tensor]:
-        """One (B, channels) bias for each of `biased()`: its own plus what the condition adds."""
+        """Biases (B, channels) of the layers of `biased()`: each layer's own plus the condition's shift."""
         widths = [width for _, width in self.biased()]
         shifts = self.bias_of(self.embed(t, step, strength, mood)).split(widths, dim=1)
         return [layer.bias + shift for (layer, _), shift in zip(self.biased(), shifts, strict=True)]
@@ -98,7 +101,7 @@ class PainterNetwork(nn.Module):
         return self.body(x, self.biases(t, step, condition.strength, condition.mood))
 
     def body(self, x: Tensor, biases: list[Tensor]) -> Tensor:
-        """The convolutions: (B, 7, H, W) of noisy residual, sketch and alpha -> (B, 3, H, W)."""
+        """Run the convolutions: (B, 7, H, W) of noisy residual, sketch and alpha -> (B, 3, H, W)."""
         bias = iter(biases)
         residual = x[:, :3]
         x = F.pixel_unshuffle(x, PATCH_PX).contiguous(memory_format=torch.channels_last)
@@ -120,15 +123,15 @@ class PainterNetwork(nn.Module):
         return x
 
     def receptive_radius_px(self) -> int:
-        """Upper bound of how far a change of input reaches in the output, from the layers alone."""
+        """Upper bound of the distance at which an input pixel affects the output, from the layer shapes."""
         b = self.config.blocks
         fine, middle, coarse = b[0] + b[4] + 1, 1 + b[1] + b[3], 1 + b[2]
-        # a cell of 16 px blurs what falls in it: pooling and enlarging add less than one coarse cell, and the
-        # softened sketch reaches two fine cells further than the paper
+        # pooling to cells of 16 px and enlarging add less than one coarse cell; the softened sketch reaches
+        # two fine cells further than the paper
         return (fine + 2 * middle + 4 * coarse + 4 + 2) * PATCH_PX
 
     def gflop(self, height_px: int, width_px: int) -> float:
-        """Counted multiply-adds, times two, of one evaluation, in 1e9; convolutions only."""
+        """GFLOP of one evaluation: two for each multiply-add of the convolutions, in 1e9."""
         scale = {**{id(m): 16 for m in (self.to_coarse, *self.coarse, self.from_coarse)}}
         scale.update(
             {id(m): 8 for m in (self.to_middle, *self.middle_in, *self.middle_out, self.from_middle)}
@@ -142,7 +145,7 @@ class PainterNetwork(nn.Module):
 
 
 class Embedding(nn.Module):
-    """Time, step size, strength and mood -> one vector of `config.embedding`."""
+    """Embed time, step size, strength and mood in one vector of length `config.embedding`."""
 
     waves: Tensor
 
@@ -168,7 +171,7 @@ def chain(width: int, count: int) -> nn.ModuleList:
 
 
 def biased_relu(layer: nn.Conv2d, x: Tensor, bias: Tensor, skip: Tensor | None = None) -> Tensor:
-    """relu(conv(x) + bias + skip); bias (B, C), or (C,) where the batch shares one."""
+    """Compute relu(conv(x) + bias + skip); bias (B, C), or (C,) shared by the batch."""
     if bias.dim() == 1:
         y = F.conv2d(x, layer.weight, bias.to(x.dtype), padding=layer.padding)
     else:
@@ -182,7 +185,7 @@ def enlarge(x: Tensor) -> Tensor:
 
 
 def icnr(weight: Tensor) -> None:
-    """Give all sub-pixels of one output colour the same start (Aitken et al. 2017), against checkerboards."""
+    """Initialise all sub-pixels of an output colour alike, against checkerboards (Aitken et al. 2017)."""
     per_color = PATCH_PX**2
     for color in range(weight.shape[0] // per_color):
         rows = slice(color * per_color, (color + 1) * per_color)

@@ -1,4 +1,4 @@
-"""The network of the painter packed for inference: oneDNN weights, one op for each convolution."""
+"""The painter's network packed for inference: oneDNN weights, one fused op for each convolution."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ INPUTS = 7  # residual 3, sketch 3, alpha 1
 
 
 def no_lap(stage: str) -> None:
-    """Nobody measures."""
+    """Stage callback that does nothing."""
 
 
 class Body:
-    """PainterNetwork.body on cells: every ReLU and skip fused, the softened sketch folded into the stem."""
+    """PainterNetwork.body on 4x4 cells, with fused ReLUs and skips and the softening folded into the stem."""
 
     to_middle: PlainConv
     to_coarse: PlainConv
@@ -64,9 +64,9 @@ class Body:
             setattr(self, name, [conv(m.weight, None, dtype, padding=1) for m in getattr(network, name)])
 
     def joined(self, network: PainterNetwork, conv: type[PlainConv]) -> Ends:
-        """Head and gate in one convolution, the gate's 1x1 window as the middle of a 3x3 one.
+        """Head and gate in one convolution, with the gate's 1x1 window padded to 3x3.
 
-        Where matrix tiles multiply bfloat16, wider is faster than once more.
+        Where matrix tiles multiply bfloat16, one wider convolution is faster than two.
         """
         gate = F.pad(network.gate.weight, (1, 1, 1, 1))
         bias = torch.cat([layer.bias for layer in (network.head, network.gate) if layer.bias is not None])
@@ -79,20 +79,23 @@ class Body:
         return ends
 
     def apart(self, network: PainterNetwork, conv: type[PlainConv]) -> Ends:
-        """Head and gate each by themselves: in float32 every multiplication counts."""
+        """Head and gate as two convolutions: in float32 the number of multiplications sets the time."""
         head = conv(network.head.weight, network.head.bias, self.dtype, padding=1)
         gate = conv(network.gate.weight, network.gate.bias, self.dtype)
         return lambda fine: (head(fine), gate(fine))
 
     def __call__(self, x: Tensor, paint: Tensor, biases: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """x: (1, 48, h, w), noisy residual; paint: what `read` made -> head and gate, (1, 48, h, w) each."""
+        """Evaluate the network; returns head and gate, (1, 48, h, w) each.
+
+        x: (1, 48, h, w) noisy residual. paint: first result of `read`. biases: (channels,) for each layer.
+        """
         bias = iter(biases)
         fine = run(self.fine_in, self.stem(x, next(bias), skip=paint, relu=True), bias)
         middle = self.to_middle(F.avg_pool2d(fine, 2), next(bias), relu=True)
         middle = run(self.middle_in, middle, bias)
         coarse = self.to_coarse(F.avg_pool2d(middle, 2), next(bias), relu=True)
         coarse = run(self.coarse, coarse, bias)
-        # enlarged first: sum and ReLU then ride on the convolution, which costs less than passes of their own
+        # enlarge first, so that the sum and the ReLU fuse into the convolution; separate passes cost more
         middle = self.from_coarse(enlarge(coarse), skip=middle, relu=True)
         middle = run(self.middle_out, middle, bias)
         fine = self.from_middle(enlarge(middle), skip=fine, relu=True)
@@ -102,11 +105,12 @@ class Body:
     def frame(
         self, planes: Tensor, noise: Tensor, share: Tensor, biases: Tensor, lap: Lap = no_lap
     ) -> Tensor:
-        """A whole frame, as work on tensors alone, so that a CUDA graph can hold it.
+        """Compute a whole frame with tensor operations only, so that a CUDA graph can capture it.
 
         planes: (4, H, W) uint8 paper. noise: (1, 48, h, w) float32 cells. share: (1,) float32, 1 - strength.
-        biases: (steps, all channels), one row a step. Returns 3 * H * W + 1 bytes: the picture's planes, and
-        1 where all of it is finite. lap: told the name of each stage that ends; may raise between steps.
+        biases: (steps, all channels), one row per step. lap: called with the name of each stage that ends; it
+        may raise between steps. Returns 3 * H * W + 1 bytes: the picture's planes, then 1 if all values are
+        finite, else 0.
         """
         steps = len(biases)
         paint, spread = self.read(planes, share)
@@ -128,26 +132,29 @@ class Body:
         return picture
 
     def read(self, planes: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
-        """Paper -> its part of the stem, and `cells.spreading` of it (1, 96, h, w), alpha times `share`."""
+        """Compute the paper's part of the stem, and sketch and alpha times `share`, (1, 96, h, w).
+
+        The second result is the paper's cell means convolved with `patches.spreading`.
+        """
         mean = patches.bordered(patches.means(planes))
         paint = self.paint_stem(mean.to(self.dtype))
         mean[:, 3:].mul_(share)
         return paint, self.spread(mean)
 
     def start(self, noise: Tensor, spread: Tensor) -> Tensor:
-        """The residual at t=1: noise cells, less of them where paint covers. flow.start minus its sketch."""
+        """Residual at t=1: noise cells times 1 - alpha * share. Equals flow.start minus its sketch."""
         return torch.addcmul(noise, noise, spread[:, patches.COLORS :], value=-1)
 
     def pack(self, residual: Tensor, t: float) -> Tensor:
-        """The network's input: the residual of unit variance, (1, 48, h, w) of self.dtype."""
+        """Network input: the residual scaled to unit variance, (1, 48, h, w) of self.dtype."""
         c_in = scales(t)[0]
         return (residual if c_in == 1 else residual * c_in).to(self.dtype)
 
     def unpack(self, out: tuple[Tensor, Tensor], residual: Tensor, t: float) -> Tensor:
-        """Head and gate, and the residual -> predicted residual of the picture, (1, 48, h, w) float32.
+        """Predict the picture's residual from head, gate and residual, (1, 48, h, w) float32.
 
-        x_t - E[x_t | sketch] moves on a straight path of its own, from its share of noise to the picture
-        minus the sketch, so the samplers run on it as they are.
+        x_t - E[x_t | sketch] follows a straight path, from its share of noise to the picture minus the
+        sketch, so the samplers apply to it unchanged.
         """
         c_in, c_skip, c_out = scales(t)
         head, gate = out
@@ -155,13 +162,13 @@ class Body:
         return made if c_skip == 0 else made.add_(residual, alpha=c_skip)
 
     def picture(self, residual: Tensor, spread: Tensor) -> Tensor:
-        """The sketch plus its residual, as (3, H, W) uint8."""
+        """Add the residual to the sketch; returns (3, H, W) uint8."""
         picture = torch.add(spread[:, : patches.COLORS], residual, alpha=127.5)
         return patches.to_pixels(picture.clamp_(0, 255).to(torch.uint8))
 
 
 def scales(t: float) -> list[float]:
-    """flow.scales of one time. Its dtype is said: while another model loads, the default may be another."""
+    """flow.scales of one time. Sets float32 explicitly: while another model loads, the default may differ."""
     return [scale.item() for scale in flow.scales(torch.tensor([t], dtype=torch.float32))]
 
 

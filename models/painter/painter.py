@@ -1,4 +1,4 @@
-"""The embedded painter behind the Img2Img protocol: paper in, picture out, on the CPU or CUDA."""
+"""The embedded painter as an Img2Img model: renders a picture from a paper, on the CPU or CUDA."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from models.painter.packed import Body
 from models.painter.tiled import TiledFrames
 from models.sampling.paths import uniform_times
 
-TRIM_EVERY_S = 30.0  # at least, while the picture is refined: the pen rests then
-FIXED = 0.2  # of a whole frame's time, at 512 px: what a part of one takes however small it is
-ONE_THREAD_PX = 80_000  # less work runs on one thread: two gain 2 ms, and lose 100 beside a busy core
-BF16_GAIN = 1.3  # bf16 must be this much faster than fp32 to be chosen: a noisy measurement shall not flip it
+TRIM_EVERY_S = 30.0  # least interval of heap trims, done after frames of several steps: the pen is idle then
+FIXED = 0.2  # fixed cost of a partial frame, as a share of a whole frame's time at 512 px
+ONE_THREAD_PX = 80_000  # less work runs on one thread: two gain 2 ms, and lose 100 ms beside a busy core
+BF16_GAIN = 1.3  # bf16 is chosen if it is this much faster than fp32; the margin absorbs measurement noise
 
 
 def load(
@@ -43,10 +43,11 @@ def load(
     name: str = "painter",
     memory_mb: int | None = None,
 ) -> Painter:
-    """Load a checkpoint. device: None takes CUDA if it is there. dtype: None measures which is faster.
-    memory_mb: at most so much is kept between frames on a CPU.
+    """Load a painter from a checkpoint.
 
-    Raises ModelError for weights that are missing, cut short or of another shape, and for an absent device.
+    device: None selects CUDA if available. dtype: None measures which one is faster. memory_mb: limit of the
+    activation cache on a CPU. Raises ModelError for weights that are missing, truncated or of another shape,
+    and for an unavailable device.
     """
     weights, config = load_checkpoint(path)
     try:
@@ -68,7 +69,7 @@ def load(
 
 
 class Painter:
-    """A painter's network ready to serve. Makes the same bytes for the same Request, always."""
+    """Painter model that renders requests. The same Request always gives the same bytes."""
 
     def __init__(
         self,
@@ -80,7 +81,7 @@ class Painter:
         *,
         memory_bytes: int = MEMORY_BYTES,
     ):
-        """memory_bytes: at most so much is kept between frames on a CPU."""
+        """memory_bytes: limit of the activation cache on a CPU."""
         self.network = network.to(device)
         self.device = torch.device(device)
         self.body, reason = choose_body(self.network, self.device, dtype)
@@ -102,7 +103,7 @@ class Painter:
         self.threads = ThreadCount(threads, measured_start(threads) if device == "cpu" else None)
         self._reason = reason
         self.incremental = IncrementalFrames(self.body, memory_bytes)
-        self.tiled: TiledFrames | None = None  # of a GPU
+        self.tiled: TiledFrames | None = None  # set on a GPU only
         if self.device.type != "cpu":
             self.use_graphs()
         self._trimmed_s = 0.0
@@ -110,15 +111,15 @@ class Painter:
         self._biases: dict[tuple, Tensor] = {}
 
     def use_graphs(self, **graphs) -> None:
-        """Take the path of a GPU. graphs: arguments of FrameGraphs, such as another capture than CUDA's."""
+        """Use the GPU path. graphs: arguments of FrameGraphs, such as a replacement for the CUDA capture."""
         frames = GraphedFrames(self.body.frame, self.device, **graphs)
         self.tiled = TiledFrames(frames, self.body, self.network.receptive_radius_px())
 
     @torch.inference_mode()
     def render(self, request: Request, *, cancelled: Callable[[], bool] = never) -> Frame:
-        """One picture. Raises ModelError for a size, a number of steps or a strength that is not valid.
+        """Render one picture. Raises ModelError for an invalid size, number of steps or strength.
 
-        Raises Cancelled where `cancelled` says so between two steps.
+        Raises Cancelled if `cancelled` returns True between two steps.
         """
         height, width = request.paper.shape[:2]
         check_size(height, width)
@@ -152,7 +153,7 @@ class Painter:
                 torch.set_num_threads(1)
             made, finite = self.incremental.frame(plan, lap)
         else:
-            self.incremental.settle()  # out of the way of what this frame takes and gives back
+            self.incremental.settle()  # moves the cache out of the heap that this frame allocates from
             paper = torch.from_numpy(planes)
             pixels = self.body.frame(paper, noise, share, torch.stack(rows), lap).numpy()
             made, finite = pixels[:-1].reshape(3, height, width), pixels[-1]
@@ -173,21 +174,20 @@ class Painter:
 
     @torch.inference_mode()
     def rest(self) -> bool:
-        """Capture a CUDA graph that a frame lacked, or check that parts of frames equal the whole; see
-        Img2Img.rest."""
+        """Do idle work: capture a missing CUDA graph, or check partial frames; see Img2Img.rest."""
         left = self.incremental.rest() if self.tiled is None else self.tiled.rest()
         self._explain()
         return left
 
     def _explain(self) -> None:
-        """Keep the card's reason up to date: of the last frame's path, and of parts that are not taken."""
+        """Update why_not_faster of the card, for the last frame's path and for disabled partial frames."""
         now = self.incremental.why_off if self.tiled is None else self.tiled.why_not_faster
         why = "; ".join(filter(None, (now, self._reason)))
         if why != self.card.why_not_faster:
             self.card = replace(self.card, why_not_faster=why)
 
     def noise(self, seed: int, height: int, width: int, origin: tuple[int, int]) -> Tensor:
-        """(1, 48, h, w) anchored noise in cells, kept until seed, size or origin changes."""
+        """Anchored noise in cells, (1, 48, h, w), cached until seed, size or origin changes."""
         key = (seed, height, width, origin)
         if self._noise is None or self._noise[0] != key:
             x0, y0 = origin
@@ -196,7 +196,7 @@ class Painter:
         return self._noise[1]
 
     def biases(self, t: float, step: float, strength: float, mood: tuple[float, ...]) -> Tensor:
-        """The condition as a bias for every convolution, one after the other; kept for those met lately."""
+        """Biases of all convolutions for a condition, concatenated; recent conditions are cached."""
         key = (t, step, strength, mood)
         if key not in self._biases:
             if len(self._biases) >= 64:
@@ -210,7 +210,7 @@ class Painter:
         return steps * self.network.gflop(height_px, width_px)
 
     def forget(self) -> None:
-        """Go on from no frame: the next one is worked out as a whole."""
+        """Clear the frame caches: the next frame is computed whole."""
         self.incremental.forget()
         if self.tiled is not None:
             self.tiled.forget()
@@ -221,7 +221,10 @@ class Painter:
 
 
 def choose_body(network: PainterNetwork, device: torch.device, dtype: str | None) -> tuple[Body, str]:
-    """The faster of bf16 and fp32, measured now on a CPU; returns it and why no faster one runs."""
+    """Pack the network in the faster of bf16 and fp32; returns it and the reason why not a faster one.
+
+    On a CPU the speeds are measured. Raises ModelError for bfloat16 on a device that lacks it.
+    """
     if dtype == "bfloat16" and not precision.has_bf16(str(device)):
         this = "this CPU" if device.type == "cpu" else f"{device}"
         raise ModelError(f"{this} has no bfloat16; leave --dtype out, or take float32")

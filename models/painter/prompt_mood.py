@@ -1,7 +1,7 @@
-"""Words of a prompt -> mood: what the embedded painter understands of language, and what it does not.
+"""Prompt parsing of the embedded painter: maps known words to mood axes and lists the others.
 
-A word sets some axes of the mood; several words compose, the later one winning an axis; "very" and "slightly"
-stretch and shrink what the next word does. Axes that no word names keep the sliders' values.
+A word sets some axes of the mood. If several words set an axis, the last one wins. "very" and "slightly"
+scale the effect of the next word. Axes that no word sets keep the sliders' values.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ ALIASES = {
 
 
 def known(word: str) -> str | None:
-    """The table's word for `word`: itself, an alias, or its stem (foggy, misty, snowy, clouds, forests)."""
+    """Look up a word, its alias or its stem (foggy, misty, snowy, clouds, forests); None if unknown."""
     for stem in (word, ALIASES.get(word, ""), word.rstrip("s"), word.removesuffix("y"), word[:-2]):
         if stem in WORDS:
             return stem
@@ -100,7 +100,7 @@ def known(word: str) -> str | None:
 
 
 def read(prompt: str, mood: tuple[float, ...]) -> tuple[tuple[float, ...], tuple[str, ...]]:
-    """Return (mood with the prompt's words applied, words that mean nothing here, in order, once each)."""
+    """Return (mood with the prompt applied, unknown words in order without duplicates)."""
     values, ignored, stretch = list(mood), [], 1.0
     for word in re.findall(r"[^\W\d_]+", prompt.lower()):
         if word in STRETCH:

@@ -1,10 +1,10 @@
-"""Frames on a GPU in which only a tile around an edit is computed again.
+"""Tiled inference on a GPU: only a tile around an edit is recomputed.
 
-The network is local and the noise anchored, so the frame of a tile equals that part of the whole frame at
-every pixel that is further than the receptive radius from the tile's border, or where that is the paper's
-own. A tile is a whole frame of a smaller paper: a CUDA graph of its size serves wherever the tile lies, and
-only the tile is uploaded and downloaded. The first tile is checked against the whole frame at rest; where a
-byte differs, no tile is taken.
+The network is local and the noise is anchored. Therefore a tile's frame equals that part of the whole frame
+at every pixel further than the receptive radius from the tile's border; borders shared with the paper do not
+count. A tile is a whole frame of a smaller paper: one CUDA graph per size serves every position, and only the
+tile is uploaded and downloaded. While the painter is idle, a first tile is checked against the whole frame;
+if a byte differs, tiles are disabled.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from models.painter.flow import CELL_PX
 from models.painter.packed import Body
 from models.painter.regions import Box, Boxes, changed, snap
 
-SIDES_PX = (640, 768, 1024, 1280)  # of tiles: few, for each is a graph that holds its activations
-GRID_PX = 32  # tiles begin at multiples of it: the network's coarsest cells are 16 px
-WORTH = 0.6  # of the area: above, the whole frame is computed
-CHECK_PX = 48  # side of the edit that is made up for a check
+SIDES_PX = (640, 768, 1024, 1280)  # tile sides; few, because each has a graph that holds its activations
+GRID_PX = 32  # tiles begin at multiples of this; the network's coarsest cells are 16 px
+WORTH = 0.6  # share of the area above which the whole frame is computed
+CHECK_PX = 48  # side of the synthetic edit of a check
 DIFFERS = "frames are computed whole: on this GPU a tile differs from the whole in some bytes"
 
 
 class Given(NamedTuple):
-    """What a frame is made from beside its paper. biases: one row a step."""
+    """Inputs of a frame besides its paper. biases: one row per step."""
 
     noise: Tensor
     strength: float
@@ -40,14 +40,14 @@ class Given(NamedTuple):
 
 
 class Last(NamedTuple):
-    """The last frame: (4, H, W) uint8 paper, what else it was made from, (3, H, W) uint8 picture."""
+    """Last frame: (4, H, W) uint8 paper, its other inputs, and (3, H, W) uint8 picture."""
 
     planes: np.ndarray
     given: Given
     picture: np.ndarray
 
     def goes_with(self, planes: np.ndarray, given: Given) -> bool:
-        """Whether a frame differs from this one by its paper alone: the same tensors count as equal."""
+        """Whether a frame differs from this one only in its paper; tensors are compared by identity."""
         old = self.given
         same = old.noise is given.noise and old.strength == given.strength and old.steps == given.steps
         same = same and all(a is b for a, b in zip(old.biases, given.biases, strict=True))
@@ -55,17 +55,17 @@ class Last(NamedTuple):
 
 
 class Tile(NamedTuple):
-    """box: what is computed, in pixels. out: what of it may have changed, and is right."""
+    """Tile of a frame, in pixels. box: computed area. out: the part of it that may change and is exact."""
 
     box: Box
     out: Box
 
 
 class TiledFrames:
-    """Frames by `GraphedFrames`, with the last picture kept.
+    """Frames by `GraphedFrames`, with a cache of the last picture.
 
-    radius_px: the network's receptive radius. share: of a whole frame's area that the last frame took.
-    why_off: why no tile is taken any more; empty while tiles are.
+    radius_px: the network's receptive radius. share: computed share of the whole frame's area in the last
+    frame. why_off: why tiles are disabled; empty while they are enabled.
     """
 
     def __init__(self, frames: GraphedFrames, body: Body, radius_px: int):
@@ -76,11 +76,11 @@ class TiledFrames:
 
     @property
     def why_not_faster(self) -> str:
-        """Why the last frame had no graph, and why no tiles are taken."""
+        """Reasons why the last frame used no graph and why tiles are disabled."""
         return "; ".join(filter(None, (self.frames.why_eager, self.why_off)))
 
     def forget(self) -> None:
-        """The next frame is computed as a whole."""
+        """Clear the cache: the next frame is computed whole."""
         self._last: Last | None = None
 
     def render(
@@ -92,13 +92,14 @@ class TiledFrames:
         strength: float,
         lap: Callable[[str], None],
     ) -> tuple[np.ndarray, bool]:
-        """The picture's planes, (3, H, W) uint8 that the next frame writes to, and whether all is finite.
+        """Compute a frame; returns the picture's planes, (3, H, W) uint8, and whether all values are finite.
 
-        planes: (4, H, W) uint8 paper. noise: (1, 48, h, w) float32 cells. biases: one row a step. Noise and
-        biases count as those of the last frame only if they are the same tensors.
+        The next frame overwrites the planes. planes: (4, H, W) uint8 paper. noise: (1, 48, h, w) float32
+        cells. biases: one row per step. Noise and biases count as unchanged since the last frame only if they
+        are the same tensor objects.
         """
         given, last = Given(noise, strength, tuple(biases)), self._last
-        self._last = None  # nothing can be gone on from until all is done
+        self._last = None  # the cache is invalid until the frame is complete
         tile = None
         if last is None or self.why_off or not last.goes_with(planes, given):
             picture, finite = self._frame(planes, share, given, None, lap)
@@ -115,7 +116,7 @@ class TiledFrames:
         return picture, finite
 
     def rest(self) -> bool:
-        """Capture a graph that a frame lacked, else check a tile. Returns whether more is left to do."""
+        """While idle: capture a missing graph, else check a tile. Returns whether work may be left."""
         if self.frames.rest():
             return True
         if self._last is not None and not (self._checked or self.why_off):
@@ -123,7 +124,7 @@ class TiledFrames:
         return False
 
     def _tile(self, box: Box, steps: int, shape: tuple[int, ...]) -> Tile | None:
-        """The tile for an edit of the pixels in `box`; None where the whole frame is as good."""
+        """Tile for an edit of the pixels in `box`; None if a tile saves too little."""
         whole = Box(0, shape[1], 0, shape[2])
         reached = Boxes.whole(*shape[1:]).reached(box, self.body, steps)
         out = reached[-1].fine_out.finer(CELL_PX)
@@ -142,7 +143,7 @@ class TiledFrames:
     def _frame(
         self, planes: np.ndarray, share: Tensor, given: Given, box: Box | None, lap: Callable[[str], None]
     ) -> tuple[np.ndarray, bool]:
-        """The frame of a box, or of all; (3, h, w) uint8 and whether it is finite."""
+        """Compute the frame of a box, or the whole frame; (3, h, w) uint8 and whether it is finite."""
         self.share, noise = 1.0, given.noise
         if box is not None:
             self.share = box.height * box.width / (planes.shape[1] * planes.shape[2])
@@ -160,20 +161,20 @@ class TiledFrames:
         tile: Tile,
         lap: Callable[[str], None],
     ) -> bool:
-        """Compute a tile and lay what is right of it into the picture; returns whether it is finite."""
+        """Compute a tile and copy its exact part into the picture; returns whether it is finite."""
         made, finite = self._frame(planes, share, given, tile.box, lap)
         out, inside = tile.out, tile.out.inside(tile.box)
         picture[:, out.y0 : out.y1, out.x0 : out.x1] = made[:, inside.y0 : inside.y1, inside.x0 : inside.x1]
         return finite
 
     def _check(self, last: Last) -> None:
-        """Compute a made-up edit as a tile and as a whole."""
+        """Compute a synthetic edit as a tile and as a whole frame; disable tiles if they differ."""
         planes, picture, given = last.planes.copy(), last.picture.copy(), last.given
         y, x = ((side - CHECK_PX) // 2 for side in planes.shape[1:])
         planes[:, y : y + CHECK_PX, x : x + CHECK_PX] ^= 255
         tile = self._tile(Box(y, y + CHECK_PX, x, x + CHECK_PX), given.steps, planes.shape)
         if tile is None:
-            return  # the paper is so small that no tile is
+            return  # the paper is too small for tiles
         self._checked = True
         share = given.noise.new_full((1,), 1 - given.strength)
         self._paste_tile(picture, planes, share, given, tile, ignore)
@@ -182,4 +183,4 @@ class TiledFrames:
 
 
 def ignore(stage: str) -> None:
-    """No stage is timed."""
+    """Stage callback that does nothing."""

@@ -1,4 +1,4 @@
-"""Floating-point operations of a pretrained model's frame, counted while one runs."""
+"""Count the floating-point operations of a pretrained model's frame while one runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from models.api import Request
 
 
 class Counter(TorchDispatchMode):
-    """flops: of the products, convolutions and attentions dispatched so far (a multiply-add is two)."""
+    """Dispatch mode that counts FLOPs.
+
+    flops: of the matrix products, convolutions and attentions dispatched so far (a multiply-add is two).
+    """
 
     def __init__(self):
         super().__init__()
@@ -20,7 +23,7 @@ class Counter(TorchDispatchMode):
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        with self:  # without autograd, ops made of others arrive whole
+        with self:  # without autograd, composite ops arrive whole
             out = function.decompose(*args, **kwargs)
         if out is not NotImplemented:
             return out
@@ -37,20 +40,23 @@ class Counter(TorchDispatchMode):
 
 
 def gflop_of(function: Callable[[], object]) -> float:
-    """Products of one call, in 1e9 floating-point operations."""
+    """FLOPs of one call, in units of 1e9."""
     with Counter() as counter:
         function()
     return counter.flops / 1e9
 
 
 def count(model, height_px: int, width_px: int) -> tuple[float, float]:
-    """(of encoding and decoding, of one step) in 1e9. model: a `pretrained_model.Pretrained`."""
+    """Return (FLOPs of encoding and decoding, FLOPs of one step) in units of 1e9.
+
+    model: a `pretrained_model.Pretrained`.
+    """
     paper = np.full((height_px, width_px, 4), 255, np.uint8)
     spent = []
     for steps in (1, 2):
         request = Request(paper, steps=steps, strength=1.0)
         if steps in model.card.steps:
-            model.prepare(request)  # what is made once a prompt is not the frame's
+            model.prepare(request)  # work done once per prompt is not part of the frame
             spent.append(gflop_of(lambda request=request: model.render(request)))
     step = spent[-1] - spent[0] if len(spent) == 2 else spent[0]
     return spent[0] - step, step

@@ -21,28 +21,26 @@ from models.pretrained.flop_counter import count
 from models.pretrained.sources import error_messages
 from models.sampling.paths import Grid
 
-FRESH = (
-    0x9E3779B97F4A7C15  # from one fresh noise of a stochastic sampler to the next: 2^64 over the golden mean
-)
+FRESH = 0x9E3779B97F4A7C15  # step between the fresh noises of a stochastic sampler: 2^64 / golden ratio
 NOISES_KEPT = 16
 
 
 class Pretrained:
-    """One request at a time: encode sketch, mix with anchored noise, sample, decode.
+    """Render frames with a pretrained model: encode the sketch, mix it with anchored noise, sample, decode.
 
-    sampler: by name; may be changed between requests.
+    Serves one request at a time. sampler: by name; may be changed between requests.
     """
 
     def __init__(self, family: Family, card: ModelCard, sampler: str, *, graphs: bool = True):
-        """graphs: whether parts of a frame may become CUDA graphs; weights must keep their places."""
+        """graphs: whether parts of a frame may become CUDA graphs; weights must then stay in place."""
         self.family, self.card, self.sampler = family, card, sampler
         schedule.sampler_of(sampler, family.kind)
         self.prompts = PromptCache(family.encode)
-        self.loras: list[str] = []  # names of the adapters; those that belong to the model come first
-        self.lora_scales: list[float] = []  # what each was given
+        self.loras: list[str] = []  # names of the adapters, the model's own first
+        self.lora_scales: list[float] = []  # the scale given for each
         self.own_loras, self._lora_scale = 0, 1.0
-        self.painted = False  # a frame, ever
-        self._made: tuple | None = None  # what the family is prepared for
+        self.painted = False  # whether any frame was made
+        self._made: tuple | None = None  # the settings that the family is prepared for
         self._noises: dict[tuple, Tensor] = {}
         if graphs and family.device.type == "cuda":
             self.use_graphs()
@@ -50,8 +48,11 @@ class Pretrained:
 
     @torch.inference_mode()
     def render(self, request: Request, *, cancelled: Callable[[], bool] = never) -> Frame:
-        """One picture. Raises ModelError for a size, a number of steps or a strength that is not valid, and
-        Cancelled where `cancelled` says so between two steps."""
+        """Render one picture.
+
+        Raises ModelError for a size, a number of steps or a strength that is not valid, and Cancelled where
+        `cancelled` returns True between two steps.
+        """
         with error_messages.explained(
             self.card.name, mismatch="" if self.painted else error_messages.MISMATCH
         ):
@@ -67,7 +68,7 @@ class Pretrained:
         clock.lap("prompt")
         graphed = family.graphed
         if graphed is None:
-            paper = torch.from_numpy(request.paper.copy()).to(family.device)  # a snapshot is read-only
+            paper = torch.from_numpy(request.paper.copy()).to(family.device)  # a request's paper is read-only
         else:
             paper = graphed.transfer.upload(request.paper)
         clock.lap("upload")
@@ -97,18 +98,18 @@ class Pretrained:
         return Frame(request, picture, clock.stage_ms, notes, why)
 
     def rest(self) -> bool:
-        """Capture a CUDA graph that a frame lacked; see Img2Img.rest."""
+        """Capture a missing CUDA graph; see Img2Img.rest."""
         return self.family.graphed is not None and self.family.graphed.rest()
 
     def use_graphs(self, **graphs) -> None:
-        """graphs: arguments of FrameGraphs, such as another capture than CUDA's."""
+        """Turn on CUDA graphs. graphs: arguments of FrameGraphs, such as another capture than CUDA's."""
         family = self.family
         parts = {name: weak_part(family, name) for name in ("encoded", "forward", "decoded")}
         family.graphed = GraphedParts(parts, family.device, **graphs)
 
     @torch.inference_mode()
     def prepare(self, request: Request) -> tuple[Callable, Grid, Condition]:
-        """What the request's frame needs of prompt, size and times; made anew where one has changed."""
+        """Prepare what depends on prompt, size and times; recomputed when one of them changes."""
         family, size = self.family, Size(*request.paper.shape[:2])
         run = schedule.sampler_of(self.sampler, family.kind)
         grid = family.grid(self.sampler, request.steps, request.strength, size)
@@ -126,14 +127,14 @@ class Pretrained:
             raise ModelError(f"strength runs from 0 to 1, not {request.strength}")
 
     def start(self, paper: Tensor, request: Request, grid: Grid) -> Tensor:
-        """(1, C, h, w) float32: where the edit of this paper begins."""
+        """Return the start of the edit of this paper, (1, C, h, w) float32."""
         self.family.see(paper)
         made = self.family.run("encoded", paper=paper)
         latent, share = made[:, :-1], made[:, -1:]
         return self.family.start(latent, self.noise(request, *latent.shape[1:]), share, grid)
 
     def noise(self, request: Request, channels: int, height: int, width: int, drawn: int = 0) -> Tensor:
-        """(1, channels, height, width) anchored noise, number `drawn` of a frame; the last are kept."""
+        """(1, channels, height, width) anchored noise, number `drawn` of a frame; the latest are cached."""
         key = (request.seed + drawn * FRESH, channels, height, width, request.origin)
         if key not in self._noises:
             while len(self._noises) >= NOISES_KEPT:
@@ -142,7 +143,10 @@ class Pretrained:
         return self._noises[key]
 
     def fresh_noise(self, like: Tensor, request: Request) -> Callable[[], Tensor]:
-        """What a stochastic sampler draws: anchored too, another with each call, the same in each frame."""
+        """Return the noise function of a stochastic sampler.
+
+        The noise is anchored too: it differs with each call, and is the same in each frame.
+        """
         drawn = 0
 
         def draw() -> Tensor:
@@ -159,17 +163,17 @@ class Pretrained:
         return normal(seed, height=height, width=width, channels=channels, y0=y0, x0=x0, device=device)[None]
 
     def gflop(self, height_px: int, width_px: int, steps: int) -> float:
-        """Counted work of one frame; counted by running two, once a size."""
+        """Counted work of one frame in 1e9 operations; counted by running two frames, once for each size."""
         return self._counted(height_px, width_px)[0] + self.denoise_gflop(height_px, width_px, steps)
 
     def denoise_gflop(self, height_px: int, width_px: int, steps: int) -> float:
-        """The share of it that the `denoise` stage does."""
+        """The part of `gflop` that belongs to the `denoise` stage."""
         return self._counted(height_px, width_px)[1] * steps
 
     def _counted(self, height_px: int, width_px: int) -> tuple[float, float]:
         size = height_px, width_px
         if size not in self._gflop:
-            with self.eagerly():  # a replayed graph dispatches nothing that could be counted
+            with self.eagerly():  # a replayed graph dispatches no ops to count
                 self._gflop[size] = count(self, *size)
         return self._gflop[size]
 
@@ -182,19 +186,19 @@ class Pretrained:
             self.family.graphed = graphed
 
     def follow(self, lora_scale: float) -> None:
-        """Scale all LoRAs but the model's own, from what they were given."""
+        """Multiply the given scales of all LoRAs but the model's own by `lora_scale`."""
         if lora_scale != self._lora_scale and len(self.loras) > self.own_loras:
             self._lora_scale, own = lora_scale, self.own_loras
             self.scale_loras(self.lora_scales[:own] + [lora_scale * s for s in self.lora_scales[own:]])
 
     def scale_loras(self, scales: list[float]) -> None:
-        """Give the LoRAs, in their order, other scales from the next frame on."""
+        """Set the scales of the LoRAs, in their order, from the next frame on."""
         lora.scale(self.family.pipe, self.loras, scales)
         self.prompts, self._made = PromptCache(self.family.encode), None
         self.forget_graphs()
 
     def close(self) -> None:
-        """Give up graphs, prompts, noises, and the hooks of offloading."""
+        """Release graphs, prompts, noises, and the offloading hooks."""
         self._noises, self._made = {}, None
         self.prompts = PromptCache(self.family.encode)
         self.forget_graphs()
@@ -208,16 +212,16 @@ class Pretrained:
 
 
 def weak_part(family: Family, name: str) -> Callable[..., Tensor]:
-    """A part of a frame by its name, which does not keep the family alive: the family holds the graphs."""
+    """Return a part of a frame by name, without a reference to the family, which itself holds the graphs."""
     own = ref(family)
     return lambda **inputs: getattr(own(), name)(**inputs)
 
 
 def remove_hooks(pipe) -> None:
-    """Take the hooks of offloading from a pipeline's components.
+    """Remove the offloading hooks from a pipeline's components.
 
-    accelerate puts back a bound method of each component as its `forward`: a reference cycle. The class has
-    the same one.
+    accelerate restores a bound method of each component as its `forward`, which is a reference cycle. The
+    class has the same method.
     """
     pipe.remove_all_hooks()
     for part in pipe.components.values():

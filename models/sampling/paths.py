@@ -1,9 +1,9 @@
-"""Gaussian paths from data (t=0) to noise (t=1), and the grids of times that samplers visit on them.
+"""Gaussian paths from data (t=0) to noise (t=1), and the time grids that samplers use on them.
 
-A path gives x_t = a(t) x + b(t) e with e of unit variance. Whatever a and b, x_t / a(t) = x + sigma e with
-sigma = b / a: two paths that pass through one sigma hold the same picture there, only scaled. So a sampler
-written in a, b and sigma is exact on a diffusion and on a flow (Karras et al. 2022, EDM, section 2; Kingma
-and Gao 2023, section 2), and one network serves on both paths.
+A path gives x_t = a(t) x + b(t) e with e of unit variance. For any a and b, x_t / a(t) = x + sigma e with
+sigma = b / a: at equal sigma two paths hold the same picture, up to a scale. So a sampler written in a, b and
+sigma is exact on a diffusion and on a flow (Karras et al. 2022, EDM, section 2; Kingma and Gao 2023, section
+2), and one network works on both paths.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Protocol
 from models.api import ModelError
 
 TIMESTEPS = 1000  # of the discrete diffusion (Ho et al. 2020)
-MAX_SIGMA = 150.0  # where a cosine path begins: its own end has none of the data left, and an infinite sigma
+MAX_SIGMA = 150.0  # start of a cosine path: at t = 1 it holds no data, and its sigma is infinite
 KARRAS_RHO = 7.0
-KARRAS_MAX = 80.0  # of a flow, whose start has an infinite sigma
+KARRAS_MAX = 80.0  # limit for a flow, whose sigma is infinite at the start
 
 
 def uniform_times(steps: int) -> list[float]:
@@ -29,13 +29,13 @@ def uniform_times(steps: int) -> list[float]:
 
 
 class Path(Protocol):
-    """start: the time at which sampling begins. Times are in [0, 1], sigmas in [0, inf]."""
+    """A Gaussian path. start: the time at which sampling begins. Times are in [0, 1], sigmas in [0, inf]."""
 
     name: str
     start: float
 
     def scale(self, t: float) -> tuple[float, float]:
-        """(a, b) at t: how much is data, how much noise."""
+        """(a, b) at t: the factors of data and of noise."""
         ...
 
     def slope(self, t: float) -> tuple[float, float]:
@@ -43,12 +43,12 @@ class Path(Protocol):
         ...
 
     def time(self, sigma: float) -> float:
-        """The t at which b / a is `sigma`."""
+        """The t at which b / a equals `sigma`."""
         ...
 
 
 class Straight:
-    """The rectified flow: a = 1 - t, b = t (Liu et al. 2022). It starts at an infinite sigma."""
+    """Rectified flow: a = 1 - t, b = t (Liu et al. 2022). It starts at an infinite sigma."""
 
     name, start = "flow", 1.0
 
@@ -63,7 +63,7 @@ class Straight:
 
 
 class VariancePreserving:
-    """a^2 + b^2 = 1. `log_signal(t)` is log a, `rate(t)` its derivative."""
+    """Variance-preserving path: a^2 + b^2 = 1. `log_signal(t)` is log a, `rate(t)` its derivative."""
 
     name = ""
     start = 1.0
@@ -102,7 +102,7 @@ class Linear(VariancePreserving):
 
 
 class Cosine(VariancePreserving):
-    """a falls as a cosine (Nichol and Dhariwal 2021), up to MAX_SIGMA."""
+    """Cosine schedule of a (Nichol and Dhariwal 2021), up to MAX_SIGMA."""
 
     name = "cosine"
     shift = 0.008
@@ -135,7 +135,7 @@ def path_of(name: str) -> Path:
 
 @dataclass(frozen=True)
 class Grid:
-    """times: steps + 1 of them, from path.start down to 0."""
+    """Time grid of a sampler. times: steps + 1 of them, from path.start down to 0."""
 
     path: Path
     times: tuple[float, ...]
@@ -157,16 +157,17 @@ def sigma_at(path: Path, t: float) -> float:
 
 
 def uniform(path: Path, steps: int) -> Grid:
-    """Times evenly spaced from the start to 0. Raises ValueError for fewer than one step."""
+    """Grid of evenly spaced times from the start to 0. Raises ValueError for fewer than one step."""
     return Grid(path, tuple(path.start * t for t in uniform_times(steps)))
 
 
 def karras(path: Path, steps: int) -> Grid:
-    """Times at which sigma falls as a straight line in sigma^(1/7) (Karras et al. 2022, eq. 5), then 0.
+    """Karras grid: sigma is linear in sigma^(1/7) (Karras et al. 2022, eq. 5), then 0.
 
-    Lowest sigma: that of the first of TIMESTEPS. A flow's first time is its start, whatever its sigma.
+    The lowest sigma is that of the first of TIMESTEPS. The first time of a flow is its start, whatever its
+    sigma.
     """
-    uniform_times(steps)  # the same error for no steps
+    uniform_times(steps)  # raises the same error for no steps
     high = min(sigma_at(path, path.start), KARRAS_MAX)
     low = sigma_at(path, 1 / TIMESTEPS)
     ends = high ** (1 / KARRAS_RHO), low ** (1 / KARRAS_RHO)

@@ -1,4 +1,4 @@
-"""The samplers of the lab by name: function, grid, and what each can be used on."""
+"""Samplers of the lab by name: function, grid, and the kinds of model each one supports."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from models.sampling.paths import TIMESTEPS, Grid, Path, karras, uniform
 
 @dataclass(frozen=True)
 class Sampler:
-    """order: of convergence to the ODE's answer, 0 where there is none. on: "diffusion", "flow", or both.
+    """A sampler.
 
-    usual: the number of steps it is commonly run with. highest: the most that make sense.
+    order: of convergence to the ODE's solution, 0 where it does not converge to it. on: "diffusion", "flow",
+    or both. usual: the number of steps it is commonly run with. highest: the largest useful number.
     """
 
     label: str
@@ -45,7 +46,7 @@ SAMPLERS: dict[str, Sampler] = {
 
 
 def sampler_of(name: str, kind: str, steps: int = 1) -> Sampler:
-    """The sampler for a contender of this kind. Raises ModelError where name, kind or steps is not valid."""
+    """Return a sampler for a kind of contender. Raises ModelError where name, kind or steps is invalid."""
     if name not in SAMPLERS:
         raise ModelError(f"no sampler is named {name!r}; choose {', '.join(SAMPLERS)}")
     sampler = SAMPLERS[name]

@@ -1,9 +1,9 @@
 """Deterministic samplers: solvers of the probability-flow ODE, functions (model, x, grid, noise, callback).
 
-`model(x, t, step)` predicts the picture at time t of the grid's path; `step` is the length of the step that
-lands at once on what it says, 0 where its tangent is wanted. x is on the path: a(t) x_0 + b(t) noise.
-Every solver but the last-named works through sigma = b / a and log sigma and so takes any path; at an
-infinite sigma, the start of a flow, all fall back to the first-order step, which is exact there.
+`model(x, t, step)` predicts the picture at time t of the grid's path. `step` is the length of the step where
+the sampler goes directly to the predicted picture, 0 where it needs the tangent. x is on the path: a(t) x_0 +
+b(t) noise. All solvers but `path_euler` and `path_heun` use sigma = b / a and log sigma and so work on any
+path; at an infinite sigma, the start of a flow, all fall back to the first-order step, which is exact there.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Callback = Callable[[int, float, Tensor], bool | None]
 
 
 def no_noise() -> Tensor:
-    """For samplers that draw none."""
+    """Noise function of samplers that draw no noise."""
     raise RuntimeError("a deterministic sampler draws no noise")
 
 
@@ -31,15 +31,18 @@ def never(index: int, t: float, picture: Tensor) -> bool:
 
 
 def land(x: Tensor, picture: Tensor, here: tuple[float, float], there: tuple[float, float]) -> Tensor:
-    """From (a, b) to (a', b') with picture and noise held fixed: a' picture + b' (x - a picture) / b."""
+    """Step from (a, b) to (a', b') with picture and noise held fixed: a' picture + b' (x - a picture) / b."""
     (a, b), (a_next, b_next) = here, there
     ratio = b_next / b
     return mix(ratio, x, a_next - ratio * a, picture)
 
 
 def mix(of_x: float, x: Tensor, of_picture: float, picture: Tensor) -> Tensor:
-    """of_x * x + of_picture * picture. A step that ends without noise takes the picture as it is; on a
-    flow the two shares make one, which is one pass."""
+    """Return of_x * x + of_picture * picture.
+
+    A step that ends without noise returns the picture unchanged; on a flow the two factors add up to one,
+    which takes a single pass.
+    """
     if of_x == 0:
         return picture if of_picture == 1 else of_picture * picture
     if abs(of_x + of_picture - 1) < 1e-12:
@@ -48,7 +51,7 @@ def mix(of_x: float, x: Tensor, of_picture: float, picture: Tensor) -> Tensor:
 
 
 def span(sigma: float, sigma_next: float) -> float:
-    """h = log sigma - log sigma', infinite at either end."""
+    """h = log sigma - log sigma', infinite where sigma is infinite or sigma' is 0."""
     if math.isinf(sigma) or sigma_next == 0:
         return math.inf
     return math.log(sigma / sigma_next)
@@ -107,7 +110,7 @@ def unipc(model: Model, x: Tensor, grid: Grid, noise: Noise, callback: Callback 
     Each prediction also corrects the step that led to it, at no further evaluation, which raises the order
     to 3.
     """
-    before, last, last_span = None, None, 0.0  # x and prediction of the step before
+    before, last, last_span = None, None, 0.0  # x and prediction of the previous step
     older, older_span = None, 0.0
     for i in range(grid.steps):
         t = grid.times[i]
@@ -128,10 +131,10 @@ def unipc(model: Model, x: Tensor, grid: Grid, noise: Noise, callback: Callback 
 
 
 def corrected(new: Tensor, last: Tensor, older: Tensor | None, h: float, older_h: float) -> Tensor:
-    """The weighted prediction of UniC-2 over a step of length h, with the prediction at its end known."""
+    """Weighted prediction of UniC-2 over a step of length h, once the prediction at its end is known."""
     if older is None or math.isinf(older_h):
         return last + (new - last) / 2
-    r = -older_h / h  # where the older prediction lies, in steps from the last one
+    r = -older_h / h  # position of the older prediction, in steps from the last one
     base = math.expm1(-h)
     phi_1 = base / -h - 1
     phi_2 = phi_1 / -h - 0.5
@@ -142,7 +145,7 @@ def corrected(new: Tensor, last: Tensor, older: Tensor | None, h: float, older_h
 
 
 def velocity(grid: Grid, t: float) -> tuple[float, float]:
-    """dx/dt = a'(t) picture + b'(t) noise on the grid's path, as factors of x and of the picture."""
+    """Factors of x and of the picture in dx/dt = a'(t) picture + b'(t) noise on the grid's path."""
     a, b = grid.path.scale(t)
     da, db = grid.path.slope(t)
     return db / b, da - db * a / b
@@ -151,8 +154,8 @@ def velocity(grid: Grid, t: float) -> tuple[float, float]:
 def path_euler(model: Model, x: Tensor, grid: Grid, noise: Noise, callback: Callback = never) -> Tensor:
     """Euler's method in the path's own time, order 1.
 
-    On a diffusion this is the plain probability-flow ODE of Song et al. 2021 (score SDE, eq. 13); on a flow,
-    whose paths are straight where the prediction stands still, it lands where `ddim` does.
+    On a diffusion this is the plain probability-flow ODE of Song et al. 2021 (score SDE, eq. 13). On a flow,
+    whose paths are straight while the prediction is constant, it gives the same result as `ddim`.
     """
     for i in range(grid.steps):
         t, t_next = grid.times[i], grid.times[i + 1]

@@ -1,6 +1,6 @@
-"""Stochastic samplers: each step overshoots and puts fresh noise back.
+"""Stochastic samplers: each step removes more noise than needed and adds fresh noise.
 
-They follow the reverse SDE, and so do not converge to the ODE's answer. Same signature as in `solvers`;
+They follow the reverse SDE, so they do not converge to the ODE's solution. Same signature as in `solvers`;
 `noise()` gives unit noise of the shape of x.
 """
 
@@ -15,7 +15,7 @@ from models.sampling.solvers import Callback, Model, Noise, land, never
 
 
 def split(sigma: float, sigma_next: float) -> tuple[float, float]:
-    """(down, up): go down to `down`, add noise of deviation `up`, and sigma_next has the right variance.
+    """Return (down, up): step down to sigma `down`, then add noise of deviation `up`, to reach sigma_next.
 
     `up` is the deviation of the posterior q(x' | x, x_0) (Ho et al. 2020, eq. 7), written in sigma.
     """
@@ -27,9 +27,9 @@ def split(sigma: float, sigma_next: float) -> tuple[float, float]:
 
 
 def ancestral(model: Model, x: Tensor, grid: Grid, noise: Noise, callback: Callback = never) -> Tensor:
-    """DDPM's own sampler (Ho et al. 2020, algorithm 2, the smaller variance) on any grid.
+    """Ancestral sampler of DDPM (Ho et al. 2020, algorithm 2, the smaller variance) on any grid.
 
-    On all 1,000 timesteps it is DDPM; on few of them it is what is known as Euler a: the two are one formula.
+    On all 1,000 timesteps it is DDPM; on few of them it is known as Euler a: both use the same formula.
     """
     for i in range(grid.steps):
         t = grid.times[i]
@@ -45,8 +45,11 @@ def ancestral(model: Model, x: Tensor, grid: Grid, noise: Noise, callback: Callb
 
 
 def dpm_2s_ancestral(model: Model, x: Tensor, grid: Grid, noise: Noise, callback: Callback = never) -> Tensor:
-    """DPM-Solver++ (2S) with ancestral noise (Lu et al. 2022, algorithm 1; the noise as in k-diffusion's
-    `sample_dpmpp_2s_ancestral`): two evaluations a step, one in the last and at an infinite sigma."""
+    """DPM-Solver++ (2S) with ancestral noise (Lu et al. 2022, algorithm 1).
+
+    The noise is as in k-diffusion's `sample_dpmpp_2s_ancestral`. Two evaluations a step, one in the last and
+    at an infinite sigma.
+    """
     for i in range(grid.steps):
         t, here = grid.times[i], grid.scale(i)
         sigma, (a_next, b_next) = grid.sigma(i), grid.scale(i + 1)
@@ -54,7 +57,7 @@ def dpm_2s_ancestral(model: Model, x: Tensor, grid: Grid, noise: Noise, callback
         down, up = split(sigma, grid.sigma(i + 1))
         ahead = picture
         if down > 0 and not math.isinf(sigma):
-            middle = grid.path.time(math.sqrt(sigma * down))  # half way in log sigma
+            middle = grid.path.time(math.sqrt(sigma * down))  # midpoint in log sigma
             ahead = model(land(x, picture, here, grid.path.scale(middle)), middle, 0.0)
         x = land(x, ahead, here, (a_next, a_next * down))
         if b_next > 0:
@@ -65,11 +68,13 @@ def dpm_2s_ancestral(model: Model, x: Tensor, grid: Grid, noise: Noise, callback
 
 
 def dpm_sde(model: Model, x: Tensor, grid: Grid, noise: Noise, callback: Callback = never) -> Tensor:
-    """DPM-Solver++ for the SDE with a stage in the middle of each step (Lu et al. 2022, section 5; as in
-    k-diffusion's `sample_dpmpp_sde`, r = 1/2, eta = 1). Both stages see one Brownian path in sigma, as there.
+    """DPM-Solver++ for the SDE with a stage in the middle of each step (Lu et al. 2022, section 5).
 
-    In 1 / sigma^2, the clock in which the SDE's noise adds up exactly, the distance to its solution would be
-    half as long, the variance's error up to four times as large, and their orders, 1 and 2, the same."""
+    As in k-diffusion's `sample_dpmpp_sde`, r = 1/2, eta = 1; both stages share one Brownian path in sigma, as
+    there. In 1 / sigma^2, the variable in which the SDE's noise adds up exactly, the distance to its solution
+    would be half as long, the variance's error up to four times as large, and their orders, 1 and 2, the
+    same.
+    """
     for i in range(grid.steps):
         t, here = grid.times[i], grid.scale(i)
         sigma, sigma_next = grid.sigma(i), grid.sigma(i + 1)

@@ -1,4 +1,4 @@
-"""How the weights in assets/ are made: stages of two painters, each resumable."""
+"""Training of the weights in assets/: resumable stages for two painters."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def run_stage(
     images: Path | None = None,
     pictures: Path | None = None,
 ) -> dict | None:
-    """Run one stage, or "all" in order. Returns what `evaluate` measured. Raises ModelError.
+    """Run one stage, or "all" in order. Returns the metrics of `evaluate`. Raises ModelError.
 
-    painter: "materials", the painter that sees materials; "colors", the first one, and the lab's contenders.
-    images: any pictures, from which `finish` fine-tunes the painter that ships. pictures: labelled pictures
-    with a manifest, as docs/training.md describes.
+    painter: "materials", the material painter; "colors", the color painter and the lab's contenders.
+    images: arbitrary pictures, on which `finish` fine-tunes the shipped painter. pictures: labelled pictures
+    with a manifest, see docs/training.md.
     """
     if images is not None:
-        painter = "colors"  # what ships is of that kind
+        painter = "colors"  # the shipped painter is of this kind
     if painter not in STAGES:
         raise ModelError(f"no painter is named {painter!r}; choose {' or '.join(STAGES)}")
     if stage not in (*STAGES[painter], "all"):

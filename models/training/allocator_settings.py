@@ -1,7 +1,7 @@
-"""Allocator settings for training: freed tensor memory is reused instead of returned to the system.
+"""Tune glibc malloc so that freed tensor memory is reused during training.
 
-On Linux glibc returns large blocks to the system when they are freed, and the next tensor's pages are zeroed
-anew. Without that a training step is several times as fast. glibc reads these settings when a program starts.
+On Linux glibc returns large freed blocks to the system, and the next tensor's pages are zeroed again.
+Keeping them makes a training step several times as fast. glibc reads these settings at program start.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ SETTINGS = {
 
 
 def missing_settings() -> dict[str, str]:
-    """The settings that this process was started without; none where they have no effect."""
+    """Return the settings that this process was started without; empty where they have no effect."""
     if not sys.platform.startswith("linux"):
         return {}
     return {name: value for name, value in SETTINGS.items() if name not in os.environ}
 
 
 def restart_with_settings() -> None:
-    """Start this program again in its own place with the settings, unless it has them. Returns if it has."""
+    """Restart this program in place with the settings; returns only if it already has them."""
     missing = missing_settings()
     if missing and sys.orig_argv:
         os.environ.update(missing)

@@ -1,7 +1,7 @@
-"""Data-parallel training: what the workers of one run share. Without a process group there is one worker.
+"""Data-parallel training: communication between workers. Without a process group there is one worker.
 
-Every worker makes the same steps on batches of its own; gradients are averaged (Li et al. 2020, PyTorch
-Distributed), so N workers learn as one does with N times the batch.
+Every worker takes the same steps on its own batches; gradients are averaged (Li et al. 2020, PyTorch
+Distributed), so N workers train like one with N times the batch size.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ def rank() -> int:
 
 
 def is_main() -> bool:
-    """Whether this worker writes checkpoints, logs and grids."""
+    """Return whether this worker writes checkpoints, logs and grids."""
     return rank() == 0
 
 
 def backward(loss: Tensor, parameters: Iterable[nn.Parameter]) -> None:
-    """loss.backward(), then the mean of all workers' gradients in one message."""
+    """Call loss.backward(), then average the gradients of all workers in one message."""
     loss.backward()
     if workers() == 1:
         return
@@ -45,14 +45,14 @@ def backward(loss: Tensor, parameters: Iterable[nn.Parameter]) -> None:
 
 
 def agreed(value: Tensor) -> Tensor:
-    """The first worker's value, on all: for choices that decide which gradients there are."""
+    """Broadcast the first worker's value, for choices that decide which gradients exist."""
     if workers() > 1:
         dist.broadcast(value, 0)
     return value
 
 
 def share(state: dict[str, Any]) -> dict[str, Any]:
-    """The first worker's state, on all."""
+    """Broadcast the first worker's state."""
     if workers() == 1:
         return state
     box = [state]
@@ -61,6 +61,6 @@ def share(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def seed_apart(step: int) -> None:
-    """Random numbers of its own for every worker but the first, which goes on from its checkpoint."""
+    """Give every worker but the first its own random seed; the first resumes from its checkpoint."""
     if not is_main():
         torch.manual_seed(1_000_003 * rank() + step)

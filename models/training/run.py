@@ -23,9 +23,10 @@ LOG_EVERY_S = 60
 
 @dataclass
 class Run:
-    """`parts` are modules and optimizers by name; all are saved and restored, with torch's random state.
+    """A training run that saves and restores its state.
 
-    total_steps: length of the stage, on which the learning rate's schedule rests.
+    parts: modules and optimizers by name; all are saved and restored, with torch's random state.
+    total_steps: length of the stage, used by the learning rate schedule.
     """
 
     folder: Path
@@ -54,7 +55,7 @@ class Run:
         distributed.seed_apart(self.step)
 
     def state(self) -> dict:
-        """All that the run goes on from."""
+        """Return the complete state needed to resume the run."""
         state = {name: part.state_dict() for name, part in self.parts.items()}
         return state | {"step": self.step, "seconds": self.seconds, "rng": torch.get_rng_state()}
 
@@ -67,13 +68,13 @@ class Run:
         os.replace(temporary, self.folder / "state.pt")
 
     def note(self, **figures: float) -> None:
-        """Add this step's figures to the means of the next log line."""
+        """Add this step's metrics to the means of the next log line."""
         for name, value in figures.items():
             self.noted.setdefault(name, []).append(float(value))
 
     @property
     def images(self) -> int:
-        """Seen so far, by all workers."""
+        """Number of images seen so far by all workers."""
         return self.step * self.batch_size * distributed.workers()
 
     def write_log(self) -> None:
@@ -84,7 +85,7 @@ class Run:
         self.noted = {}
 
     def steps(self, on_sample=None) -> Iterator[int]:
-        """Yield each step left. Logs every minute, saves every two, at the end and at an interrupt."""
+        """Yield each remaining step. Logs every minute; saves every two, at the end and on interrupt."""
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -115,7 +116,7 @@ class Run:
 
 
 def learning_rate(step: int, total: int, peak: float, warm_up: int = 200, floor: float = 0.02) -> float:
-    """Linear warm-up, then half a cosine down to floor * peak."""
+    """Linear warm-up, then cosine decay to floor * peak."""
     warm_up = max(1, min(warm_up, total // 10))
     if step < warm_up:
         return peak * (step + 1) / warm_up
@@ -130,7 +131,7 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 @torch.no_grad()
 def follow(average: nn.Module, module: nn.Module, decay: float, step: int) -> None:
-    """Exponential moving average of weights, with the short memory that a young run needs."""
+    """Update an exponential moving average of weights, with a shorter memory early in the run."""
     decay = min(decay, (1 + step) / (10 + step))
     torch._foreach_lerp_(  # pyright: ignore[reportPrivateImportUsage] # public name is missing in torch
         list(average.parameters()), list(module.parameters()), 1 - decay

@@ -1,1 +1,1 @@
-"""The paper and its edits. Every edit is a value and returns the Rect that it changed."""
+"""The canvas, its layers and its edits. Every edit returns the Rect of the pixels that it changed."""

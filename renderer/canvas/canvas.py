@@ -1,4 +1,4 @@
-"""The paper: layers and the edits of them. Every edit returns the Rect of the composite that it changed."""
+"""The canvas: layers and the edits on them. Every edit returns the changed Rect of the composite."""
 
 from __future__ import annotations
 
@@ -39,26 +39,27 @@ from renderer.canvas.tools.selection import bounded, extent, selected, shifted
 from renderer.canvas.undo import Change, Changes, PixelChange, SelectionChange, StackChange, UndoHistory
 from renderer.files.images_format_1 import decode_format_1, fit_format_1
 
-FORMAT = 2  # of stroke logs: how edits of such a log are carried out
+FORMAT = 2  # version of the stroke log format; decides how the edits of a log are applied
 
 
 class Canvas:
-    """Owned by the thread that draws; other threads get snapshots.
+    """Layers, selection, undo history and the stroke in progress.
 
-    stack: the layers. pixels, materials: their composite as the model gets it, without reference layers.
+    Owned by the drawing thread; other threads get snapshots. stack: the layers. pixels, materials: the
+    composite that the model receives, without reference layers.
     """
 
     def __init__(self, width: int, height: int, *, format: int = FORMAT):
-        """format: of the stroke log whose edits are to be carried out; 1 rounds as the first logs did."""
+        """format: format of the stroke log whose edits are applied; 1 uses the rounding of the first logs."""
         self.width, self.height, self.format = width, height, format
         self.stack = LayerStack([Layer.blank(width, height)])
         self.undo_history = UndoHistory()
-        self._own: LayerStack | None = None  # while another one is shown
+        self._own: LayerStack | None = None  # set while another stack is shown
         self._papers = BufferPool((height, width, 4))
         self._labels = BufferPool((height, width))
         self._stroke: Stroke | None = None
         self._touched = NOTHING
-        # The active layer as it was after the last edit: what a stroke is laid over, and what undo keeps.
+        # Copy of the active layer after the last edit. Strokes are drawn over it, and undo stores it.
         self._base = Layer.blank(width, height)
         self._base_of: Layer | None = self.stack.layer
 
@@ -78,7 +79,7 @@ class Canvas:
 
     @property
     def seen(self) -> np.ndarray:
-        """(H, W, 4) uint8: the composite as the painter sees it, reference layers and all."""
+        """(H, W, 4) uint8: the composite that the user sees, including reference layers."""
         return self.stack.seen
 
     @property
@@ -92,29 +93,29 @@ class Canvas:
 
     @property
     def drawing(self) -> bool:
-        """A stroke is under way."""
+        """Whether a stroke is in progress."""
         return self._stroke is not None
 
     def snapshot(self) -> np.ndarray:
-        """A read-only copy of the pixels that later edits do not reach."""
+        """A read-only copy of the pixels; later edits do not change it."""
         copy = self._papers.take()
         copy[:] = self.pixels
         copy.flags.writeable = False
         return copy
 
     def snapshot_materials(self) -> np.ndarray:
-        """The same of the materials."""
+        """A read-only copy of the materials; later edits do not change it."""
         copy = self._labels.take()
         copy[:] = self.materials
         copy.flags.writeable = False
         return copy
 
     def holds(self, x: float, y: float) -> bool:
-        """Whether a point lies on the paper."""
+        """Whether a point is inside the canvas."""
         return 0 <= x < self.width and 0 <= y < self.height
 
     def paint_at(self, x: float, y: float) -> tuple[tuple[int, int, int], int] | None:
-        """Colour and material at a point; None off the paper or where nothing is painted."""
+        """Colour and material at a point; None outside the canvas or where nothing is painted."""
         column, row = int(x), int(y)
         if not self.holds(x, y) or not self.pixels[row, column, 3]:
             return None
@@ -122,7 +123,7 @@ class Canvas:
         return (r, g, b), int(self.materials[row, column])
 
     def show(self, stack: LayerStack) -> None:
-        """Show other layers in place of the canvas's own, without an edit; `show_own` brings those back."""
+        """Show another layer stack temporarily, without an edit; `show_own` restores the canvas's own."""
         if self._own is None:
             self.finish()
             self._own = self.stack
@@ -133,7 +134,7 @@ class Canvas:
             self.stack, self._own, self._base_of = self._own, None, None
 
     def apply(self, edit: Edit) -> Rect:
-        """Carry out one edit. Raises InputError for one that cannot be; the paper stays as it was."""
+        """Apply one edit. Raises InputError and leaves the canvas unchanged if the edit is impossible."""
         match edit:
             case Begin(brush, point):
                 self.finish()
@@ -193,13 +194,13 @@ class Canvas:
         raise TypeError(f"not an edit: {edit!r}")
 
     def begin(self, brush: Brush) -> Stroke:
-        """A stroke on the active layer."""
+        """Begin a stroke on the active layer."""
         self.base()
         self._stroke = Stroke(brush, np.zeros((self.height, self.width), np.uint8))
         return self._stroke
 
     def base(self) -> Layer:
-        """The active layer as it was after the last edit. Raises InputError where it takes no paint."""
+        """The active layer after the last edit. Raises InputError if the layer cannot be painted on."""
         layer = self.stack.layer
         if layer.settings.locked or not layer.settings.visible:
             state = "locked" if layer.settings.locked else "hidden"
@@ -210,7 +211,7 @@ class Canvas:
         return self._base
 
     def paint(self, box: Rect) -> Rect:
-        """Lay the stroke's coverage over the layer as it was before the stroke, inside `box`."""
+        """Composite the stroke's coverage over the layer's state before the stroke, inside `box`."""
         if box.empty or self._stroke is None:
             return NOTHING
         self._touched = self._touched.union(box)
@@ -234,7 +235,7 @@ class Canvas:
         self.stack.compose(box)
 
     def finish(self) -> Rect:
-        """End the stroke under way, if any, and remember how to undo it."""
+        """End the stroke in progress, if any, and add it to the undo history."""
         if self._stroke is None:
             return NOTHING
         changed = self.paint(self._stroke.lift().union(self._stroke.end()))
@@ -243,7 +244,7 @@ class Canvas:
         return changed
 
     def commit(self, box: Rect, *more: Change) -> Rect:
-        """The active layer was changed inside `box`: compose it, and remember how to undo it."""
+        """Compose a change of the active layer inside `box` and add it to the undo history."""
         if box.empty:
             return box
         layer, base = self.stack.layer, self._base
@@ -255,7 +256,7 @@ class Canvas:
         return box
 
     def step(self, box: Rect) -> Rect:
-        """After an undo or a redo: layers changed without their base."""
+        """Invalidate the base layer after an undo or redo, which changes layers but not their base."""
         self._base_of = None
         return box
 
@@ -278,7 +279,7 @@ class Canvas:
         return self.commit(box)
 
     def replace(self, pixels: np.ndarray, materials: np.ndarray, *, bounds: bool = True) -> Rect:
-        """Put other pixels in place of the active layer's; inside the selection where that bounds them."""
+        """Replace the active layer's pixels; only inside the selection if the selection bounds them."""
         self.base()
         layer, mask = self.stack.layer, self.selection if bounds else None
         box = self.whole if mask is None else extent(mask)
@@ -298,7 +299,7 @@ class Canvas:
         return self.commit(box)
 
     def move(self, dx: int, dy: int) -> Rect:
-        """Move the selected paint of the active layer, and the selection with it."""
+        """Move the selected pixels of the active layer together with the selection."""
         self.base()
         layer, mask = self.stack.layer, self.selection
         held = np.full((self.height, self.width), 255, np.uint8) if mask is None else mask
@@ -314,7 +315,7 @@ class Canvas:
         return self.commit(self.whole, before)
 
     def open(self, ora: bytes, stack: object = None) -> Rect:
-        """Put the layers of a document in the place of all layers. Raises InputError."""
+        """Replace all layers with the layers of a document. Raises InputError."""
         size = self.width, self.height
         read = stack if isinstance(stack, LayerStack) else read_document(ora, size).stack
         if (read.whole.width, read.whole.height) != (self.width, self.height):
@@ -328,7 +329,7 @@ class Canvas:
         return self.whole
 
     def decoded(self, paste: Paste) -> tuple[np.ndarray, np.ndarray]:
-        """(pixels, materials) of an image, fitted to the paper. Raises InputError."""
+        """(pixels, materials) of an image, fitted to the canvas size. Raises InputError."""
         if self.format == 1:
             pixels = fit_format_1(decode_format_1(paste.png), self.width, self.height)
             return pixels, from_colors(pixels)
@@ -341,7 +342,7 @@ class Canvas:
 def blend_masked(
     before: tuple[np.ndarray, np.ndarray], after: tuple[np.ndarray, np.ndarray], mask: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(pixels, materials): `after` where the mask is 255, `before` where it is 0, mixed by alpha between."""
+    """Blend (pixels, materials) by a mask: 255 gives `after`, 0 gives `before`, between mixes by alpha."""
     if mask.min() == 255:
         return after
     share = mask.astype(np.float32)[..., None] / 255

@@ -1,6 +1,6 @@
-"""Arithmetic of paint: a stroke over a layer, and layers over each other. Straight alpha, 8 bits a channel.
+"""Alpha compositing of strokes onto layers and of layers onto each other. Straight alpha, 8 bits a channel.
 
-A pixel is unpainted (all zeros) or has an alpha of at least LEAST_ALPHA: what nobody sees is never stored.
+A pixel is either unpainted (all zeros) or has an alpha of at least LEAST_ALPHA; fainter paint is dropped.
 """
 
 from __future__ import annotations
@@ -14,13 +14,16 @@ import numpy as np
 from models.api import Rect
 from renderer.actions import Brush
 
-LEAST_ALPHA = 3  # of 255; fainter paint cannot be seen, and counts as none
-BAND_PX = 64  # rows that are composed at once, so that they stay in the cache
+LEAST_ALPHA = 3  # of 255; fainter paint is invisible and counts as unpainted
+BAND_PX = 64  # rows composed at once, so that they fit in the CPU cache
 
 
 class Sheet(NamedTuple):
-    """What of a layer is composed. pixels: (H, W, 4) uint8. materials: (H, W) uint8. opacity: 0..1.
-    blend: "normal", "multiply", "screen" or "overlay"."""
+    """Input of the compositor: one layer's pixels, materials, opacity and blend mode.
+
+    pixels: (H, W, 4) uint8. materials: (H, W) uint8. opacity: 0..1. blend: "normal", "multiply", "screen"
+    or "overlay".
+    """
 
     pixels: np.ndarray
     materials: np.ndarray
@@ -36,15 +39,15 @@ def lay_stroke(
     *,
     alpha_lock: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Paint or erase over a part of a layer. Returns its pixels (h, w, 4) and materials (h, w), uint8.
+    """Paint or erase on a part of a layer. Returns its pixels (h, w, 4) and materials (h, w), uint8.
 
-    before, before_materials: the part as it was when the stroke began. cover: (h, w) uint8 of the stroke.
+    before, before_materials: the part before the stroke. cover: (h, w) uint8 coverage of the stroke.
     alpha_lock: colours change, alpha does not.
 
     Every covered pixel moves by at least one level towards the stroke's colour and alpha, so that thin paint
-    laid on often enough reaches its colour, and a soft eraser blank paper. Plain rounding would stop where a
-    stroke's share of the difference is under half a level: at 90 % with an opacity of 5 %. Cover that would
-    give less than LEAST_ALPHA on blank paper is none.
+    applied often enough reaches its colour, and a soft eraser reaches blank paper. Plain rounding stops when
+    a stroke changes a pixel by less than half a level: at 90 % with an opacity of 5 %. Coverage that gives
+    less than LEAST_ALPHA on blank paper is ignored.
     """
     share = cover.astype(np.float32)
     share *= brush.opacity / 255
@@ -79,7 +82,7 @@ def lay_stroke(
 
 
 def lay_stroke_format_1(before: np.ndarray, cover: np.ndarray, brush: Brush) -> np.ndarray:
-    """The arithmetic of stroke logs of format 1, with plain rounding, so that they replay byte for byte."""
+    """`lay_stroke` with plain rounding, so that stroke logs of format 1 replay byte for byte."""
     share = cover.astype(np.float32)
     share *= brush.opacity / 255
     made = np.empty_like(before)
@@ -98,10 +101,10 @@ def lay_stroke_format_1(before: np.ndarray, cover: np.ndarray, brush: Brush) -> 
 
 
 def compose(sheets: Sequence[Sheet], box: Rect, pixels: np.ndarray, materials: np.ndarray) -> None:
-    """Compose sheets, bottom first, inside `box` into pixels (H, W, 4) and materials (H, W).
+    """Compose layers, bottom first, inside `box` into pixels (H, W, 4) and materials (H, W).
 
-    Blend modes and compositing as in W3C Compositing and Blending Level 1. A pixel's material is that of the
-    topmost layer which gives at least half of what is seen there.
+    Blend modes and compositing follow W3C Compositing and Blending Level 1. A pixel's material is that of the
+    topmost layer that contributes at least half of the visible colour.
     """
     for top in range(box.y0, box.y1, BAND_PX):
         band = Rect(box.x0, top, box.x1, min(box.y1, top + BAND_PX)).slices
@@ -136,7 +139,7 @@ def _composed(sheets: Sequence[Sheet], band: tuple[slice, slice]) -> tuple[np.nd
 
 
 def blended(below: np.ndarray, top: np.ndarray, mode: str) -> np.ndarray:
-    """The colours (h, w, 3) uint8 of a blend mode other than normal, both layers opaque."""
+    """Colours (h, w, 3) uint8 of a blend mode other than normal, for two opaque layers."""
     multiplied = cv2.multiply(below, top, scale=1 / 255)
     if mode == "multiply":
         return multiplied

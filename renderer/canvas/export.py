@@ -1,4 +1,4 @@
-"""Papers and pictures as files: OpenRaster with layers, PNG with the settings inside, JPEG, WebP."""
+"""Save canvases and pictures: OpenRaster with layers, PNG with embedded settings, JPEG, WebP."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ QUALITY = 92
 
 
 def check_paper_output(path: Path | None) -> None:
-    """Raise InputError for a name that no paper can have."""
+    """Raise InputError for a file name to which a canvas cannot be saved."""
     if path is not None and path.suffix.lower() not in PAPERS:
         raise InputError(f"{path} must end in {' or '.join(PAPERS)}")
 
 
 def write_paper(path: Path, canvas: Canvas, about: dict, *, overwrite: bool = False) -> None:
-    """Write the paper with its materials and settings: .ora with all layers, .png flat. Raises InputError.
+    """Save the canvas with materials and settings: .ora with all layers, .png flattened. Raises InputError.
 
-    about: the settings, with "model".
+    about: the settings, including "model".
     """
     check_paper_output(path)
     if path.suffix.lower() == ".ora":
@@ -40,7 +40,10 @@ def write_paper(path: Path, canvas: Canvas, about: dict, *, overwrite: bool = Fa
 def write_picture(
     path: Path, pixels: np.ndarray, about: dict | None = None, *, overwrite: bool = False
 ) -> None:
-    """Write (H, W, 3) or (H, W, 4) uint8 by the suffix; only a PNG keeps `about`. Raises InputError."""
+    """Save (H, W, 3) or (H, W, 4) uint8; the suffix selects the format. Only PNG stores `about`.
+
+    Raises InputError.
+    """
     from PIL import Image
 
     suffix = path.suffix.lower()

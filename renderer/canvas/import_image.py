@@ -1,6 +1,6 @@
-"""An image file, saved paper or OpenRaster file -> the edit that lays it on the canvas, decoded already.
+"""Import an image, saved canvas or OpenRaster file as an edit with decoded pixels.
 
-Takes up to a second for large files: call it on a thread.
+Large files take up to a second, so call it on a worker thread.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from renderer.files.png import read_about, read_materials
 
 
 def read_import(data: bytes, size: tuple[int, int]) -> tuple[Paste | OpenDocument, dict]:
-    """(the edit for a canvas of this size (width, height), the settings inside the file, if any).
+    """Read a file as an edit for a canvas of this size (width, height).
 
-    Raises InputError for what cannot be read.
+    Returns the edit and the embedded settings, if any. Raises InputError for a file that cannot be read.
     """
     if is_open_raster(data):
         document = read_document(data, size)
@@ -27,10 +27,10 @@ def read_import(data: bytes, size: tuple[int, int]) -> tuple[Paste | OpenDocumen
 
 
 def decode_paper(data: bytes, size: tuple[int, int] | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels (H, W, 4) and materials (H, W), both uint8, of an image file at this size, by default at
-    its own or the nearest that a paper can have.
+    """Decode an image file to pixels (H, W, 4) and materials (H, W), both uint8.
 
-    The materials are those inside a saved paper, else those of exact palette colours.
+    The default size is the image's own or the nearest valid canvas size. The materials are those embedded
+    in a saved canvas, otherwise those of exact palette colours.
     """
     image = decode(data)
     held = read_materials(data)

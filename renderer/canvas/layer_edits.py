@@ -1,4 +1,4 @@
-"""Edits of the layers themselves: add, delete, duplicate, merge, move, and their settings."""
+"""Layer edits: add, delete, duplicate, merge and move layers, and change layer settings."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from renderer.actions import InputError, LayerEdit
 from renderer.canvas.layers import MOST_LAYERS, Layer, LayerStack
 from renderer.canvas.undo import Change, Changes, PixelChange, StackChange
 
-# Of a layer: the composite differs where it is painted.
+# Layer settings that change the composite wherever the layer is painted.
 SEEN_SETTINGS = ("visible", "opacity", "blend", "reference")
 
 
 def carry_out(edit: LayerEdit, stack: LayerStack) -> Change | None:
-    """Change the stack. Returns how to undo it, None where there is nothing to undo.
+    """Apply a layer edit to the stack. Returns the change that undoes it, or None if nothing changed.
 
-    Raises InputError for a layer that there is not, or a change that it cannot have.
+    Raises InputError for a layer that does not exist or a change that is not possible.
     """
     if not 0 <= edit.index < len(stack.layers):
         raise InputError(f"there is no layer {edit.index}; there are {len(stack.layers)}")
@@ -47,7 +47,7 @@ def carry_out(edit: LayerEdit, stack: LayerStack) -> Change | None:
 
 
 def key(edit: LayerEdit) -> tuple | None:
-    """Settings that change step by step, as a slider is drawn, are undone at once."""
+    """Undo key: consecutive changes of one setting, as while a slider is dragged, are undone together."""
     return (edit.op, edit.index) if edit.op in ("opacity", "name", "blend") else None
 
 
@@ -57,7 +57,7 @@ def unlocked(layer: Layer) -> None:
 
 
 def add(edit: LayerEdit, stack: LayerStack) -> None:
-    """A blank layer, or a copy of the layer, above it; it becomes the active one."""
+    """Add a blank layer or a copy of the layer above the layer, and make it active."""
     if len(stack.layers) >= MOST_LAYERS:
         raise InputError(f"there are {MOST_LAYERS} layers, which is the most; merge some first")
     layer = stack.layers[edit.index]
@@ -71,7 +71,7 @@ def add(edit: LayerEdit, stack: LayerStack) -> None:
 
 
 def merge(index: int, stack: LayerStack, before: StackChange) -> Change:
-    """Lay a layer onto the one below, whose opacity goes into its paint and whose blend mode stays."""
+    """Merge a layer into the one below, whose opacity is baked into its pixels; its blend mode stays."""
     if index == 0:
         raise InputError("there is no layer below to merge with")
     top, below = stack.layers[index], stack.layers[index - 1]

@@ -1,4 +1,4 @@
-"""Layers of a paper: pixels, materials and settings of each, and their order from the bottom up."""
+"""Layers of a canvas: their pixels, materials and settings, and their order from the bottom up."""
 
 from __future__ import annotations
 
@@ -21,8 +21,11 @@ MOST_NAME_CHARS = 80
 
 @dataclass(frozen=True)
 class LayerSettings:
-    """opacity: 0..1. alpha_lock: paint changes colours, never alpha. locked: nothing changes its pixels.
-    reference: seen while painting, never part of what the model gets."""
+    """Settings of a layer: name, visibility, opacity, blend mode and locks.
+
+    opacity: 0..1. alpha_lock: painting changes colours, never alpha. locked: the pixels cannot be changed.
+    reference: visible while painting, but excluded from the model's input.
+    """
 
     name: str = "Layer 1"
     visible: bool = True
@@ -33,7 +36,7 @@ class LayerSettings:
     reference: bool = False
 
     def change(self, name: str, value: object) -> LayerSettings:
-        """The settings with one changed. Raises InputError for what is no setting, or no value of it."""
+        """A copy with one setting changed. Raises InputError for an unknown setting or an invalid value."""
         if name in ("visible", "locked", "alpha_lock", "reference") and isinstance(value, bool | int):
             return replace(self, **{name: bool(value)})
         if name == "opacity" and isinstance(value, int | float) and 0 <= value <= 1:
@@ -47,7 +50,7 @@ class LayerSettings:
 
 @dataclass(eq=False)
 class Layer:
-    """pixels: (H, W, 4) uint8, straight alpha. materials: (H, W) uint8, 0 where unpainted or unknown."""
+    """A layer. pixels: (H, W, 4) uint8, straight alpha. materials: (H, W) uint8, 0: unpainted or unknown."""
 
     pixels: np.ndarray
     materials: np.ndarray
@@ -63,7 +66,7 @@ class Layer:
 
     @property
     def extent(self) -> Rect:
-        """The smallest box that holds all its paint."""
+        """The bounding box of all painted pixels."""
         return extent(cv2.extractChannel(self.pixels, 3))
 
     @property
@@ -72,24 +75,24 @@ class Layer:
 
     @property
     def plain(self) -> bool:
-        """Alone on a paper, it is the paper."""
+        """Whether the layer, if it is the only one, equals its own composite."""
         settings = self.settings
         return settings.visible and settings.opacity == 1 and not settings.reference
 
 
 class LayerStack:
-    """layers: bottom first. active: index of the one that is painted on.
+    """An ordered stack of layers and its cached composite.
 
-    The composite is kept; `compose` works out the part that an edit changed. A single plain layer is its own
-    composite and costs nothing.
+    layers: bottom first. active: index of the layer that is painted on. `compose` recomputes only the part
+    that an edit changed. A single plain layer is its own composite and needs no computation.
     """
 
     def __init__(self, layers: list[Layer], active: int = 0):
         self.layers, self.active = layers, active
-        self.selection: np.ndarray | None = None  # (H, W) uint8, None for no selection
-        self._pixels: np.ndarray | None = None  # composites; None while a single plain layer is one
+        self.selection: np.ndarray | None = None  # (H, W) uint8, or None without a selection
+        self._pixels: np.ndarray | None = None  # composites; None for a single plain layer
         self._materials: np.ndarray | None = None
-        self._seen: np.ndarray | None = None  # with reference layers; None where there are none
+        self._seen: np.ndarray | None = None  # with reference layers; None without any
         self.rearranged()
 
     @property
@@ -103,21 +106,21 @@ class LayerStack:
 
     @property
     def pixels(self) -> np.ndarray:
-        """(H, W, 4) uint8: what the model gets."""
+        """(H, W, 4) uint8: the composite that the model receives."""
         return self.layers[0].pixels if self._pixels is None else self._pixels
 
     @property
     def materials(self) -> np.ndarray:
-        """(H, W) uint8 of the same."""
+        """(H, W) uint8: materials of the composite that the model receives."""
         return self.layers[0].materials if self._materials is None else self._materials
 
     @property
     def seen(self) -> np.ndarray:
-        """(H, W, 4) uint8: what the painter sees, reference layers and all."""
+        """(H, W, 4) uint8: the composite that the user sees, including reference layers."""
         return self.pixels if self._seen is None else self._seen
 
     def rearranged(self, box: Rect | None = None) -> None:
-        """The order of the layers or a setting changed: compose anew what may differ, `box` or all."""
+        """Recompose after a change of layer order or settings, inside `box` or everywhere."""
         if len(self.layers) == 1 and self.layers[0].plain:
             self._pixels = self._materials = self._seen = None
             return
@@ -133,7 +136,7 @@ class LayerStack:
         self.compose(self.whole if box is None else box)
 
     def compose(self, box: Rect) -> None:
-        """Bring the composite up to date inside `box`."""
+        """Recompute the composite inside `box`."""
         visible = [one for one in self.layers if one.settings.visible]
         if self._pixels is not None and self._materials is not None:
             painted = [one.sheet for one in visible if not one.settings.reference]
@@ -143,17 +146,17 @@ class LayerStack:
             compose(everything, box, self._seen, np.empty(self._seen.shape[:2], np.uint8))
 
     def flatten_into(self, layer: Layer) -> None:
-        """Write the composite to a layer, which may be one of the stack."""
+        """Write the composite to a layer, which may be part of the stack."""
         pixels, materials = self.pixels.copy(), self.materials.copy()
         layer.pixels[:], layer.materials[:] = pixels, materials
 
     def copy(self) -> LayerStack:
-        """Another one that edits of this one do not reach."""
+        """An independent copy of the stack."""
         made = LayerStack([layer.copy() for layer in self.layers], self.active)
         made.selection = None if self.selection is None else self.selection.copy()
         return made
 
     def free_name(self, stem: str = "Layer") -> str:
-        """A name that no layer has: "Layer 2"."""
+        """A layer name that is not in use, such as "Layer 2"."""
         names = {one.settings.name for one in self.layers}
         return next(name for n in range(1, MOST_LAYERS + 2) if (name := f"{stem} {n}") not in names)

@@ -1,4 +1,4 @@
-"""Materials of paint: a number for each pixel, 0 where nothing is known, else 1 + index in MATERIALS."""
+"""Material labels of pixels: 0 for unknown, otherwise 1 + index in MATERIALS."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ _NUMBERS = {material.color: number for number, material in enumerate(MATERIALS, 
 
 
 def material_of(color: tuple[int, ...]) -> int:
-    """The material whose palette colour is exactly this one, else UNKNOWN."""
+    """The material with exactly this palette colour, otherwise UNKNOWN."""
     return _NUMBERS.get((int(color[0]), int(color[1]), int(color[2])), UNKNOWN)
 
 
 def from_colors(pixels: np.ndarray) -> np.ndarray:
-    """(H, W, 4) uint8 paper -> (H, W) uint8 materials of the pixels with an exact palette colour."""
+    """Materials (H, W) uint8 of the pixels of (H, W, 4) uint8 that have an exact palette colour."""
     made = np.zeros(pixels.shape[:2], np.uint8)
     packed = pixels[..., :3].astype(np.uint32) @ np.array((1 << 16, 1 << 8, 1), np.uint32)
-    packed[pixels[..., 3] == 0] = 1 << 24  # unpainted pixels are black
+    packed[pixels[..., 3] == 0] = 1 << 24  # unpainted pixels are stored as black
     for color, number in _NUMBERS.items():
         made[packed == (color[0] << 16 | color[1] << 8 | color[2])] = number
     return made
 
 
 def name_of(material: int) -> str:
-    """The material's name; empty for UNKNOWN."""
+    """Name of a material; empty for UNKNOWN."""
     return MATERIALS[material - 1].name if material else ""

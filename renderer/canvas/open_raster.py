@@ -1,8 +1,8 @@
-"""OpenRaster files (.ora): layers that Krita, MyPaint and GIMP open, with materials and settings beside them.
+"""Read and write OpenRaster files (.ora), which Krita, MyPaint and GIMP can open.
 
-Format: a zip of `mimetype`, `stack.xml`, `mergedimage.png`, a thumbnail and one PNG a layer
-(openraster.org). Ours also holds `flowbrush/document.json` (settings of the picture, layers' own settings)
-and `flowbrush/materials-N.png` (8-bit, one channel), which other programs pass over.
+The format is a zip of `mimetype`, `stack.xml`, `mergedimage.png`, a thumbnail and one PNG per layer
+(openraster.org). These files also contain `flowbrush/document.json` (settings of the picture and of the
+layers) and `flowbrush/materials-N.png` (8-bit, one channel), which other programs ignore.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ OPERATORS = {
     "overlay": "svg:overlay",
 }
 THUMBNAIL_PX = 256
-MOST_ENTRY_BYTES = 256 << 20  # a small zip may claim to hold terabytes
+MOST_ENTRY_BYTES = 256 << 20  # a small zip can declare terabytes of content
 MOST_XML_BYTES = 1 << 20
 OURS = "flowbrush/document.json"
 
 
 @dataclass
 class Document:
-    """stack: the layers. about: settings of the picture, empty for a file of another program."""
+    """An OpenRaster document. stack: the layers. about: picture settings, empty for other programs' files."""
 
     stack: LayerStack
     about: dict = field(default_factory=dict)
@@ -48,9 +48,9 @@ def is_open_raster(data: bytes) -> bool:
 
 
 def document_bytes(stack: LayerStack, about: dict | None = None) -> bytes:
-    """An OpenRaster file of these layers. about: settings of the picture."""
+    """Encode layers as the bytes of an OpenRaster file. about: settings of the picture."""
     made = io.BytesIO()
-    with zipfile.ZipFile(made, "w", zipfile.ZIP_STORED) as archive:  # PNGs are compressed already
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_STORED) as archive:  # PNGs are already compressed
         archive.writestr("mimetype", MIMETYPE)
         whole = stack.whole
         image = ElementTree.Element("image", version="0.0.5", w=str(whole.width), h=str(whole.height))
@@ -92,28 +92,28 @@ def attributes_of(layer: Layer, source: str, *, selected: bool) -> dict[str, str
 
 
 def read_document(data: bytes, size: tuple[int, int] | None = None) -> Document:
-    """The layers of an OpenRaster file, at this size (width, height) in pixels or at the file's own.
+    """Decode the layers of an OpenRaster file, at this size (width, height) in pixels or at the file's own.
 
-    A side that no paper has is scaled; groups become their layers; an unknown blend mode is read as normal.
-    Raises InputError for what is no such file, or a damaged one.
+    Sizes that are not valid for a canvas are scaled; groups are replaced by their layers; unknown blend
+    modes are read as normal. Raises InputError for other or damaged files.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             return _read(archive, size)
     except InputError:
         raise
-    except Exception as error:  # zip, XML, numbers, names: a damaged file can raise nearly anything
+    except Exception as error:  # zip, XML and number parsers: a damaged file can raise almost anything
         raise InputError(f"this OpenRaster file is damaged and cannot be read: {error}") from error
 
 
 def merged_of(data: bytes) -> np.ndarray:
-    """(H, W, 4) uint8 of the file's layers as one."""
+    """(H, W, 4) uint8: the merged image of the file's layers."""
     return read_document(data).stack.pixels
 
 
 def _read(archive: zipfile.ZipFile, size: tuple[int, int] | None) -> Document:
     xml = _entry(archive, "stack.xml", MOST_XML_BYTES)
-    if b"<!" in xml.replace(b"<!--", b""):  # entities could grow without end
+    if b"<!" in xml.replace(b"<!--", b""):  # XML entities could expand without limit
         raise InputError("this OpenRaster file declares XML entities, which are not read")
     image = ElementTree.fromstring(xml)
     width, height = int(image.get("w", "")), int(image.get("h", ""))
@@ -140,7 +140,7 @@ def _read(archive: zipfile.ZipFile, size: tuple[int, int] | None) -> Document:
 def _flat(
     group: ElementTree.Element, opacity: float = 1.0, visible: bool = True
 ) -> list[tuple[ElementTree.Element, float, bool]]:
-    """(layer, opacity, visible) of all layers inside, top first."""
+    """(layer, opacity, visible) of all nested layers, top first."""
     found = []
     for item in group:
         shown = visible and item.get("visibility", "visible") == "visible"
@@ -186,7 +186,7 @@ def _layer(
 
 
 def placed(part: np.ndarray, x: int, y: int, size: tuple[int, int]) -> np.ndarray:
-    """(H, W, 4) uint8 of this size (width, height) with the part at (x, y); what lies outside is cut off."""
+    """(H, W, 4) uint8 of this size (width, height) with the part placed at (x, y) and cropped to the size."""
     made = np.zeros((size[1], size[0], 4), np.uint8)
     rows, columns = part.shape[:2]
     left, top, right, low = max(0, x), max(0, y), min(size[0], x + columns), min(size[1], y + rows)

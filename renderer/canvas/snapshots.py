@@ -1,4 +1,4 @@
-"""The last minutes of the paper, to rewind to: whole papers, and the edits in between."""
+"""History of the last minutes for rewinding: snapshots of the canvas and the edits between them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from renderer.canvas.storage.buffer_pool import Kept, outside_heap
 from renderer.canvas.storage.compression import PackedArray, pack_later
 
 REACH_S = 600.0
-FIRST_S = 0.1  # so long before the first edit one can go back, to the blank paper
+FIRST_S = 0.1  # rewinding reaches this long before the first edit, to the blank canvas
 MARK_EVERY_S = 20.0
 MOST_BYTES = 96 << 20
 
 
 class Mark:
-    """The whole paper after all edits up to `time_s`, and the edits that follow until the next mark."""
+    """A snapshot of the canvas at `time_s`, and the edits from there until the next snapshot."""
 
     def __init__(self, time_s: float, stack: LayerStack):
         self.time_s = time_s
@@ -36,13 +36,13 @@ class Mark:
             self._edits.append(event)
 
     def pack(self) -> None:
-        """No more edits will follow. As objects those of ten minutes took 20 MB."""
+        """Compress the edits once no more follow. Uncompressed, ten minutes of edits took 20 MB."""
         if isinstance(self._edits, list):
             packed = zlib.compress(pickle.dumps(self._edits, pickle.HIGHEST_PROTOCOL), 1)
             self._edits = outside_heap(packed)
 
     def stack(self) -> LayerStack:
-        """The paper at `time_s`."""
+        """The layers at `time_s`."""
         layers = [
             Layer(pixels.unpack().copy(), materials.unpack().copy(), settings)
             for pixels, materials, settings in self._layers
@@ -62,7 +62,7 @@ class Mark:
 
 
 class History:
-    """Keeps the paper of the last minutes. pins: times that the painter marked."""
+    """The canvas of the last minutes. pins: times that the user marked."""
 
     def __init__(self, width: int, height: int):
         self.pins: list[float] = []
@@ -72,11 +72,11 @@ class History:
 
     @property
     def span(self) -> tuple[float, float] | None:
-        """First and last moment that can be gone back to, in seconds; None before the first edit."""
+        """First and last time that can be rewound to, in seconds; None before the first edit."""
         return (self._marks[0].time_s, self._newest_s) if self._marks else None
 
     def event(self, event: Event, canvas: Canvas) -> None:
-        """An edit was made at the time of the event; the canvas is as it was left by it."""
+        """Record an edit made at the event's time; `canvas` is in the state after it."""
         if not isinstance(event.action, EDITS):
             return
         if not self._marks:
@@ -85,19 +85,19 @@ class History:
         self._newest_s = event.time_s
         jumps = isinstance(
             event.action, Undo | Redo | Paste | OpenDocument
-        )  # need more than the paper before
+        )  # cannot be replayed from the canvas alone
         old = event.time_s - self._marks[-1].time_s > MARK_EVERY_S
         if not canvas.drawing and (jumps or old):
             self._mark(event.time_s, canvas.stack)
             self._forget(event.time_s)
 
     def at(self, time_s: float) -> LayerStack:
-        """The layers at this moment. Raises InputError before the first edit."""
+        """The layers at this time. Raises InputError before the first edit."""
         return HistoryReader(self).at(time_s)
 
     def mark_at(self, time_s: float) -> Mark:
-        """The last mark up to this moment, or the first one. Raises InputError before the first edit."""
-        marks = list(self._marks)  # the loop may add one meanwhile
+        """The last snapshot up to this time, or the first one. Raises InputError before the first edit."""
+        marks = list(self._marks)  # the main loop may append concurrently
         if not marks:
             raise InputError("nothing was painted yet")
         return next((mark for mark in reversed(marks) if mark.time_s <= time_s), marks[0])
@@ -117,18 +117,21 @@ class History:
 
 
 class HistoryReader:
-    """Rebuilds earlier papers, while nothing is painted. The next one continues from the last one where that
-    is ahead of it after the same mark: a pointer that moves on along the timeline replays no edit twice."""
+    """Rebuilds earlier states of the canvas while nothing is painted.
+
+    A later state after the same snapshot continues from the last state, so that moving forwards along the
+    timeline replays no edit twice.
+    """
 
     def __init__(self, history: History):
         self._history = history
         self._mark: Mark | None = None
         self._canvas = Canvas(*history.size)
         self._edits: list[Event] = []
-        self._next = 0  # of the edits, not yet carried out
+        self._next = 0  # index of the next edit to apply
 
     def at(self, time_s: float) -> LayerStack:
-        """A copy of the layers at this moment. Raises InputError before the first edit."""
+        """A copy of the layers at this time. Raises InputError before the first edit."""
         mark = self._history.mark_at(time_s)
         if mark is not self._mark or (self._next and self._edits[self._next - 1].time_s > time_s):
             self._mark, self._edits, self._next = mark, mark.edits(), 0
@@ -136,7 +139,7 @@ class HistoryReader:
             self._canvas.show(mark.stack())
         while self._next < len(self._edits) and self._edits[self._next].time_s <= time_s:
             action = self._edits[self._next].action
-            with contextlib.suppress(InputError):  # one that could not be carried out then either
+            with contextlib.suppress(InputError):  # an edit that also failed when it was made
                 if isinstance(action, EDITS):
                     self._canvas.apply(action)
             self._next += 1

@@ -1,4 +1,4 @@
-"""Undo and redo: what each edit replaced, compressed on a thread."""
+"""Undo and redo: the data that each edit replaced, compressed on a background thread."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ UNDO_BYTES = 256 << 20
 
 
 class Change(Protocol):
-    """One undoable change of a stack of layers."""
+    """One undoable change of a layer stack."""
 
     @property
     def nbytes(self) -> int:
-        """Memory that it takes now."""
+        """Current size in bytes."""
         ...
 
     def arrays(self) -> list[PackedArray]:
-        """What it keeps compressed."""
+        """The arrays that the change stores compressed."""
         ...
 
     def swap(self, stack: LayerStack) -> tuple[Change, Rect]:
-        """Put back what was replaced. Returns the change that does the reverse, and the Rect that changed."""
+        """Restore the replaced data. Returns the inverse change and the changed Rect."""
         ...
 
 
 class PixelChange:
-    """Pixels and materials of one layer, inside a box."""
+    """Change of the pixels and materials of one layer inside a box."""
 
     def __init__(self, layer: Layer, box: Rect, pixels: np.ndarray, materials: np.ndarray):
-        """pixels, materials: of the whole layer, as they were before the change."""
+        """pixels, materials: of the whole layer, before the change."""
         self.layer, self.box = layer, box
         self._pixels, self._materials = PackedArray(pixels[box.slices]), PackedArray(materials[box.slices])
 
@@ -56,19 +56,19 @@ class PixelChange:
 
 
 class StackChange:
-    """The layers, their order, their settings, and which is active."""
+    """Change of the layers, their order, their settings or the active layer."""
 
     def __init__(self, stack: LayerStack):
-        """Of the stack as it is now, before the change."""
+        """Store the state of the stack; call it before the change."""
         self._layers: list[tuple[Layer, LayerSettings]] = [(one, one.settings) for one in stack.layers]
         self._active = stack.active
-        self.nbytes = 0  # of the layers that the change takes out of the stack
+        self.nbytes = 0  # of the layers that the change removes from the stack
 
     def arrays(self) -> list[PackedArray]:
         return []
 
     def made(self, stack: LayerStack) -> StackChange:
-        """Count what the change, which is done now, left for undo alone to keep."""
+        """After the change, count the memory of the layers that only this undo step still holds."""
         there = {id(layer) for layer in stack.layers}
         gone = [layer for layer, _ in self._layers if id(layer) not in there]
         self.nbytes = sum(layer.pixels.nbytes + layer.materials.nbytes for layer in gone)
@@ -85,7 +85,7 @@ class StackChange:
 
 
 class SelectionChange:
-    """The selection."""
+    """Change of the selection."""
 
     def __init__(self, stack: LayerStack):
         self._mask = None if stack.selection is None else PackedArray(stack.selection)
@@ -104,10 +104,10 @@ class SelectionChange:
 
 
 class Changes:
-    """Several that were made as one."""
+    """Several changes that are undone as one."""
 
     def __init__(self, parts: Sequence[Change]):
-        """parts: in the order in which they were made."""
+        """parts: the changes in the order in which they were made."""
         self._parts = parts
 
     @property
@@ -127,19 +127,19 @@ class Changes:
 
 
 class UndoHistory:
-    """Changes that can be undone and redone, newest last; bounded in number and in memory.
+    """Changes that can be undone and redone, newest last; limited in number and in memory.
 
-    Beside what `nbytes` counts, the next change to undo and the next to redo are kept uncompressed.
+    In addition to `nbytes`, the next change to undo and the next to redo are kept uncompressed.
     """
 
     def __init__(self) -> None:
         self._undo: list[Change] = []
         self._redo: list[Change] = []
-        self._key: object = None  # of the newest change
-        self._prepared: list[Change] = []  # ready to be swapped without decompressing
+        self._key: object = None  # key of the newest change
+        self._prepared: list[Change] = []  # changes kept uncompressed
 
     def __len__(self) -> int:
-        """How many changes can be undone."""
+        """Number of changes that can be undone."""
         return len(self._undo)
 
     @property
@@ -147,9 +147,9 @@ class UndoHistory:
         return sum(change.nbytes for change in (*self._undo, *self._redo))
 
     def add(self, change: Change, key: object = None) -> None:
-        """A change was made; what was undone before can no longer be redone.
+        """Add a change and clear the redo list.
 
-        key: one that follows another with the same key is undone together with it.
+        key: consecutive changes with the same key are undone together.
         """
         self._redo.clear()
         if key is not None and key == self._key:
@@ -176,7 +176,7 @@ class UndoHistory:
         return box
 
     def _prepare(self) -> None:
-        """Keep the next change to undo and the next to redo ready, and no others."""
+        """Keep only the next change to undo and the next to redo uncompressed."""
         following = [changes[-1] for changes in (self._undo, self._redo) if changes]
         for change in self._prepared:
             if all(change is not other for other in following):

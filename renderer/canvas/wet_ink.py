@@ -1,4 +1,4 @@
-"""Wet ink: fresh strokes drawn over the model's picture until the frame that contains them arrives."""
+"""Wet ink: overlay of new strokes on the model's picture until a frame that contains them arrives."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ DRY_MS = 120.0
 
 
 class WetInk:
-    """wet: (H, W) uint8, how much of the paper shows over the picture. Edits wet it, frames dry it."""
+    """Opacity mask of the paper over the picture. wet: (H, W) uint8; edits raise it, frames fade it."""
 
     def __init__(self, width: int, height: int):
         self.wet = np.zeros((height, width), np.uint8)
-        self._stamp = np.zeros((height, width), np.int32)  # request that will show this pixel
-        self._seen = -1  # newest request that was shown
-        self.box = NOTHING  # all that is not dry
+        self._stamp = np.zeros((height, width), np.int32)  # request whose frame contains this pixel
+        self._seen = -1  # newest request whose frame was shown
+        self.box = NOTHING  # bounding box of wet > 0
 
     def touch(self, box: Rect, before: np.ndarray, after: np.ndarray, sequence: int) -> None:
-        """The paper changed inside `box`: what differs is wet until the frame of `sequence` is there.
+        """Mark the changed pixels inside `box` as wet until the frame of request `sequence` arrives.
 
-        before, after: (h, w, 4) uint8 pixels of the box; a pixel's bytes are compared at once.
+        before, after: (h, w, 4) uint8 pixels of the box; the four bytes of a pixel are compared at once.
         """
         if box.empty:
             return
@@ -33,11 +33,11 @@ class WetInk:
         self.box = self.box.union(box)
 
     def shown(self, sequence: int) -> None:
-        """A frame that contains all edits up to `sequence` is on the screen."""
+        """Record that a frame with all edits up to `sequence` is on the screen."""
         self._seen = max(self._seen, sequence)
 
     def dry(self, elapsed_ms: float) -> Rect:
-        """Fade what a frame shows already; returns the pixels that changed."""
+        """Fade wet pixels that a frame already contains; returns the changed Rect."""
         if self.box.empty:
             return NOTHING
         box = self.box

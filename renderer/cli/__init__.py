@@ -1,1 +1,1 @@
-"""Options, validation and reports of the commands."""
+"""Command-line interface: options, validation and reports of the commands."""

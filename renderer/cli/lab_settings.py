@@ -68,7 +68,7 @@ class Race:
 
 
 def report_folder(settings: Compare) -> Path | None:
-    """Where the report goes; None where only JSON is wanted. Raises InputError if it cannot be written."""
+    """Folder of the report; None for JSON only. Raises InputError if it cannot be written."""
     folder = settings.output
     if folder is None and not settings.json:
         folder = free_path(user_pictures_path() / "Flowbrush" / "compare")

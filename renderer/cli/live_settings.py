@@ -1,4 +1,4 @@
-"""Options of `convert`, and those of `paint` for live sources, outputs and remote control."""
+"""Options of `convert`, and of `paint` for live sources, outputs and remote control."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Convert(Extras):
 
 @dataclass(frozen=True)
 class LivePaint(Paint):
-    """Options of `paint`, with live sources, outputs and remote control. These need the extra `live`."""
+    """Options of `paint`, including live sources, outputs and remote control, which need the extra `live`."""
 
     layout: str = option(
         "", "What is recorded and streamed: side, picture, paper, window; by default side; streamed, picture."

@@ -1,4 +1,4 @@
-"""Make the live source, outputs and remote control that `paint` is asked for."""
+"""Create live source, outputs and remote control from the options of `paint`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from renderer.sources.source_thread import SourceThread
 
 
 def live_parts(settings: LivePaint, size: tuple[int, int]) -> LiveParts:
-    """What the options ask for. size: (width, height) of the paper. Raises InputError."""
+    """Create the live parts for the options. size: (width, height) of the paper. Raises InputError."""
     source = source_of(settings, size)
     layer = LayerSettings(settings.source_over, settings.source_opacity, settings.feedback)
     stream = None
@@ -24,10 +24,10 @@ def live_parts(settings: LivePaint, size: tuple[int, int]) -> LiveParts:
 
         stream = NetworkStream(parse_stream(settings.stream))
     if settings.camera:
-        open_camera()  # a missing package is told before the window opens
+        open_camera()  # a missing package is reported before the window opens
     display = settings.projector or 0
     osc = None
-    if settings.osc is not None:  # the last one: it listens from here on
+    if settings.osc is not None:  # created last, since it starts to listen at once
         from renderer.control.addresses import addresses
         from renderer.control.osc import OscServer, parse_osc
         from renderer.ui.input.keymap import KEYS
@@ -46,7 +46,7 @@ def live_parts(settings: LivePaint, size: tuple[int, int]) -> LiveParts:
 
 
 def source_of(settings: LivePaint, size: tuple[int, int]) -> SourceThread | None:
-    """The source, not started. Raises InputError."""
+    """Create the source without starting it. Raises InputError."""
     fit = checked_fit(settings.source_fit)
     flatten = checked_flatten(settings.source_flatten)
     crop = parse_geometry(settings.source_crop, "--source-crop") if settings.source_crop else Rect()

@@ -1,4 +1,4 @@
-"""A command's options from the fields of a frozen dataclass, and what it reports as a table or as JSON."""
+"""Build a command's options from a frozen dataclass, and print its report as a table or as JSON."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ import typer
 
 from renderer.actions import InputError
 
-WrongUsage: Any = typer.BadParameter.__base__  # click.UsageError, of the click inside typer
+WrongUsage: Any = typer.BadParameter.__base__  # click.UsageError of typer's own click
 
 
 def options_of(settings: type):
-    """Make a command's options from the fields of a frozen dataclass; the function gets one instance."""
+    """Decorator: make a command's options from a frozen dataclass; the function receives one instance."""
 
     def wrap(function):
         def command(**values):
             for name, value in values.items():
-                if isinstance(value, float) and math.isnan(value):  # no limit of an option refuses it
+                if isinstance(value, float) and math.isnan(value):  # NaN passes the range checks of options
                     raise typer.BadParameter("nan is not a number", param_hint=f"--{name.replace('_', '-')}")
             return function(settings(**values))
 
@@ -46,14 +46,14 @@ def options_of(settings: type):
 
 
 def check_installed(modules: tuple[str, ...], extra: str) -> None:
-    """Raise InputError with the command that installs an extra, where one of its modules is missing."""
+    """Raise InputError with the install command of an extra if one of its modules is missing."""
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError(f'this needs {" and ".join(missing)}: pip install "flowbrush[{extra}]"')
 
 
 def one_line(error: Any) -> str:
-    """What is wrong in one line; with a wrong usage, where the right one is told."""
+    """Error as one line; for wrong usage, with a pointer to the help."""
     if not isinstance(error, WrongUsage):
         return str(error)
     words = " ".join(error.format_message().split())
@@ -62,7 +62,7 @@ def one_line(error: Any) -> str:
 
 
 def report(fields: dict, as_json: bool) -> None:
-    """Print what was measured: one JSON object, or a table."""
+    """Print a report as one JSON object or as a table."""
     if as_json:
         print(json.dumps(fields))
         return

@@ -1,4 +1,4 @@
-"""The `render` command: pictures from sketches, saved papers and OpenRaster files, one or many."""
+"""The `render` command: renders pictures from sketches, saved papers and OpenRaster files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Load = Callable[[], Img2Img]
 
 
 class Models(Protocol):
-    """What the command needs of `models.registry`."""
+    """Interface of `models.registry` that the command uses."""
 
     def loader(
         self, name: str, device: str | None = ..., *, progress: ProgressCallback, side_px: int, **extras: Any
@@ -40,7 +40,7 @@ class Models(Protocol):
 
 @dataclass
 class Sketch:
-    """paper: (H, W, 4) uint8. materials: (H, W) uint8. about: settings that the file brings."""
+    """A sketch. paper: (H, W, 4) uint8. materials: (H, W) uint8. about: settings stored in the file."""
 
     paper: np.ndarray
     materials: np.ndarray
@@ -48,7 +48,7 @@ class Sketch:
 
 
 def render(settings: Render, models: Models) -> int:
-    """Render every sketch; returns how many of several could not be. Raises InputError for a single one."""
+    """Render all sketches. Returns the number of failures; a single sketch raises InputError instead."""
     inputs = list(sketches(settings.sketches))
     if settings.materials is not None and len(inputs) > 1:
         raise InputError("--materials belongs to one sketch; leave it out for several")
@@ -73,7 +73,7 @@ def render(settings: Render, models: Models) -> int:
 
 
 def sketches(paths: list[Path]) -> Iterator[Path]:
-    """The files, and those in the folders whose names end like images. Raises InputError for an empty one."""
+    """Yield the files, and the image files in folders. Raises InputError for a folder without images."""
     for path in paths:
         if not path.is_dir():
             yield path
@@ -85,7 +85,7 @@ def sketches(paths: list[Path]) -> Iterator[Path]:
 
 
 def output_files(inputs: list[Path], output: Path, *, several: bool) -> list[Path]:
-    """The PNG of each input. Raises InputError for an output that cannot be."""
+    """Output PNG path of each input. Raises InputError for an invalid output."""
     if not several:
         if output.suffix.lower() != ".png":
             raise InputError(f"{output} must end in .png: a PNG keeps the settings inside")
@@ -95,17 +95,17 @@ def output_files(inputs: list[Path], output: Path, *, several: bool) -> list[Pat
     made: list[Path] = []
     for path in inputs:
         file, number = output / f"{path.stem}.png", 2
-        while file in made:  # two sketches of the same name, from different folders
+        while file in made:  # sketches of the same name in different folders
             file, number = output / f"{path.stem}-{number}.png", number + 1
         made.append(file)
     return made
 
 
 def read_sketch(path: Path, size: tuple[int, int] | None, labels: Path | None = None) -> Sketch:
-    """A sketch of this size (width, height), by default its own or the nearest that will do.
+    """Read a sketch at this size (width, height), by default its own or the nearest valid one.
 
-    labels: a file of materials, as large as the sketch. Without it they are those that the file holds, else
-    those of exact palette colours. Raises InputError.
+    labels: a label file with materials, of the sketch's size. By default materials are those stored in the
+    sketch, else those of exact palette colours. Raises InputError.
     """
     data = read_bytes(path)
     if is_open_raster(data):
@@ -119,7 +119,7 @@ def read_sketch(path: Path, size: tuple[int, int] | None, labels: Path | None = 
 
 
 def given_materials(data: bytes, sketch: Path, paper: np.ndarray) -> np.ndarray:
-    """Materials (H, W) uint8 of a label file for a paper, which must have the same shape."""
+    """Materials, (H, W) uint8, of a label file, which must have the shape of the paper."""
     labels = read_labels(data)
     height, width = paper.shape[:2]
     if abs(labels.shape[1] / labels.shape[0] - width / height) > 0.05 * width / height:
@@ -131,7 +131,7 @@ def given_materials(data: bytes, sketch: Path, paper: np.ndarray) -> np.ndarray:
 
 
 class Renderer:
-    """Renders sketches; a model stays loaded while the sketches ask for the same."""
+    """Renders sketches; a model stays loaded while consecutive sketches use it."""
 
     def __init__(self, settings: Render, models: Models):
         self.settings, self.models = settings, models
@@ -139,13 +139,13 @@ class Renderer:
         self._loaded: tuple = ()
 
     def render(self, sketch: Sketch, output: Path) -> None:
-        """Write the picture of one sketch, its settings inside. Raises InputError or ModelError."""
+        """Render one sketch to a file with embedded settings. Raises InputError or ModelError."""
         settings, about = self.settings, sketch.about
         name = settings.model or str(about.get("model", "painter"))
         card = self.models.expected(name)
         own = {"steps": finest(card.default_steps, card.steps), "strength": card.default_strength}
         params = PictureParams.from_dict(own | about, name).asked(settings)
-        check_steps(card, params.steps)  # before anything is loaded
+        check_steps(card, params.steps)  # before loading anything
         load = self.loader(name, about, max(sketch.paper.shape[:2]))
         model = self.load(load) if load is not None else self._model
         assert model is not None
@@ -163,7 +163,7 @@ class Renderer:
             print(f"flowbrush: {note}", file=sys.stderr)
 
     def loader(self, name: str, about: dict, side_px: int) -> Load | None:
-        """How to load what this sketch needs; None where that is loaded. Raises ModelError."""
+        """Loader of the model for a sketch; None if it is already loaded. Raises ModelError."""
         extras: dict = {"side_px": side_px, **self.settings.extras()}
         dtype = about.get("dtype")
         if dtype in DTYPES and "dtype" not in extras:

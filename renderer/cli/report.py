@@ -1,4 +1,4 @@
-"""Run the main loop until quit, and report its measurements."""
+"""Run the main loop and report its measurements."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from renderer.runtime.latency import percentiles
 
 
 def process_age_s() -> float:
-    """Seconds since this process began."""
+    """Seconds since the start of this process."""
     now_s = time.time()
-    import psutil  # takes 20 ms to load, so not before the window is there
+    import psutil  # takes 20 ms to import, so only after the window opened
 
     return now_s - psutil.Process().create_time()
 
@@ -24,28 +24,28 @@ def rss_mb() -> float:
 
 
 class Watch:
-    """Runs an App and keeps the few times that the App itself does not."""
+    """Runs an App and measures start-up times and memory."""
 
     def __init__(self, app: App):
         self.app = app
         self.chosen = (
             app.scene.params.model
-        )  # of a load that fails, the App goes back to the model that serves
+        )  # kept here, as the App reverts to the serving model after a failed load
         self.window_s: float | None = None
         self.first_frame_s: float | None = None
         self.rss_first_minute_mb: float | None = None
 
     def run(self, seconds: float, until_failed: bool = False) -> None:
-        """Run the loop for so many seconds, without end for 0.
+        """Run the loop for a number of seconds; 0: until quit.
 
-        until_failed: also end when the model that was chosen cannot be loaded.
+        until_failed: also end if the chosen model cannot be loaded.
         """
         app, began_s = self.app, time.perf_counter()
         self.began_s = began_s
         while app.running and (not seconds or time.perf_counter() - began_s < seconds):
             try:
                 app.step()
-            except KeyboardInterrupt:  # Ctrl+C in the terminal is a wish to quit, like any other
+            except KeyboardInterrupt:  # Ctrl+C in the terminal quits normally
                 app.quit()
             if self.window_s is None:
                 self.window_s = process_age_s()
@@ -59,14 +59,14 @@ class Watch:
 
     @property
     def load_failed(self) -> bool:
-        """The chosen model could not be loaded, and no load is under way; another one may serve meanwhile."""
+        """Whether the chosen model failed to load and no load is in progress; another one may serve."""
         engine = self.app.engine
         elsewhere = engine.error and engine.name != self.chosen and not engine.loading
         return engine.state == "failed" or bool(elsewhere)
 
     @property
     def problem(self) -> str:
-        """Why the run did not do what it was started for, in one line; empty where it did."""
+        """One line on why the run failed; empty if it did not."""
         app, capture = self.app, self.app.persistence.capture
         fault = app.engine.error or (capture.recorder.fault if capture else "")
         if not fault and app.engine.name != self.chosen and app.switcher.interim:

@@ -1,4 +1,4 @@
-"""What the kept stroke logs hold: one line each, one in full, and a sheet with the paper of every one."""
+"""The `sessions` command: lists stored stroke logs, describes one, or draws a contact sheet of all."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from renderer.ui.view.panes import ivory, over
 
 THUMB, LABEL, GAP, COLUMNS = 256, 36, 12, 4  # pixels
 DESK, WORDS = (29, 31, 37), (234, 233, 228)
-WIDE = 160  # characters of a table that no terminal bounds
+WIDE = 160  # table width in characters if the output is not a terminal
 
 
 def summary(path: Path) -> dict:
-    """The fields of `sessions show --json`. Raises InputError for what is no stroke log."""
+    """Fields of `sessions show --json`. Raises InputError if the file is not a stroke log."""
     session = read(path)
     actions = [event.action for event in session.events]
     header = session.header
@@ -51,7 +51,7 @@ def summary(path: Path) -> dict:
 
 
 def summaries(paths: Iterable[Path]) -> list[dict]:
-    """The same of every log; of a file that is none, its name and the fault."""
+    """Summaries of all logs; name and fault of files that are not logs."""
     rows = []
     for path in paths:
         try:
@@ -62,7 +62,7 @@ def summaries(paths: Iterable[Path]) -> list[dict]:
 
 
 def tell(settings: Sessions) -> None:
-    """The list, one log, or the sheet, as it was asked for. Raises InputError."""
+    """Run the command: print the list or one log, or write the sheet. Raises InputError."""
     writable(settings.sheet, overwrite=settings.overwrite)
     if settings.show not in (None, "show"):
         raise InputError(f"sessions knows `show LOG`, not {settings.show!r}")
@@ -105,12 +105,12 @@ def print_table(rows: list[dict]) -> None:
 
 
 def write_sheet(paths: Iterable[Path], output: Path, *, overwrite: bool = False) -> int:
-    """A picture with the last paper of every log. Returns how many; raises InputError where there is none."""
+    """Write a contact sheet with the last paper of every log. Returns their number; InputError if none."""
     cards = []
     for path in paths:
         try:
             cards.append(card(log_name(path), read(path)))
-        except InputError:  # it is listed with its fault
+        except InputError:  # reported in the list
             continue
     if not cards:
         raise InputError("there is no stroke log to show")
@@ -122,7 +122,7 @@ def write_sheet(paths: Iterable[Path], output: Path, *, overwrite: bool = False)
 
 
 def card(name: str, session: StrokeLog) -> np.ndarray:
-    """(THUMB + LABEL + GAP, THUMB + GAP, 3) uint8: the last paper, and under it name and length."""
+    """Sheet entry, (THUMB + LABEL + GAP, THUMB + GAP, 3) uint8: last paper, with name and length below."""
     longer = max(session.header.width, session.header.height)
     wide, high = (
         max(1, round(side * THUMB / longer)) for side in (session.header.width, session.header.height)

@@ -1,4 +1,4 @@
-"""Options of the commands, as frozen dataclasses from which the command line is built."""
+"""Command-line options as frozen dataclasses, from which the typer commands are built."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from renderer.picture_params import MAX_SEED
 def option(default, text: str, **extra):
     """Declare a command-line option: default, help text, and further settings for typer.
 
-    argument: positional instead of named. flags: option names if they differ from the field's name.
+    argument: positional instead of named. flags: option names, if they differ from the field's name.
     """
     return field(default=default, metadata={"help": text, **extra})
 
@@ -26,7 +26,7 @@ OVERWRITE_HELP = "Replace existing files."
 
 @dataclass(frozen=True, kw_only=True)
 class Extras:
-    """Options of pretrained models alone; the painter takes none of them but the dtype."""
+    """Options of pretrained models. The painter only accepts the dtype."""
 
     dtype: str | None = option(None, "float32, bfloat16 or float16; by default the fastest on the device.")
     sampler: str = option("", "Sampler of a pretrained model; by default the one recommended for it.")
@@ -42,7 +42,7 @@ class Extras:
     quantize: str = option("", "Quantize the weights of a pretrained model: 8bit or 4bit.")
 
     def extras(self) -> dict:
-        """The options that were given, by name."""
+        """The given options, by name."""
         names = ("dtype", "sampler", "lora", "control", "offload", "quantize")
         given = {name: getattr(self, name) for name in names if getattr(self, name)}
         if self.guidance is not None:
@@ -263,7 +263,7 @@ class Train:
 
 
 def size_px(size: str | int) -> tuple[int, int]:
-    """(width, height) of "512" or "1024x576". Raises InputError for an invalid size."""
+    """Parse "512" or "1024x576" to (width, height). Raises InputError for an invalid size."""
     sides = str(size).lower().split("x")
     try:
         numbers = [int(side) for side in sides]
@@ -278,5 +278,5 @@ def size_px(size: str | int) -> tuple[int, int]:
 
 
 def side_px(size: int) -> int:
-    """The side of a square paper. Raises InputError for an invalid one."""
+    """Check the side of a square paper. Raises InputError for an invalid one."""
     return size_px(size)[0]

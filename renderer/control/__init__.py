@@ -1,1 +1,1 @@
-"""Remote control over OSC."""
+"""Remote control over OSC (Open Sound Control)."""

@@ -1,4 +1,4 @@
-"""The table of OSC addresses, made from the key table, the settings and the mood axes."""
+"""Table of OSC addresses, generated from the key table, the settings and the mood axes."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from renderer.actions import Change, Command
 
 PREFIX = "/flowbrush"
 SETTINGS = ("prompt", "strength", "seed", "steps", "look", "model", "lora_scale")
-WORDS = ("prompt", "look", "model")  # settings that are text
-DIALOGS = ("color", "open", "prompt", "back", "quit")  # rows that want a person at the window
+WORDS = ("prompt", "look", "model")  # text settings
+DIALOGS = ("color", "open", "prompt", "back", "quit")  # rows that need a user at the window
 
 
 @dataclass(frozen=True)
 class Address:
-    """path: OSC address. takes: type of its argument, or "nothing". help: one line."""
+    """An OSC address. path: its OSC path. takes: type of its argument, or "nothing". help: one line."""
 
     path: str
-    name: str  # of the setting or of the row in the key table
+    name: str  # of the setting, or of the row in the key table
     takes: Literal["nothing", "text", "number"]
     help: str
 
 
 def addresses(rows: Iterable[tuple[str, str]], *, more: Iterable[Address] = ()) -> dict[str, Address]:
-    """The table by path. rows: (name, help) of the key table. more: addresses besides."""
+    """Build the table, keyed by path. rows: (name, help) of the key table. more: additional addresses."""
     table: dict[str, Address] = {}
     for name, words in rows:
         if name not in DIALOGS:
@@ -45,10 +45,10 @@ def addresses(rows: Iterable[tuple[str, str]], *, more: Iterable[Address] = ()) 
 
 
 def action_of(address: Address, arguments: tuple) -> Change | Command | str:
-    """What a message means: a Change of a setting, a Command, or the name of a row of the key table.
+    """Convert a message to a Change of a setting, a Command, or the name of a row in the key table.
 
-    A row is carried out for a message without argument, or with one that is not 0: buttons send 1 and 0.
-    Raises ValueError with one line where the argument is not valid.
+    A row is run for a message without an argument or with a nonzero one, since buttons send 1 and 0.
+    Raises ValueError with one line if the argument is invalid.
     """
     if address.takes == "nothing":
         pressed = not arguments or bool(arguments[0])

@@ -11,21 +11,21 @@ from renderer.actions import Change, Command, InputError
 from renderer.control.addresses import Address, action_of
 
 LOOPBACK = "127.0.0.1"
-MOST_WAITING = 512  # messages between two turns of the loop; more are dropped and counted
-TELL_EVERY_S = 2.0  # complaints about bad messages
+MOST_WAITING = 512  # limit of messages per loop iteration; others are dropped and counted
+TELL_EVERY_S = 2.0  # interval of warnings about invalid messages
 MISSING = "OSC needs python-osc; install it with: pip install flowbrush[live]"
 
 
 @dataclass(frozen=True)
 class Received:
-    """What a message asks for: a Change, a Command, or a row of the key table by name."""
+    """Content of a message: a Change, a Command, or the name of a row in the key table."""
 
     wish: Change | Command | str
     time_s: float
 
 
 def parse_osc(text: str) -> tuple[str, int]:
-    """PORT or HOST:PORT -> (host, port); the loopback where no host is named. Raises InputError."""
+    """Parse PORT or HOST:PORT to (host, port); the default host is the loopback. Raises InputError."""
     host, _, port = text.rpartition(":")
     host = host.strip("[]") or LOOPBACK
     if not port.isdecimal() or not 0 < int(port) < 65536:
@@ -34,10 +34,10 @@ def parse_osc(text: str) -> tuple[str, int]:
 
 
 class OscServer:
-    """Listens on a thread of its own. received, dropped, refused: messages. news: lines about bad ones."""
+    """OSC server on its own thread. received, dropped, refused: message counts. news: warning lines."""
 
     def __init__(self, host: str, port: int, table: dict[str, Address]):
-        """Raises InputError where python-osc is missing or the port cannot be opened."""
+        """Raises InputError if python-osc is missing or the port cannot be opened."""
         try:
             from pythonosc.dispatcher import Dispatcher
             from pythonosc.osc_server import BlockingOSCUDPServer
@@ -62,7 +62,7 @@ class OscServer:
         self._thread.start()
 
     def take(self) -> list[Received]:
-        """What came since the last call, in order; of several values for one setting the newest alone."""
+        """Messages since the last call, in order; only the newest of several values for one setting."""
         taken: list[Received] = []
         while self._waiting:
             taken.append(self._waiting.popleft())
@@ -70,7 +70,7 @@ class OscServer:
         return [r for i, r in enumerate(taken) if not isinstance(r.wish, Change) or newest[r.wish.name] == i]
 
     def close(self) -> None:
-        """Idempotent."""
+        """Stop listening. Idempotent."""
         self._server.shutdown()
         self._server.server_close()
 

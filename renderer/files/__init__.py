@@ -1,1 +1,1 @@
-"""Picture files and the checks of output paths."""
+"""Image file formats and checks of output paths."""

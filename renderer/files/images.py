@@ -1,6 +1,6 @@
-"""Image files -> RGBA arrays: every format that Pillow reads, turned upright, in sRGB, with its transparency.
+"""Decode image files to upright sRGB arrays with alpha, through Pillow.
 
-Pillow is imported where it is first needed: it takes 45 ms, and no start needs it.
+Pillow is imported at first use: the import takes 45 ms and is not needed at startup.
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ from renderer.actions import InputError
 if TYPE_CHECKING:
     from PIL import Image
 
-MAX_IMAGE_PIXELS = 64_000_000  # checked before anything is decoded
-MAX_SIDE_PX = MAX_SIZE_PX  # larger images are made smaller at once: no paper needs more
-LEAST_ALPHA = 3  # of 255; what is fainter cannot be seen, and counts as unpainted
-STRETCH = 0.05  # a ratio of sides that differs by less is stretched, not given margins
+MAX_IMAGE_PIXELS = 64_000_000  # checked before decoding
+MAX_SIDE_PX = MAX_SIZE_PX  # larger images are shrunk when decoded; no canvas is larger
+LEAST_ALPHA = 3  # of 255; fainter pixels are invisible and count as unpainted
+STRETCH = 0.05  # aspect ratios that differ by less are stretched instead of padded
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "TIFF", "BMP", "GIF", "PSD", "PPM")
 
 
 def decode(data: bytes) -> np.ndarray:
-    """Bytes of an image file -> (H, W, 4) uint8 RGBA, longest side at most MAX_SIDE_PX.
+    """Decode the bytes of an image file to (H, W, 4) uint8 RGBA, longest side at most MAX_SIDE_PX.
 
-    Raises InputError for what is no image, and for one of over MAX_IMAGE_PIXELS, before it is decoded.
+    Raises InputError for other data, and before decoding for images of over MAX_IMAGE_PIXELS.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of Pillow's own limit, and of odd metadata
+            warnings.simplefilter("ignore")  # warnings of Pillow's own size limit and of odd metadata
             image = Image.open(io.BytesIO(data), formats=FORMATS)
             check_pixels(*image.size)
             image.draft(
                 None, (MAX_SIDE_PX, MAX_SIDE_PX)
-            )  # a JPEG is decoded at half the size where that will do
+            )  # a JPEG is decoded at half the size where that is enough
             image.load()
             upright = ImageOps.exif_transpose(image)
             if upright.mode in ("L", "LA", "RGB", "RGBA", "CMYK") and "transparency" not in upright.info:
-                upright = shrunk(upright)  # before it is converted: 64 megapixels of RGBA take 256 MB
+                upright = shrunk(upright)  # before conversion: 64 megapixels of RGBA take 256 MB
             array = np.array(shrunk(to_rgba(upright, image.info.get("icc_profile"))))
     except InputError:
         raise
@@ -71,7 +71,7 @@ def check_pixels(width: int, height: int) -> None:
 
 
 def to_rgba(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """The image as RGBA in sRGB, from any mode; a colour profile that cannot be used is ignored."""
+    """Convert an image of any mode to sRGB RGBA; unusable colour profiles are ignored."""
     from PIL import Image, ImageCms
 
     if image.mode in ("I;16", "I;16B", "I;16L", "I"):
@@ -81,7 +81,7 @@ def to_rgba(image: Image.Image, profile: bytes | None) -> Image.Image:
         levels = np.clip(np.asarray(image, np.float32), 0, 1) * 255
         image = Image.fromarray(np.rint(levels).astype(np.uint8))
     if image.mode in ("P", "PA", "1"):
-        image = image.convert("RGBA")  # with the transparency of palette entries
+        image = image.convert("RGBA")  # keeps the transparency of palette entries
     alpha = image.convert("RGBA").getchannel("A") if has_alpha(image) else None
     color = image if image.mode in ("L", "RGB", "CMYK", "LAB") else image.convert("RGB")
     if profile:
@@ -109,14 +109,14 @@ def has_alpha(image: Image.Image) -> bool:
 
 
 def shrunk(image: Image.Image) -> Image.Image:
-    """At most MAX_SIDE_PX on its longest side."""
+    """Shrink an image to at most MAX_SIDE_PX on its longest side."""
     if max(image.size) > MAX_SIDE_PX:
         image.thumbnail((MAX_SIDE_PX, MAX_SIDE_PX), reducing_gap=2.0)
     return image
 
 
 def fit(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    """(H, W, 4) uint8 scaled to fit into width x height, whole, in the middle; blank beside it."""
+    """Scale (H, W, 4) uint8 to fit into width x height without cropping, centred, with blank margins."""
     rows, columns = image.shape[:2]
     if (columns, rows) == (width, height):
         return image
@@ -131,7 +131,7 @@ def fit(image: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def fit_labels(labels: np.ndarray, width: int, height: int) -> np.ndarray:
-    """(H, W) uint8 materials, placed as `fit` places the pixels, without mixing numbers."""
+    """Scale (H, W) uint8 materials as `fit` scales pixels, with nearest-neighbour sampling."""
     rows, columns = labels.shape
     if (columns, rows) == (width, height):
         return labels
@@ -146,7 +146,7 @@ def fit_labels(labels: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(H, W, 4) uint8 at another size (width, height); colours of transparent pixels do not bleed."""
+    """Resize (H, W, 4) uint8 to (width, height); colours of transparent pixels do not bleed."""
     smaller = size[0] * size[1] < image.shape[0] * image.shape[1]
     how = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
     weights = image[..., 3:].astype(np.float32) * (1 / 255)
@@ -158,7 +158,7 @@ def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def nearest_size(width: int, height: int) -> tuple[int, int]:
-    """The paper size (width, height) of an image: its own where that will do, else the nearest that does."""
+    """Canvas size (width, height) for an image: its own size if valid, otherwise the nearest valid size."""
     try:
         check_size(height, width)
         return width, height
@@ -171,7 +171,7 @@ def nearest_size(width: int, height: int) -> tuple[int, int]:
 
 
 def read_labels(data: bytes) -> np.ndarray:
-    """A label file, one channel of 8 bits -> (H, W) uint8 materials. Raises InputError for any other."""
+    """Decode a label file of one 8-bit channel to (H, W) uint8. Raises InputError for other files."""
     from PIL import Image
 
     from models.api import MATERIALS

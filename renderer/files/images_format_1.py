@@ -1,4 +1,4 @@
-"""How stroke logs of format 1 decoded and fitted images, so that those logs replay byte for byte."""
+"""Image decoding and fitting of stroke log format 1, so that those logs replay byte for byte."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from renderer.files.images import MAX_IMAGE_PIXELS, check_pixels
 
 
 def decode_format_1(data: bytes) -> np.ndarray:
-    """Bytes of an image file -> (H, W, 4) uint8 RGBA as OpenCV reads it: neither turned nor in sRGB."""
+    """Decode the bytes of an image file to (H, W, 4) uint8 RGBA with OpenCV: not rotated, not in sRGB."""
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
     except cv2.error as error:
@@ -32,9 +32,9 @@ def decode_format_1(data: bytes) -> np.ndarray:
 
 
 def fit_format_1(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Scale to cover width x height and cut the rest off evenly.
+    """Scale an image to cover width x height and crop it centrally.
 
-    An image so long that it would be scaled to over MAX_IMAGE_PIXELS is cut first; it could never be opened.
+    An image so long that scaling would exceed MAX_IMAGE_PIXELS is cropped first; it could never be opened.
     """
     rows, columns = image.shape[:2]
     if (columns, rows) == (width, height):

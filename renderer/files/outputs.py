@@ -1,6 +1,6 @@
-"""Files that a command or key writes: checked before the work, written whole or not at all.
+"""Output files: paths are checked before the work starts, and files are written atomically.
 
-No file is replaced that this run did not write, unless --overwrite says so.
+Files that this run did not write are replaced only with --overwrite.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ from pathlib import Path
 from renderer.actions import InputError
 
 FILMS = (".mkv", ".mp4")
-LAYOUTS = ("side", "picture", "paper", "window")  # what a film can show
-_written: set[Path] = set()  # by this run
+LAYOUTS = ("side", "picture", "paper", "window")  # layouts of an exported video
+_written: set[Path] = set()  # files written by this run
 _reserved: set[Path] = set()
 
 
 def check_plain(path: Path) -> None:
-    """Raise InputError for a device, a pipe or a folder: it would be replaced by a file."""
+    """Raise InputError if the path is a device, pipe or folder, which a file would replace."""
     if path.exists() and not path.is_file():
         raise InputError(f"{path} is not a file that can be replaced; name another")
 
 
 def check_free(path: Path, *, overwrite: bool = False) -> None:
-    """Raise InputError where a file is there that this run did not write, unless it may be replaced."""
+    """Raise InputError if a file exists that this run did not write, unless overwriting is allowed."""
     check_plain(path)
     if path.exists() and not overwrite and path.resolve() not in _written:
         raise InputError(f"{path} is there already; name another, or add --overwrite")
 
 
 def writable(path: Path | None, *, overwrite: bool = False) -> None:
-    """Raise InputError now if the file could not be written at the end. Leaves what is there as it is."""
+    """Raise InputError early if the file could not be written later. Existing files are not changed."""
     if path is None:
         return
     check_free(path, overwrite=overwrite)
@@ -45,12 +45,12 @@ def writable(path: Path | None, *, overwrite: bool = False) -> None:
 
 
 def part_of(path: Path) -> Path:
-    """Where a file is written before it gets its name."""
+    """Temporary path to which a file is written before it is renamed."""
     return path.with_name(path.name + ".part")
 
 
 def write_whole(path: Path, data: bytes, *, overwrite: bool = False) -> None:
-    """Write a file by way of a temporary one, which is removed where that fails. Raises InputError."""
+    """Write a file through a temporary file, which is removed on failure. Raises InputError."""
     check_free(path, overwrite=overwrite)
     temporary = part_of(path)
     try:
@@ -65,14 +65,15 @@ def write_whole(path: Path, data: bytes, *, overwrite: bool = False) -> None:
 
 
 def wrote(path: Path) -> None:
-    """Remember that this run wrote the file, so that it may write it again."""
+    """Record that this run wrote the file, so that it may overwrite it."""
     _written.add(path.resolve())
 
 
 def reserve(folder: Path, name: str, endings: list[str]) -> list[Path]:
-    """Paths of files that belong together, as NAME.png and NAME-paper.png; a number where one is taken.
+    """Reserve paths for files that belong together, such as NAME.png and NAME-paper.png.
 
-    They are not given again in this run, so that files being written are not replaced either.
+    If one of them exists, a number is added to the name. A path is reserved only once in a run, so that
+    files that are still being written are not replaced.
     """
     number, stem = 2, name
     while any((folder / (stem + end)).exists() or (folder / (stem + end)) in _reserved for end in endings):
@@ -83,7 +84,7 @@ def reserve(folder: Path, name: str, endings: list[str]) -> list[Path]:
 
 
 def free_path(path: Path) -> Path:
-    """The path, or with a number before its suffix where a file of that name is there."""
+    """The path itself, or with a number before its suffix if the file exists."""
     number, free = 2, path
     while free.exists():
         free, number = path.with_name(f"{path.stem}-{number}{path.suffix}"), number + 1
@@ -91,7 +92,7 @@ def free_path(path: Path) -> Path:
 
 
 def check_new(path: Path | None) -> None:
-    """Raise InputError where a file of this name is there already: a painting is not replaced in silence."""
+    """Raise InputError if the file exists, so that a painting is not overwritten silently."""
     if path is not None and path.exists():
         check_plain(path)
         raise InputError(f"{path} is there already; name another, or remove it first")
@@ -103,7 +104,7 @@ def check_layout(layout: str) -> None:
 
 
 def check_film(path: Path | None, layout: str, *, overwrite: bool = False) -> None:
-    """Raise InputError for a film that cannot be made: a name with another suffix, an unknown layout."""
+    """Raise InputError for a video with an unsupported suffix or an unknown layout."""
     check_layout(layout)
     if path is not None and path.suffix.lower() not in FILMS:
         raise InputError(f"{path} must end in {' or '.join(FILMS)}")

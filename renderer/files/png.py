@@ -1,4 +1,4 @@
-"""PNG files with the settings inside, as text that `render` reads back."""
+"""PNG files with embedded settings, stored as text that `render` reads back."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from renderer.actions import InputError
 from renderer.files.outputs import write_whole
 
 KEYWORD = "flowbrush"
-MATERIALS_CHUNK = b"fbMt"  # ancillary, private: a PNG of the materials, which other programs pass over
-COMPRESSION = 1  # zlib level: larger ones take several times as long for a tenth of the size
+MATERIALS_CHUNK = b"fbMt"  # ancillary, private: a PNG of the materials; other programs ignore it
+COMPRESSION = 1  # zlib level; higher levels take several times as long to save a tenth of the size
 MAX_FILE_BYTES = 512 << 20
 MAX_TEXT_BYTES = 1 << 20
-IEND_BYTES = 12  # of the chunk that ends a PNG
+IEND_BYTES = 12  # size of the chunk that ends a PNG
 
 
 def png_bytes(pixels: np.ndarray, about: dict | None = None, materials: np.ndarray | None = None) -> bytes:
-    """A PNG of (H, W), (H, W, 3) or (H, W, 4) uint8, with `about` as JSON in an iTXt chunk.
+    """Encode (H, W), (H, W, 3) or (H, W, 4) uint8 as PNG, with `about` as JSON in an iTXt chunk.
 
-    materials: (H, W) uint8 of a paper, kept in a chunk of their own.
+    materials: (H, W) uint8 of a canvas, stored in a separate chunk.
     """
     from PIL import Image
     from PIL.PngImagePlugin import PngInfo
@@ -42,7 +42,7 @@ def png_bytes(pixels: np.ndarray, about: dict | None = None, materials: np.ndarr
 
 
 def with_about(data: bytes, about: dict) -> bytes:
-    """The same PNG with `about` in another iTXt chunk (PNG specification, 11.3.4.5)."""
+    """Add `about` to the PNG as another iTXt chunk (PNG specification, 11.3.4.5)."""
     body = b"iTXt" + KEYWORD.encode() + b"\0\0\0\0\0" + json.dumps(about, sort_keys=True).encode()
     chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
     return data[:-IEND_BYTES] + chunk + data[-IEND_BYTES:]
@@ -56,15 +56,15 @@ def write_png(
     materials: np.ndarray | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Write a PNG as of `png_bytes`, whole or not at all.
+    """Write a PNG made by `png_bytes` atomically.
 
-    Raises InputError where it cannot be written, or would replace a file that this run did not write.
+    Raises InputError if it cannot be written or would replace a file that this run did not write.
     """
     write_whole(path, png_bytes(pixels, about, materials), overwrite=overwrite)
 
 
 def read_about(data: bytes) -> dict:
-    """The settings inside a PNG's bytes; empty where there are none."""
+    """Read the settings embedded in a PNG's bytes; empty if there are none."""
     from PIL import Image, PngImagePlugin
 
     try:
@@ -75,13 +75,13 @@ def read_about(data: bytes) -> dict:
                 return {}
             text = image.info.get(KEYWORD) or image.text.get(KEYWORD, "")
         found = json.loads(text) if isinstance(text, str) and len(text) <= MAX_TEXT_BYTES else {}
-    except Exception:  # no PNG, or a damaged one: who decodes the pixels says so
+    except Exception:  # not a PNG, or damaged: decoding the pixels reports that
         return {}
     return found if isinstance(found, dict) else {}
 
 
 def read_materials(data: bytes) -> np.ndarray | None:
-    """The materials (H, W) uint8 inside a saved paper; None where there are none that can be read."""
+    """Read the materials (H, W) uint8 embedded in a saved canvas; None if there are none or unreadable."""
     from PIL import Image
 
     from renderer.files.images import read_labels
@@ -92,13 +92,13 @@ def read_materials(data: bytes) -> np.ndarray | None:
             image = Image.open(io.BytesIO(data), formats=("PNG",))
         chunks = dict(getattr(image, "private_chunks", []))
         return read_labels(chunks[MATERIALS_CHUNK]) if MATERIALS_CHUNK in chunks else None
-    except Exception:  # as in read_about
+    except Exception:  # not a PNG, or damaged
         return None
 
 
 def read_bytes(path: Path) -> bytes:
-    """The file's bytes. Raises InputError in one line where that cannot be."""
-    if path.exists() and not path.is_file():  # a device or a pipe may never end
+    """Read a file. Raises InputError with a one-line message if it cannot be read."""
+    if path.exists() and not path.is_file():  # reading a device or pipe may never end
         raise InputError(f"{path} cannot be read: it is no file")
     try:
         if path.stat().st_size > MAX_FILE_BYTES:

@@ -1,1 +1,1 @@
-"""Rendering stroke logs again without a window."""
+"""Offline rendering of stroke logs and videos, without a window."""

@@ -1,7 +1,7 @@
-"""Segments of a replay made on the nodes of a cluster and kept on this machine's disk.
+"""Replay segments rendered on the nodes of a cluster and stored on the local disk.
 
-Knows no cluster: the command hands in what spreads the jobs. A node gets the log's bytes and gives back the
-files that a replay on one machine would have written.
+Independent of the cluster library: the command passes in the object that distributes the jobs. A node gets
+the log's bytes and returns the files that a replay on one machine would have written.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from renderer.recording.animation import ANIMATIONS
 
 
 class Made(Protocol):
-    """What comes back of a job: as models.cluster.tasks.Done."""
+    """Result of a job; see models.cluster.tasks.Done."""
 
     @property
     def job(self) -> int: ...
@@ -37,7 +37,7 @@ class Made(Protocol):
 
 
 class Spread(Protocol):
-    """As models.cluster.tasks.Cluster."""
+    """Distributes jobs to nodes; see models.cluster.tasks.Cluster."""
 
     device: str
     any_device: bool
@@ -53,31 +53,31 @@ class Spread(Protocol):
 
 @dataclass(frozen=True)
 class Shared:
-    """What every node needs: the plan and the bytes of its log. key: of the plan, to keep a player by."""
+    """Input of every node: the plan and the bytes of its log. key: of the plan in a worker's cache."""
 
     key: str
     plan: Plan
     log: bytes
 
 
-_player: tuple[str, ReplayRenderer, tempfile.TemporaryDirectory] | None = None  # of a worker process
+_player: tuple[str, ReplayRenderer, tempfile.TemporaryDirectory] | None = None  # cached in a worker process
 
 
 class OnCluster:
-    """Makes the segments of a replay on the nodes that `spread` reaches."""
+    """Renders the segments of a replay on the nodes of `spread`."""
 
     def __init__(self, spread: Spread):
         self.spread = spread
 
     @property
     def words(self) -> str:
-        """For the progress bar."""
+        """Text for the progress bar."""
         nodes = self.spread.nodes
         lost = f", {self.spread.deaths} workers lost" if self.spread.deaths else ""
         return f"frames, {nodes} node{'s' * (nodes != 1)}{lost}"
 
     def make(self, plan: Plan, missing: list[int]) -> Iterator[int]:
-        """Yield the first frame of each segment as it is on the disk. Raises InputError."""
+        """Yield the first frame of each segment once it is on the disk. Raises InputError."""
         spread = self.spread
         if spread.any_device and plan.settings.output.suffix.lower() in ANIMATIONS:
             raise InputError(
@@ -101,7 +101,7 @@ class OnCluster:
 
 
 def render_segment(shared: Shared, first: int) -> dict[str, bytes]:
-    """On a node: the files of one segment by name, as segments.write_part writes them."""
+    """Render one segment on a node. Returns its files by name, as segments.write_part writes them."""
     global _player
     if _player is None or _player[0] != shared.key:
         folder = tempfile.TemporaryDirectory(prefix="flowbrush-")

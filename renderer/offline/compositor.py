@@ -1,4 +1,4 @@
-"""Composes paper and picture to the frames of a video, without the loop."""
+"""Compositor: combines paper and picture to video frames, without the main loop."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Compositor:
     """Composes frames in one layout, for one canvas."""
 
     def __init__(self, layout: str, canvas: Canvas, params: PictureParams):
-        """layout: one of outputs.LAYOUTS."""
+        """layout: a name in outputs.LAYOUTS."""
         self.layout, self._canvas = layout, canvas
         self._blank = ivory(canvas.width, canvas.height)
         self._window: Headless | None = None
@@ -28,7 +28,7 @@ class Compositor:
             self._scene = Scene(canvas, ink, params, RunStatistics(), models=(params.model,), show_hud=False)
 
     def compose(self, picture: np.ndarray, params: PictureParams) -> np.ndarray:
-        """(H, W, 3) uint8 of the layout, for the canvas as it is and the model's picture of it."""
+        """A frame, (H, W, 3) uint8, from the present canvas and the model's picture."""
         if self._window is not None:
             scene = self._scene
             scene.params, scene.picture, scene.picture_new = params, picture, True

@@ -1,4 +1,4 @@
-"""A video through a model, offline: every frame of it, its sound kept, resumed where it was stopped."""
+"""Offline video conversion: runs every frame through a model, keeps the sound, resumes an interrupted run."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ from renderer.sources.readers.shot import Shot, SourceLost
 from renderer.sources.readers.video import VideoReader
 
 PART_FRAMES = 60
-NOTE = "convert.json"  # in the folder of parts
-USUAL_SIDE = 512  # the painter was trained at this size
-NO_MATTER = ("output", "video", "overwrite", "keyframes")  # what does not decide the pictures, or is hashed
+NOTE = "convert.json"  # file name, in the folder of parts
+USUAL_SIDE = 512  # training size of the painter
+NO_MATTER = ("output", "video", "overwrite", "keyframes")  # not in the settings hash
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """What every frame of the output follows from. size: (width, height) in pixels. seconds: if known."""
+    """All inputs of a conversion. size: (width, height) in pixels. seconds: duration, if known."""
 
     settings: Convert
     size: tuple[int, int]
@@ -59,7 +59,7 @@ class Conversion:
         return output.with_name(output.name + ".parts")
 
     def fingerprint(self) -> str:
-        """Hash of video, settings and keyframes: parts of another conversion are not continued."""
+        """Hash of video, settings and keyframes; only parts with the same hash are resumed."""
         told = {name: str(value) for name, value in vars(self.settings).items() if name not in NO_MATTER}
         tracks = {name: [list(key) for key in track] for name, track in self.keyframes.tracks.items()}
         text = json.dumps([told, self.size, self.params.as_dict(), tracks], sort_keys=True)
@@ -67,7 +67,7 @@ class Conversion:
 
 
 def digest_of(path: Path) -> bytes:
-    """Hash of a file's length, begin and end: a film of gigabytes is told from another at once."""
+    """Hash of a file's length, beginning and end, which is fast for files of gigabytes."""
     length, end_bytes = path.stat().st_size, 1 << 20
     with path.open("rb") as file:
         begin = file.read(end_bytes)
@@ -76,7 +76,7 @@ def digest_of(path: Path) -> bytes:
 
 
 def plan(settings: Convert, card) -> Conversion:
-    """The conversion that is asked for. card: of the model. Raises InputError before any work."""
+    """Make the conversion for the options. card: the model's card. Raises InputError before any work."""
     if settings.output.suffix.lower() not in FILMS:
         raise InputError(f"{settings.output} must end in {' or '.join(FILMS)}")
     flattening = checked_flatten(settings.flatten)
@@ -103,7 +103,7 @@ def plan(settings: Convert, card) -> Conversion:
 
 
 def paper_size(size: tuple[int, int], side: int | None) -> tuple[int, int]:
-    """(width, height) of the paper for a video of this size: its shape, as near as papers come to it."""
+    """(width, height) of the paper for a video of this size, with the nearest valid aspect ratio."""
     longer = side or USUAL_SIDE
     scale = longer / max(size)
     width, height = (
@@ -119,7 +119,7 @@ def paper_size(size: tuple[int, int], side: int | None) -> tuple[int, int]:
 
 
 def run(settings: Convert, load: Callable[[], Img2Img], card) -> None:
-    """The command, with a bar. load: loads the model, whose card is known before. Raises InputError."""
+    """Run the command with a progress bar. load: loads the model. card: its card. Raises InputError."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -132,7 +132,7 @@ def run(settings: Convert, load: Callable[[], Img2Img], card) -> None:
 def produce(
     conversion: Conversion, load: Callable[[], Img2Img], done: Callable[[float], None] = lambda media_s: None
 ) -> None:
-    """Make the parts that are missing and join them. done: called with the position reached, in seconds."""
+    """Make the missing parts and join them. done: called with the position reached, in seconds."""
     output, folder = conversion.settings.output, conversion.folder
     try:
         prepare(folder, conversion.fingerprint())
@@ -146,7 +146,7 @@ def produce(
 
 
 def prepare(folder: Path, fingerprint: str) -> None:
-    """An empty folder, or the one with parts of this conversion."""
+    """Create the folder of parts, or keep one with parts of the same conversion."""
     ours = {"flowbrush": fingerprint}
     if folder.exists():
         if check_folder(folder) == ours:
@@ -157,8 +157,9 @@ def prepare(folder: Path, fingerprint: str) -> None:
 
 
 def check_folder(folder: Path) -> dict:
-    """The note of a folder of parts; empty where there is no folder. Raises InputError for any other folder:
-    nothing in it is touched."""
+    """Read the note of a folder of parts; empty without a folder.
+
+    Raises InputError for any other folder, whose content is not changed."""
     if not folder.exists():
         return {}
     try:
@@ -172,7 +173,7 @@ def check_folder(folder: Path) -> dict:
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of the output that is on the disk. times_ms: of its frames. last: none follows."""
+    """A finished part of the output. times_ms: times of its frames. last: it is the final part."""
 
     first: int
     times_ms: list[int]
@@ -184,13 +185,13 @@ class Part:
 
 
 def part_files(conversion: Conversion, first: int) -> tuple[Path, Path, Path]:
-    """(video, note, last picture) of the part that begins with this frame."""
+    """Paths (video, note, last picture) of the part that begins with this frame."""
     stem = conversion.folder / f"part-{first:07}"
     return stem.with_suffix(".mkv"), stem.with_suffix(".json"), stem.with_suffix(".png")
 
 
 def parts_there(conversion: Conversion) -> list[Part]:
-    """The parts on the disk without a gap, from the first on."""
+    """Consecutive parts on the disk, from the first one to the first gap."""
     found, first = [], 0
     while True:
         video, note, picture = part_files(conversion, first)
@@ -203,8 +204,9 @@ def parts_there(conversion: Conversion) -> list[Part]:
 
 
 def make_parts(conversion: Conversion, load: Callable[[], Img2Img], done: Callable[[float], None]) -> None:
-    """Write every part that is not there. Frames before them are decoded and passed over, so that what
-    follows is exactly what it would have been."""
+    """Write all missing parts.
+
+    Frames before them are decoded and skipped, so that the result is identical to an uninterrupted run."""
     parts = parts_there(conversion)
     if parts and parts[-1].last:
         return
@@ -234,7 +236,7 @@ def make_parts(conversion: Conversion, load: Callable[[], Img2Img], done: Callab
 
 
 class Shots:
-    """Frames of a video one by one. next: the one that comes, or None at the end."""
+    """Frames of a video with one frame of lookahead. next: the next frame, or None at the end."""
 
     def __init__(self, reader: VideoReader):
         self._reader = reader
@@ -248,15 +250,15 @@ class Shots:
 
 
 class FrameRenderer:
-    """Frames of the video -> pictures of the model, in order."""
+    """Renders the model's pictures for the frames of a video, in order."""
 
     def __init__(self, conversion: Conversion, model: Img2Img, before: np.ndarray | None):
-        """before: (H, W, 3) uint8, the picture of the frame before the first one, for feedback."""
+        """before: (H, W, 3) uint8, the picture before the first frame, for feedback."""
         self._conversion, self._model, self._before = conversion, model, before
         self._made_from: tuple | None = None
 
     def picture(self, shot: Shot) -> np.ndarray:
-        """(H, W, 3) uint8 RGB."""
+        """Render one frame. Returns (H, W, 3) uint8 RGB."""
         conversion = self._conversion
         settings, size = conversion.settings, conversion.size
         params, feedback = conversion.keyframes.at(shot.media_s, conversion.params, settings.feedback)
@@ -274,7 +276,7 @@ class FrameRenderer:
 
 
 class PartWriter:
-    """Encodes one part. Its note is written last, so that a part with a note is whole."""
+    """Encodes one part. Its note is written last, so that a part with a note is complete."""
 
     def __init__(self, conversion: Conversion, first: int):
         self.times_ms: list[int] = []
@@ -287,7 +289,7 @@ class PartWriter:
         self._picture: np.ndarray | None = None
 
     def add(self, picture: np.ndarray, ms: int) -> None:
-        """One more picture, (H, W, 3) uint8, shown at this time."""
+        """Append a picture, (H, W, 3) uint8, shown at this time."""
         self._picture = picture
         self.times_ms.append(ms)
         for packet in self._encoder.encode(planar(np.ascontiguousarray(picture)), ms):
@@ -326,7 +328,7 @@ def read_picture(path: Path) -> np.ndarray:
 
 
 def join(conversion: Conversion) -> None:
-    """The output from its parts and the video's sound, by way of a temporary file."""
+    """Join the parts and the video's sound to the output, via a temporary file."""
     output = conversion.settings.output
     temporary = conversion.folder / f"whole{output.suffix.lower()}"
     parts = [(part_files(conversion, part.first)[0], part.times_ms) for part in parts_there(conversion)]

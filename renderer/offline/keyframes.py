@@ -1,13 +1,13 @@
-"""Settings that change over the time of a video, from a small text file of keyframes.
+"""Keyframes: settings that change over the time of a video, read from a text file.
 
-Each line is a time and settings, as a shell would split them; `#` begins a comment:
+Each line is a time followed by settings, split as by a shell; `#` begins a comment:
 
     0      strength=0.5  prompt="a lake in winter"
     4.5    strength=0.8  feedback=0.3
     1:10   mood.sun=0.1  seed=7
 
-strength, feedback, lora_scale and the mood go evenly from one of their keyframes to the next; prompt,
-look, seed and steps hold until theirs.
+strength, feedback, lora_scale and the mood are interpolated linearly between their keyframes; prompt,
+look, seed and steps keep their value until the next keyframe.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ TIME = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?|\.\d+)")
 
 @dataclass(frozen=True)
 class Keyframes:
-    """tracks: name of a setting -> its (time in seconds, value), in order of time."""
+    """Keyframes by setting. tracks: name of a setting -> its (time in seconds, value), sorted by time."""
 
     tracks: dict[str, list[tuple[float, object]]] = field(default_factory=dict)
 
     def at(self, time_s: float, params: PictureParams, feedback: float) -> tuple[PictureParams, float]:
-        """(settings, feedback) at a time; what no keyframe names stays as given."""
+        """(settings, feedback) at a time; settings without keyframes keep the given value."""
         for name, track in self.tracks.items():
             value = value_at(track, time_s, even=name in EVEN)
             if name == "feedback":
-                feedback = float(value)  # type: ignore[arg-type]  # numbers alone are in even tracks
+                feedback = float(value)  # type: ignore[arg-type]  # interpolated tracks hold only numbers
             else:
                 params = params.change(name, value)
         return params, feedback
 
 
 def value_at(track: list[tuple[float, object]], time_s: float, *, even: bool) -> object:
-    """Value of a track: before the first keyframe the first one's, after the last the last one's."""
+    """Value of a track, constant before the first and after the last keyframe. even: interpolate."""
     at = bisect_right([begin_s for begin_s, _ in track], time_s)
     if at == 0:
         return track[0][1]
@@ -59,7 +59,7 @@ def value_at(track: list[tuple[float, object]], time_s: float, *, even: bool) ->
 
 
 def read_keyframes(path: Path) -> Keyframes:
-    """The keyframes of a file. Raises InputError, which names the line."""
+    """Read a keyframe file. Raises InputError with the line number."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -69,7 +69,7 @@ def read_keyframes(path: Path) -> Keyframes:
 
 
 def parse_keyframes(text: str, name: str = "keyframes") -> Keyframes:
-    """The same from a text. name: of the file, for messages."""
+    """Parse the text of a keyframe file. name: file name for messages."""
     tracks: dict[str, list[tuple[float, object]]] = {}
     for number, line in enumerate(text.splitlines(), 1):
         try:
@@ -91,7 +91,7 @@ def parse_keyframes(text: str, name: str = "keyframes") -> Keyframes:
 
 
 def parse_time(text: str) -> float:
-    """Seconds of 12.5, 1:10 or 1:02:03. Raises ValueError."""
+    """Parse a time such as 12.5, 1:10 or 1:02:03 to seconds. Raises ValueError."""
     match = TIME.fullmatch(text)
     if match is None:
         raise ValueError(f"{text!r} is no time; write seconds, or minutes:seconds")
@@ -100,7 +100,7 @@ def parse_time(text: str) -> float:
 
 
 def parse_setting(word: str) -> tuple[str, object]:
-    """(name, value) of NAME=VALUE. Raises ValueError."""
+    """Parse NAME=VALUE to (name, value). Raises ValueError."""
     name, equals, text = word.partition("=")
     name = name.strip()
     if not equals:

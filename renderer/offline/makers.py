@@ -1,4 +1,4 @@
-"""Which kinds of device made the segments of a replay on a cluster, kept beside them on the disk."""
+"""Records which kinds of device rendered the segments of a replay on a cluster, in a file next to them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 NAME = "makers.json"
-Makers = list[tuple[dict[str, str], list[int]]]  # identities, and the first frames of what each made
+Makers = list[tuple[dict[str, str], list[int]]]  # device identity, and first frames of its segments
 
 
 def added(makers: Makers, identity: dict[str, str], first: int) -> Makers:
@@ -19,7 +19,7 @@ def added(makers: Makers, identity: dict[str, str], first: int) -> Makers:
 
 
 def read(folder: Path) -> Makers:
-    """Who made the segments that are there; empty where none are."""
+    """Devices of the existing segments; empty without any."""
     try:
         return [(dict(who), list(firsts)) for who, firsts in json.loads((folder / NAME).read_text())]
     except (OSError, ValueError):
@@ -33,7 +33,7 @@ def write(folder: Path, makers: Makers) -> None:
 
 
 def mixture(folder: Path) -> str:
-    """What a film's metadata says of segments that different kinds of device made; empty if all are alike."""
+    """Note for the video's metadata if different kinds of device rendered the segments; else empty."""
     makers = read(folder)
     if len(makers) < 2:
         return ""

@@ -1,4 +1,4 @@
-"""Offline rendering of a stroke log: every frame of it, at any rate, size, number of steps or model."""
+"""Offline rendering of all frames of a stroke log, at any frame rate, size, number of steps or model."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ MOST_FRAMES = 500_000
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that the pictures of a replay depend on: the same plan makes the same bytes.
+    """All inputs of a replay; the same plan gives the same output bytes.
 
-    models: names that the log may ask for. load: model name -> function that loads it; crosses processes.
+    models: names that the log may select. load: (model name) -> function that loads it; picklable.
     """
 
     settings: Replay
@@ -38,17 +38,17 @@ class Plan:
         return moving + round(self.settings.hold * self.settings.fps)
 
     def time_s(self, frame: int) -> float:
-        """The moment of the log that a frame shows, in seconds; past the end at speed 1."""
+        """Time in the log, in seconds, that a frame shows; after the end of the log at speed 1."""
         at_s = frame / self.settings.fps
         end_s = self.seconds / self.settings.speed
         return at_s * self.settings.speed if at_s <= end_s else self.seconds + at_s - end_s
 
     def fingerprint(self) -> str:
-        """Hash of log and settings: a stopped replay is resumed only with the same plan."""
+        """Hash of log and settings; an interrupted replay is resumed only with the same plan."""
         fields = {
             name: str(value) for name, value in vars(self.settings).items() if name not in NOT_IN_FINGERPRINT
         }
-        fields["ray"] = str(self.settings.ray is not None)  # another cluster may go on with the parts of one
+        fields["ray"] = str(self.settings.ray is not None)  # another cluster may continue with existing parts
         text = json.dumps([fields, self.size], sort_keys=True).encode()
         return hashlib.sha256(text + self.settings.log.read_bytes()).hexdigest()
 
@@ -57,7 +57,7 @@ NOT_IN_FINGERPRINT = ("output", "workers", "log", "ray", "any_device", "overwrit
 
 
 def plan(settings: Replay, models: tuple[str, ...], load) -> tuple[Plan, StrokeLog]:
-    """The plan for a log. Raises InputError for a log, a size or a length that cannot be rendered."""
+    """Make the plan for a log. Raises InputError for a log, a size or a length that cannot be rendered."""
     if settings.look is not None:
         check_look(settings.look)
     session = read(settings.log)
@@ -72,12 +72,12 @@ def plan(settings: Replay, models: tuple[str, ...], load) -> tuple[Plan, StrokeL
 
 
 def reason(session: StrokeLog) -> str:
-    """The fault of a log, to be added to a message."""
+    """The fault of a log as a suffix for a message."""
     return f": {session.fault}" if session.fault else ""
 
 
 def canvas_size(session: StrokeLog, side: int | None) -> tuple[int, int]:
-    """(width, height) in pixels: the log's shape, its longer side `side`, or the nearest that will do."""
+    """(width, height) in pixels: the log's aspect ratio, its longer side `side`, or the nearest valid."""
     width, height = session.header.width, session.header.height
     scale = (side or max(width, height)) / max(width, height)
     wide, high = (max(32, round(length * scale / 32) * 32) for length in (width, height))
@@ -90,7 +90,7 @@ def canvas_size(session: StrokeLog, side: int | None) -> tuple[int, int]:
 
 
 class ReplayRenderer:
-    """Renders the frames of a plan, forward; what did not change is not rendered again."""
+    """Renders the frames of a plan in order; unchanged pictures are not rendered again."""
 
     def __init__(self, made: Plan):
         self.plan, self._log = made, read(made.settings.log)
@@ -100,14 +100,14 @@ class ReplayRenderer:
         self._begin()
 
     def _begin(self) -> None:
-        """Start at the first frame."""
+        """Go to the first frame."""
         self._playback = Playback(self._log, self.plan.size)
         self._compositor = Compositor(self.plan.settings.layout, self._playback.canvas, self._playback.params)
         self._shown: tuple[int, int] | None = None  # version of the paper and steps of the last frame
         self._picture = np.empty((0, 0, 3), np.uint8)
 
     def frames(self, first: int, end: int) -> Iterator[np.ndarray]:
-        """(H, W, 3) uint8 of each frame from `first` up to `end`, without it."""
+        """Yield each frame, (H, W, 3) uint8, from `first` up to but not including `end`."""
         if first < self._next:
             self._begin()
         for frame in range(first, end):
@@ -126,12 +126,12 @@ class ReplayRenderer:
         return self._picture
 
     def _request(self, playback: Playback, steps: int) -> Request:
-        """The request of this moment; with another look where the settings name one."""
+        """The request for this moment, with the look of the settings if they have one."""
         request, look = playback.request(steps), self.plan.settings.look
         return request if look is None else replace(request, look=look)
 
     def _load(self, name: str) -> Img2Img:
-        """The model of that name. A log may name only known models: a file name in it would be opened."""
+        """Load a model by name. Only known names are allowed: a file name in a log would be opened."""
         if self._model is not None and name == self._name:
             return self._model
         if name != self.plan.settings.model and name not in self.plan.models:

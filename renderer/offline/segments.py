@@ -1,4 +1,4 @@
-"""A long replay in parts on the disk: made by several processes, resumed after a stop, joined in the end."""
+"""Replay in segments on the disk: rendered by several processes, resumable, joined at the end."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from renderer.recording.encoder import FINE, Encoder, even, planar
 from renderer.stroke_log.store import find_log
 
 PART_FRAMES = 60
-_player: ReplayRenderer | None = None  # of a worker process
+_player: ReplayRenderer | None = None  # cached in a worker process
 
 
 class Elsewhere(Protocol):
-    """Makes segments and puts their files where this machine would; as renderer.offline.cluster.OnCluster."""
+    """Renders segments elsewhere and stores their files here; see renderer.offline.cluster.OnCluster."""
 
     @property
     def words(self) -> str: ...
@@ -44,9 +44,9 @@ class Elsewhere(Protocol):
 
 
 def run(settings: Replay, models: tuple[str, ...], load, elsewhere: Elsewhere | None = None) -> None:
-    """The command: plan, bar and output. models and load: as in Plan. Raises InputError.
+    """Run the command with a progress bar. models and load: as in Plan. Raises InputError.
 
-    elsewhere: what makes the segments, if not this machine.
+    elsewhere: renders the segments instead of this machine.
     """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
@@ -79,7 +79,7 @@ def run(settings: Replay, models: tuple[str, ...], load, elsewhere: Elsewhere | 
 
 
 def check_output(path: Path, *, overwrite: bool = False) -> None:
-    """Raise InputError for an output that no replay can have."""
+    """Raise InputError for an invalid output path."""
     suffix = path.suffix.lower()
     if suffix in (*FILMS, *ANIMATIONS):
         writable(path, overwrite=overwrite)
@@ -90,9 +90,9 @@ def check_output(path: Path, *, overwrite: bool = False) -> None:
 
 
 def produce(plan: Plan, done: Callable[[int], None], elsewhere: Elsewhere | None = None) -> None:
-    """Write the plan's output. done: told how many frames are ready, also of those made before a stop.
+    """Write the plan's output. done: called with the number of finished frames, also of earlier runs.
 
-    Raises InputError where it cannot be written.
+    Raises InputError if it cannot be written.
     """
     check_output(plan.settings.output, overwrite=plan.settings.overwrite)
     folder = folder_of(plan)
@@ -120,7 +120,7 @@ def folder_of(plan: Plan) -> Path:
 
 
 def prepare(folder: Path, plan: Plan) -> None:
-    """An empty folder, or the one with the parts of this very plan."""
+    """Create the folder of parts, or keep one with parts of the same plan."""
     note, ours = folder / "plan.json", {"flowbrush": plan.fingerprint()}
     if folder.exists():
         check_parts(folder, note)
@@ -132,7 +132,7 @@ def prepare(folder: Path, plan: Plan) -> None:
 
 
 def check_parts(folder: Path, note: Path) -> None:
-    """Raise InputError for a folder of this name that no replay has made: nothing in it is touched."""
+    """Raise InputError for a folder of this name that no replay has made; its content is not changed."""
     try:
         ours = "flowbrush" in json.loads(note.read_text(encoding="utf-8"))
     except (OSError, ValueError, TypeError):
@@ -146,7 +146,7 @@ def end_of(plan: Plan, first: int) -> int:
 
 
 def make(plan: Plan, missing: list[int], done: Callable[[int], None]) -> Iterator[int]:
-    """Make these parts, here or in other processes; yields each as it is ready."""
+    """Make the missing parts, in this process or in others. Yields each one when it is finished."""
     if plan.settings.workers <= 1:
         player = ReplayRenderer(plan)
         for first in missing:
@@ -223,7 +223,7 @@ def ms_of(plan: Plan, frame: int) -> int:
 
 
 def join(plan: Plan, folder: Path) -> None:
-    """The output from its parts, by way of a temporary file."""
+    """Join the parts to the output, via a temporary file."""
     output = plan.settings.output
     if not output.suffix:
         if output.exists():
@@ -243,7 +243,7 @@ def join(plan: Plan, folder: Path) -> None:
 
 
 class Pictures:
-    """The frames on the disk, (H, W, 3) uint8 RGB."""
+    """Sequence of the frames on the disk, (H, W, 3) uint8 RGB."""
 
     def __init__(self, plan: Plan):
         self._plan = plan
@@ -254,7 +254,7 @@ class Pictures:
     def __getitem__(self, frame: int) -> np.ndarray:
         if not 0 <= frame < len(self):
             raise IndexError(frame)
-        data = np.fromfile(frame_file(self._plan, frame), np.uint8)  # cv2.imread cannot open every path
+        data = np.fromfile(frame_file(self._plan, frame), np.uint8)  # cv2.imread fails for some paths
         picture = cv2.imdecode(data, cv2.IMREAD_COLOR)
         if picture is None:
             raise InputError(
@@ -264,7 +264,7 @@ class Pictures:
 
 
 def join_films(parts: list[Path], output: Path, plan: Plan) -> None:
-    """Copy the packets of all parts; every part begins with a key frame, and none reorders."""
+    """Copy the packets of all parts. Every part begins with a key frame and has no B-frames."""
     film: VideoFile | None = None
     frame, devices = 0, makers.mixture(folder_of(plan))
     for path in parts:

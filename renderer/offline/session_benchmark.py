@@ -1,4 +1,4 @@
-"""Benchmark on a real painting: a model that renders the moments of a stroke log in place of one image."""
+"""Benchmark on a stroke log: a model wrapper that renders moments of the log instead of one fixed image."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from renderer.actions import InputError
 from renderer.stroke_log.log import read
 from renderer.stroke_log.playback import Playback
 
-MOST_BYTES = 256 << 20  # of papers, which are made before anything is measured
+MOST_BYTES = 256 << 20  # of papers, prepared before the measurement
 
 
 class StrokeLogBenchmark:
-    """A model whose requests are replaced by the moments of a log: paper, seed, prompt and mood."""
+    """Model wrapper that replaces paper, seed, prompt and mood of requests by those of moments of a log."""
 
     def __init__(self, model: Img2Img, log: Path, size: tuple[int, int], frames: int):
-        """size: (width, height) of the paper. Raises InputError for a log in which nothing was painted."""
+        """size: (width, height) of the paper. Raises InputError for a log without paint."""
         self.card = model.card
         self._model, self._next = model, 0
         session = read(log)
@@ -44,7 +44,7 @@ class StrokeLogBenchmark:
         return self._model.gflop(height_px, width_px, steps)
 
     def forget(self) -> None:
-        """Have the next frame computed as a whole, so that the counted work is that of a whole frame."""
+        """Make the model compute the next frame as a whole, so that the work of a whole frame is counted."""
         getattr(self._model, "forget", lambda: None)()
 
     def close(self) -> None:

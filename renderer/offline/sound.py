@@ -1,4 +1,4 @@
-"""Join encoded parts of a video, with the sound of another file beside them."""
+"""Join encoded parts of a video and add the sound of another file."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ IN_MP4 = (
     "opus",
     "alac",
     "flac",
-)  # sound that is copied; other sound becomes AAC
+)  # copied codecs; others are converted to AAC
 AAC_BITS = 192_000
-PRIMING_S = 0.1  # packets so shortly before the first picture only fill the decoder
+PRIMING_S = 0.1  # packets this shortly before the first picture only prime the decoder
 
 
 class Sound:
-    """The first audio stream of a file. begin_s: of the picture in that file, which the sound is moved by."""
+    """The first audio stream of a file. begin_s: start of its picture, by which the sound is shifted."""
 
     def __init__(self, path: Path):
         self._file = av.open(str(path))
@@ -43,7 +43,7 @@ class Sound:
         self._file.close()
 
     def packets(self) -> Iterator[av.Packet]:
-        """Its packets in order from the first picture on, with those that an encoder puts before them."""
+        """Packets in order from the first picture on, including an encoder's priming packets."""
         if self.stream is None:
             return
         for packet in self._file.demux(self.stream):
@@ -55,7 +55,7 @@ class Sound:
                     yield packet
 
     def frames(self) -> Iterator[av.AudioFrame]:
-        """The same, decoded."""
+        """The same as decoded frames."""
         if self.stream is None:
             return
         for frame in self._file.decode(self.stream):
@@ -68,8 +68,10 @@ class Sound:
 def write_with_sound(
     path: Path, parts: Sequence[tuple[Path, Sequence[int]]], sound: Sound | None = None
 ) -> None:
-    """Copy the pictures of all parts and the sound into one file. parts: files, and the milliseconds of their
-    pictures; each begins with a key frame and none reorders. Raises OSError."""
+    """Copy the pictures of all parts and the sound into one file.
+
+    parts: files, and the times of their pictures in milliseconds; each part begins with a key frame and has
+    no B-frames. Raises OSError."""
     kind = FORMATS[path.suffix.lower()]
     options = {"movflags": "+faststart"} if kind == "mp4" else {}
     with av.open(
@@ -108,7 +110,7 @@ def pictures_of(parts: Sequence[tuple[Path, Sequence[int]]]) -> Iterator[tuple[i
 
 
 def sound_packets(out: OutputContainer, sound: Sound) -> Iterator[av.Packet]:
-    """Packets for the output: copied where its format takes them, else encoded anew as AAC."""
+    """Packets for the output: copied if its format allows the codec, else encoded as AAC."""
     assert sound.stream is not None
     codec = sound.stream.codec_context.name
     if out.format.name != "mp4" or codec in IN_MP4:

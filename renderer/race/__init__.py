@@ -1,1 +1,1 @@
-"""The race: models side by side, fed by the same strokes."""
+"""The race: live comparison of several models on the same strokes."""

@@ -1,4 +1,4 @@
-"""A column of the race: a model on its own thread, its newest picture and its figures."""
+"""A column of the race: one model on its own thread, with its newest picture and statistics."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ MOST_COLUMNS = 6
 
 
 class Column:
-    """spec: the model as given by the user. picture: the newest, (H, W, 3) uint8. new: not drawn yet."""
+    """One model of the race. spec: the model as given by the user. picture: newest, (H, W, 3) uint8.
+
+    new: the picture has not been drawn yet.
+    """
 
     def __init__(self, spec: str, load: Callable[[], Img2Img], lock: FairLock):
         self.spec, self.engine, self.stats = spec, Engine(), RunStatistics()
@@ -24,7 +27,7 @@ class Column:
         self.new = True
         self.problem = ""
         self._shown = -1
-        self._first_s = 0.0  # when it was first given a paper
+        self._first_s = 0.0  # time of its first request
         self.engine.load(lambda: LockedModel(load(), lock, self))
 
     @property
@@ -38,7 +41,7 @@ class Column:
     def submit(self, request: Request, time_s: float) -> None:
         """Request a picture of what was painted at `time_s`; only the newest request is kept.
 
-        Latency of a column that was added after that stroke counts from when it was ready.
+        For a column added after that stroke, latency is measured from the time at which it was ready.
         """
         if self.ready:
             self._first_s = self._first_s or time.perf_counter()
@@ -63,7 +66,7 @@ class Column:
         return self.stats.stage_medians().get("own")
 
     def figures(self, now_s: float, seconds: float) -> dict:
-        """Recent figures, and those of the whole run: fields of `race --json`."""
+        """Statistics of the recent past and of the whole run: fields of `race --json`."""
         own = self.own_ms()
         card = self.engine.card
         return {

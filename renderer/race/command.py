@@ -1,4 +1,4 @@
-"""The `race` command: checks its options, runs the race in a window, returns the figures."""
+"""The `race` command: checks its options, runs the race in a window and returns the statistics."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from renderer.stroke_log.log import StrokeLog, read
 from renderer.stroke_log.store import find_log
 from renderer.ui.simple_window import SimpleWindow
 
-DEMO = "lake"  # painted where there is no user
+DEMO = "lake"  # stroke log replayed when the race runs headless
 
 
 def check(settings: Settings) -> StrokeLog | None:
@@ -37,7 +37,7 @@ def run(
     session: StrokeLog | None,
     message: str = "",
 ) -> tuple[dict, bool]:
-    """Run the race; returns its figures, and whether all workers ended. message: shown at first."""
+    """Run the race. Returns its statistics and whether all workers ended. message: shown at the start."""
     side = side_px(settings.size)
     recorder = Recorder(ring_s=0) if settings.record else None
     params = PictureParams(strength=settings.strength, seed=settings.seed)

@@ -1,4 +1,4 @@
-"""A fair lock: models share one machine, one network evaluation at a time, least used first."""
+"""A fair lock: models share one machine, one network evaluation at a time, least-served model first."""
 
 from __future__ import annotations
 
@@ -11,19 +11,22 @@ from models.api import Cancelled, Frame, Img2Img, ModelCard, Request, never
 
 
 class FairLock:
-    """Threads call `begin`, `rest` between two pieces of work, and `end`. Times are in seconds."""
+    """Fair mutual exclusion between threads. Times are in seconds.
+
+    Threads call `begin`, then `rest` between two pieces of work, then `end`.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter):
         self._clock, self._lock = clock, threading.Lock()
-        self._used: dict[Hashable, float] = {}  # time held, from the least of the others on
-        self._held: dict[Hashable, float] = {}  # held since its own `begin`
-        self._waiting: dict[Hashable, threading.Condition] = {}  # each is woken alone, at its turn
+        self._used: dict[Hashable, float] = {}  # time held; `begin` raises it to the others' minimum
+        self._held: dict[Hashable, float] = {}  # time held since the thread's `begin`
+        self._waiting: dict[Hashable, threading.Condition] = {}  # wakes one thread at a time
         self._holder: Hashable | None = None
         self._since = 0.0
         self.closed = False
 
     def begin(self, key: Hashable) -> None:
-        """Wait for the lock. Time during which a thread was idle gives it no priority."""
+        """Wait for the lock. Idle time gives a thread no priority."""
         with self._lock:
             others = [self._used[other] for other in self._held]
             self._used[key] = max([self._used.get(key, 0.0), *([min(others)] if others else [])])
@@ -31,21 +34,21 @@ class FairLock:
             self._take(key)
 
     def rest(self, key: Hashable) -> None:
-        """Hand the lock to a waiting thread that has held it for less time, if there is one."""
+        """Yield the lock to a waiting thread that has held it for less time, if there is one."""
         with self._lock:
             self._waiting[key] = threading.Condition(self._lock)  # before the release, so that it competes
             self._release(key)
             self._take(key)
 
     def end(self, key: Hashable) -> float:
-        """Release the lock; returns how long it was held since `begin`."""
+        """Release the lock; returns the time it was held since `begin`."""
         with self._lock:
             if self._holder == key:
                 self._release(key)
             return self._held.pop(key, 0.0)
 
     def close(self) -> None:
-        """Raise Cancelled in every thread that waits, now or later."""
+        """Raise Cancelled in every thread that waits now or later."""
         with self._lock:
             self.closed = True
             for waiting in self._waiting.values():
@@ -72,7 +75,7 @@ class FairLock:
 
 
 class LockedModel:
-    """A model that holds the lock while it computes; frames report that time as the stage `own`."""
+    """Wraps a model so that it holds the lock while it computes; frames report that time as stage `own`."""
 
     def __init__(self, model: Img2Img, lock: FairLock, key: Hashable):
         self._model, self._lock, self._key = model, lock, key
@@ -82,7 +85,7 @@ class LockedModel:
         return self._model.card
 
     def render(self, request: Request, *, cancelled: Callable[[], bool] = never) -> Frame:
-        """As the model's own; the lock changes hands wherever the model polls `cancelled`."""
+        """The model's `render`, which may yield the lock whenever the model polls `cancelled`."""
         try:
             self._lock.begin(self._key)
             frame = self._model.render(request, cancelled=lambda: self._between(cancelled))
@@ -95,7 +98,7 @@ class LockedModel:
         return cancelled()
 
     def rest(self) -> bool:
-        """As the model's own, while the lock is held."""
+        """The model's `rest`, called while the lock is held."""
         try:
             self._lock.begin(self._key)
             return self._model.rest()

@@ -1,4 +1,4 @@
-"""The race loop: models side by side, given the same strokes. Read `tick` first."""
+"""The race loop: several models run side by side on the same strokes. Read `tick` first."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MATERIAL_KEYS = "1234567890-="
 
 
 class Race:
-    """One paper, several models. `load` returns a loader for a column's spec, or raises ModelError."""
+    """One canvas, several models. `load` returns a loader for a column's spec, or raises ModelError."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Race:
         recorder: Recorder | None = None,
         message: str = "",
     ):
-        """choices: specs that Up and Down cycle through. message: shown until the first key."""
+        """choices: model specs that Up and Down cycle through. message: shown until the first key press."""
         self.screen, self._load, self.choices, self.params = screen, load, choices, params
         self.canvas, self.view, self.lock = Canvas(*size), RaceView(), FairLock()
         self.script, self.recorder = script, recorder
@@ -57,13 +57,13 @@ class Race:
         self.flips, self.began_s = 0, time.perf_counter()
         self.brush = Brush(MATERIALS[0].color, size[0] / 12)
         self._dirty, self._painted_s = self.canvas.whole, self.began_s
-        self._fed: set[Column] = set()  # those that have the newest paper
+        self._fed: set[Column] = set()  # columns that have received the newest canvas
         self._repaint = True
         self._sequence = 0
         self._due_s = self._record_s = 0.0
 
     def run(self, seconds: float) -> None:
-        """Run for so many seconds; 0: until the window is closed."""
+        """Run for this many seconds; 0: until the window is closed."""
         self.began_s = time.perf_counter()
         while self.running and (not seconds or time.perf_counter() - self.began_s < seconds):
             try:
@@ -72,7 +72,7 @@ class Race:
                 self.running = False
 
     def tick(self) -> None:
-        """One turn of the loop. Never waits for a model."""
+        """Run one iteration of the loop. Never waits for a model."""
         now_s = time.perf_counter()
         self._due_s = pacing.next_tick_s(now_s, self._due_s, DISPLAY_HZ)
         time.sleep(max(0.0, self._due_s - now_s))
@@ -107,7 +107,7 @@ class Race:
         self._fed.clear()
 
     def feed(self) -> None:
-        """Submit the newest paper to every column, once."""
+        """Submit the newest canvas to every column, once."""
         waiting = [column for column in self.columns if column.ready and column not in self._fed]
         if not waiting:
             return
@@ -185,13 +185,13 @@ class Race:
             self.drop()
 
     def switch(self, by: int) -> None:
-        """Switch the chosen column to the next of the choices."""
+        """Switch the chosen column to the next model in `choices`."""
         spec = self.columns[self.chosen].spec
         at = self.choices.index(spec) if spec in self.choices else -by
         self.change(self.choices[(at + by) % len(self.choices)])
 
     def change(self, spec: str) -> None:
-        """Load another model in the chosen column. Raises ModelError and keeps the column."""
+        """Load another model in the chosen column. On ModelError the column is kept."""
         made = Column(spec, self._load(spec), self.lock)
         self.retired.append(self.columns[self.chosen])
         self.columns[self.chosen] = made
@@ -213,7 +213,7 @@ class Race:
         self.chosen = min(self.chosen, len(self.columns) - 1)
 
     def figures(self) -> dict:
-        """Figures of the whole run, and those last shown: `race --json`."""
+        """Statistics of the whole run and the last ones shown: the output of `race --json`."""
         now_s = time.perf_counter()
         seconds = now_s - self.began_s
         return {
@@ -224,7 +224,7 @@ class Race:
         }
 
     def close(self) -> bool:
-        """Close workers, recorder and window; idempotent. Returns whether all workers ended in time."""
+        """Close workers, recorder and window. Returns whether all workers ended in time. Idempotent."""
         self.lock.close()
         ended = [column.close() for column in chain(self.columns, self.retired)]
         if self.recorder is not None:

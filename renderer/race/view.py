@@ -1,4 +1,4 @@
-"""Drawing of the race: the paper and the columns as tiles, each with label and figures below it."""
+"""Draws the race: the paper and the columns as tiles, each with a label and statistics below it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from renderer.race.column import Column
 from renderer.ui.style.theme import ACCENT, BACK, BAD, EDGE, FAINT, INK, SOFT, WELL, Theme, text
 
 LABEL_PX, FOOT_PX, GAP_PX = 50, 24, 8
-REFRESH_S = 0.25  # of the figures
+REFRESH_S = 0.25  # interval at which the statistics are updated
 
 
 def tiles(count: int, width: int, height: int, label_px: int, foot_px: int, gap_px: int) -> list[Rect]:
-    """Boxes of `count` square tiles in a window, in reading order, with room for a label below each."""
+    """Boxes of `count` square tiles in a window, row by row, with space for a label below each."""
     rows = 1 if count <= 3 else 2
     across = -(-count // rows)
     side = min(
@@ -33,7 +33,7 @@ def tiles(count: int, width: int, height: int, label_px: int, foot_px: int, gap_
 
 
 def figure_lines(figures: dict) -> list[str]:
-    """The lines below a column. "alone": the rate without the other columns; "here": in this race."""
+    """Text below a column. "alone": frame rate without the other columns; "here": in this race."""
     if figures["problem"]:
         return [figures["problem"]]
     if figures["own_ms"] is None:
@@ -47,17 +47,17 @@ def figure_lines(figures: dict) -> list[str]:
 
 
 class RaceView:
-    """Draws what changed since the last call; everything after a resize or a new number of columns."""
+    """Redraws what changed since the last call; everything after a resize or a change of column count."""
 
     def __init__(self, theme: Theme | None = None):
         self.theme = theme or Theme()
-        self.boxes: list[Rect] = []  # paper first
-        self.figures_shown: list[dict] = []  # by column
+        self.boxes: list[Rect] = []  # the paper's box first
+        self.figures_shown: list[dict] = []  # one per column
         self._shape: tuple = ()
         self._next_s = 0.0
 
     def place(self, point: tuple[int, int], size: tuple[int, int]) -> tuple[float, float] | None:
-        """Canvas position of a window position, over any tile; None between them."""
+        """Canvas position of a window position over any tile; None between tiles."""
         for box in self.boxes:
             if box.x0 <= point[0] < box.x1 and box.y0 <= point[1] < box.y1:
                 x, y = (point[0] - box.x0) / box.width, (point[1] - box.y0) / box.height
@@ -74,7 +74,7 @@ class RaceView:
         now_s: float,
         seconds: float,
     ) -> None:
-        """paper: (H, W, 4) uint8, or None where it did not change."""
+        """Draw the tiles. paper: (H, W, 4) uint8, or None if it did not change."""
         px = self.theme.px
         shape = (surface.get_size(), len(columns))
         anew = shape != self._shape

@@ -12,8 +12,8 @@ import numpy as np
 
 ANIMATIONS = (".webp", ".gif")
 WEBP = {"quality": "70", "compression_level": "4"}
-WEBP_TICK, GIF_TICK = Fraction(1, 1000), Fraction(1, 100)  # neither format knows finer times
-PALETTE_PICTURES = 64  # from which a GIF's 256 colours are chosen
+WEBP_TICK, GIF_TICK = Fraction(1, 1000), Fraction(1, 100)  # finest time units of the formats
+PALETTE_PICTURES = 64  # sample from which a GIF's 256 colours are chosen
 
 
 class Pictures(Protocol):
@@ -25,7 +25,7 @@ class Pictures(Protocol):
 
 
 def write_animation(path: Path, pictures: Pictures, fps: float) -> None:
-    """Write an animation in the format that the suffix of the path names. Raises OSError."""
+    """Write an animation in the format given by the suffix of the path. Raises OSError."""
     gif = path.suffix == ".gif"
     codec, tick, options = ("gif", GIF_TICK, {}) if gif else ("libwebp_anim", WEBP_TICK, WEBP)
     reduce = PaletteReduction(pictures) if gif else None
@@ -47,7 +47,7 @@ def frame_of(picture: np.ndarray) -> av.VideoFrame:
 
 
 class PaletteReduction:
-    """Full-colour frames -> frames in one palette of 256 colours, by FFmpeg's palettegen and paletteuse."""
+    """Reduces frames to a common palette of 256 colours with FFmpeg's palettegen and paletteuse."""
 
     def __init__(self, pictures: Pictures):
         some = range(0, len(pictures), max(1, len(pictures) // PALETTE_PICTURES))

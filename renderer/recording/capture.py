@@ -1,4 +1,4 @@
-"""Which part of the window is recorded, how often, and under which file name."""
+"""Window capture: which part of the window is recorded, how often, and under which file name."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import numpy as np
 from renderer.recording.recorder import Recorder
 from renderer.recording.status import RecordingState, RecordingStatus
 
-MOST_HZ = 30.0  # pictures a second where no constant rate is asked for
-SLOWEST = 8  # times fewer where the encoder does not keep up
-CROWDED, ROOMY = 0.75, 0.5  # shares of the recorder's queue
-SLOW_AFTER_S, FAST_AFTER_S = 0.5, 5.0  # between two changes of the rate
-RING_HZ = 10.0  # while only the last seconds are kept in memory, which is to cost a third
+MOST_HZ = 30.0  # pictures per second without a constant rate
+SLOWEST = 8  # largest reduction of the rate if the encoder does not keep up
+CROWDED, ROOMY = 0.75, 0.5  # fill of the recorder's queue at which the rate changes
+SLOW_AFTER_S, FAST_AFTER_S = 0.5, 5.0  # shortest times between two changes of the rate
+RING_HZ = 10.0  # while only the ring is filled, at a third of the cost
 
 
 def slower(now: int, fill: float, since_s: float) -> int:
-    """How many times fewer pictures are taken than was asked for: 1, 2, 4 or 8.
+    """Divisor of the capture rate, adapted to the load of the encoder: 1, 2, 4 or 8.
 
-    now: at present, for `since_s` seconds. fill: share of the recorder's queue that is taken. There is no
-    faster preset to fall back to: the one that is used is x264's fastest.
+    now: the present divisor, unchanged for `since_s` seconds. fill: share of the recorder's queue in use.
+    There is no faster preset to fall back to: x264's fastest is already used.
     """
     if fill > CROWDED and since_s >= SLOW_AFTER_S:
         return min(SLOWEST, now * 2)
@@ -42,7 +42,7 @@ class Panes(Protocol):
 
 
 class WindowFrames(Protocol):
-    """What is recorded of a window. all_new, panes_new: the last draw changed the window, or the panes."""
+    """Recordable parts of a window. all_new, panes_new: the last draw changed the window, or the panes."""
 
     @property
     def all_new(self) -> bool: ...
@@ -57,26 +57,26 @@ class WindowFrames(Protocol):
 
 
 class WindowCapture:
-    """Offers the recorder what changed in the window, not more often than it can encode.
+    """Offers changed window pictures to the recorder, no faster than it can encode.
 
-    slow: by how much the rate is reduced at present. slowest: the most it was reduced while recording.
+    slow: present divisor of the rate. slowest: largest divisor while recording.
     """
 
     def __init__(self, recorder: Recorder, layout: str, folder: Path):
-        """layout: "side", "picture", "paper" or "window". folder: of recordings that a key begins."""
+        """layout: "side", "picture", "paper" or "window". folder: for recordings started with a key."""
         self.recorder, self.layout, self.folder = recorder, layout, folder
         self.slow = self.slowest = 1
-        self._slow_s = 0.0  # when `slow` changed last
+        self._slow_s = 0.0  # time of the last change of `slow`
         self._next_s = 0.0
-        self._owed = True  # something changed that was not offered yet
+        self._owed = True  # a change has not been offered yet
 
     def update(self, frames: WindowFrames, shown_s: float, model_busy: bool) -> None:
-        """The window was updated at this time. Copies what is recorded, and waits for nothing."""
+        """Capture a window update, shown at this time. Copies the recorded part and never waits."""
         self.recorder.pulse(not model_busy)
         self.offer(frames, shown_s)
 
     def offer(self, frames: WindowFrames, shown_s: float) -> None:
-        """Hand a picture to the recorder if one is due."""
+        """Pass a picture to the recorder if one is due."""
         recorder = self.recorder
         self._owed |= frames.all_new if self.layout == "window" else frames.panes_new
         if (
@@ -96,14 +96,14 @@ class WindowCapture:
 
     @property
     def hz(self) -> float:
-        """Largest number of pictures a second."""
+        """Largest number of pictures per second."""
         wanted = (
             max(self.recorder.fps, MOST_HZ) if self.recorder.recording or self.recorder.outputs else RING_HZ
         )
         return wanted / self.slow
 
     def picture(self, frames: WindowFrames) -> np.ndarray:
-        """A copy of what is recorded: (H, W, 3) RGB, or (H, W, 4) BGRA of the whole window; uint8."""
+        """A copy of the recorded part, uint8: (H, W, 3) RGB, or (H, W, 4) BGRA for the whole window."""
         panes = frames.panes
         if self.layout == "window" or panes is None:
             shot = frames.pixels()
@@ -115,7 +115,7 @@ class WindowCapture:
         return self.filled((height, 2 * width, depth), panes.paper, panes.picture)
 
     def filled(self, shape: tuple[int, ...], *parts: np.ndarray) -> np.ndarray:
-        """An array with the parts side by side; reuses one that was encoded, if its shape is right."""
+        """An array with the parts side by side; reuses an already encoded one of the same shape."""
         spare = self.recorder.spare
         target = spare.popleft() if spare else None
         if target is None or target.shape != shape:
@@ -127,7 +127,7 @@ class WindowCapture:
         return target
 
     def status(self, now_s: float) -> RecordingStatus:
-        """State of the recording, with one line for the HUD."""
+        """State of the recording and its HUD line."""
         recorder = self.recorder
         kept = f"{recorder.ring.bytes / 1e6:.1f} MB kept" if recorder.ring else ""
         text = ""
@@ -140,14 +140,14 @@ class WindowCapture:
         return RecordingStatus(recorder.state, ", ".join(part for part in (text, kept) if part))
 
     def toggle_recording(self) -> None:
-        """Begin a recording in the folder, or end the one under way."""
+        """Begin a recording in the folder, or end the current one."""
         if self.recorder.recording:
             self.recorder.stop()
         else:
             self.recorder.start(self.named("flowbrush-%Y%m%d-%H%M%S.mkv"))
 
     def keep_last_seconds(self) -> None:
-        """Save the last seconds, which are kept in memory."""
+        """Save the last seconds from memory to a file."""
         self.recorder.keep(self.named("flowbrush-%Y%m%d-%H%M%S-kept.mkv"))
 
     def named(self, pattern: str) -> Path:

@@ -12,7 +12,7 @@ import av.error
 from renderer.actions import InputError
 from renderer.recording.encoder import MILLISECOND, Packet
 
-FLUSH_MS = 50  # longest time that encoded pictures wait in memory
+FLUSH_MS = 50  # longest time that encoded pictures stay in memory
 CONTAINERS = {
     ".mkv": ("matroska", {"cluster_time_limit": str(FLUSH_MS)}),
     ".mp4": (
@@ -23,13 +23,13 @@ CONTAINERS = {
 
 
 class VideoFile:
-    """Matroska in small clusters, or MP4 in small fragments: both play without their end."""
+    """Matroska with small clusters or MP4 with small fragments; a truncated file still plays."""
 
     def __init__(self, path: Path, like: av.VideoStream, *, comment: str = "", exact: bool = False):
-        """like: the stream that encodes the packets. comment: metadata. exact: the same packets make
-        the same bytes, without the random track and segment numbers of Matroska.
+        """like: the stream that encodes the packets. comment: metadata. exact: deterministic output, without
+        the random track and segment numbers of Matroska.
 
-        Raises InputError where the file cannot be written.
+        Raises InputError if the file cannot be written.
         """
         self.path, self._exact, self._closed = path, exact, False
         kind, options = CONTAINERS[path.suffix.lower()]
@@ -44,10 +44,10 @@ class VideoFile:
         except (OSError, av.error.FFmpegError) as error:  # only some of PyAV's errors are OSErrors
             raise InputError(f"{path} cannot be written: {error.strerror}") from error
         self._begin_ms: int | None = None
-        self.ms = 0  # time of the newest picture, from the first one
+        self.ms = 0  # time of the newest picture since the first one
 
     def add(self, packet: Packet) -> None:
-        """Write one packet, unless it comes before the first key frame. Raises OSError or FFmpegError."""
+        """Write one packet; those before the first key frame are skipped. Raises OSError or FFmpegError."""
         if self._begin_ms is None:
             if not packet.key:
                 return
@@ -55,7 +55,7 @@ class VideoFile:
         self.copy(packet.data, packet.ms - self._begin_ms, packet.key)
 
     def copy(self, data: bytes, ms: int, key: bool) -> None:
-        """Write one encoded picture, shown `ms` after the begin of the file. Raises as `add`."""
+        """Write one encoded picture, shown `ms` after the beginning of the file. Raises like `add`."""
         self.ms = ms
         out = av.Packet(data)
         out.pts = out.dts = ms
@@ -63,24 +63,24 @@ class VideoFile:
         self._file.mux(out)
 
     def finish(self) -> None:
-        """Write the index; an MP4 becomes one whole with the index in front. Raises as `add`."""
+        """Write the index; an MP4 is rewritten unfragmented with the index in front. Raises like `add`."""
         closed, self._closed = self._closed, True
         self._file.close()
         if not closed and self.path.suffix.lower() == ".mp4":
-            with contextlib.suppress(OSError, av.error.FFmpegError):  # it plays without, too
+            with contextlib.suppress(OSError, av.error.FFmpegError):  # the fragmented file plays, too
                 index_first(self.path, exact=self._exact)
 
     def close(self) -> None:
-        """As `finish`, but an error leaves the file without its index; it plays all the same. Idempotent."""
+        """Like `finish`, but on an error the file stays without an index; it still plays. Idempotent."""
         with contextlib.suppress(Exception):
             self.finish()
 
 
 def index_first(path: Path, *, exact: bool = False) -> None:
-    """Write an MP4 of fragments anew as one with duration and index, in front of the pictures.
+    """Rewrite a fragmented MP4 with duration and index in front of the pictures ("fast start").
 
-    Web players show the duration and can jump only in such a file. The packets stay as they are. What was
-    there stays until the new file is whole, and where it cannot be written. Raises OSError.
+    Web players need this to show the duration and to seek. Packets are copied unchanged. The old file is
+    replaced only when the new one is complete. Raises OSError.
     """
     temporary = path.with_name("." + path.name + ".part")
     options = {"movflags": "faststart", **({"fflags": "bitexact"} if exact else {})}

@@ -1,4 +1,4 @@
-"""H.264 encoder: pictures of one size -> packets with their time; pictures are never reordered."""
+"""H.264 encoder: pictures of one size to packets with times; no B-frames, so the order is kept."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import numpy as np
 from av.codec.context import Flags
 
 MILLISECOND = Fraction(1, 1000)
-KEY_EVERY_MS = 2000  # where a player can jump to; each costs twice the time of another picture
-# `qp`, not `crf`, which looks at each picture twice: 0.89 ms of processor for two panes of 512 px, not 1.35.
+KEY_EVERY_MS = 2000  # seek points; each costs twice the time of another picture
+# `qp` instead of `crf`, which analyses each picture twice: 0.89 instead of 1.35 ms CPU for two 512 px panes.
 LIVE = {"preset": "ultrafast", "tune": "zerolatency", "qp": "18", "threads": "1"}
 FINE = {"preset": "medium", "crf": "16", "bf": "0", "threads": "1"}
-BT709, LIMITED = 1, 1  # FFmpeg's numbers; a player takes pictures of 720 rows and more for BT.709 anyway
+BT709, LIMITED = 1, 1  # FFmpeg's codes; players assume BT.709 from 720 rows on
 # ITU-R BT.709, 3.3 to 3.5: R'G'B' in 0..255 -> Y' in 16..235, Cb and Cr in 16..240.
 KR, KG, KB = 0.2126, 0.7152, 0.0722
 LUMA, CHROMA = 219 / 255, 224 / 255
@@ -32,7 +32,7 @@ RGB_TO_YUV = np.array(
 
 
 class Packet(NamedTuple):
-    """One encoded picture. ms: when it is shown. key: it is decoded without those before it."""
+    """One encoded picture. ms: presentation time. key: it is a key frame."""
 
     data: bytes
     ms: int
@@ -40,10 +40,10 @@ class Packet(NamedTuple):
 
 
 class Encoder:
-    """One H.264 stream. Its headers are apart from its packets, so that a file can begin at any key frame."""
+    """One H.264 stream with global headers, so that a file can begin at any key frame."""
 
     def __init__(self, size: tuple[int, int], options: dict[str, str] = LIVE):
-        """size: (width, height) in pixels, both even. options: of x264; LIVE has no delay."""
+        """size: (width, height) in pixels, both even. options: x264 options; LIVE has no delay."""
         self.size = size
         self._nowhere = av.open(os.devnull, "w", format="null")
         self.stream = self._nowhere.add_stream("libx264", rate=30, options=dict(options))
@@ -58,9 +58,9 @@ class Encoder:
         self._last_ms = -1
 
     def encode(self, planes: np.ndarray, ms: int, *, key: bool = False) -> list[Packet]:
-        """Encode what `planar` made, shown at `ms`, which must have grown; `key` asks for a key frame.
+        """Encode planes made by `planar`, shown at `ms`, which must increase. key: make it a key frame.
 
-        The planes may be written to afterwards.
+        The planes may be overwritten afterwards.
         """
         frame = frame_of(planes)
         ms = max(ms, self._last_ms + 1)
@@ -70,7 +70,7 @@ class Encoder:
         return [packet_of(packet) for packet in self.stream.encode(frame)]
 
     def flush(self) -> list[Packet]:
-        """The packets that the encoder still holds; nothing can be encoded afterwards."""
+        """The packets still in the encoder. Nothing can be encoded afterwards."""
         return [packet_of(packet) for packet in self.stream.encode(None)]
 
     def close(self) -> None:
@@ -82,17 +82,17 @@ def packet_of(packet: av.Packet) -> Packet:
 
 
 def frame_of(planes: np.ndarray) -> av.VideoFrame:
-    """A frame that shares the memory of the planes. PyAV 18 cannot for heights not divisible by four."""
+    """A frame sharing the memory of the planes. PyAV 18 cannot do this for heights not divisible by four."""
     shared = planes.shape[0] % 6 == 0
     make = av.VideoFrame.from_numpy_buffer if shared else av.VideoFrame.from_ndarray
     return make(planes, format="yuv420p")
 
 
 def planar(picture: np.ndarray, planes: np.ndarray | None = None) -> np.ndarray:
-    """(H, W, 3) RGB or (H, W, 4) BGRA uint8 -> (H * 3 / 2, W) uint8, the planes that H.264 encodes.
+    """Convert (H, W, 3) RGB or (H, W, 4) BGRA uint8 to YUV 4:2:0 planes, (H * 3 / 2, W) uint8.
 
-    planes: an array to be filled. OpenCV converts by BT.601 alone, so BT.709's matrix is applied here: 1.5 ms
-    for 1280x720.
+    planes: output array. OpenCV only converts with BT.601, so the BT.709 matrix is applied here: 1.5 ms for
+    1280x720.
     """
     height, width = picture.shape[:2]
     rgb = picture if picture.shape[2] == 3 else cv2.cvtColor(picture, cv2.COLOR_BGRA2RGB)
@@ -107,11 +107,11 @@ def planar(picture: np.ndarray, planes: np.ndarray | None = None) -> np.ndarray:
 
 
 def even(picture: np.ndarray) -> np.ndarray:
-    """The picture without its last row or column where their number is odd: 4:2:0 halves the colours."""
+    """Crop the last row or column of an odd height or width, as 4:2:0 subsampling needs even sizes."""
     return picture[: picture.shape[0] // 2 * 2, : picture.shape[1] // 2 * 2]
 
 
 def streaming(kbps: int) -> dict[str, str]:
-    """x264 options for a network: no delay, and at most so many kilobits a second."""
+    """x264 options for streaming: no delay, and a limit in kilobits per second."""
     limits = dict.fromkeys(("b", "maxrate", "bufsize"), f"{kbps}k")
     return {"preset": "ultrafast", "tune": "zerolatency", "threads": "1", **limits}

@@ -1,4 +1,4 @@
-"""The last seconds of video as encoded packets, in bounded memory; a key saves them to a file."""
+"""Ring buffer of encoded packets: the last seconds of video in bounded memory, to be saved on a key press."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from renderer.recording.encoder import Packet
 
 
 class PacketRing:
-    """Packets of the last `seconds`, from a key frame on, in at most `most_bytes`."""
+    """Packets of the last `seconds`, starting at a key frame, in at most `most_bytes`."""
 
     def __init__(self, seconds: float, most_bytes: int = 64 << 20):
         self._span_ms, self._most_bytes = round(seconds * 1000), most_bytes
@@ -20,7 +20,7 @@ class PacketRing:
         self.bytes += len(packet.data)
         while self._next_key() and (self.bytes > self._most_bytes or self._first_group_is_old(packet.ms)):
             self._drop()
-        while self.bytes > self._most_bytes and self._packets:  # one group larger than all that is allowed
+        while self.bytes > self._most_bytes and self._packets:  # one group exceeds the limit
             self._drop()
 
     def clear(self) -> None:
@@ -28,7 +28,7 @@ class PacketRing:
         self.bytes = 0
 
     def packets(self) -> list[Packet]:
-        """The packets, from a key frame on. Those before the span are moved to its begin."""
+        """The packets, starting at a key frame. Those before the time span are moved to its beginning."""
         packets = list(self._packets)
         while packets and not packets[0].key:
             packets.pop(0)
@@ -40,18 +40,18 @@ class PacketRing:
         return moved + packets[early:]
 
     def _first_group_is_old(self, now_ms: int) -> bool:
-        """The first group of packets is not needed: the second reaches back to the begin of the span."""
+        """Whether the first group can be dropped because the second covers the beginning of the time span."""
         return self._packets[self._next_key()].ms <= now_ms - self._span_ms
 
     def _next_key(self) -> int:
-        """Index of the second key frame; 0 where there is none."""
+        """Index of the second key frame; 0 if there is none."""
         for at in range(1, len(self._packets)):
             if self._packets[at].key:
                 return at
         return 0
 
     def _drop(self) -> None:
-        """Drop the first packet and those that cannot be decoded without it."""
+        """Drop the first group: a key frame and the packets that depend on it."""
         self.bytes -= len(self._packets.popleft().data)
         while self._packets and not self._packets[0].key:
             self.bytes -= len(self._packets.popleft().data)

@@ -1,7 +1,7 @@
-"""The recorder: takes pictures at the loop's pace and encodes them on a thread, into a file and a ring.
+"""Video recorder: takes pictures from the loop and encodes them on a thread, to a file and a ring buffer.
 
-The loop's side never waits: a picture that finds the queue full is dropped and counted. Whatever fails on the
-thread, the encoder or the file, ends the recording with an error message; what was written stays playable.
+The loop never waits: if the queue is full a picture is dropped and counted. An error of the encoder or the
+file ends the recording with a message; the part already written stays playable.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from renderer.recording.packet_ring import PacketRing
 from renderer.recording.status import RecordingState
 from renderer.runtime.messages import Level, Message
 
-QUEUE, QUEUE_BYTES = 32, 64 << 20  # pictures that may wait: a second of them, fewer large ones
-REPEAT_S = 0.4  # while nothing changes the newest picture is repeated this often
-FIRST_REPEAT_S = 0.16  # and this often at the begin: a picture is on the disk when the next one comes
-BEGIN_MS = 500  # length of the begin
-LATE_S = 0.1  # a picture may arrive so long after it was shown: repeats keep that far behind the clock
+QUEUE, QUEUE_BYTES = 32, 64 << 20  # limits of the queue: about a second of pictures, fewer if large
+REPEAT_S = 0.4  # interval at which an unchanged picture is repeated
+FIRST_REPEAT_S = 0.16  # the same at the beginning: a picture reaches the disk when the next one is encoded
+BEGIN_MS = 500  # length of this beginning
+LATE_S = 0.1  # a picture may arrive this late after it was shown: repeats stay this far behind the clock
 CLOSE_S = 5.0
-PATIENCE_S = 0.4  # longest time that a picture waits until the model is idle
-STREAM_PATIENCE_S = 0.1  # the same while it is streamed
+PATIENCE_S = 0.4  # longest time that a picture waits for an idle model
+STREAM_PATIENCE_S = 0.1  # the same while streaming
 
 
 class PacketOutput(Protocol):
-    """Takes the encoder's packets, and waits for nothing. wants_key: it can go on only at a key frame."""
+    """Receives the encoder's packets without waiting. wants_key: it needs a key frame to continue."""
 
     wants_key: bool
 
@@ -47,18 +47,20 @@ Task = Callable[[], None]
 
 
 class Picture(NamedTuple):
-    """(H, W, 3) RGB or (H, W, 4) BGRA uint8, and when it was shown, in seconds of `time.perf_counter`."""
+    """A picture, (H, W, 3) RGB or (H, W, 4) BGRA uint8, and its time in seconds of `time.perf_counter`."""
 
     pixels: np.ndarray
     time_s: float
 
 
 class Recorder:
-    """state: FAILED after the encoder or the file failed, until the next `start`. fault: why, or "".
-    dropped: pictures that found the queue full. news: messages for the user, not yet shown.
+    """Encodes pictures on a thread and writes them to a file, a ring buffer and other outputs.
 
-    fps: 0 gives each picture its own time, another number a picture at each of its ticks. outputs: get every
-    packet as well, such as a network stream: what is recorded is encoded once. options: of x264.
+    state: FAILED after an error of encoder or file, until the next `start`. fault: its reason, or "".
+    dropped: pictures lost to a full queue. news: messages for the user that were not shown yet.
+
+    fps: constant frame rate; 0 for variable, where each picture has its own time. outputs: also receive every
+    packet, such as a network stream, so that pictures are encoded once. options: x264 options.
     """
 
     def __init__(
@@ -75,25 +77,25 @@ class Recorder:
         self.state, self.began_s, self.dropped = self._not_recording, 0.0, 0
         self.news: deque[Message] = deque()
         self.fault = ""
-        self.spare: deque[np.ndarray] = deque(maxlen=QUEUE // 2)  # arrays that can be filled again
-        self._idle = True  # the model, as far as is known
+        self.spare: deque[np.ndarray] = deque(maxlen=QUEUE // 2)  # encoded arrays for reuse
+        self._idle = True  # whether the model is idle, as last reported
         self._ready = threading.Condition()
-        self._items: deque[Picture | Task] = deque()  # in order
-        self._waiting, self._room = 0, QUEUE  # pictures among them, and how many there may be
+        self._items: deque[Picture | Task] = deque()  # queue, in order
+        self._waiting, self._room = 0, QUEUE  # pictures in the queue, and their limit
         self._closing = False
         self._thread: threading.Thread | None = None
         self._encoder: Encoder | None = None
         self._file: VideoFile | None = None
-        self._epoch_s = 0.0  # time of the stream's 0 ms
+        self._epoch_s = 0.0  # time of 0 ms of the stream
         self._planes: np.ndarray | None = None  # the newest picture
-        self._grid = 0  # constant rate: next tick to be filled
-        self._wanted: Path | None = None  # a file that begins with the first picture
-        self._key = False  # the next picture is a key frame: a file begins there
+        self._grid = 0  # constant rate: next frame number to fill
+        self._wanted: Path | None = None  # file to begin with the first picture
+        self._key = False  # make the next picture a key frame, since a file begins there
 
     def offer(self, picture: np.ndarray, time_s: float) -> bool:
-        """Take a picture, (H, W, 3) RGB or (H, W, 4) BGRA uint8, that was shown at this time.
+        """Queue a picture, (H, W, 3) RGB or (H, W, 4) BGRA uint8, shown at this time.
 
-        The array must not be written to until it is in `spare`. Returns False if it was dropped.
+        The array must not be written to until it appears in `spare`. Returns False if it was dropped.
         """
         with self._ready:
             self._room = max(2, min(QUEUE, QUEUE_BYTES // picture.nbytes))
@@ -107,27 +109,27 @@ class Recorder:
         return True
 
     def pulse(self, idle: bool) -> None:
-        """Say whether the model is idle, which is the time to encode. Called every tick.
+        """Report whether the model is idle, which is the best time to encode. Called every tick.
 
-        If this is never called, pictures are encoded as they come.
+        If this is never called, pictures are encoded immediately.
         """
         with self._ready:
             self._idle = idle
-            if self._due():  # waking the thread for nothing cost the loop 0.8 ms a tick on a busy machine
+            if self._due():  # needless wake-ups cost the loop 0.8 ms a tick on a busy machine
                 self._ready.notify()
 
     @property
     def recording(self) -> bool:
-        """A file is being written, or will be from the next picture on."""
+        """Whether a file is being written, or will be from the next picture on."""
         return self.state is RecordingState.RECORDING
 
     @property
     def fill(self) -> float:
-        """Share of the queue that is taken: above a half when the encoder is too slow."""
+        """Share of the queue in use: above 0.5 if the encoder is too slow."""
         return self._waiting / self._room
 
     def start(self, path: Path) -> None:
-        """Record to a file, from the newest picture on."""
+        """Begin recording to a file, starting with the newest picture."""
         self.state, self.began_s, self.dropped = RecordingState.RECORDING, time.perf_counter(), 0
 
         def begin() -> None:
@@ -137,16 +139,16 @@ class Recorder:
         self._do(begin)
 
     def stop(self) -> None:
-        """End the recording at this moment."""
+        """End the recording now."""
         end_s, self.state = time.perf_counter(), self._not_recording
         self._do(lambda: self._stop(end_s))
 
     def keep(self, path: Path) -> None:
-        """Write the last seconds, which the ring holds, to a file of their own."""
+        """Write the last seconds in the ring to a separate file."""
         self._do(lambda: self._keep(path))
 
     def close(self) -> None:
-        """Encode what waits and end the recording. Idempotent."""
+        """Encode the queued pictures and end the recording. Idempotent."""
         with self._ready:
             self._closing = True
             self._ready.notify()
@@ -182,7 +184,7 @@ class Recorder:
                     self._stop(time.perf_counter())
                 elif none_left and (self._file is not None or self.outputs):
                     self._repeat(time.perf_counter() - LATE_S)
-            except InputError as error:  # a file that cannot be begun; the encoder is as it was
+            except InputError as error:  # the file cannot be opened; the encoder is not affected
                 self.news.append(Message(str(error), Level.ERROR))
             except Exception as error:  # PyAV's errors have no common base
                 self._fail(error)
@@ -190,7 +192,7 @@ class Recorder:
                 return
 
     def _due(self) -> bool:
-        """The oldest item is to be done now: a task, or a picture that is old or finds the model idle."""
+        """Whether to process the oldest item now: it is a task, an old picture, or the model is idle."""
         if not self._items:
             return False
         first = self._items[0]
@@ -201,16 +203,16 @@ class Recorder:
 
     @property
     def _begins(self) -> bool:
-        """A recording begins: if the program ended now, all of it would be lost."""
+        """Whether a recording has just begun and would be lost if the program ended now."""
         return self._wanted is not None or (self._file is not None and self._file.ms < BEGIN_MS)
 
     def _fail(self, error: Exception) -> None:
-        """The encoder failed: end the file, which plays so far, and take no pictures until the next start."""
+        """Handle an encoder error: end the file, which stays playable, and take no pictures until `start`."""
         self._end_file()
         self.state = RecordingState.FAILED
         self.fault = f"the recording stopped: {reason(error)}"
         self.news.append(Message(self.fault, Level.ERROR))
-        if self.ring is not None:  # its packets cannot be continued by another encoder
+        if self.ring is not None:  # another encoder cannot continue its packets
             self.ring.clear()
         if self._encoder is not None:
             with contextlib.suppress(Exception):
@@ -238,7 +240,7 @@ class Recorder:
             self._encode(time_s)
 
     def _repeat(self, time_s: float | None = None) -> None:
-        """Encode the newest picture once more, shown now or at this time."""
+        """Encode the newest picture again, shown now or at this time."""
         time_s = time.perf_counter() if time_s is None else time_s
         if self._planes is None:
             return
@@ -248,7 +250,7 @@ class Recorder:
             self._encode(time_s)
 
     def _fill(self, time_s: float) -> None:
-        """Constant rate: encode the newest picture for every frame up to this time."""
+        """At a constant rate, encode the newest picture for every frame up to this time."""
         end = int((time_s - self._epoch_s) * self.fps)
         if self._planes is None or not self._used:
             self._grid = end
@@ -258,7 +260,7 @@ class Recorder:
 
     @property
     def _used(self) -> bool:
-        """Something takes the packets."""
+        """Whether any output takes the packets."""
         return self._file is not None or self.ring is not None or bool(self.outputs)
 
     def _encode(self, time_s: float) -> None:
@@ -275,7 +277,7 @@ class Recorder:
                 output.offer(packet, encoder.stream)
 
     def _add_to_file(self, packet: Packet) -> None:
-        """Write a packet to the file; a full disk ends the file, and the ring goes on."""
+        """Write a packet to the file. A full disk ends the file but not the ring."""
         if self._file is None:
             return
         try:
@@ -330,6 +332,6 @@ class Recorder:
 
 
 def reason(error: Exception) -> str:
-    """What went wrong, in one line."""
+    """One-line description of an error."""
     lines = (getattr(error, "strerror", None) or str(error)).strip().splitlines()
     return lines[0] if lines else type(error).__name__

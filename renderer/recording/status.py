@@ -1,4 +1,4 @@
-"""State of the video recording as the window shows it. Loads no video library."""
+"""State of the video recording, as shown in the window. Imports no video library."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from enum import Enum
 
 
 class RecordingState(Enum):
-    """OFF: nothing is recorded. BUFFERING: only the last seconds are kept in memory. RECORDING: a file is
-    being written. FAILED: the encoder or the file failed, and nothing is written any more."""
+    """State of the recorder.
+
+    OFF: nothing is recorded. BUFFERING: only the last seconds are kept in memory. RECORDING: a file is
+    being written. FAILED: the encoder or the file failed, and writing has stopped."""
 
     OFF = "off"
     BUFFERING = "buffering"
@@ -18,7 +20,7 @@ class RecordingState(Enum):
 
 @dataclass(frozen=True)
 class RecordingStatus:
-    """state, and one line for the HUD; the line is empty when nothing is recorded or kept."""
+    """State and HUD line of the recording; the line is empty in state OFF."""
 
     state: RecordingState = RecordingState.OFF
     text: str = ""

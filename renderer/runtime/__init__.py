@@ -1,1 +1,1 @@
-"""The worker thread and what the loop needs to run: mailbox, pacing, latency, messages."""
+"""Runtime of the main loop: model engine and its threads, mailbox, pacing, latency, messages."""

@@ -1,7 +1,7 @@
-"""The engine: serves requests with one model at a time, loads others meanwhile, restarts after a crash.
+"""Model engine: serves requests with one model, loads others in the background, restarts after a crash.
 
-Each model has a thread of its own, which loads it, makes all its pictures and closes it. No other thread
-touches the model.
+Each model has its own thread, which loads it, renders all its pictures and closes it. No other thread
+uses the model.
 """
 
 from __future__ import annotations
@@ -21,52 +21,54 @@ from renderer.runtime.load_progress import Progress
 from renderer.runtime.mailbox import Mailbox
 from renderer.runtime.messages import NO_MESSAGE, Level, Message
 
-WORKER_NICENESS = 5  # the thread that draws goes first when both want the core
-REST_S = 0.25  # without a request: a pause between two strokes, not between two points of one
-RESTART_AFTER_FRAMES = 100  # a model that made so many pictures since a crash is restarted at the next one
+WORKER_NICENESS = 5  # the window's thread has priority on a shared core
+REST_S = 0.25  # without a request: longer than the gap between two points of a stroke
+RESTART_AFTER_FRAMES = 100  # a model that rendered this many frames since a crash may be restarted again
 Load = Callable[[], Img2Img]
 EngineState = Literal["waiting", "loading", "ready", "failed"]
 
 
 class Engine:
-    """Serves one model at a time. Another one is loaded while it serves, and takes over when it has made a
-    first picture. The model before is kept, so that switching back takes no time.
+    """Serves requests with one model at a time.
 
-    state: "waiting" before the first load. error: why the last load failed, in one line; else empty.
-    loading: another model is being loaded while one serves. generation: grows whenever another model, or the
-    same one after a restart, begins to serve. calls: pictures begun.
+    Another model is loaded in the background and takes over after rendering a first picture. The previous
+    model is kept, so that switching back takes no time.
+
+    state: "waiting" before the first load. error: one line on why the last load failed, or empty. loading:
+    another model is being loaded while one serves. generation: incremented whenever another model, or the
+    same one after a restart, begins to serve. calls: number of renders begun.
     """
 
     def __init__(self, on_idle: Callable[[], None] | None = None) -> None:
-        """on_idle: called on the model's thread when no request is left."""
+        """on_idle: called on the model's thread when no request waits."""
         self.state: EngineState = "waiting"
         self.error = ""
         self.card: ModelCard | None = None
         self.generation = self.calls = 0
         self.loading = False
-        self.progress = Progress()  # of the newest load
+        self.progress = Progress()  # progress of the newest load
         self._on_idle = on_idle
         self._mailbox = Mailbox()
         self._results: deque[Frame | Failure] = deque()
-        self._lock = threading.RLock()  # over which model serves, and all that is said of it
+        self._lock = threading.RLock()  # guards the serving model and its state
         self._serving: _ModelThread | None = None
         self._previous: _ModelThread | None = None
-        self._candidate: _ModelThread | None = None  # being loaded
+        self._candidate: _ModelThread | None = None  # the model being loaded
         self._threads: list[_ModelThread] = []
         self._last_request: Request | None = None
         self._rendering = 0
 
     @property
     def name(self) -> str:
-        """Name under which the serving model was loaded; empty before there is one."""
+        """Name of the serving model; empty before there is one."""
         serving = self._serving
         return serving.model_name if serving is not None else ""
 
     def load(self, load: Load, name: str = "", progress: Progress | None = None) -> None:
-        """Load a model, which serves as soon as it has made a picture; a load under way is given up.
+        """Load a model in the background; it serves after its first picture. A load in progress is cancelled.
 
-        name: for the serving model nothing is loaded; for the model before, that one serves at once. A model
-        without a name is not kept once another serves. progress: what `load` reports to.
+        name: nothing is loaded for the serving model; the previous model serves at once. A model without a
+        name is not kept once another serves. progress: receives the progress of `load`.
         """
         self.cancel()
         retired: list[_ModelThread] = []
@@ -89,14 +91,14 @@ class Engine:
             thread.stop()
 
     def cancel(self) -> None:
-        """Give up the load under way; the present model goes on serving."""
+        """Cancel the load in progress; the present model keeps serving."""
         with self._lock:
             candidate, self._candidate, self.loading = self._candidate, None, False
         if candidate is not None:
             candidate.stop()
 
     def status(self, wanted: str) -> Message:
-        """What has failed, or is waited for; empty when all is well. wanted: name of the chosen model."""
+        """Message about a failed or running load; empty otherwise. wanted: name of the chosen model."""
         if self.error:
             return Message(self.error, Level.ERROR)
         text, card = self.progress.words or f"loading {wanted} ...", self.card
@@ -107,16 +109,16 @@ class Engine:
         return Message("no model is loaded yet") if self.state == "waiting" else NO_MESSAGE
 
     def submit(self, request: Request) -> None:
-        """Ask for a picture. Replaces a request that still waits; never waits itself."""
+        """Submit a request. It replaces one that still waits. Never blocks."""
         self._mailbox.put(request)
 
     def poll(self) -> Frame | Failure | None:
-        """The oldest result not yet taken, or None."""
+        """The oldest result that has not been taken, or None."""
         return self._results.popleft() if self._results else None
 
     @property
     def busy(self) -> bool:
-        """A request waits or is being served."""
+        """Whether a request waits or is being rendered."""
         return self._mailbox.waiting or self._rendering > 0
 
     def close(self, timeout_s: float = 2.0) -> bool:
@@ -130,13 +132,13 @@ class Engine:
             thread.join(max(0.0, end_s - time.perf_counter()))
         return not any(thread.is_alive() for thread in self._threads)
 
-    # What the model threads call
+    # Called by the model threads
 
     def serves(self, thread: _ModelThread) -> bool:
         return self._serving is thread
 
     def load_failed(self, thread: _ModelThread, error: str) -> None:
-        """The load of this thread's model failed; nothing happens if it is no longer wanted."""
+        """Record that the load of this thread's model failed; ignored if the model is no longer wanted."""
         with self._lock:
             if thread is not self._candidate:
                 return
@@ -146,18 +148,18 @@ class Engine:
         thread.progress.failed(error)
 
     def take_over(self, thread: _ModelThread, card: ModelCard) -> bool:
-        """Let a loaded model serve; returns False if it is no longer wanted."""
+        """Make a loaded model serve. Returns False if it is no longer wanted."""
         with self._lock:
             if thread is not self._candidate:
                 return False
             thread.card = card
             retired = self._swap(thread)
-        for old in retired:  # models are closed after the swap: closing may take long
+        for old in retired:  # after the swap, since closing a model may take long
             old.stop()
         return True
 
     def restarted(self, thread: _ModelThread, card: ModelCard | None, error: str = "") -> None:
-        """The serving model was loaded again after a crash, or could not be."""
+        """Record that the serving model was reloaded after a crash, or that this failed."""
         with self._lock:
             thread.card = card or thread.card
             if thread is self._serving:
@@ -168,11 +170,11 @@ class Engine:
             thread.progress.failed(error)
 
     def first_request(self) -> Request | None:
-        """What a candidate makes its first picture of; None while nothing serves."""
+        """Request for a candidate's first picture; None while no model serves."""
         return self._last_request if self._serving is not None else None
 
     def next_request(self, thread: _ModelThread, timeout_s: float | None) -> Request | None:
-        """Wait for the next request; None after the timeout, or as soon as this thread does not serve."""
+        """Wait for the next request; None after the timeout, or when this thread stops serving."""
         return self._mailbox.take(timeout_s, stop=lambda: thread.stopped or not self.serves(thread))
 
     def begin_render(self, request: Request) -> None:
@@ -182,9 +184,9 @@ class Engine:
             self._last_request = request
 
     def end_render(self, result: Frame | Failure | None, *, again: bool = False) -> None:
-        """A picture, a failure, or None for a request that was cancelled.
+        """Take the result of a request: a picture, a failure, or None if it was cancelled.
 
-        again: a failed request is made once more, unless a newer one waits.
+        again: retry a failed request, unless a newer one waits.
         """
         if again and result is not None:
             self._mailbox.put_back(result.request)
@@ -198,11 +200,11 @@ class Engine:
             self._on_idle()
 
     def outdated(self, request: Request) -> bool:
-        """A refinement, which shows nothing new, gives way to a waiting request."""
+        """Whether a request is a refinement while a newer request waits, so that it can be cancelled."""
         return request.dirty.empty and self._mailbox.waiting
 
     def _swap(self, thread: _ModelThread) -> list[_ModelThread]:
-        """Make this thread's model serve, under the lock. Returns the threads that are to be stopped."""
+        """Make this thread's model serve. Call it with the lock held. Returns the threads to stop."""
         before, previous = self._serving, self._previous
         keep = before is not None and before.model_name and thread.model_name
         self._previous = before if keep else None
@@ -215,7 +217,7 @@ class Engine:
 
 
 class _ModelThread(threading.Thread):
-    """The thread of one model: loads it, makes its pictures, closes it."""
+    """The thread of one model: loads it, renders its pictures, closes it."""
 
     def __init__(self, engine: Engine, load: Load, model_name: str, progress: Progress):
         super().__init__(name="engine", daemon=True)
@@ -230,7 +232,7 @@ class _ModelThread(threading.Thread):
         self._awake.set()
 
     def stop(self) -> None:
-        """Close the model as soon as it is not busy, and end. Idempotent."""
+        """Ask the thread to close the model after the current frame and end. Idempotent."""
         self.stopped = self.progress.cancelled = True
         self._engine._mailbox.wake()
         self._awake.set()
@@ -241,7 +243,7 @@ class _ModelThread(threading.Thread):
         try:
             model = self._load()
             self._render_first(model)
-        except BaseException as error:  # whatever happens in a model is reported, not raised
+        except BaseException as error:  # errors in a model are reported, not raised
             self._engine.load_failed(self, one_line(error))
         else:
             if self._engine.take_over(self, model.card):
@@ -250,7 +252,7 @@ class _ModelThread(threading.Thread):
             model.close()
 
     def _render_first(self, model: Img2Img) -> None:
-        """Make a picture before taking over: the first one is slow."""
+        """Render a picture before taking over, since the first one is slow."""
         request = self._engine.first_request()
         if request is None:
             return
@@ -259,10 +261,10 @@ class _ModelThread(threading.Thread):
         model.render(replace(request, steps=steps), cancelled=lambda: self.stopped)
 
     def _serve(self, model: Img2Img) -> Img2Img:
-        """Serve until stopped; sleep while another model serves. Returns the model that is to be closed."""
+        """Serve until stopped; sleep while another model serves. Returns the model to close."""
         while not self.stopped:
             self._awake.clear()
-            rest = getattr(model, "rest", None)  # optional: what the model put off until a pause
+            rest = getattr(model, "rest", None)  # optional: work that the model postpones until a pause
             request = self._engine.next_request(self, None if rest is None else REST_S)
             if request is not None:
                 model = self._render(model, request)
@@ -277,11 +279,11 @@ class _ModelThread(threading.Thread):
     def _rest(self, rest: Callable[[], None]) -> None:
         try:
             rest()
-        except BaseException as error:  # the next frame says whether the model still works
+        except BaseException as error:  # the next frame shows whether the model still works
             self._engine.restarted(self, None, one_line(error))
 
     def _render(self, model: Img2Img, request: Request) -> Img2Img:
-        """Make one picture; after a crash load the model again, if it is its turn. Returns the model."""
+        """Render one picture; after a crash reload the model if a restart is allowed. Returns the model."""
         engine, result = self._engine, None
         crashed = again = False
         engine.begin_render(request)
@@ -314,7 +316,7 @@ class _ModelThread(threading.Thread):
 
 
 def lower_priority() -> None:
-    """Let the thread that draws go first. Only Linux gives each thread its own niceness."""
+    """Lower the priority of this thread below the window's. Only Linux has niceness per thread."""
     if hasattr(os, "setpriority") and os.uname().sysname == "Linux":
         thread = threading.get_native_id()
         with contextlib.suppress(OSError):
@@ -323,7 +325,7 @@ def lower_priority() -> None:
 
 
 def one_line(error: BaseException) -> str:
-    """The first line of an error's text; with the name of its type unless it is a ModelError."""
+    """The first line of an error's text, with the name of its type unless it is a ModelError."""
     lines = str(error).strip().splitlines()
     text = lines[0] if lines else type(error).__name__
     return text if isinstance(error, ModelError) else f"{type(error).__name__}: {text}"

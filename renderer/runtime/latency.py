@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 GRAPH = 240  # newest latencies that the HUD draws
-WINDOW_S = 2.0  # over which frame rates are counted
+WINDOW_S = 2.0  # window of the frame-rate counts
 
 
 class RunStatistics:
@@ -18,7 +18,7 @@ class RunStatistics:
     def __init__(self) -> None:
         self.latency_ms = array("d")
         self.recent_ms: deque[float] = deque(maxlen=GRAPH)
-        self.tick_ms = array("d")  # eight bytes a number: an hour of painting is 2 MB
+        self.tick_ms = array("d")  # eight bytes per number: 2 MB per hour of painting
         self.stage_ms: dict[str, array] = {}
         self.frame_ms = array("d")
         self.stale = self.errors = self.model_frames = self.flips = self.idle_calls = 0
@@ -27,11 +27,11 @@ class RunStatistics:
         self._waiting: deque[tuple[float, int]] = deque()  # (input time, sequence that shows it)
 
     def input(self, time_s: float, sequence: int) -> None:
-        """An input event changed the paper; the frame of `sequence` will show it."""
+        """Record an input event that changed the paper; the frame of `sequence` will show it."""
         self._waiting.append((time_s, sequence))
 
     def frame(self, now_s: float, stage_ms: dict[str, float]) -> None:
-        """The model made a distinct frame."""
+        """Record a distinct frame of the model."""
         self.model_frames += 1
         self._frames.append(now_s)
         self.frame_ms.append(sum(stage_ms.values()))
@@ -39,7 +39,7 @@ class RunStatistics:
             self.stage_ms.setdefault(stage, array("d")).append(ms)
 
     def flip(self, end_s: float, shown: int) -> None:
-        """The window was updated and shows the frame of sequence `shown`; -1 before the first."""
+        """Record a window update that shows the frame of sequence `shown`; -1 before the first frame."""
         self.flips += 1
         self._flips.append(end_s)
         while self._waiting and self._waiting[0][1] <= shown:
@@ -59,12 +59,12 @@ class RunStatistics:
         return self.rate(self._frames, now_s)
 
     def stage_medians(self, newest: int = 0) -> dict[str, float]:
-        """Of so many of the newest frames, or of all for 0."""
+        """Median times of the stages over the `newest` frames, or over all for 0."""
         return {stage: round(float(np.median(ms[-newest:])), 3) for stage, ms in self.stage_ms.items()}
 
 
 def percentiles(values_ms: Sequence[float]) -> dict[str, float | None]:
-    """p50, p95 and p99, or None each where nothing was measured."""
+    """p50, p95 and p99; None each if there are no values."""
     names = (50, 95, 99)
     if not values_ms:
         return {f"p{p}": None for p in names}

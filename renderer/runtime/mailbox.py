@@ -1,4 +1,4 @@
-"""One slot between the loop and the model: the newest request wins, dirty areas add up."""
+"""One-slot mailbox between loop and model: a newer request replaces a waiting one, dirty areas are merged."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ def never() -> bool:
 
 
 class Mailbox:
-    """`put` never waits; `take` waits. A request is complete: the newest one has all the paint."""
+    """One-slot mailbox. `put` never waits, `take` does. Each request contains the whole paper."""
 
     def __init__(self) -> None:
         self._ready = threading.Condition()
         self._slot: Request | None = None
-        self._owed: Rect = NOTHING  # dirty area of requests that brought no picture
+        self._owed: Rect = NOTHING  # dirty area of failed requests
         self.closed = False
 
     def put(self, request: Request) -> None:
@@ -32,9 +32,9 @@ class Mailbox:
             self._ready.notify_all()
 
     def take(self, timeout_s: float | None = None, *, stop: Callable[[], bool] = never) -> Request | None:
-        """The waiting request; None after the timeout, after `close`, or as soon as `stop` says so.
+        """Wait for a request; None after the timeout, after `close`, or as soon as `stop` returns True.
 
-        stop: asked under the mailbox's lock whenever something is put or `wake` is called.
+        stop: called under the mailbox's lock whenever something is put or `wake` is called.
         """
         with self._ready:
             self._ready.wait_for(lambda: self.closed or stop() or self._slot is not None, timeout_s)
@@ -44,17 +44,17 @@ class Mailbox:
             return request
 
     def wake(self) -> None:
-        """Have every `take` ask `stop` again."""
+        """Make every waiting `take` call `stop` again."""
         with self._ready:
             self._ready.notify_all()
 
     def give_back(self, dirty: Rect) -> None:
-        """A request failed: its dirty area is added to the next one's."""
+        """Add the dirty area of a failed request to that of the next one."""
         with self._ready:
             self._owed = self._owed.union(dirty)
 
     def put_back(self, request: Request) -> None:
-        """A request that has to be made again waits once more, unless a newer one does."""
+        """Put a request back for another attempt, unless a newer one waits."""
         with self._ready:
             if self._slot is None:
                 self._slot = request

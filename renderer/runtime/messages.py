@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 SHOWN_S = 6.0
-SEEN_S = 2.0  # an error that was shown for so long counts as seen at the next input
+SEEN_S = 2.0  # an error shown for this long counts as seen at the next input
 LOG_EVERY_ERRORS = 100
 
 
@@ -38,7 +38,7 @@ NO_MESSAGE = Message("")
 
 
 class Messages:
-    """Messages that are shown for SHOWN_S seconds, errors until they are seen. Any thread may add one.
+    """The messages on screen: shown for SHOWN_S seconds, errors until they are seen. Thread-safe.
 
     errors: number of exceptions that the loop survived.
     """
@@ -50,7 +50,7 @@ class Messages:
         self._since_s: dict[str, float] = {}  # text -> when it was added
 
     def add(self, text: str, level: Level = Level.INFO) -> None:
-        """Show a line for a while. The same text again replaces the older one."""
+        """Show a line for SHOWN_S seconds. The same text again replaces the older one."""
         self.add_message(Message(text, level))
 
     def add_message(self, message: Message) -> None:
@@ -61,7 +61,7 @@ class Messages:
             self._since_s[message.text] = time.perf_counter()
 
     def acknowledge(self, now_s: float) -> None:
-        """The user did something: errors that were shown for SEEN_S seconds need not stay."""
+        """Note user input: errors shown for at least SEEN_S seconds may disappear."""
         with self._lock:
             self._shown = [
                 (until, message)

@@ -1,24 +1,24 @@
-"""Pacing: when the next tick is due, how many steps to ask for, when to refine. Functions of (state, now)."""
+"""Pacing: time of the next tick, number of steps, time of refinement. Pure functions of (state, now)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-REST_S = 0.18  # after such a pause the picture is refined
+REST_S = 0.18  # the picture is refined after a pause this long
 REFINED_STEPS = (2, 4)
-PEN_S = 0.25  # the pen counts as moving for so long after a stroke
+PEN_S = 0.25  # the pen counts as moving for this long after a stroke
 SOURCE_SHARE = 1 / 20  # of the model's time that a live source may take while the pen moves
 SMALLEST_SIDE_PX = 256
-RAISE_BELOW = 0.75  # share of the frame budget: only a choice below it is taken up to
+RAISE_BELOW = 0.75  # share of the frame budget: effort is raised only to a choice below it
 SMOOTHING = 0.25  # weight of the newest frame time in the running mean
-FORGETTING = 0.998  # factor a frame on the cost of choices not in use: half in 350 frames
-MAX_SPIKE = 3.0  # one frame counts as at most this many means: a stall is not a slow model
+FORGETTING = 0.998  # factor per frame on the cost of unused choices: half in 350 frames
+MAX_SPIKE = 3.0  # limit on one frame, in means: a stall does not mean a slow model
 
 
 def next_tick_s(now_s: float, last_due_s: float, display_hz: float) -> float:
-    """When the next tick is due: one interval after the last was due, however late that one was.
+    """Due time of the next tick: one interval after that of the last one, however late it ran.
 
-    After a stall of more than an interval it is due at once, and counting starts there: no burst of ticks.
+    After a stall of more than an interval it is due at once, and intervals count from there: no burst.
     """
     interval = 1 / display_hz
     due_s = last_due_s + interval
@@ -26,7 +26,7 @@ def next_tick_s(now_s: float, last_due_s: float, display_hz: float) -> float:
 
 
 def next_refinement(shown_steps: int, drawing_steps: int, now_s: float, last_edit_s: float) -> int | None:
-    """Steps of the next, finer picture while the pen rests; None while drawing or if none is finer."""
+    """Steps of the next, finer picture while the pen is idle; None while drawing or if none is finer."""
     if now_s - last_edit_s < REST_S:
         return None
     finer = [steps for steps in REFINED_STEPS if steps > max(shown_steps, drawing_steps)]
@@ -34,12 +34,13 @@ def next_refinement(shown_steps: int, drawing_steps: int, now_s: float, last_edi
 
 
 def source_due_s(now_s: float, pen_s: float, taken_s: float, frame_ms: float) -> float:
-    """When the next frame of a live source may be taken: now, or while the pen moves so late that strokes
-    need not wait for its picture.
+    """Time at which the next frame of a live source may be taken.
 
-    pen_s: when the strokes changed last. taken_s: when a frame was taken last. frame_ms: what the model takes
-    for a picture with a new frame. While the pen moves, one stroke in twenty at most meets such a picture,
-    which the 95th percentile of their latency does not see.
+    It is now, or while the pen moves, late enough that strokes need not wait for the frame's picture.
+
+    pen_s: time of the last change of the strokes. taken_s: time at which the last frame was taken. frame_ms:
+    model time of a picture with a new frame. While the pen moves, at most one stroke in twenty waits for such
+    a picture, so the 95th percentile of latency is not affected.
     """
     if now_s - pen_s >= PEN_S:
         return now_s
@@ -47,7 +48,7 @@ def source_due_s(now_s: float, pen_s: float, taken_s: float, frame_ms: float) ->
 
 
 def finest(drawing_steps: int, taken: Sequence[int]) -> int:
-    """Steps of the finest picture that refinement reaches. taken: steps that the model takes."""
+    """Steps of the finest picture that refinement reaches. taken: numbers of steps the model takes."""
     return max([drawing_steps, *(steps for steps in REFINED_STEPS if steps in taken)])
 
 
@@ -61,10 +62,10 @@ def smoothed(mean_ms: float | None, newest_ms: float) -> float:
 def learnt(
     measured: Mapping[tuple[int, int], float], choice: tuple[int, int], newest_ms: float
 ) -> dict[tuple[int, int], float]:
-    """The mean times of all choices after a frame of one of them.
+    """Update the mean frame times of all choices after a frame of one of them.
 
-    What makes one choice slower, such as another program or a hot processor, slows all: the others are scaled
-    with it. They also decay slowly, so that one that was too slow is tried again some hundred frames later.
+    Another program or a hot processor slows all choices, so the others are scaled along. They also decay
+    slowly, so that a choice that was too slow is tried again a few hundred frames later.
     """
     mean_ms = smoothed(measured.get(choice), newest_ms)
     drift = FORGETTING * (mean_ms / measured[choice] if measured.get(choice) else 1.0)
@@ -72,7 +73,7 @@ def learnt(
 
 
 def predicted_ms(measured: Mapping[tuple[int, int], float], steps: int, side_px: int) -> float | None:
-    """Frame time of (steps, side), from its own measurement or by proportion from the nearest other one."""
+    """Frame time of (steps, side): measured, or scaled in proportion from the nearest measured choice."""
     if (steps, side_px) in measured:
         return measured[steps, side_px]
     if not measured:
@@ -88,10 +89,10 @@ def choose_effort(
     full_side_px: int,
     current: tuple[int, int],
 ) -> tuple[int, int]:
-    """(steps, side) while drawing so that the model holds target_fps: fewer steps first, then a smaller side.
+    """Choose (steps, side) while drawing to hold target_fps: first fewer steps, then a smaller side.
 
-    current: the present choice; it is raised only with time to spare, so that it does not oscillate.
-    target_fps 0: the wanted steps at full size.
+    current: the present choice; it is raised only with time to spare, which prevents oscillation.
+    target_fps 0: returns the wanted steps at full size.
     """
     if target_fps <= 0:
         return wanted_steps, full_side_px
@@ -101,7 +102,7 @@ def choose_effort(
     if current not in choices:
         current = choices[0]
     at = choices.index(current)
-    for index, choice in list(enumerate(choices))[max(0, at - 1) :]:  # up by one at a time, down at once
+    for index, choice in list(enumerate(choices))[max(0, at - 1) :]:  # raised one at a time, lowered at once
         expected = predicted_ms(measured, *choice)
         harder = index < at
         if expected is None or expected <= budget_ms * (RAISE_BELOW if harder else 1.0):

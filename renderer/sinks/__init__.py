@@ -1,1 +1,1 @@
-"""Where the picture goes besides the window: network stream, virtual camera, projector."""
+"""Outputs besides the window: network stream, virtual camera, projector."""

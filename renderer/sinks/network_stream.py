@@ -1,4 +1,4 @@
-"""Send the recorder's H.264 packets over the network: MPEG-TS over UDP or SRT, RTMP, or an HLS folder."""
+"""Network streaming of the recorder's H.264 packets: MPEG-TS over UDP or SRT, RTMP, or an HLS folder."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from renderer.actions import InputError
 from renderer.recording.encoder import MILLISECOND, Packet
 from renderer.sinks.writers import TS_BYTES, RelayWriter, TcpWriter, UdpWriter, Writer, address_of
 
-QUEUE = 60  # packets that may wait, two seconds at 30 a second
+QUEUE = 60  # limit of queued packets: two seconds at 30 per second
 FIRST_RETRY_S, LAST_RETRY_S = 1.0, 5.0
 CLOSE_S = 2.0
-BUFFER_BYTES = 24 * TS_BYTES  # whole packets of MPEG-TS
+BUFFER_BYTES = 24 * TS_BYTES  # a whole number of MPEG-TS packets
 SCHEMES = ("udp", "srt", "rtmp", "rtmps", "tcp")
 
 
 @dataclass(frozen=True)
 class StreamTarget:
-    """Where a stream goes. format: of the container. options: of the muxer."""
+    """Target of a stream. format: container format. options: muxer options."""
 
     url: str
     format: str
@@ -34,7 +34,7 @@ class StreamTarget:
 
     @property
     def name(self) -> str:
-        """As messages show it: without the key that the path of an RTMP address ends in."""
+        """Name for messages, without the stream key at the end of an RTMP path."""
         if "://" not in self.url:
             return self.url
         scheme, _, rest = self.url.partition("://")
@@ -42,7 +42,7 @@ class StreamTarget:
 
 
 def parse_stream(text: str) -> StreamTarget:
-    """The target that `--stream` names: a URL, or a folder for HLS. Raises InputError."""
+    """Parse the value of `--stream`: a URL, or a folder for HLS. Raises InputError."""
     scheme = text.partition("://")[0].lower() if "://" in text else ""
     if scheme in ("rtmp", "rtmps"):
         return checked(StreamTarget(text, "flv", {"flvflags": "no_duration_filesize"}))
@@ -69,7 +69,7 @@ def parse_stream(text: str) -> StreamTarget:
 
 
 def check_address(url: str) -> None:
-    """Raise InputError for an address without a port, or with a bad option."""
+    """Raise InputError for an address without a port or with an invalid option."""
     try:
         _, _, options = address_of(url)
         for name in ("pkt_size", "ttl"):
@@ -80,7 +80,7 @@ def check_address(url: str) -> None:
 
 
 def checked(target: StreamTarget) -> StreamTarget:
-    """Raise InputError where this build of FFmpeg has no such protocol."""
+    """Return the target. Raises InputError if this build of FFmpeg lacks the protocol."""
     scheme = target.url.partition("://")[0]
     try:
         av.open(f"{scheme}:", "r", format="mpegts", timeout=0.1).close()
@@ -90,12 +90,12 @@ def checked(target: StreamTarget) -> StreamTarget:
             f"the FFmpeg inside this PyAV has no {scheme}://; stream with {others}, or to a folder for HLS"
         ) from error
     except (FFmpegError, OSError, ValueError):
-        pass  # the protocol is there, and nothing answers to an empty address
+        pass  # the protocol exists; opening an empty address always fails
     return target
 
 
 def open_writer(target: StreamTarget) -> tuple[Writer, str]:
-    """Where the bytes go, and the format that it takes. Raises OSError."""
+    """Open the writer of a target. Returns (writer, container format). Raises OSError."""
     scheme = target.url.partition("://")[0].lower()
     if scheme == "udp":
         return UdpWriter(target.url), "mpegts"
@@ -105,10 +105,11 @@ def open_writer(target: StreamTarget) -> tuple[Writer, str]:
 
 
 class NetworkStream:
-    """Sends packets on a thread of its own. What does not fit the queue is dropped and counted.
+    """Sends packets on its own thread. Packets that do not fit the queue are dropped and counted.
 
-    state, problem: of the connection; a lost one is retried. sent, dropped: pictures. A receiver can begin
-    only at a key frame, so after a drop or a new connection everything up to the next one is left out.
+    state, problem: of the connection, which is retried when lost. sent, dropped: numbers of pictures.
+    Receivers can start only at a key frame, so after a drop or a new connection packets up to the next one
+    are skipped.
     """
 
     def __init__(self, target: StreamTarget):
@@ -116,7 +117,7 @@ class NetworkStream:
         self.state: Literal["opening", "live", "lost", "closed"] = "opening"
         self.problem = ""
         self.sent = self.dropped = 0
-        self.wants_key = True  # the encoder is asked for a key frame
+        self.wants_key = True  # request a key frame from the encoder
         self._writer: Writer | None = None
         self._like: av.VideoStream | None = None
         self._queue: deque[Packet] = deque()
@@ -125,7 +126,7 @@ class NetworkStream:
         self._thread: threading.Thread | None = None
 
     def offer(self, packet: Packet, like: av.VideoStream) -> None:
-        """Take a packet; never waits. like: the encoder's stream, for the header."""
+        """Queue a packet; never waits. like: the encoder's stream, for the header."""
         with self._ready:
             self._like = like
             if self._closing:
@@ -142,7 +143,7 @@ class NetworkStream:
             self._ready.notify()
 
     def close(self) -> bool:
-        """Send what waits, end the stream; returns whether that was done in time. Idempotent."""
+        """Send the queued packets and end the stream. Returns whether this was in time. Idempotent."""
         with self._ready:
             self._closing = True
             self._ready.notify()

@@ -1,4 +1,4 @@
-"""A second, borderless window that shows the picture alone, for a projector."""
+"""Projector output: a second, borderless window that shows only the picture."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import pygame
 
 from renderer.actions import InputError
 
-ON_DISPLAY = 0x2FFF0000  # SDL_WINDOWPOS_CENTERED_DISPLAY: SDL adds the display's number
+ON_DISPLAY = 0x2FFF0000  # SDL_WINDOWPOS_CENTERED_DISPLAY, to which the display number is added
 CLOSE_S = 2.0
 
 
 class Projector:
-    """Opened, shown and closed by the thread that owns the window; the picture is scaled on another one.
+    """The projector window, used by the thread of the main window; pictures are scaled on another thread.
 
-    shown: pictures that were put on the screen.
+    shown: number of pictures shown.
     """
 
     def __init__(self, display: int = 0):
-        """display: number of the display, from 0. Raises InputError where there is none such."""
+        """display: number of the display, from 0. Raises InputError if it does not exist."""
         sizes = pygame.display.get_desktop_sizes()
         if not 0 <= display < len(sizes):
             there = "there is one, number 0" if len(sizes) == 1 else f"there are 0 to {len(sizes) - 1}"
@@ -47,18 +47,18 @@ class Projector:
         self._thread.start()
 
     def owns(self, event: pygame.event.Event) -> bool:
-        """The event belongs to this window."""
+        """Whether the event belongs to this window."""
         window = getattr(event, "window", None)
         return window is not None and self._window is not None and window.id == self._window.id
 
     def offer(self, picture: np.ndarray) -> None:
-        """Show this picture next: (H, W, 3) uint8 RGB, which must not be written to afterwards."""
+        """Show this picture next: (H, W, 3) uint8 RGB, which must not be modified afterwards."""
         with self._ready:
             self._picture = picture
             self._ready.notify()
 
     def show(self) -> None:
-        """Put the newest scaled picture on the screen, if there is a new one."""
+        """Display the newest scaled picture, if there is a new one."""
         with self._ready:
             scaled, self._scaled = self._scaled, None
         if scaled is None or self._window is None:
@@ -70,7 +70,7 @@ class Projector:
         self.shown += 1
 
     def close(self) -> None:
-        """Idempotent."""
+        """Close the window and end the thread. Idempotent."""
         with self._ready:
             self._closing = True
             self._ready.notify()
@@ -94,7 +94,7 @@ class Projector:
 
 
 def fitted(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The picture as large as it fits into (width, height), in its own shape."""
+    """The picture scaled to fit (width, height), keeping its aspect ratio."""
     height, width = picture.shape[:2]
     scale = min(size[0] / width, size[1] / height)
     wide, high = max(1, round(width * scale)), max(1, round(height * scale))

@@ -1,7 +1,7 @@
-"""A process of its own that sends a Matroska stream from its standard input to a URL, through FFmpeg.
+"""Relay process: sends a Matroska stream from standard input to a URL with FFmpeg.
 
-PyAV opens an output while it holds Python's interpreter lock: an RTMP server that does not answer would stop
-the window. This process may wait. Imports PyAV only.
+PyAV holds the GIL while it opens an output, so an RTMP server that does not answer would freeze the window.
+This process may block. Imports only PyAV.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import av
 
 
 def relay(url: str, kind: str) -> None:
-    """Copy every packet. kind: format of the output."""
-    header_only = {"probesize": "32", "analyzeduration": "0"}  # it says all that is needed
+    """Copy all packets. kind: container format of the output."""
+    header_only = {"probesize": "32", "analyzeduration": "0"}  # the header is sufficient
     with av.open(sys.stdin.buffer, "r", format="matroska", options=header_only, buffer_size=4096) as source:
         video = source.streams.video[0]
         with av.open(url, "w", format=kind, container_options={"flush_packets": "1"}) as output:

@@ -1,4 +1,4 @@
-"""Offer the picture as a camera to other programs, through pyvirtualcam."""
+"""Virtual camera: provides the picture to other programs as a webcam, with pyvirtualcam."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import numpy as np
 
 from renderer.actions import InputError
 
-FPS = 30.0  # programs that read a camera expect frames at a steady rate, new or not
+FPS = 30.0  # programs expect a steady rate of frames, changed or not
 CLOSE_S = 2.0
 MISSING = "there is no virtual camera without pyvirtualcam; install it with: pip install flowbrush[live]"
 
 
 class VirtualCamera:
-    """Sends the newest picture at a steady rate, on a thread of its own.
+    """Sends the newest picture at a constant rate, on its own thread.
 
-    device: its name, once it is open. problem: why there is none, in one line. sent: frames.
+    device: name of the open device. problem: one line on why it failed. sent: number of frames.
     """
 
     def __init__(self, *, backend: str | None = None):
-        """backend: of pyvirtualcam; None for the one of this system. Raises InputError where pyvirtualcam is
-        not installed."""
+        """backend: of pyvirtualcam; None for the system's default. Raises InputError if pyvirtualcam is not
+        installed."""
         try:
             import pyvirtualcam  # noqa: F401
         except ImportError as error:
@@ -36,7 +36,7 @@ class VirtualCamera:
         self._thread: threading.Thread | None = None
 
     def offer(self, picture: np.ndarray) -> None:
-        """Show this picture from now on: (H, W, 3) uint8 RGB, which must not be written to afterwards."""
+        """Send this picture from now on: (H, W, 3) uint8 RGB, which must not be modified afterwards."""
         with self._lock:
             self._picture = picture
         if self._thread is None and not self._closing.is_set():
@@ -44,7 +44,7 @@ class VirtualCamera:
             self._thread.start()
 
     def close(self) -> None:
-        """Idempotent."""
+        """End the thread and close the camera. Idempotent."""
         self._closing.set()
         if self._thread is not None:
             self._thread.join(CLOSE_S)
@@ -64,7 +64,7 @@ class VirtualCamera:
         height, width = self._newest().shape[:2]
         try:
             camera = pyvirtualcam.Camera(width, height, FPS, backend=self._backend)
-        except Exception as error:  # each backend has errors of its own
+        except Exception as error:  # each backend has its own errors
             self.problem = explain(error)
             return
         self.device = camera.device
@@ -82,7 +82,7 @@ class VirtualCamera:
 
 
 def explain(error: Exception) -> str:
-    """Why there is no virtual camera, and what to do."""
+    """Error message and advice for a virtual camera that could not be opened."""
     words = first_line(error)
     if "v4l2loopback" in words or "v4l2 loopback" in words:
         return "there is no virtual camera; load the kernel module: sudo modprobe v4l2loopback"

@@ -1,5 +1,6 @@
-"""Where the bytes of a network stream go: a UDP or TCP socket, or a relay process. Writes may wait, but never
-with Python's interpreter lock held, which PyAV's own network output does while it connects."""
+"""Output of a network stream: a UDP or TCP socket, or a relay process.
+
+Writes may block, but without holding the GIL. PyAV's own network output holds the GIL while it connects."""
 
 from __future__ import annotations
 
@@ -13,14 +14,14 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import parse_qs, urlsplit
 
-OPEN_S, WRITE_S = 5.0, 5.0  # a receiver that is silent for so long is lost
-TS_BYTES = 1316  # seven packets of MPEG-TS, what fits an Ethernet frame
+OPEN_S, WRITE_S = 5.0, 5.0  # timeouts after which a receiver is lost
+TS_BYTES = 1316  # seven MPEG-TS packets, which fit an Ethernet frame
 CLOSE_S = 1.0
 RELAY = Path(__file__).with_name("relay.py")
 
 
 class Writer(Protocol):
-    """A file object for av.open. Raises OSError, TimeoutError where nothing takes the bytes."""
+    """A file object for av.open. Raises OSError; TimeoutError if the receiver takes no bytes."""
 
     def write(self, data: bytes) -> int: ...
 
@@ -28,7 +29,7 @@ class Writer(Protocol):
 
 
 class UdpWriter:
-    """Datagrams of `pkt_size` bytes (an option of the URL, as in FFmpeg; `ttl` is the other one)."""
+    """Sends UDP datagrams of `pkt_size` bytes. URL options as in FFmpeg: `pkt_size` and `ttl`."""
 
     def __init__(self, url: str):
         host, port, options = address_of(url)
@@ -49,7 +50,7 @@ class UdpWriter:
 
 
 class TcpWriter:
-    """A connection to a server."""
+    """Sends over a TCP connection to a server."""
 
     def __init__(self, url: str):
         host, port, _ = address_of(url)
@@ -65,7 +66,7 @@ class TcpWriter:
 
 
 class RelayWriter:
-    """A process that sends what it gets with FFmpeg's own protocols."""
+    """Pipes to a relay process that sends with FFmpeg's own protocols."""
 
     def __init__(self, url: str, kind: str):
         self._process = subprocess.Popen(
@@ -76,7 +77,7 @@ class RelayWriter:
         )
         assert self._process.stdin is not None
         self._pipe = self._process.stdin.fileno()
-        with contextlib.suppress(AttributeError):  # not on Windows before Python 3.12: writes wait there
+        with contextlib.suppress(AttributeError):  # missing on Windows before Python 3.12, where writes block
             os.set_blocking(self._pipe, False)
 
     def write(self, data: bytes) -> int:
@@ -101,7 +102,7 @@ class RelayWriter:
         return lines[-1] if lines else "the connection ended"
 
     def close(self) -> None:
-        """Let the process send what it has, then end it."""
+        """Let the process send its remaining data, then end it."""
         with contextlib.suppress(OSError):
             self._process.stdin.close()  # type: ignore[union-attr]  # it is a pipe
         try:
@@ -114,7 +115,7 @@ class RelayWriter:
 
 
 def address_of(url: str) -> tuple[str, int, dict[str, str]]:
-    """(host, port, options) of a URL. Raises ValueError without a port."""
+    """Parse a URL to (host, port, options). Raises ValueError without a port."""
     parts = urlsplit(url)
     if parts.port is None:
         raise ValueError("the address has no port")

@@ -1,1 +1,1 @@
-"""A live source in the loop: its thread, changes above the noise, flat colours, blend with the strokes."""
+"""Live video sources: reader thread, change detection, colour flattening, blending with the strokes."""

@@ -1,4 +1,4 @@
-"""Lay the picture of a source under or over the painted strokes, within a millisecond or two."""
+"""Blend a source picture under or over the painted strokes, in 1 to 2 ms."""
 
 from __future__ import annotations
 
@@ -13,37 +13,36 @@ BAND_PX = 64
 
 
 class Painted(NamedTuple):
-    """Pixels (H, W, 3 or 4) uint8, and their materials, (H, W) uint8, or None where they are unknown."""
+    """Pixels (H, W, 3 or 4) uint8, and their materials, (H, W) uint8, or None if unknown."""
 
     pixels: np.ndarray
     materials: np.ndarray | None = None
 
 
 class Blend:
-    """The paper with the source in it; the strokes stay untouched.
+    """The paper blended with the source; the strokes are not modified.
 
-    pixels: (H, W, 4) uint8, straight alpha. materials: (H, W) uint8 as in Request, of whatever gives a pixel
-    most of its colour.
+    pixels: (H, W, 4) uint8, straight alpha. materials: (H, W) uint8 as in Request, of strokes or source,
+    whichever contributes more to the pixel.
 
-    What depends on strokes, opacity and order alone is kept between frames: the alpha of the result, and how
-    much of its colour is the strokes'. A new frame of the source then costs one mix of two pictures, and none
-    where nothing is painted.
+    The alpha of the result and the strokes' share of its colour depend only on strokes, opacity and order,
+    and are cached. A new source frame then costs one mix of two pictures, and none where nothing is painted.
     """
 
     def __init__(self, width: int, height: int):
         self.pixels = np.zeros((height, width, 4), np.uint8)
         self.materials = np.zeros((height, width), np.uint8)
-        self._share = np.zeros((height, width), np.uint8)  # of the strokes in the colour, 0..255
-        self._alpha = np.zeros((height, width), np.uint8)  # of the result
-        self._painted = Rect()  # holds every pixel whose share is not 0
+        self._share = np.zeros((height, width), np.uint8)  # the strokes' share of the colour, 0..255
+        self._alpha = np.zeros((height, width), np.uint8)  # alpha of the result
+        self._painted = Rect()  # bounds of all pixels with a nonzero share
 
     def weigh(
         self, strokes: np.ndarray, box: Rect, *, opacity: float, over: bool, cover: np.ndarray | None = None
     ) -> None:
-        """The strokes, (H, W, 4) uint8, changed inside the box, or the settings did.
+        """Update alpha and shares after strokes, (H, W, 4) uint8, or settings changed inside the box.
 
-        opacity: 0..1 of the source. over: it lies over the strokes. cover: (H, W) uint8, alpha of the source
-        itself; None for an opaque one.
+        opacity: 0..1 of the source. over: the source is above the strokes. cover: (H, W) uint8, alpha of the
+        source itself; None if it is opaque.
         """
         if box.empty:
             return
@@ -62,8 +61,8 @@ class Blend:
         self._painted = inside if box == whole else self._painted.union(inside)
 
     def compose(self, strokes: Painted, source: Painted, box: Rect) -> None:
-        """Work out pixels and materials inside the box. source: its pixels are (H, W, 3) RGB."""
-        for top in range(box.y0, box.y1, BAND_PX):  # what a band needs stays in the cache
+        """Compute pixels and materials inside the box. source: its pixels are (H, W, 3) RGB."""
+        for top in range(box.y0, box.y1, BAND_PX):  # in bands, whose data fit the cache
             self._compose_band(strokes, source, box._replace(y0=top, y1=min(top + BAND_PX, box.y1)))
 
     def _compose_band(self, strokes: Painted, source: Painted, band: Rect) -> None:
@@ -82,6 +81,6 @@ class Blend:
         out = cv2.merge((*cv2.split(color), alpha))
         clear = cv2.inRange(alpha, 0, 0)
         if cv2.countNonZero(clear):
-            out[clear > 0] = 0  # what cannot be seen has no colour
+            out[clear > 0] = 0  # invisible pixels are set to 0
             labels[clear > 0] = 0
         self.pixels[band.slices] = out

@@ -1,4 +1,4 @@
-"""Turn a moving picture into flat colours, which is what a model of painted strokes has learnt to read."""
+"""Colour flattening: reduce a source picture to flat colours, which models trained on strokes expect."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from renderer.actions import InputError
 
 Flatten = Literal["off", "colors", "materials"]
 FLATTENS: tuple[Flatten, ...] = ("off", "colors", "materials")
-REACH_PX = 20  # a pixel of the source changes nothing further away than this
-ALIGN_PX = 4  # blocks are worked out on this grid, so that a part equals the same part of the whole
-LIGHTNESS_STEP, CHROMA_STEP = 28.0, 26.0  # of the grid of colours in Lab, OpenCV's 8-bit scale
-BITS = 5  # of each channel in the table from colour to flat colour
+REACH_PX = 20  # a source pixel affects the result only up to this distance
+ALIGN_PX = 4  # blocks are aligned to this grid, so that a part equals the same part of the whole
+LIGHTNESS_STEP, CHROMA_STEP = 28.0, 26.0  # spacing of the colour grid in Lab, OpenCV's 8-bit scale
+BITS = 5  # bits per channel in the table from colour to flat colour
 
 
 def checked_flatten(text: str) -> Flatten:
-    """The mode of this name. Raises InputError."""
+    """Check the name of a mode. Raises InputError."""
     for mode in FLATTENS:
         if mode == text:
             return mode
@@ -28,11 +28,11 @@ def checked_flatten(text: str) -> Flatten:
 
 
 def flatten(rgb: np.ndarray, mode: Flatten) -> tuple[np.ndarray, np.ndarray | None]:
-    """(H, W, 3) uint8 -> (the same in flat colours, (H, W) uint8 materials as in Request, or None).
+    """Flatten (H, W, 3) uint8. Returns (flat colours, (H, W) uint8 materials as in Request, or None).
 
-    colors: the nearest of a grid in Lab. materials: the palette's nearest, and which material that is.
+    Mode colors: nearest colour of a grid in Lab. Mode materials: nearest palette colour, and its material.
 
-    Smoothed at half size by a median and a bilateral filter (Tomasi and Manduchi 1998), which keep edges.
+    First smoothed at half size by edge-preserving median and bilateral filters (Tomasi and Manduchi 1998).
     """
     if mode == "off":
         return rgb, None
@@ -50,9 +50,9 @@ def flatten(rgb: np.ndarray, mode: Flatten) -> tuple[np.ndarray, np.ndarray | No
 
 
 def flatten_part(rgb: np.ndarray, box: Rect, mode: Flatten) -> tuple[np.ndarray, np.ndarray | None, Rect]:
-    """What a change inside `box` of the picture does to the flat one: (pixels, materials, where they belong).
+    """Recompute the flat picture after a change inside `box`: (pixels, materials, their place).
 
-    Equal to that part of the whole flat picture.
+    The result equals that part of the whole flat picture.
     """
     whole = Rect(0, 0, rgb.shape[1], rgb.shape[0])
     reached = aligned(box.grow(REACH_PX), whole)
@@ -63,14 +63,14 @@ def flatten_part(rgb: np.ndarray, box: Rect, mode: Flatten) -> tuple[np.ndarray,
 
 
 def aligned(box: Rect, whole: Rect) -> Rect:
-    """The box out to the grid of ALIGN_PX, within the picture."""
+    """Expand the box to the grid of ALIGN_PX, within the picture."""
     x0, y0 = box.x0 // ALIGN_PX * ALIGN_PX, box.y0 // ALIGN_PX * ALIGN_PX
     x1, y1 = -(-box.x1 // ALIGN_PX) * ALIGN_PX, -(-box.y1 // ALIGN_PX) * ALIGN_PX
     return Rect(x0, y0, x1, y1).intersect(whole)
 
 
 def table_colors() -> np.ndarray:
-    """(1, 2 ** 15, 3) uint8 RGB: the middle of every cell of the table."""
+    """Colours at the cell centres of the table, (1, 2 ** 15, 3) uint8 RGB."""
     levels = (np.arange(1 << BITS) * 2 + 1) * (256 >> BITS) // 2
     grid = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), -1)
     return grid.reshape(1, -1, 3).astype(np.uint8)
@@ -78,9 +78,9 @@ def table_colors() -> np.ndarray:
 
 @functools.lru_cache
 def grid_colors() -> tuple[np.ndarray, np.ndarray]:
-    """((2 ** 15,) uint16: colour of the table -> label, (n, 3) uint8: its colour, on a grid in Lab).
+    """(label of each table colour, (2 ** 15,) uint16; colour of each label on a grid in Lab, (n, 3) uint8).
 
-    Labels rise with lightness, so that a median of labels is a colour between its neighbours.
+    Labels increase with lightness, so that a median of labels is a colour between its neighbours.
     """
     lab = cv2.cvtColor(table_colors(), cv2.COLOR_RGB2LAB).astype(np.float32)
     steps = np.array((LIGHTNESS_STEP, CHROMA_STEP, CHROMA_STEP), np.float32)
@@ -92,7 +92,7 @@ def grid_colors() -> tuple[np.ndarray, np.ndarray]:
 
 @functools.lru_cache
 def nearest_materials() -> np.ndarray:
-    """(2 ** 15,) uint8: colour of the table -> index in MATERIALS of the nearest colour in Lab."""
+    """Index in MATERIALS of the nearest colour in Lab for each table colour, (2 ** 15,) uint8."""
     lab = cv2.cvtColor(table_colors(), cv2.COLOR_RGB2LAB)[0].astype(np.float32)
     named = cv2.cvtColor(palette()[None], cv2.COLOR_RGB2LAB)[0].astype(np.float32)
     apart = ((lab[:, None] - named[None]) ** 2).sum(-1)
@@ -101,5 +101,5 @@ def nearest_materials() -> np.ndarray:
 
 @functools.lru_cache
 def palette() -> np.ndarray:
-    """(len(MATERIALS), 3) uint8 RGB."""
+    """Colours of the materials, (len(MATERIALS), 3) uint8 RGB."""
     return np.array([material.color for material in MATERIALS], np.uint8)

@@ -1,4 +1,4 @@
-"""Where the picture of a source lies on the paper: crop, mirror, and fit."""
+"""Placement of a source picture on the paper: crop, mirror and fit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FITS: tuple[Fit, ...] = ("cover", "contain", "stretch")
 
 
 def checked_fit(text: str) -> Fit:
-    """The fit of this name. Raises InputError."""
+    """Check the name of a fit. Raises InputError."""
     for fit in FITS:
         if fit == text:
             return fit
@@ -26,17 +26,19 @@ def checked_fit(text: str) -> Fit:
 
 @dataclass(frozen=True)
 class Placement:
-    """fit: cover the paper and cut the rest off, contain the picture and leave the rest blank, or stretch.
-    mirror: left and right change places. crop: part of the source in its own pixels; empty for all of it."""
+    """Placement settings.
+
+    fit: cover (fill the paper and crop), contain (show the whole picture, the rest blank), or stretch.
+    mirror: flip left and right. crop: part of the source in its own pixels; empty for all of it."""
 
     fit: Fit = "cover"
     mirror: bool = False
     crop: Rect = Rect()
 
     def boxes(self, size: tuple[int, int], paper: tuple[int, int]) -> tuple[Rect, Rect]:
-        """(part of the source, part of the paper that shows it). Both sizes are (width, height).
+        """Compute (part of the source, part of the paper that shows it). Both sizes are (width, height).
 
-        A crop that misses the picture is ignored.
+        A crop outside the picture is ignored.
         """
         whole = Rect(0, 0, *size)
         part = self.crop.intersect(whole)
@@ -58,7 +60,7 @@ class Placement:
         return Rect(x, y, x + wide, y + high), Rect(0, 0, width, height)
 
     def place(self, shot: Shot, paper: tuple[int, int]) -> tuple[np.ndarray, np.ndarray | None]:
-        """((H, W, 3) uint8 RGB on the paper, (H, W) uint8 alpha or None where it covers everything)."""
+        """Fit a picture: ((H, W, 3) uint8 RGB on the paper, (H, W) uint8 alpha, or None if it covers all)."""
         part, box = self.boxes(shot.size, paper)
         image = shot.convert(*scaled_size(shot.size, part, box))
         x0, y0, x1, y1 = (
@@ -85,7 +87,8 @@ class Placement:
 
 
 def scaled_size(size: tuple[int, int], part: Rect, box: Rect) -> tuple[int, int]:
-    """(width, height) at which the entire picture is decoded so that its part comes out as large as the box;
-    never larger than it is: what must grow is enlarged after the cut."""
+    """(width, height) at which to decode the entire picture so that its part is as large as the box.
+
+    Never larger than the picture itself; enlarging is done after the crop."""
     across, down = min(1.0, box.width / part.width), min(1.0, box.height / part.height)
     return max(1, round(size[0] * across)), max(1, round(size[1] * down))

@@ -1,4 +1,4 @@
-"""A live source as a layer of the paper: takes its frames into the loop and counts what became of each."""
+"""A live source as a layer of the paper: takes its frames in the loop and counts painted and skipped ones."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ from renderer.sources.blend import Blend, Painted
 from renderer.sources.preparation import SourceFrame
 from renderer.sources.source_thread import SourceThread
 
-RECENT = 240  # latencies that the HUD shows
+RECENT = 240  # number of latencies that the HUD shows
 SMOOTHING = 0.25  # weight of the newest model time in the running mean
 
 
 @dataclass(frozen=True)
 class LayerSettings:
-    """over: above the strokes, not below. opacity: 0..1. feedback: 0..1, how much of the model's last picture
-    is mixed into the source, which steadies the picture. visible: it is shown at all."""
+    """Settings of the source layer.
+
+    over: above the strokes instead of below. opacity: 0..1. feedback: 0..1, share of the model's last picture
+    mixed into the source, which stabilizes the picture. visible: whether it is shown."""
 
     over: bool = False
     opacity: float = 1.0
@@ -31,7 +33,7 @@ class LayerSettings:
 
 
 class Strokes(NamedTuple):
-    """pixels: (H, W, 4) uint8. materials: (H, W) uint8. seen: the pixels with reference layers."""
+    """The strokes. pixels: (H, W, 4) uint8. materials: (H, W) uint8. seen: pixels with reference layers."""
 
     pixels: np.ndarray
     materials: np.ndarray
@@ -39,10 +41,10 @@ class Strokes(NamedTuple):
 
 
 class LiveSource:
-    """Used by the loop alone. pixels, materials: strokes and source together, as in Request.
+    """Blends a source with the strokes; used by the loop only. pixels, materials: the result, as in Request.
 
-    painted: frames of the source that a shown picture was made from. skipped: frames between them.
-    capture_ms: from capture to the end of the window update that first shows it.
+    painted: number of source frames from which a shown picture was made. skipped: number of other frames.
+    capture_ms: latency from capture to the end of the window update that first shows the frame.
     """
 
     def __init__(self, thread: SourceThread, size: tuple[int, int], settings: LayerSettings):
@@ -53,14 +55,14 @@ class LiveSource:
         self.capture_ms = array("d")
         self.recent_ms: deque[float] = deque(maxlen=RECENT)
         self.taken_s = -1e9
-        self.frame_ms = 0.0  # mean model time of a picture with a new frame of the source
+        self.frame_ms = 0.0  # mean model time of a picture with a new source frame
         self._whole = Rect(0, 0, *size)
         self._blend = Blend(*size)
-        self._seen: Blend | None = None  # the same for the window, where reference layers lie over the paper
+        self._seen: Blend | None = None  # the same for the window, including reference layers
         self._mixed: np.ndarray | None = None  # the source with feedback
         self._sent: deque[tuple[int, SourceFrame]] = deque()  # (sequence, frame in its request)
         self._shown_number = -1
-        self._area = self._requests = 0  # dirty pixels of all requests with a new frame
+        self._area = self._requests = 0  # total dirty pixels of the requests with a new frame
 
     @property
     def pixels(self) -> np.ndarray:
@@ -72,30 +74,30 @@ class LiveSource:
 
     @property
     def active(self) -> bool:
-        """There is a frame, and it is to be seen."""
+        """Whether there is a frame and the layer is visible."""
         return self.frame is not None and self.settings.visible
 
     @property
     def skipped_area(self) -> float | None:
-        """Share of the paper that frames of the source left as it was, on average; None before the first."""
+        """Mean share of the paper that source frames left unchanged; None before the first."""
         if not self._requests:
             return None
         return 1 - self._area / (self._requests * self._whole.width * self._whole.height)
 
     @property
     def in_flight(self) -> int:
-        """Frames with a number that are neither painted nor skipped yet."""
+        """Number of frames that are neither painted nor skipped yet."""
         return self.thread.numbered - self.painted - self.skipped
 
     @property
     def seen(self) -> np.ndarray:
-        """(H, W, 4) uint8: what the window shows, with reference layers, which the model does not get."""
+        """(H, W, 4) uint8 as shown in the window: with reference layers, which the model does not get."""
         return self.pixels if self._seen is None else self._seen.pixels
 
     def take(self, strokes: Strokes, picture: np.ndarray | None, now_s: float) -> Rect:
-        """Take the newest frame, if there is one. Returns what it changes on the paper.
+        """Take the newest frame, if there is one. Returns the changed area of the paper.
 
-        picture: (H, W, 3) uint8, the model's last one, for feedback.
+        picture: (H, W, 3) uint8, the model's last picture, for feedback.
         """
         taken = self.thread.slot.take()
         if taken is None:
@@ -116,12 +118,12 @@ class LiveSource:
         return dirty
 
     def strokes_changed(self, strokes: Strokes, box: Rect) -> None:
-        """Something was painted inside the box."""
+        """Update the blend after a change of the strokes inside the box."""
         if self.active:
             self._lay(strokes, box, weigh=True)
 
     def change(self, settings: LayerSettings, strokes: Strokes) -> Rect:
-        """Lay the source otherwise. Returns what that changes on the paper."""
+        """Change the layer settings. Returns the changed area of the paper."""
         if settings == self.settings:
             return NOTHING
         self.settings = settings
@@ -130,16 +132,16 @@ class LiveSource:
         return NOTHING if self.frame is None else self._whole
 
     def _lay(self, strokes: Strokes, box: Rect, *, weigh: bool) -> None:
-        """Compose strokes and source inside the box. weigh: strokes, cover or settings changed there."""
+        """Blend strokes and source inside the box. weigh: strokes, cover or settings changed there."""
         assert self.frame is not None
         source = Painted(self.frame.pixels, self.frame.materials)
         if self._mixed is not None:
-            source = Painted(self._mixed)  # a mix of flat colours and a picture is no material
+            source = Painted(self._mixed)  # a mix of flat colours and a picture has no material
         self._lay_one(self._blend, Painted(strokes.pixels, strokes.materials), source, box, weigh=weigh)
         if strokes.seen is strokes.pixels:
             self._seen = None
             return
-        if self._seen is None:  # the first reference layer is there
+        if self._seen is None:  # the first reference layer was added
             self._seen, box, weigh = Blend(self._whole.width, self._whole.height), self._whole, True
         self._lay_one(self._seen, Painted(strokes.seen), source, box, weigh=weigh)
 
@@ -150,10 +152,10 @@ class LiveSource:
             blend.weigh(strokes.pixels, box, opacity=opacity, over=over, cover=self.frame.alpha)
         blend.compose(strokes, source, box)
 
-    # What became of each frame
+    # Outcome of each frame
 
     def sent(self, sequence: int, dirty: Rect) -> None:
-        """A request for a picture was made; it has the newest frame in it."""
+        """Note that a request with the newest frame was submitted."""
         if not self.active:
             return
         assert self.frame is not None
@@ -163,7 +165,7 @@ class LiveSource:
         self._sent.append((sequence, self.frame))
 
     def answered(self, sequence: int, model_ms: float) -> None:
-        """The picture of this request is there."""
+        """Note that the picture of this request has arrived."""
         frame = next((frame for asked, frame in self._sent if asked == sequence), None)
         if frame is not None and frame.number > self._shown_number:
             if not self.frame_ms:
@@ -171,13 +173,13 @@ class LiveSource:
             self.frame_ms += SMOOTHING * (min(model_ms, 3 * self.frame_ms) - self.frame_ms)
 
     def failed(self, sequence: int) -> None:
-        """The request brought no picture; a source that waits for each of its frames goes on."""
+        """Note that the request failed; with every_frame the source continues."""
         for asked, frame in self._sent:
             if asked == sequence:
                 self.thread.painted(frame.number)
 
     def flipped(self, end_s: float, shown: int) -> None:
-        """The window was updated at end_s and shows the picture of this sequence."""
+        """Note that the window, updated at end_s, shows the picture of this sequence."""
         newest = None
         while self._sent and self._sent[0][0] <= shown:
             sequence, frame = self._sent.popleft()

@@ -1,4 +1,4 @@
-"""What the window shows of a live source."""
+"""LiveView: the state of a live source that the window shows."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from models.api import NOTHING, Rect
 
 @dataclass(eq=False)
 class LiveView:
-    """pixels: (H, W, 4) uint8, the paper as the window shows it: strokes and source together.
+    """View of a live source. pixels: (H, W, 4) uint8, strokes and source together, as shown in the window.
 
-    changed: what a frame of the source changed since the last draw; reset by the window. recent_ms: from
-    capture to the screen, of the newest frames. line: state of the source in words.
+    changed: area changed by source frames since the last draw; reset by the window. recent_ms: latencies of
+    the newest frames from capture to screen. line: state of the source as text.
     """
 
     pixels: np.ndarray

@@ -1,4 +1,4 @@
-"""From a captured picture to a frame on the paper: fit, keep what is still, flatten, and the dirty Rect."""
+"""Prepare captured pictures for the paper: fit, detect changes, flatten colours, compute the dirty Rect."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WHOLE = Placement()
 
 @dataclass(frozen=True)
 class Preparation:
-    """What is done to every picture of a source."""
+    """Settings for preparing the pictures of a source."""
 
     placement: Placement = WHOLE
     flatten: Flatten = "off"
@@ -30,12 +30,11 @@ AS_IT_IS = Preparation()
 
 @dataclass(frozen=True, eq=False)
 class SourceFrame:
-    """A picture of the source on the paper. Arrays are read-only.
+    """A source picture fitted to the paper. Arrays are read-only.
 
-    pixels: (H, W, 3) uint8 RGB. alpha: (H, W) uint8, or None where it covers the paper. materials: (H, W)
-    uint8 as in Request, or None where they are unknown. dirty: what differs
-    from the frame that was taken before. number: counts frames that showed something new. captured_s:
-    perf_counter time of capture.
+    pixels: (H, W, 3) uint8 RGB. alpha: (H, W) uint8, or None if it covers the paper. materials: (H, W) uint8
+    as in Request, or None if unknown. dirty: area that differs from the frame taken before. number: counts
+    frames with a change. captured_s: perf_counter time of capture.
     """
 
     pixels: np.ndarray
@@ -48,7 +47,7 @@ class SourceFrame:
 
 
 class Preparer:
-    """Prepares the pictures of one source, in order, on one thread."""
+    """Prepares the pictures of one source, in order; used by one thread."""
 
     def __init__(self, paper: tuple[int, int], preparation: Preparation):
         """paper: (width, height) in pixels."""
@@ -65,7 +64,7 @@ class Preparer:
         self._first = True
 
     def prepare(self, shot: Shot, number: int, preparation: Preparation) -> SourceFrame | None:
-        """The frame, or None where nothing in it differs from the one before."""
+        """Prepare a picture. Returns None if nothing differs from the previous frame."""
         if preparation != self._preparation:
             self._preparation = preparation
             self._begin()
@@ -92,7 +91,7 @@ class Preparer:
 
     @staticmethod
     def copy_of(array: np.ndarray, pool: BufferPool) -> np.ndarray:
-        """A read-only copy in memory that is used again."""
+        """A read-only copy in memory from the pool."""
         copy = pool.take()
         copy[:] = array
         copy.flags.writeable = False
@@ -106,7 +105,7 @@ def same(one: np.ndarray | None, other: np.ndarray | None) -> bool:
 
 
 class Slot:
-    """One place for the newest frame: `put` replaces what waits there, and what changed adds up."""
+    """One-slot mailbox for the newest frame: `put` replaces a waiting frame, and dirty areas are merged."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -119,7 +118,7 @@ class Slot:
             self._frame = frame
 
     def take(self) -> tuple[SourceFrame, Rect] | None:
-        """(the newest frame, what differs from the one taken before), or None where no new one is there."""
+        """(newest frame, area that differs from the one taken before), or None without a new frame."""
         with self._lock:
             if self._frame is None:
                 return None

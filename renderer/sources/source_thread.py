@@ -1,4 +1,4 @@
-"""The thread of a source: opens it, takes its pictures at their times, retries when it is lost."""
+"""Source thread: opens a source, reads its pictures at their times, reconnects when it is lost."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from renderer.sources.readers.shot import Capture, Shot, SourceLost
 from renderer.sources.readers.spec import SourceSpec
 
 State = Literal["opening", "live", "paused", "ended", "lost"]
-FIRST_RETRY_S, LAST_RETRY_S = 1.0, 5.0  # the wait doubles from the first to the last
-SKIP_S = 0.2  # a file that is decoded too slowly still shows a frame at least so often
-STALLED_S = 1.0  # behind its clock by so much, the clock is set back
+FIRST_RETRY_S, LAST_RETRY_S = 1.0, 5.0  # the wait doubles from the first value to the last
+SKIP_S = 0.2  # a file that is decoded too slowly still shows a frame at this interval
+STALLED_S = 1.0  # if it lags behind its clock by this much, the clock is reset
 CLOSE_S = 2.0
-TURN_S = 0.05  # how often a waiting thread looks whether it is to end
+TURN_S = 0.05  # interval at which a waiting thread checks for stop
 
 
 class SourceThread:
-    """Takes pictures of one source and keeps the newest prepared one for the loop.
+    """Reads pictures of one source and keeps the newest prepared one for the loop.
 
-    problem: one line while the source is lost. captured: pictures taken. unchanged: of these, how many showed
-    nothing new. spacing_s, wanted_from_s: pictures are not prepared more often than this, and not before that
-    time; set by the loop from the time a model frame takes and from what the pen does.
+    problem: one line while the source is lost. captured: number of pictures. unchanged: number of those
+    without changes. spacing_s: shortest interval between prepared pictures. wanted_from_s: earliest time of
+    the next one. The loop sets both, from the model's frame time and from pen activity.
     """
 
     def __init__(
@@ -40,10 +40,9 @@ class SourceThread:
         loop: bool = True,
         every_frame: bool = False,
     ):
-        """open_capture: called on this thread, again after each loss; raises SourceLost. paper: (width,
-        height). fps: at most so many pictures a second of a live source; 0: as they come. loop: begin again
-        at the end.
-        every_frame: a file waits for each of its frames to be painted, instead of keeping to its clock.
+        """open_capture: called on this thread at the start and after each loss; raises SourceLost. paper:
+        (width, height). fps: largest rate of a live source; 0: unlimited. loop: restart at the end.
+        every_frame: a file waits until each frame is painted, instead of playing in real time.
         """
         self.spec, self._open_capture = spec, open_capture
         self.preparation, self.loop, self.every_frame = preparation, loop, every_frame
@@ -56,13 +55,13 @@ class SourceThread:
         self.slot = Slot()
         self._interval_s = 1 / fps if fps else 0.0
         self._preparer = Preparer(paper, preparation)
-        self._number = 0  # of the next frame that shows something new
+        self._number = 0  # number of the next frame with a change
         self._painted = -1
         self._prepared_s = -1e9
-        self._held: Shot | None = None  # the newest picture, where it was skipped
-        self._last: Shot | None = None  # the newest one that was prepared
-        self._again = False  # it is to be prepared once more
-        self._origin_s = 0.0  # time at which position 0 of a file is due
+        self._held: Shot | None = None  # the newest picture, if it was skipped
+        self._last: Shot | None = None  # the picture prepared last
+        self._again = False  # prepare it again
+        self._origin_s = 0.0  # due time of position 0 of a file
         self._paused = False
         self._seek_s: float | None = None
         self._closing = False
@@ -71,7 +70,7 @@ class SourceThread:
 
     @property
     def numbered(self) -> int:
-        """Pictures that showed something new: each is painted or skipped in the end."""
+        """Number of pictures with a change; each is finally painted or skipped."""
         return self._number
 
     @property
@@ -81,7 +80,7 @@ class SourceThread:
 
     @property
     def changed_share(self) -> float:
-        """Share of the area that the newest frame changed."""
+        """Share of the area changed by the newest frame."""
         return self._preparer.changes.changed_share
 
     def start(self) -> None:
@@ -89,7 +88,7 @@ class SourceThread:
         self._thread.start()
 
     def pause(self, paused: bool) -> None:
-        """Stop or go on; a live source goes on unseen."""
+        """Pause or resume; a live source continues in the background."""
         with self._wake:
             self._paused = paused
             self._wake.notify_all()
@@ -99,27 +98,27 @@ class SourceThread:
         return self._paused
 
     def reprepare(self, preparation: Preparation) -> None:
-        """Prepare pictures in another way; a source that stands still shows its last one again."""
+        """Change the preparation; a source without new pictures shows its last one again."""
         with self._wake:
             self.preparation = preparation
             self._again = True
             self._wake.notify_all()
 
     def seek(self, media_s: float) -> None:
-        """Go to this position of a file."""
+        """Seek to this position of a file."""
         with self._wake:
             length = self.duration_s
             self._seek_s = max(0.0, media_s if length is None else min(media_s, length - 1e-3))
             self._wake.notify_all()
 
     def painted(self, number: int) -> None:
-        """The frame of this number is on the screen; a source that shows every frame goes on."""
+        """Note that the frame of this number is on the screen; with every_frame the source continues."""
         with self._wake:
             self._painted = max(self._painted, number)
             self._wake.notify_all()
 
     def close(self) -> bool:
-        """End the thread; returns whether it ended in time. Idempotent."""
+        """End the thread. Returns whether it ended in time. Idempotent."""
         with self._wake:
             self._closing = True
             self._wake.notify_all()
@@ -141,7 +140,7 @@ class SourceThread:
                     self._play_file(capture)
             except SourceLost as error:
                 self._lose(str(error))
-            except Exception as error:  # a fault of a library ends no source for good
+            except Exception as error:  # library errors do not end a source permanently
                 self._lose(f"{self.spec.name}: {type(error).__name__}: {str(error).splitlines()[0]}")
             finally:
                 if capture is not None:
@@ -169,7 +168,7 @@ class SourceThread:
                 self._publish(shot)
 
     def _play_file(self, capture: Capture) -> None:
-        """Show a file at its own pace, or frame by frame as they are painted."""
+        """Play a file in real time, or frame by frame as they are painted."""
         interval_s = getattr(capture, "interval_s", 0.0)
         resume_s = self.position_s if self.lost_times else 0.0
         sought_s = resume_s
@@ -177,7 +176,7 @@ class SourceThread:
             capture.seek(resume_s)
         self._origin_s = time.perf_counter() - resume_s
         pending: Shot | None = None
-        shown_any = False  # since the begin or the last seek
+        shown_any = False  # since the start or the last seek
         while not self._closing:
             wanted = self._take_seek()
             if wanted is not None:
@@ -196,7 +195,7 @@ class SourceThread:
             if pending is None:
                 pending = capture.read()
             if pending is None:
-                if not shown_any:  # the position lies after the last frame
+                if not shown_any:  # the position is after the last frame
                     pending = last_before(capture, sought_s)
                     if pending is None:
                         raise SourceLost(f"there is no frame in {self.spec.name}")
@@ -233,7 +232,7 @@ class SourceThread:
             return wanted
 
     def _due(self, media_s: float) -> bool:
-        """Wait until a frame is due; False where a pause or a seek came first."""
+        """Wait until a frame is due. Returns False if a pause or a seek came first."""
         wait_s = self._origin_s + media_s - time.perf_counter()
         if wait_s < -STALLED_S:
             self._origin_s -= wait_s
@@ -247,9 +246,9 @@ class SourceThread:
         return self._seek_s is None
 
     def _publish(self, shot: Shot, *, first: bool = False) -> None:
-        """Prepare a picture for the loop, unless it comes too late or sooner than the model can use it.
+        """Prepare a picture for the loop, unless it is late or earlier than the model can use it.
 
-        first: after a begin or a seek, it is prepared in any case.
+        first: the first one after a start or a seek, which is always prepared.
         """
         self.captured += 1
         now_s = time.perf_counter()
@@ -257,19 +256,19 @@ class SourceThread:
         late = not self.spec.live and now_s - shot.captured_s > 0.1 and since_s < SKIP_S
         early = (since_s < self.spacing_s and self.slot.waiting) or now_s < self.wanted_from_s
         if (late or early) and not (first or self.every_frame):
-            self._number += 1  # it is counted as skipped
+            self._number += 1  # counts as skipped
             self._held = shot
             return
         self._prepare(shot)
 
     def _publish_held(self) -> None:
-        """Show the newest picture although it was skipped: none comes after it."""
+        """Show the newest picture although it was skipped, because no other follows."""
         if self._held is not None:
             self._number -= 1
             self._prepare(self._held)
 
     def _publish_again(self) -> None:
-        """The last picture once more, prepared as is now wanted."""
+        """Prepare the last picture again with the present settings."""
         self._again = False
         if self._last is not None:
             self.captured += 1
@@ -297,7 +296,7 @@ class SourceThread:
 
 
 def last_before(capture: Capture, media_s: float) -> Shot | None:
-    """The last picture before a position: with frames of uneven lengths, any of the last seconds."""
+    """The last picture before a position: searched in the last 5 s before it, then from the start."""
     for back_s in (5.0, media_s):
         capture.seek(max(0.0, media_s - back_s))
         last = None

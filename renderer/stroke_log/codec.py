@@ -1,8 +1,8 @@
-"""Encoding of actions as JSON values for the stroke log: small, and exact to a tenth of a pixel.
+"""Compact encoding of actions as JSON values for the stroke log, exact to a tenth of a pixel.
 
-Every value is a list: milliseconds since the value before, a letter for the kind of action, and its numbers.
-Only the points of a stroke, nearly all of a log, are a string: the same milliseconds, then differences from
-point to point in tenths of a pixel and hundredths of pressure, each in one character or more.
+Every value is a list: milliseconds since the previous value, a letter for the kind of action, its numbers.
+Points of a stroke, which make up most of a log, are a string instead: the same milliseconds, then
+differences from point to point in tenths of a pixel and hundredths of pressure, one or more characters each.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ from renderer.actions import (
 from renderer.canvas.materials import material_of
 
 PLAIN = {"z": Undo, "y": Redo, "c": Clear, "x": End}
-DIGITS = "".join(chr(code) for code in range(33, 127) if chr(code) not in '"\\')  # no escapes in JSON
-BASE = len(DIGITS) // 2  # the first half are digits with more to come, the second half end a number
+DIGITS = "".join(chr(code) for code in range(33, 127) if chr(code) not in '"\\')  # need no escapes in JSON
+BASE = len(DIGITS) // 2  # the first half are digits that continue a number, the second half end it
 MAX_DIGITS = 6
-MOST_WAIT_MS = 1e9  # eleven days between two actions
-MOST_PX = 16_384  # from the paper's corner: a stroke that wanders farther takes seconds to draw
+MOST_WAIT_MS = 1e9  # longest time between two actions: eleven days
+MOST_PX = 16_384  # largest coordinate: longer strokes take seconds to draw
 MOST_BRUSH_PX = 512
-MOST_IMAGES = 32  # of a symmetry
+MOST_IMAGES = 32  # largest count of a symmetry
 DYNAMICS: tuple[Literal["size", "opacity"], ...] = get_args(get_type_hints(Brush)["dynamics"])
 SYMMETRIES: tuple[Literal["vertical", "horizontal", "radial"], ...] = get_args(
     get_type_hints(Symmetry)["kind"]
@@ -56,7 +56,7 @@ Name = TypeVar("Name", bound=str)
 
 
 def quantized(action: Action) -> Action:
-    """The action rounded as the log stores it. The loop applies it so, and a replay gives the same bytes."""
+    """The action rounded as the log stores it. The loop applies this one, so that a replay is identical."""
     match action:
         case Begin(brush, point):
             return Begin(rounded_brush(brush), rounded_point(point))
@@ -90,16 +90,16 @@ class Codec:
     """Encodes and decodes the actions of one log, in order: each point is stored relative to the last one."""
 
     def __init__(self) -> None:
-        self._at: tuple[int, int, int] = (0, 0, 0)  # the last point, in the units of `tenths`
+        self._at: tuple[int, int, int] = (0, 0, 0)  # last point, in the units of `tenths`
 
     def encode(self, wait_ms: int, action: Action) -> list | str:
-        """The action as one JSON value, wait_ms after the one before."""
+        """The action as one JSON value, wait_ms after the previous one."""
         if isinstance(action, Extend):
             return packed([wait_ms, *self.differences(action.points)])
         return [wait_ms, *self.fields(action)]
 
     def decode(self, value: list | str) -> tuple[int, Action]:
-        """(wait_ms, action). Raises ValueError or TypeError for anything that `encode` does not write."""
+        """Decode to (wait_ms, action). Raises ValueError or TypeError for what `encode` does not write."""
         if isinstance(value, str):
             wait_ms, *numbers = unpacked(value)
             action = self.points(numbers)
@@ -258,7 +258,7 @@ def color_of(values: tuple) -> tuple[int, int, int]:
 
 
 def material_in(fields: list, color: tuple) -> int:
-    """The material at the end of an action; in format 1 it is that of an exact palette colour."""
+    """The material at the end of an action's fields; in format 1 it follows from an exact palette colour."""
     if not fields:
         return material_of(color)
     (number,) = fields
@@ -274,14 +274,14 @@ def whole_number(value: object) -> int:
 
 
 def limited(value: float, most: float = 10 * MOST_PX) -> float:
-    """The number itself. Raises ValueError for what is no number, or too large for a canvas."""
+    """Return the number. Raises ValueError if it is not a number or too large for a canvas."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= most:
         raise ValueError(f"not a number that a log holds: {value!r}")
     return value
 
 
 def packed(numbers: list[int]) -> str:
-    """Whole numbers as text: -1, 1, -2 ... are folded to 1, 2, 3 ..., their digits written lowest first."""
+    """Encode integers as text: zigzag (-1, 1, -2 ... become 1, 2, 3 ...), digits with the lowest first."""
     text = []
     for number in numbers:
         folded = 2 * number if number >= 0 else -2 * number - 1
@@ -293,7 +293,7 @@ def packed(numbers: list[int]) -> str:
 
 
 def unpacked(text: str) -> list[int]:
-    """Raises ValueError for what `packed` does not write."""
+    """Decode the text of `packed`. Raises ValueError for text that `packed` does not write."""
     numbers, folded, scale = [], 0, 1
     for character in text:
         digit = DIGITS.index(character)

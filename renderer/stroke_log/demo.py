@@ -1,4 +1,4 @@
-"""Demo: plays the events of a stroke log in their own time, again and again."""
+"""Demo mode: plays the events of a stroke log in real time, in a loop."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from renderer.actions import (
 from renderer.picture_params import PictureParams
 from renderer.stroke_log.log import StrokeLog
 
-PAUSE_S = 4.0  # how long the finished painting is shown
+PAUSE_S = 4.0  # the finished painting is shown this long
 
 
 def scale_action(action: Action, x: float, y: float) -> Action:
-    """The action on a canvas x times as wide and y times as high: strokes are drawn anew, not stretched."""
+    """Scale an action to a canvas x times as wide and y times as high; strokes are redrawn, not stretched."""
     if (x, y) == (1, 1):
         return action
     size = min(x, y)
@@ -47,15 +47,14 @@ def scale_action(action: Action, x: float, y: float) -> Action:
 
 
 def demo_settings(log: StrokeLog, params: PictureParams) -> dict[str, Any]:
-    """Settings of the log, by name, that replace those of `params` that are at their defaults."""
+    """Settings of the log, by name, for those of `params` that have their default value."""
     logged, plain = PictureParams.from_dict(log.header.settings, params.model), PictureParams(params.model)
     names = ("strength", "seed", "prompt", "mood")
     return {name: getattr(logged, name) for name in names if getattr(params, name) == getattr(plain, name)}
 
 
 class DemoPlayer:
-    """Gives out the events of a log when their time comes; PAUSE_S after the last it begins again on blank
-    paper."""
+    """Plays the events of a log in real time; PAUSE_S after the last one it restarts on blank paper."""
 
     def __init__(self, session: StrokeLog, size: tuple[int, int]):
         x, y = size[0] / session.header.width, size[1] / session.header.height
@@ -64,7 +63,7 @@ class DemoPlayer:
         self._next = 0
 
     def due(self, now_s: float) -> list[Event]:
-        """Events since the last call, each with the time it was due at."""
+        """Events due since the last call, each with its due time."""
         if self._began_s is None:
             self._began_s = now_s
         made: list[Event] = []

@@ -1,4 +1,4 @@
-"""The stroke log file: every action with its time, one JSON line each; a replay paints the same picture.
+"""The stroke log file: every action with its time as one JSON line. A replay paints the same picture.
 
 The first line is the header, an object. Each other line is an action as `codec` encodes it.
 """
@@ -20,14 +20,14 @@ from renderer.canvas.canvas import FORMAT
 from renderer.stroke_log.codec import MOST_WAIT_MS, Codec
 
 SYNC_EVERY_S = 1.0
-LATE_FROM_BYTES = 1 << 16  # encoded and written in under a millisecond
-CLOSE_S = 20.0  # longest wait for what is still to be written at the end
+LATE_FROM_BYTES = 1 << 16  # smaller files are encoded and written in under a millisecond
+CLOSE_S = 20.0  # longest wait for late events in `close`
 MAX_LINE_BYTES = 128 << 20
 
 
 @dataclass(frozen=True)
 class LogHeader:
-    """The first line of a log. settings: strength, steps, seed, prompt and mood at the start."""
+    """Header, the first line of a log. settings: strength, steps, seed, prompt and mood at the start."""
 
     width: int
     height: int
@@ -37,10 +37,10 @@ class LogHeader:
 
 
 class LogWriter:
-    """Appends events to a file: the system has each when `write` returns, the disk within a second.
+    """Appends events to a file: handed to the system when `write` returns, on the disk within a second.
 
-    An event with a large file inside, and those that follow while it is written, are written on a thread:
-    base64 and JSON of 16 MB, a noisy paper of 2048 pixels, take 100 ms.
+    An event with a large file in it, and those that follow until it is written, are written on a thread:
+    base64 and JSON of 16 MB (a noisy paper of 2048 pixels) take 100 ms.
     """
 
     def __init__(self, path: Path, header: LogHeader):
@@ -53,8 +53,8 @@ class LogWriter:
         self._codec = Codec()
         self._last_ms: int | None = None
         self._lock = threading.Lock()
-        self._late: deque[tuple[int, Action]] = deque()  # in order; none may pass another
-        self._late_writer: threading.Thread | None = None  # while there is something late
+        self._late: deque[tuple[int, Action]] = deque()  # queue of (wait, action), in order
+        self._late_writer: threading.Thread | None = None  # runs while `_late` is not empty
         self._owed, self._ended = threading.Event(), threading.Event()
         self._syncer = threading.Thread(target=self._sync, name="session", daemon=True)
         self._syncer.start()
@@ -64,7 +64,7 @@ class LogWriter:
         return self._file.fileno()
 
     def write(self, event: Event) -> None:
-        """Log one event, unless it is a command. A full disk sets `error` and ends the log."""
+        """Log one event; commands are ignored. A full disk sets `error` and ends the log."""
         if isinstance(event.action, Command) or self._file.closed:
             return
         now_ms = round(event.time_s * 1000)
@@ -104,11 +104,11 @@ class LogWriter:
         while not self._ended.wait(SYNC_EVERY_S):
             if self._owed.is_set():
                 self._owed.clear()
-                with contextlib.suppress(OSError, ValueError):  # a device that cannot; or it was closed
+                with contextlib.suppress(OSError, ValueError):  # fsync not supported, or file closed
                     os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Write what is late, and end. Idempotent."""
+        """Write the late events and close the file. Idempotent."""
         writer = self._late_writer
         if writer is not None:
             writer.join(CLOSE_S)
@@ -133,7 +133,7 @@ def file_bytes(action: Action) -> int:
 
 @dataclass
 class StrokeLog:
-    """A log as it was read: header, events with seconds from the start, and the first fault, if any."""
+    """A log in memory: header, events with seconds from the start, and the first fault, if any."""
 
     header: LogHeader
     events: list[Event]
@@ -146,7 +146,7 @@ class StrokeLog:
 
 
 def read(path: Path) -> StrokeLog:
-    """Read a log as far as it is valid. Raises InputError if the header is not."""
+    """Read the valid part of a log. Raises InputError if the header is invalid."""
     try:
         lines = open(path, "rb")  # noqa: SIM115 closed below
     except OSError as error:
@@ -163,7 +163,7 @@ def read(path: Path) -> StrokeLog:
 
 
 def read_header(path: Path, line: bytes) -> tuple[LogHeader, int]:
-    """The header, and the format of what follows."""
+    """Parse the header. Returns (header, format version)."""
     try:
         fields = json.loads(line)
         version = fields.pop("flowbrush")

@@ -1,4 +1,4 @@
-"""Playback of a stroke log without a window: paper and settings at any moment of it."""
+"""Playback of a stroke log without a window: paper and settings at any moment."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from renderer.stroke_log.log import StrokeLog
 
 
 class Playback:
-    """canvas, params: as they were at the moment that `advance` reached. It goes forward only.
+    """Plays a stroke log on a canvas, forward only.
 
-    Strokes are drawn anew at the canvas's size; at the log's own size the paper is the same, byte for byte.
-    faults: actions that could not be carried out, as in the window. version: grows with every change.
+    canvas, params: state at the moment reached by `advance`.
+
+    Strokes are redrawn at the canvas's size; at the log's own size the paper is identical, byte for byte.
+    faults: actions that failed, as in the window. version: incremented with every change.
     """
 
     def __init__(self, session: StrokeLog, size: tuple[int, int] | None = None):
@@ -33,7 +35,7 @@ class Playback:
         self._scale = self.canvas.width / header.width, self.canvas.height / header.height
 
     def advance(self, time_s: float) -> None:
-        """Carry out everything up to this second of the log."""
+        """Apply all events up to this second of the log."""
         while self._next < len(self._events) and self._events[self._next].time_s <= time_s:
             event = self._events[self._next]
             self._next += 1
@@ -47,19 +49,19 @@ class Playback:
                 self.edited_s = event.time_s
 
     def request(self, steps: int) -> Request:
-        """The request that the model gets at this moment."""
+        """The model request for this moment."""
         materials = self.canvas.snapshot_materials()
         paper = self.canvas.snapshot()
         return self.params.request(paper, materials=materials, sequence=self.version, steps=steps)
 
     def steps(self, time_s: float, offered: Iterable[int]) -> int:
-        """Steps of the picture that the window showed then: more where the pen rested."""
+        """Steps of the picture that the window showed at that time: more while the pen was idle."""
         finer = [steps for steps in pacing.REFINED_STEPS if steps in offered]
         rests = time_s - self.edited_s >= pacing.REST_S
         return max([self.params.steps, *finer]) if rests else self.params.steps
 
     def _do(self, action: Action) -> bool:
-        """Carry out one action; returns whether paper or settings changed."""
+        """Apply one action. Returns whether paper or settings changed."""
         if isinstance(action, Change):
             before, self.params = self.params, self.params.change(action.name, action.value)
             return self.params != before

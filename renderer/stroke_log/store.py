@@ -1,7 +1,7 @@
-"""The folder in which stroke logs are stored: bounded in size, and searched for logs that a crash left.
+"""Folder of stroke logs, limited in size; finds logs left by a crash.
 
-A log that is being written ends in `.open` and is locked; when it is closed it is renamed without that
-ending. So a log that ends in `.open` and is not locked was left by a crash.
+The name of a log being written ends in `.open`, and the file is locked. On closing it is renamed without
+that suffix. So an unlocked log that ends in `.open` was left by a crash.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from renderer.stroke_log.log import LogHeader, LogWriter
 
 SAMPLES = ASSETS / "sessions"
 SUFFIX, OPEN = ".jsonl", ".jsonl.open"
-DATA_VARIABLE = "FLOWBRUSH_DATA"  # environment variable: another data folder
-LOCKED_BYTE = 1 << 40  # far behind the end: Windows forbids reading what is locked
+DATA_VARIABLE = "FLOWBRUSH_DATA"  # environment variable that overrides the data folder
+LOCKED_BYTE = 1 << 40  # far beyond the end: Windows forbids reading locked bytes
 
 
 def data_folder() -> Path:
@@ -42,11 +42,11 @@ class LogStore:
         return []
 
     def crashed(self) -> list[Path]:
-        """Logs that a crash left, the oldest first."""
+        """Logs left by a crash, the oldest first."""
         return [path for path in self.logs() if path.name.endswith(OPEN) and not locked(path)]
 
     def find(self, name: str) -> Path | None:
-        """The log with the name that `sessions` prints, or None."""
+        """The log with a name as printed by `sessions`, or None."""
         return next((path for path in self.logs() if log_name(path) == name), None)
 
     def begin(self, header: LogHeader) -> StoredLog:
@@ -54,7 +54,7 @@ class LogStore:
         return StoredLog(self.folder / (stem + OPEN), header)
 
     def prune(self, most_bytes: float) -> None:
-        """Remove the oldest logs until the rest fits. Open ones, and the last that a crash left, are kept."""
+        """Remove the oldest logs until the rest fits. Open logs and the last one left by a crash are kept."""
         kept = self.crashed()[-1:]
         logs = [(path, path.stat().st_size) for path in self.logs()]
         too_many = sum(size for _, size in logs) - most_bytes
@@ -68,13 +68,13 @@ class LogStore:
                 too_many -= size
 
     def close(self) -> None:
-        """Logs that crashes left are no longer offered; they stay in the folder."""
+        """Stop offering logs left by crashes; they stay in the folder."""
         for path in self.crashed():
             mark_closed(path)
 
 
 class StoredLog:
-    """A log in the store. Its file is created with the first event, so that a run without one leaves none."""
+    """A log in the store. Its file is created at the first event; a run without events leaves none."""
 
     def __init__(self, path: Path, header: LogHeader):
         self.path, self.error = path, ""
@@ -82,7 +82,7 @@ class StoredLog:
         self._writer: LogWriter | None = None
 
     def write(self, event: Event) -> None:
-        """As LogWriter."""
+        """As LogWriter.write."""
         if self._writer is None:
             try:
                 self._writer = LogWriter(self.path, self._header)
@@ -94,7 +94,7 @@ class StoredLog:
         self.error = self._writer.error
 
     def close(self) -> None:
-        """Idempotent."""
+        """Close the log and remove its `.open` suffix. Idempotent."""
         if self._writer is not None:
             self._writer.close()
             mark_closed(self.path)
@@ -106,7 +106,7 @@ def log_name(path: Path) -> str:
 
 
 def mark_closed(path: Path) -> None:
-    """Rename an open log to one that is closed."""
+    """Rename a log so that it counts as closed."""
     with suppress(OSError):
         os.replace(path, path.with_name(path.name.removesuffix(".open")))
 
@@ -134,7 +134,7 @@ def lock(descriptor: int) -> bool:
 
 
 def locked(path: Path) -> bool:
-    """Whether a process, this one too, is writing the log."""
+    """Whether a process, including this one, is writing the log."""
     try:
         with open(path, "r+b") as file:
             return not lock(file.fileno())
@@ -143,7 +143,7 @@ def locked(path: Path) -> bool:
 
 
 def find_log(name: str) -> Path:
-    """A stroke log by its file, by its name among the samples, or by the name that `sessions` prints."""
+    """Find a stroke log by path, by name among the samples, or by a name printed by `sessions`."""
     inside, kept = SAMPLES / f"{name}.jsonl", LogStore().find(name)
     for path in (Path(name), inside, kept):
         if path is not None and path.is_file():

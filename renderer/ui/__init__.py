@@ -1,1 +1,1 @@
-"""Windows and what is drawn in them, and how input events become actions."""
+"""User interface: windows, drawing, and translation of input events to actions."""

@@ -1,4 +1,4 @@
-"""Opens SDL's video driver, or raises one line that says why no window can be opened."""
+"""Initialisation of SDL's video driver, with a one-line error if no window can be opened."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ NO_DISPLAY = ("offscreen", "dummy", "evdev")
 def opening() -> Iterator[None]:
     """Initialise the display; errors inside the block become InputError."""
     if sys.platform == "linux":
-        # A texture loads Mesa and its LLVM; importing triton beside that LLVM crashes.
+        # A texture loads Mesa and its LLVM; importing triton into the same process then crashes.
         os.environ.setdefault("SDL_FRAMEBUFFER_ACCELERATION", "0")
-    os.environ.setdefault("SDL_WINDOWS_DPI_AWARENESS", "permonitorv2")  # else Windows blurs the window
+    os.environ.setdefault("SDL_WINDOWS_DPI_AWARENESS", "permonitorv2")  # otherwise Windows blurs the window
     chosen = "SDL_VIDEODRIVER" in os.environ
     if sys.platform == "linux" and not chosen and "XDG_RUNTIME_DIR" not in os.environ:
         os.environ["SDL_VIDEODRIVER"] = (
-            "x11"  # Wayland needs that folder, and its library prints errors of its own
+            "x11"  # Wayland needs that folder, and its library prints its own errors
         )
     try:
         pygame.display.init()
         pygame.font.init()
         if pygame.display.get_driver() in NO_DISPLAY and not chosen:
-            raise pygame.error("there is no display")  # SDL fell back to drawing in memory
+            raise pygame.error("there is no display")  # SDL fell back to offscreen drawing
         pygame.display.set_icon(pygame.image.load(ICON))
         yield
     except pygame.error as error:
@@ -42,7 +42,7 @@ def opening() -> Iterator[None]:
 
 
 def display_surface() -> pygame.Surface:
-    """The surface of the open window: a new one after a resize."""
+    """Surface of the open window; a resize replaces it."""
     surface = pygame.display.get_surface()
     if surface is None:
         raise RuntimeError("the window is closed")
@@ -50,7 +50,7 @@ def display_surface() -> pygame.Surface:
 
 
 def bgra_view(surface: pygame.Surface) -> np.ndarray:
-    """(H, W, 4) uint8 BGRA of a surface, without a copy where its format allows. Alpha is undefined."""
+    """(H, W, 4) uint8 BGRA of a surface, without a copy if its format allows. Alpha is undefined."""
     if surface.get_masks()[:3] != (0xFF0000, 0xFF00, 0xFF) or surface.get_bytesize() != 4:
         surface = surface.convert(32, 0)
     rows = np.frombuffer(cast("memoryview", surface.get_buffer()), np.uint8).reshape(

@@ -1,4 +1,4 @@
-"""The window without a display: composes the same pixels and takes its events from a script."""
+"""A window without a display: composes the same pixels and reads its events from a script."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from renderer.ui.window import SIZE, Window
 
 
 class Headless(Window):
-    """Uses SDL's dummy video driver.
+    """A Window that uses SDL's dummy video driver.
 
-    script: Events whose times count from the first poll; each is returned by the poll at which it is due.
+    script: Events with times relative to the first poll; each is returned by the poll at which it is due.
     """
 
     platform_dialogs = False
@@ -27,14 +27,14 @@ class Headless(Window):
         script: Iterable[Event] = (),
     ):
         os.environ["SDL_VIDEODRIVER"] = "dummy"
-        wanted = scale or 1.0  # SDL's dummy screen has 1024x768, for which a window would be made smaller
+        wanted = scale or 1.0  # SDL's dummy screen has 1024x768, to which the window would be shrunk
         super().__init__(size or (round(SIZE[0] * wanted), round(SIZE[1] * wanted)), scale)
         self._script = list(script)
         self._next = 0
         self._began_s: float | None = None
 
     def poll(self, now_s: float, scene: Scene) -> list[Event]:
-        """The scripted events that are due, with the times they were due at."""
+        """Scripted events that are due, with their scheduled times."""
         if self._began_s is None:
             self._began_s = now_s
         pygame.event.pump()

@@ -1,4 +1,4 @@
-"""The help overlay, made from the key table."""
+"""The help overlay, generated from the key table."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FOOT = (
 
 
 def draw_help(surface: pygame.Surface, theme: Theme, keymap: KeyMap) -> None:
-    """Draw the key table over a shaded window, scaled down to fit."""
+    """Draw the key table over the darkened window, scaled down to fit."""
     width, height = surface.get_size()
     tall = max(sum(34 + ROW * len(rows(keymap, group)) for group in groups) for groups in COLUMNS) + 112
     theme = Theme(min(theme.scale, width / (len(COLUMNS) * WIDE + 60), height / tall))

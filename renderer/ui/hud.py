@@ -19,7 +19,7 @@ TOPS_MS = (50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 20000.0)
 
 
 class Hud:
-    """Drawn four times a second; between, the last surface is used again."""
+    """The HUD. Drawn four times a second; the last surface is reused in between."""
 
     def __init__(self, theme: Theme):
         self.theme = theme
@@ -27,7 +27,7 @@ class Hud:
         self._surface: pygame.Surface | None = None
 
     def surface(self, scene: Scene, size: tuple[int, int], now_s: float) -> tuple[pygame.Surface, bool]:
-        """(the HUD, whether it was drawn again)."""
+        """Returns the HUD's surface, and whether it was redrawn."""
         if self._surface is not None and now_s < self._next_s and self._surface.get_size() == size:
             return self._surface, False
         self._next_s = now_s + REFRESH_S
@@ -55,7 +55,7 @@ class Hud:
             (*duration(recent["p50"]), "latency, median"),
             (*duration(recent["p95"]), "95th percentile"),
         ]
-        if live is not None:  # from capture to the screen
+        if live is not None:  # latency from capture to display
             shown.append((*duration(percentiles(live.recent_ms)["p50"]), "from capture"))
         for i, (value, unit, name) in enumerate(shown):
             x = px(16 + i * step)
@@ -65,7 +65,7 @@ class Hud:
             surface.blit(text(name, self.theme.small, FAINT), (x, px(36)))
 
     def stages(self, surface: pygame.Surface, stats: RunStatistics, box: pygame.Rect) -> None:
-        """One bar, divided by the stages of a frame."""
+        """Draw one bar, divided into the stages of a frame."""
         px, medians = self.theme.px, stats.stage_medians(GRAPH)
         total = sum(medians.values())
         if not total:
@@ -127,7 +127,7 @@ class Hud:
 
 
 def bars_of(values_ms: list[float], top_ms: float, size: tuple[int, int]) -> np.ndarray:
-    """(H, W, 4) uint8 bar chart, the newest value at the right. In numpy: drawing single bars is slow."""
+    """(H, W, 4) uint8 bar chart, newest value at the right. In numpy, as drawing single bars is slow."""
     width, height = size
     values = np.full(GRAPH, -1.0)  # no bar
     values[GRAPH - len(values_ms) :] = np.maximum(values_ms, top_ms / height)
@@ -143,7 +143,7 @@ def threads(count: int) -> str:
 
 
 def duration(ms: float | None) -> tuple[str, str]:
-    """(number, unit) with at most three digits."""
+    """Format a duration as (number, unit) with at most three digits."""
     if ms is None:
         return "-", ""
     return (f"{ms:.0f}", "ms") if ms < 1000 else (f"{min(ms, 999_000) / 1000:.3g}", "s")

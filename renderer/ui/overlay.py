@@ -1,4 +1,4 @@
-"""Overlay of the panes: brush ring, line preview, timeline and messages. Marks are redrawn whole."""
+"""Overlay of the panes: brush ring, line preview, timeline and messages. Marks are redrawn entirely."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DARK, LIGHT = (20, 20, 24), (250, 250, 248)
 
 @dataclass(frozen=True)
 class Mark:
-    """box: all pixels of the window that it may touch. what: its content, by kind."""
+    """An element of the overlay. box: window pixels it may cover. what: its content, depending on kind."""
 
     kind: Literal["ring", "line", "timeline", "note"]
     box: Rect
@@ -32,7 +32,7 @@ class Mark:
 
 
 def marks_of(tools: Tools, scene: Scene, layout: Layout, theme: Theme) -> tuple[Mark, ...]:
-    """The marks to show now."""
+    """The marks that are currently visible."""
     made = []
     for pane in layout.panes:
         if tools.place is not None:
@@ -69,7 +69,7 @@ def notes(scene: Scene, layout: Layout, theme: Theme) -> list[Mark]:
     errors = [message for message in scene.messages if message.level is Level.ERROR]
     others = [message for message in scene.messages if message.level is not Level.ERROR]
     shown = [scene.status, *errors[-MOST_ERRORS:], *others[-2:]]
-    if scene.view != "picture":  # notes stay as long as the prompt does
+    if scene.view != "picture":  # notes stay until the prompt changes
         shown += [Message(note) for note in scene.notes[:1]]
     if scene.demo:
         shown.append(Message("demo: press any key or button to paint"))
@@ -88,15 +88,15 @@ def notes(scene: Scene, layout: Layout, theme: Theme) -> list[Mark]:
     return made
 
 
-@functools.lru_cache(maxsize=32)  # a line is shown for hundreds of ticks
+@functools.lru_cache(maxsize=32)  # a message is shown for hundreds of ticks
 def fitted(theme: Theme, words: str, most_px: int) -> tuple[tuple[str, ...], int, int]:
-    """The text in lines of at most this width, and the width and height of all lines in pixels."""
+    """Wrap text to this width. Returns the lines, and the width and height of all lines in pixels."""
     lines = wrapped(words, lambda part: theme.body.size(part)[0], most_px)
     return lines, max(theme.body.size(line)[0] for line in lines), len(lines) * theme.body.get_linesize()
 
 
 def wrapped(words: str, width_of: Callable[[str], int], most_px: int) -> tuple[str, ...]:
-    """The whole text in lines, broken between words, or within one that is too wide for a line."""
+    """Wrap text into lines, broken between words, or within a word that is wider than a line."""
     lines = [""]
     for word in words.split():
         longer = f"{lines[-1]} {word}".lstrip()
@@ -113,7 +113,7 @@ def wrapped(words: str, width_of: Callable[[str], int], most_px: int) -> tuple[s
 
 
 def elided(words: str, width_of: Callable[[str], int], most_px: int) -> str:
-    """The text, its middle replaced by "..." where it is too wide: a path keeps its end."""
+    """Shorten text that is too wide by replacing its middle with "...", so that a path keeps its end."""
     if width_of(words) <= most_px:
         return words
     kept = len(words)

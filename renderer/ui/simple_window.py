@@ -1,4 +1,4 @@
-"""A plain window, or its headless twin, for the race and the straightening demo."""
+"""A minimal window, with or without a display, for the race and the straightening demo."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from renderer.ui.style.theme import BACK
 
 
 class SimpleWindow:
-    """Draw on `surface`, show it with `flip`. A headless one has no events."""
+    """A window with a drawing surface: draw on `surface`, show it with `flip`. Headless: no events."""
 
     def __init__(self, title: str, size: tuple[int, int] = (1280, 720), *, headless=False, resizable=False):
-        """Raises InputError where no window can be opened."""
+        """Raises InputError if no window can be opened."""
         if headless:
             os.environ["SDL_VIDEODRIVER"] = "dummy"
         self.headless = headless
@@ -31,25 +31,25 @@ class SimpleWindow:
         return events
 
     def flip(self) -> float:
-        """Show what was drawn; returns the time at which it was shown, by time.perf_counter."""
+        """Show the drawn surface; returns the time of display, by time.perf_counter."""
         pygame.display.flip()
         return time.perf_counter()
 
     def pixels(self) -> np.ndarray:
-        """(H, W, 3) uint8, a copy."""
+        """A copy of the window's pixels, (H, W, 3) uint8."""
         return rgb_copy(self.surface)
 
     def shot(self) -> np.ndarray:
-        """(H, W, 4) uint8 BGRA, a copy; ten times faster than `pixels`, for recording."""
+        """A copy of the pixels, (H, W, 4) uint8 BGRA, for recording; ten times faster than `pixels`."""
         return bgra_view(self.surface).copy()
 
     def close(self) -> None:
-        """Idempotent."""
+        """Close the window. Idempotent."""
         pygame.quit()
 
 
 def is_quit(event: pygame.event.Event) -> bool:
-    """The window is closed, or Escape or Q pressed."""
+    """Whether the event closes the window: the close button, Escape or Q."""
     if event.type == pygame.KEYDOWN:
         return event.key in (pygame.K_ESCAPE, pygame.K_q)
     return event.type == pygame.QUIT

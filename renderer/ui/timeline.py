@@ -14,7 +14,7 @@ from renderer.ui.view.layout import Layout
 
 HIGH, MARGIN = 56, 16
 STEP_S, LEAP_S = 1.0, 10.0
-HINTS = (  # the longest that fits is shown
+HINTS = (  # the longest one that fits is shown
     "Left, Right: one second    Shift: ten    Up, Down: pins    P: pin    Enter: paint on    Esc: now",
     "Left, Right: seconds    Up, Down: pins    P: pin    Enter: paint on    Esc: now",
     "P: pin    Enter: paint on    Esc: now",
@@ -28,7 +28,7 @@ KEYS = {
 
 
 def bar(layout: Layout, theme: Theme) -> Rect:
-    """Its box in the window: at the bottom of the panes."""
+    """Box of the timeline in the window, at the bottom of the panes."""
     left, right = layout.panes[0].frame.x0, layout.panes[-1].frame.x1
     foot = max(pane.frame.y1 for pane in layout.panes)
     return Rect(left, foot - theme.px(HIGH), right, foot)
@@ -37,7 +37,7 @@ def bar(layout: Layout, theme: Theme) -> Rect:
 def read(
     events: Iterable, back: RewindState, box: Rect, theme: Theme, now_s: float
 ) -> tuple[list[Event], list]:
-    """(commands, events not used by the timeline). A drag becomes one seek a tick."""
+    """Returns (commands, events not used by the timeline). A drag becomes one seek per tick."""
     made: list[Event] = []
     rest, at_s = [], None
     for event in events:
@@ -55,7 +55,7 @@ def read(
 
 
 def is_drag(event) -> bool:
-    """The left button is pressed, or the pointer moves while it is held."""
+    """Whether the left button is pressed, or the pointer moves while it is held."""
     if event.type == pygame.MOUSEMOTION:
         return bool(event.buttons[0])
     return event.type == pygame.MOUSEBUTTONDOWN and event.button == 1
@@ -66,7 +66,7 @@ def step(sign: int):
 
 
 def jump(sign: int):
-    """To the next pin, or to the end of the bar."""
+    """A move to the next pin, or to the end of the bar."""
 
     def move(back: RewindState, at_s: float, mods: int) -> float:
         ahead = [place for place in (back.begin_s, *back.pins, back.end_s) if (place - at_s) * sign > 1e-3]
@@ -86,7 +86,7 @@ MOVES = {
 
 
 def groove(box: Rect, theme: Theme) -> tuple[int, int, int]:
-    """(left, right, y) of the line along which time runs."""
+    """(left, right, y) of the time axis."""
     return box.x0 + theme.px(MARGIN), box.x1 - theme.px(MARGIN), box.y0 + theme.px(34)
 
 

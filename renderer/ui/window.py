@@ -1,4 +1,4 @@
-"""The painting window: reads input, composes panes, panel and HUD, and shows them."""
+"""The painting window: reads input, and composes and shows panes, panel and HUD."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from renderer.ui.view.panes import PanePixels
 from renderer.ui.view.view_transform import ViewSettings
 from renderer.ui.work_area import TITLE_BAR_PX, desktop_scale, work_area
 
-SIZE = (1280, 720)  # at scale 1
+SIZE = (1280, 720)  # default window size at scale 1
 SMALLEST = (640, 360)  # minimum window at the smallest scale
-SMALLEST_SCALE = 0.75  # of the chosen scale, in a window too low for the panel; below it the panel scrolls
+SMALLEST_SCALE = 0.75  # of the chosen scale, in a window lower than the panel; below it the panel scrolls
 
 
 PICKER_EVENTS = (
@@ -47,15 +47,15 @@ PICKER_EVENTS = (
 
 
 class Window:
-    """A pygame window. Everything that reads input or draws on the screen goes through here."""
+    """The pygame window. All input and all drawing on the screen go through it."""
 
-    platform_dialogs = True  # files are chosen in the platform's own dialog where there is one
+    platform_dialogs = True  # use the platform's file dialog if there is one
 
     def __init__(
         self, size: tuple[int, int] | None = None, scale: float | None = None, keymap: KeyMap | None = None
     ):
-        """scale: of text and controls, 1 at 96 dots an inch; None: from the screen's resolution."""
-        cv2.setNumThreads(1)  # leaves the cores to the model: waiting for one took 4 ms of the slowest ticks
+        """scale: of text and controls, 1 at 96 dpi; None: from the screen's resolution."""
+        cv2.setNumThreads(1)  # leaves the cores to the model; waiting for one took 4 ms of the slowest ticks
         if scale is not None and not 0.5 <= scale <= 4:
             raise InputError(f"--scale {scale:g} does not work; choose 0.5 to 4")
         with opening():
@@ -72,27 +72,27 @@ class Window:
         self._full = False
         self._picker: FilePicker | None = None
         self._dialog: PlatformDialog | None = None
-        self._folder: Path | None = None  # of the file that was opened last
+        self._folder: Path | None = None  # folder of the last opened file
         self._cursor: int | None = None
-        self._view = ViewSettings()  # that was drawn last
-        self._shape: tuple = ()  # everything is drawn again when this changes
+        self._view = ViewSettings()  # last drawn view
+        self._shape: tuple = ()  # everything is redrawn when this changes
         self._marks: tuple[Mark, ...] = ()
         self._drawn_s = time.perf_counter()
         self._boxes: list[pygame.Rect] = []
-        self.panes_new = False  # the last `draw` changed a pixel of paper or picture
+        self.panes_new = False  # whether the last `draw` changed a pixel of paper or picture
 
     def open(self, size: tuple[int, int] | None) -> pygame.Surface:
-        """Open the window. size: None for SIZE at the chosen scale, or what the screen has room for."""
+        """Open the window. size: None for SIZE at the chosen scale, limited to the screen's work area."""
         area = work_area()
         room = area.width, area.height - TITLE_BAR_PX
         wanted = size or (min(room[0], self.theme.px(SIZE[0])), min(room[1], self.theme.px(SIZE[1])))
         surface = pygame.display.set_mode(wanted, pygame.RESIZABLE)
         least = [round(side * SMALLEST_SCALE * self.theme.scale) for side in SMALLEST]
-        with warnings.catch_warnings():  # pygame has no other way to the window of `display`
+        with warnings.catch_warnings():  # pygame has no other way to get the window of `display`
             warnings.simplefilter("ignore", DeprecationWarning)
             self.handle = pygame.Window.from_display_module()
         self.handle.minimum_size = [min(*sides) for sides in zip(wanted, least, strict=True)]
-        if size is None:  # in the middle of what task bars leave free
+        if size is None:  # centred in the area that task bars leave free
             free_px = room[0] - wanted[0], room[1] - wanted[1]
             self.handle.position = area.x + free_px[0] // 2, area.y + TITLE_BAR_PX + free_px[1] // 2
         pygame.display.set_caption("Flowbrush")
@@ -107,14 +107,14 @@ class Window:
         return 60.0
 
     def poll(self, now_s: float, scene: Scene) -> list[Event]:
-        """Events since the last call, in order; those of a projector's window are not for the painting."""
+        """Events since the last call, in order. Events of a projector window do not affect the painting."""
         events = pygame.event.get()
         closed = [event for event in events if self.elsewhere(event) and event.type == pygame.WINDOWCLOSE]
         made = self.read([event for event in events if not self.elsewhere(event)], now_s, scene)
         return made + [Event(Command("projector"), now_s) for _ in closed]
 
     def elsewhere(self, event: pygame.event.Event) -> bool:
-        """The event is of another window's pointer or state. Keys count wherever they are pressed."""
+        """Whether a pointer or window event belongs to another window. Keys count in any window."""
         window = getattr(event, "window", None)
         keys = event.type in (pygame.KEYDOWN, pygame.KEYUP, pygame.TEXTINPUT)
         return window is not None and window.id != self.handle.id and not keys
@@ -145,7 +145,7 @@ class Window:
         return [event for event in (with_layer(event, scene) for event in made) if event is not None]
 
     def read_help(self, events: Iterable[pygame.event.Event], now_s: float) -> list[Event]:
-        """Any key or button closes the help."""
+        """Handle events while the help is shown; any key or button closes it."""
         for event in events:
             if event.type == pygame.QUIT:
                 return [Event(Command("quit"), now_s)]
@@ -164,7 +164,7 @@ class Window:
     def layout(self, scene: Scene) -> Layout:
         canvas = (scene.canvas.width, scene.canvas.height)
         navigation = self.tools.navigation
-        if navigation.canvas != canvas:  # another paper is shown whole
+        if navigation.canvas != canvas:  # a new canvas is fitted to the pane
             navigation.canvas, navigation.settings = canvas, ViewSettings()
         return arrange(
             scene.view,
@@ -184,7 +184,7 @@ class Window:
             self.panel.ask(what, self.tools)
 
     def choose_file(self) -> None:
-        """Open the platform's file dialog, or the picker where there is none."""
+        """Open the platform's file dialog, or the built-in picker if there is none."""
         if self._picker is not None or self._dialog is not None:
             return
         folder = self._folder or pictures_folder()
@@ -195,7 +195,7 @@ class Window:
             self._picker = FilePicker(self.theme, folder)
 
     def read_choice(self, events: list[pygame.event.Event]) -> tuple[list[pygame.event.Event], list[Action]]:
-        """(events that the file dialog leaves to the window, what was chosen)."""
+        """Returns (events that the file dialog does not use, actions for the chosen file)."""
         result: Path | bool = True
         if self._dialog is not None:
             result = self._dialog.result()
@@ -215,14 +215,14 @@ class Window:
         return events, [Command("load", str(result))]
 
     def close_dialogs(self) -> None:
-        """Idempotent."""
+        """Close the file dialogs. Idempotent."""
         for one in (self._dialog, self._picker):
             if one is not None:
                 one.close()
         self._dialog = self._picker = None
 
     def full_screen(self) -> None:
-        """Fill the screen, or go back to the window as it was."""
+        """Toggle full screen; leaving it restores the previous window."""
         if self._full:
             self.handle.set_windowed()
         else:
@@ -266,7 +266,7 @@ class Window:
             draw_help(surface, self.theme, self.tools.keymap)
 
     def set_cursor(self) -> None:
-        """A cross of arrows while the view can be dragged."""
+        """Show the move cursor while the view can be dragged."""
         navigation = self.tools.navigation
         wanted = pygame.SYSTEM_CURSOR_SIZEALL if navigation.space or navigation.dragging else None
         if wanted != self._cursor:
@@ -274,7 +274,7 @@ class Window:
             pygame.mouse.set_cursor(pygame.SYSTEM_CURSOR_ARROW if wanted is None else wanted)
 
     def prepare(self, scene: Scene, layout: Layout) -> tuple[Panel, PanePixels, bool]:
-        """Panel and panes, created where needed, and whether everything must be drawn again."""
+        """Returns panel and panes, created if needed, and whether everything must be redrawn."""
         size, canvas = self.surface.get_size(), scene.canvas
         if self.panes is None or self.panes.whole != canvas.whole:
             self.panes = PanePixels(canvas.width, canvas.height)
@@ -307,7 +307,7 @@ class Window:
         changed: dict[str, Rect],
         anew: bool,
     ) -> None:
-        """Copy what changed in the panes, and draw the overlay over it."""
+        """Draw the changed parts of the panes and the overlay over them."""
         over = marks_of(self.tools, scene, layout, self.theme)
         dirty, moved = [], self._view != self.tools.navigation.settings
         self._view = self.tools.navigation.settings
@@ -323,7 +323,7 @@ class Window:
         self._marks = over
         dirty += [m.box for m in over if any(not m.box.intersect(box).empty for box in dirty)]
         for box in dirty:
-            if self._view.scale is not None:  # a message may lie beside the paper
+            if self._view.scale is not None:  # a message may be beside the paper
                 surface.fill(BACK, rect_of(box))
             for pane in layout.panes:
                 panes.draw(surface, pane, box)
@@ -339,14 +339,14 @@ class Window:
             self._boxes.append(rect_of(box))
 
     def flip(self) -> float:
-        """Show what was drawn; returns the time at which it was shown, by time.perf_counter."""
+        """Show the drawn surface; returns the time of display, by time.perf_counter."""
         if self._boxes:
             pygame.display.update(self._boxes)
         return time.perf_counter()
 
     @property
     def all_new(self) -> bool:
-        """The last `draw` changed some pixel of the window."""
+        """Whether the last `draw` changed any pixel of the window."""
         return bool(self._boxes)
 
     def pixels(self) -> np.ndarray:
@@ -354,11 +354,11 @@ class Window:
         return bgra_view(self.surface)
 
     def screen(self) -> np.ndarray:
-        """(H, W, 3) uint8 copy of what the window shows."""
+        """(H, W, 3) uint8 copy of the window's pixels."""
         return rgb_copy(self.surface)
 
     def close(self) -> None:
-        """Idempotent."""
+        """Close dialogs, tablet and window. Idempotent."""
         self.close_dialogs()
         if self.tools.tablet is not None:
             self.tools.tablet.close()
@@ -370,7 +370,7 @@ def rect_of(box: Rect) -> pygame.Rect:
 
 
 def with_layer(event: Event, scene: Scene) -> Event | None:
-    """A command about the active layer as the edit that it means now; None where it means nothing."""
+    """Convert a command on the active layer to the edit it stands for; None if there is nothing to do."""
     action = event.action
     if not isinstance(action, Command) or not action.name.startswith("layer."):
         return event

@@ -1,4 +1,4 @@
-"""The part of the screen that windows may cover, and the desktop's own scale. Asks the loaded SDL, or X11."""
+"""Screen work area and desktop scale, queried from the loaded SDL library or X11."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pygame
 
-TITLE_BAR_PX = 40  # of a window manager that draws one, above the window
+TITLE_BAR_PX = 40  # height of a window manager's title bar
 LEAST_SCALE, MOST_SCALE = 1.0, 3.0
 
 
@@ -21,7 +21,7 @@ class SdlRect(ctypes.Structure):
 
 @lru_cache(maxsize=1)
 def sdl() -> ctypes.CDLL | None:
-    """The SDL library that pygame has loaded; None where its file is not found."""
+    """The SDL library that pygame has loaded; None if its file is not found."""
     package = Path(pygame.__file__).parent
     patterns = {"win32": "SDL2.dll", "darwin": ".dylibs/libSDL2-*.dylib"}
     found = sorted(package.glob(patterns.get(sys.platform, "../pygame_ce.libs/libSDL2-2*.so*")))
@@ -32,7 +32,7 @@ def sdl() -> ctypes.CDLL | None:
 
 
 def work_area() -> pygame.Rect:
-    """The first screen without task bars, in pixels of the desktop. The display must be initialised."""
+    """Area of the first screen without task bars, in desktop pixels. The display must be initialised."""
     desktop = pygame.Rect((0, 0), pygame.display.get_desktop_sizes()[0])
     library, bounds = sdl(), SdlRect()
     if library is None or library.SDL_GetDisplayUsableBounds(0, ctypes.byref(bounds)) != 0:
@@ -42,9 +42,9 @@ def work_area() -> pygame.Rect:
 
 
 def desktop_scale() -> float:
-    """Scale of text and controls that the desktop asks for, in steps of a quarter; 1 is 96 dots an inch."""
+    """The desktop's scale of text and controls, in steps of 0.25; 1 is 96 dpi."""
     declared = declared_scale()
-    if declared is None:  # nothing says it: large screens have small pixels
+    if declared is None:  # not declared: guess from the resolution
         width, height = pygame.display.get_desktop_sizes()[0]
         return clamped(min(width / 1920, height / 1080) * 2 // 1 / 2)
     return clamped(round(declared * 4) / 4)
@@ -55,7 +55,7 @@ def clamped(scale: float) -> float:
 
 
 def declared_scale() -> float | None:
-    """What environment, X resources or SDL say; None where nothing does."""
+    """Scale declared by environment variables, X resources or SDL; None if there is none."""
     for name in ("GDK_SCALE", "QT_SCALE_FACTOR"):
         try:
             return float(os.environ[name])
@@ -72,11 +72,11 @@ def declared_scale() -> float | None:
         and dpi.value > 0
     ):
         return dpi.value / 96
-    return 1.0 if driver == "cocoa" else None  # points of macOS are scaled by the system
+    return 1.0 if driver == "cocoa" else None  # macOS scales points itself
 
 
 def x_resource_scale() -> float | None:
-    """Xft.dpi of the X server's resources, which desktops set to their scale; None where it is not set."""
+    """Scale from Xft.dpi in the X server's resources, which desktops set; None if it is not set."""
     name = ctypes.util.find_library("X11")
     if name is None:
         return None

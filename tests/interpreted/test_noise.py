@@ -1,4 +1,4 @@
-"""Triton's noise against the reference's."""
+"""Noise of the Triton kernel against the reference implementation."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Every op against float64: dtypes, ragged shapes, options."""
+"""Every kernel op against float64: dtypes, ragged shapes and options."""
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ def test_near_the_truth(name, shape, options, dtype, device, record_property):
 
 @pytest.mark.parametrize("name", CASES)
 def test_one_op_for_the_compiler(name, device):
-    """The schema says what is changed, and the fake implementation has the shapes, strides and dtypes."""
+    """The schema declares mutated arguments; the fake implementation has equal shapes, strides and dtypes."""
     case = CASES[name]
     rows = [case.inputs(maker(device), shape, torch.float32, **o) for shape, o in case.ragged[:2]]
     for arguments in (*rows, tuple(map(cut, rows[0]))):
@@ -33,7 +33,7 @@ def test_one_op_for_the_compiler(name, device):
 
 
 def cut(value):
-    """A tensor of rows as a slice of a wider one; anything else as it is."""
+    """Return a tensor of at least 2 dimensions as a slice of a wider one; other values unchanged."""
     if not isinstance(value, torch.Tensor) or value.dim() < 2:
         return value
     whole = torch.zeros_like(torch.nn.functional.pad(value, (0, 3)))
@@ -42,7 +42,7 @@ def cut(value):
 
 
 def test_large_mean_survives_group_norm(device):
-    """The plain sum of squares is off by a tenth here; 3e-5 is the rounding of the mean itself."""
+    """A plain sum of squares has a relative error of 0.1 here; rounding of the mean itself gives 3e-5."""
     case = CASES["group_norm_silu"]
     x, *rest = case.inputs(maker(device), (1, 32, 24, 24), torch.float32, groups=4)
     arguments = (x + 1000, *rest)

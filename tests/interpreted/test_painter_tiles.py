@@ -1,4 +1,4 @@
-"""The painter's frame by the Triton kernels: a tile has the bits of the whole."""
+"""Painter frames by the Triton kernels: a tile is bit-identical to that part of the whole frame."""
 
 import pytest
 import torch
@@ -10,13 +10,13 @@ from models.painter.packed import Body
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
 def test_a_tile_is_that_part_of_the_whole_frame(dtype, device, monkeypatch):
-    """A network of few blocks, whose radius is 52 px; the tile lies at the paper's left border."""
+    """Uses a small network with a radius of 52 px and a tile at the left border of the paper."""
     torch.manual_seed(0)
     config = NetworkConfig(widths=(16, 16, 16), blocks=(0, 0, 0, 0, 0))
     network = PainterNetwork(config).eval().requires_grad_(False).to(device)
     torch.nn.init.normal_(network.head.weight, std=0.1)
     radius = network.receptive_radius_px()
-    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)  # the path of a GPU
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)  # use the GPU path
     body = Body(network, dtype)
     height, width, (y0, y1, x1) = 64, 192, (0, 64, 128)
     generator = torch.Generator().manual_seed(1)
@@ -34,4 +34,4 @@ def test_a_tile_is_that_part_of_the_whole_frame(dtype, device, monkeypatch):
     whole, tile = whole[:-1].view(3, height, width), tile[:-1].view(3, y1 - y0, x1)
     right = x1 - radius
     assert right >= 64 and torch.equal(tile[:, :, :right], whole[:, y0:y1, :right])
-    assert not torch.equal(tile, whole[:, y0:y1, :x1])  # at its border a tile knows less
+    assert not torch.equal(tile, whole[:, y0:y1, :x1])  # pixels near the tile's border differ

@@ -1,4 +1,4 @@
-"""Inputs as callers hold them: slices, other layouts, views."""
+"""Kernel inputs with non-contiguous strides: slices, other memory layouts and views."""
 
 import pytest
 import torch
@@ -91,7 +91,7 @@ def test_noise_into_a_slice(make, device):
 
 
 def test_nothing_to_do(device):
-    """Empty inputs launch nothing and give the right shape."""
+    """Empty inputs launch no kernel and return the right shape."""
     make = maker(device)
     assert glu.glu(make(0, 8), "silu").shape == (0, 4)
     assert picture.picture_out(make(1, 3, 0, 8)).shape == (0, 8, 3)

@@ -1,1 +1,1 @@
-"""The painter that sees materials: its network, noise, flow, and the plan for blank places."""
+"""The material-aware painter: network, noise, flow, and the plan that fills blank areas."""

@@ -1,4 +1,4 @@
-"""What the painter is given beside noise: paint, materials, look, mood, strength and height in the canvas."""
+"""Inputs of the material-aware painter: paint, materials, look, mood, strength, canvas height and noise."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MATERIAL_CHANNELS = len(MATERIALS) + 1  # the first is paint of unknown material
 
 
 class MaterialCondition(NamedTuple):
-    """All but `noise` are float32, at the sizes given; h, w = H / 4, W / 4.
+    """Inputs of a MaterialNetwork. All but `noise` and `look` are float32; h, w = H / 4, W / 4.
 
     paint: (B, 4, H, W), colour in [-1, 1] times alpha, and alpha in [0, 1].
     means: (B, 4, h, w), the mean of `paint` over each cell of 4 px.
@@ -37,7 +37,7 @@ class MaterialCondition(NamedTuple):
     noise: Noise
 
     def rows(self, chosen: slice | Tensor) -> MaterialCondition:
-        """The same for some rows of the batch."""
+        """Select rows of the batch."""
         return MaterialCondition(
             self.paint[chosen],
             self.means[chosen],
@@ -51,17 +51,17 @@ class MaterialCondition(NamedTuple):
 
     @property
     def sketch(self) -> Tensor:
-        """(B, 3, H, W): colour times alpha, softened over cells; what the picture is a residual on."""
+        """Colour times alpha, softened over cells, (B, 3, H, W): the base of the picture's residual."""
         return spread(self.means[:, :3])
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(B, H, W)"""
+        """Batch size, height and width in pixels: (B, H, W)."""
         return len(self.paint), self.paint.shape[2], self.paint.shape[3]
 
 
 def spread(means: Tensor) -> Tensor:
-    """(B, C, h, w) of cells -> (B, C, H, W), bilinear between their middles."""
+    """Interpolate cell values (B, C, h, w) bilinearly between cell centres, to (B, C, H, W)."""
     return F.interpolate(means, scale_factor=CELL_PX, mode="bilinear", align_corners=False)
 
 
@@ -76,9 +76,10 @@ def condition_of(
     height: Tensor,
     plan: Tensor | None = None,
 ) -> MaterialCondition:
-    """papers: (B, H, W, 4) uint8 RGBA. materials: (B, H, W) uint8, 0 unknown, else 1 + index in MATERIALS.
+    """Build a MaterialCondition from papers and material maps.
 
-    height: (B, h, w) in [0, 1]. plan: (B, 12, h, w), shares of materials for places that are not painted.
+    papers: (B, H, W, 4) uint8 RGBA. materials: (B, H, W) uint8, 0 unknown, else 1 + index in MATERIALS.
+    height: (B, h, w) in [0, 1]. plan: (B, 12, h, w), shares of the materials in unpainted areas.
     """
     pixels = torch.as_tensor(papers).permute(0, 3, 1, 2).float()
     alpha = pixels[:, 3:] / 255
@@ -93,6 +94,6 @@ def condition_of(
 
 
 def heights(rows: int, columns: int, *, top_px: int, canvas_px: int) -> Tensor:
-    """(rows, columns) of cells: how far down the canvas each stands, 0 at its top and 1 at its bottom."""
+    """Vertical canvas position of each cell, (rows, columns): 0 at the top, 1 at the bottom."""
     middles = (top_px + (torch.arange(rows, dtype=torch.float32) + 0.5) * CELL_PX) / canvas_px
     return middles.clamp(0, 1)[:, None].expand(rows, columns)

@@ -1,10 +1,10 @@
-"""The network of the painter that sees materials: a U-Net of 3x3 convolutions at 1/4, 1/8 and 1/16 scale.
+"""Network of the material-aware painter: a U-Net of 3x3 convolutions at 1/4, 1/8 and 1/16 scale.
 
-It is local by construction: nothing but convolutions mixes positions, and nothing normalises over space.
-Every convolution of 3x3 pads by replication, so the border of the paper is no dark frame. Time, step size,
-strength, mood and look enter as one bias for each convolution, and unit noise of 1/8 to 1/32 scale as a sum
-where its level begins: at a fixed condition and seed neither costs anything a frame. Every activation is a
-ReLU after the sum of a convolution and its skip, the chain that oneDNN, cuDNN and Triton fuse into one pass.
+The network is strictly local: only convolutions mix positions, and nothing normalises over space. Every 3x3
+convolution pads by replication, which avoids a dark frame at the paper's border. Time, step size, strength,
+mood and look enter as one bias for each convolution; unit noise of 1/8 to 1/32 scale is added where its level
+begins. Neither costs anything per frame while condition and seed are fixed. Every activation is a ReLU after
+the sum of a convolution and its skip, a sequence that oneDNN, cuDNN and Triton fuse into one pass.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ TIME_WAVES = 8
 
 @dataclass(frozen=True)
 class MaterialConfig:
-    """widths: channels at 1/4, 1/8 and 1/16 scale, multiples of 32, which matrix tiles fill.
+    """Sizes of a MaterialNetwork.
 
+    widths: channels at 1/4, 1/8 and 1/16 scale, multiples of 32, which fill matrix tiles.
     blocks: 3x3 residual convolutions at 1/4, 1/8 (encoder), 1/16, 1/8, 1/4 (decoder).
     """
 
@@ -43,12 +44,12 @@ class MaterialConfig:
     looks: tuple[str, ...] = LOOKS
 
     def as_dict(self) -> dict:
-        """What a checkpoint holds; `kind` tells its network from that of the first painter."""
+        """Config as stored in a checkpoint; `kind` distinguishes it from the first painter's."""
         return {"kind": "materials", **asdict(self)}
 
     @classmethod
     def from_dict(cls, values: dict) -> MaterialConfig:
-        """Raises TypeError for what is no config of this network."""
+        """Inverse of `as_dict`. Raises TypeError for values that are no config of this network."""
         rest: dict[str, Any] = {key: value for key, value in values.items() if key != "kind"}
         for key, value in rest.items():
             rest[key] = tuple(value) if isinstance(value, list) else value
@@ -60,7 +61,7 @@ PAINTER_SMALL = MaterialConfig(widths=(32, 96, 160))
 
 
 class MaterialNetwork(nn.Module):
-    """(residual cells, condition, t, step) -> head (B, 48, h, w) and gate (B, 16, h, w), float.
+    """U-Net (residual cells, condition, t, step) -> head (B, 48, h, w) and gate (B, 16, h, w), float.
 
     H and W are multiples of 32; h, w = H / 4, W / 4.
     """
@@ -77,7 +78,7 @@ class MaterialNetwork(nn.Module):
         self.middle_noise = nn.Conv2d(LEVEL_CHANNELS, middle, 1, bias=False)
         self.middle_in = chain(middle, b[1])
         self.to_coarse = conv3(middle, coarse)
-        self.coarse_noise = nn.Conv2d(2 * LEVEL_CHANNELS, coarse, 1, bias=False)  # of 1/16 and 1/32
+        self.coarse_noise = nn.Conv2d(2 * LEVEL_CHANNELS, coarse, 1, bias=False)  # noise of 1/16, 1/32 scale
         self.coarse = chain(coarse, b[2])
         self.from_coarse = nn.Conv2d(coarse, middle, 1)
         self.middle_out = chain(middle, b[3])
@@ -88,13 +89,13 @@ class MaterialNetwork(nn.Module):
         self.reset()
 
     def biased(self) -> list[tuple[nn.Conv2d, int]]:
-        """The convolutions that take a bias from the condition, in order, with their widths."""
+        """Convolutions that take a bias from the condition, in order, with their output channels."""
         layers = [self.stem, *self.fine_in, self.to_middle, *self.middle_in, self.to_coarse, *self.coarse]
         layers += [*self.middle_out, *self.fine_out]
         return [(layer, layer.out_channels) for layer in layers if isinstance(layer, nn.Conv2d)]
 
     def reset(self) -> None:
-        """Start weights. A chain of skips keeps its variance near one; the picture begins near the sketch."""
+        """Initialise the weights: skip chains keep a variance near one, the output is near the sketch."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight)
@@ -108,20 +109,23 @@ class MaterialNetwork(nn.Module):
         weight = self.head.weight.data
         weight[:COLORS].mul_(0.3)
         weight[COLORS:] = 0
-        for color in range(3):  # all pixels of a cell start alike (Aitken et al. 2017), against checkerboards
+        for color in range(3):  # same weights for a cell's pixels, against checkerboards (Aitken et al. 2017)
             weight[color * PLACES : (color + 1) * PLACES] = weight[color * PLACES].clone()
         nn.init.normal_(self.bias_of.weight, std=0.02)
         nn.init.zeros_(self.bias_of.bias)
 
     def biases(self, t: Tensor, step: Tensor, strength: Tensor, mood: Tensor, look: Tensor) -> list[Tensor]:
-        """One (B, channels) bias for each of `biased()`: its own plus what the condition adds."""
+        """Biases (B, channels) of the layers of `biased()`: each layer's own plus the condition's shift."""
         widths = [width for _, width in self.biased()]
         shifts = self.bias_of(self.embed(t, step, strength, mood, look)).split(widths, dim=1)
         own = [layer.bias for layer, _ in self.biased()]
         return [shift if bias is None else bias + shift for bias, shift in zip(own, shifts, strict=True)]
 
     def forward(self, residual: Tensor, condition: MaterialCondition, t: Tensor, step: Tensor) -> Tensor:
-        """residual: (B, 48, h, w) of about unit variance. Returns (B, 64, h, w): head, then gate."""
+        """Evaluate the network on a residual (B, 48, h, w) of about unit variance.
+
+        Returns (B, 64, h, w): head, then gate.
+        """
         parts = (
             residual,
             F.pixel_unshuffle(condition.paint, CELL_PX),
@@ -133,7 +137,7 @@ class MaterialNetwork(nn.Module):
         return self.body(torch.cat(parts, 1), condition.noise.levels[1:], given)
 
     def body(self, x: Tensor, levels: tuple[Tensor, ...], biases: list[Tensor]) -> Tensor:
-        """The convolutions. x: (B, 128, h, w). levels: noise of 1/8, 1/16 and 1/32 scale."""
+        """Run the convolutions. x: (B, 128, h, w). levels: noise of 1/8, 1/16 and 1/32 scale."""
         bias = iter(biases)
         of_middle = self.middle_noise(levels[0])
         of_coarse = self.coarse_noise(torch.cat((levels[1], enlarge(levels[2])), 1))
@@ -150,10 +154,10 @@ class MaterialNetwork(nn.Module):
         return F.conv2d(edged(fine), self.head.weight, self.head.bias)
 
     def receptive_radius_px(self) -> int:
-        """How far a change of the paper can reach in the picture, from the layers alone.
+        """Largest distance at which a pixel of the paper affects the picture, from the layer shapes.
 
-        A range of cells is followed through the layers from each pixel of a coarse cell, to the right and to
-        the left; convolutions widen it, pooling and enlarging align it to their cells.
+        The range of affected cells is traced through the layers in both directions from each pixel of a
+        coarse cell: convolutions widen it, pooling and enlarging align it to their cells.
         """
         b = self.config.blocks
         most = 0
@@ -168,7 +172,7 @@ class MaterialNetwork(nn.Module):
         return most
 
     def gflop(self, height_px: int, width_px: int) -> float:
-        """Counted multiply-adds, times two, of one evaluation, in 1e9; convolutions only."""
+        """GFLOP of one evaluation: two for each multiply-add of the convolutions, in 1e9."""
         coarse = {self.to_coarse, self.coarse_noise, *self.coarse, self.from_coarse}
         middle = {self.to_middle, self.middle_noise, *self.middle_in, *self.middle_out, self.from_middle}
         macs = 0
@@ -180,7 +184,7 @@ class MaterialNetwork(nn.Module):
 
 
 class Embedding(nn.Module):
-    """Time, step size, strength, mood and look -> one vector of `config.embedding`."""
+    """Embed time, step size, strength, mood and look in one vector of length `config.embedding`."""
 
     waves: Tensor
 
@@ -200,7 +204,7 @@ class Embedding(nn.Module):
 
 
 def conv3(inputs: int, outputs: int) -> nn.Conv2d:
-    """A 3x3 convolution without padding of its own: `edged` pads its input."""
+    """3x3 convolution without padding; `edged` pads its input."""
     return nn.Conv2d(inputs, outputs, 3)
 
 
@@ -216,12 +220,12 @@ def run_chain(layers: nn.ModuleList, x: Tensor, bias: Iterator[Tensor]) -> Tenso
 
 
 def edged(x: Tensor) -> Tensor:
-    """One more position on every side, equal to its neighbour."""
+    """Pad by replication, by one position on every side."""
     return F.pad(x, (1, 1, 1, 1), mode="replicate")
 
 
 def biased_relu(layer: nn.Conv2d, x: Tensor, bias: Tensor, *, skip: Tensor | None = None) -> Tensor:
-    """relu(conv(x) + bias + skip); bias (B, C), one for each row of the batch."""
+    """Compute relu(conv(x) + bias + skip); bias (B, C), one for each row of the batch."""
     x = edged(x) if layer.kernel_size[0] == 3 else x
     y = F.conv2d(x, layer.weight) + bias[:, :, None, None]
     return (y if skip is None else y + skip).relu()

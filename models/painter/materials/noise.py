@@ -1,8 +1,8 @@
-"""Noise at every scale, anchored to the canvas: what decides grain, rocks and where a ridge runs.
+"""Multi-scale noise anchored to the canvas: varies the picture from grain and rocks to the run of a ridge.
 
-White noise at full resolution has a sixteenth of its strength left at 1/16 scale, so nothing there decides
-on a form. Here each scale has unit noise of its own, a function of (seed, scale, canvas position). The start
-of a flow is their weighted sum, whose spectrum falls with frequency as that of pictures does.
+White noise at full resolution has a sixteenth of its strength left at 1/16 scale, too little to vary large
+forms. Therefore each scale has its own unit noise, a function of (seed, scale, canvas position). The start of
+a flow is their weighted sum, whose spectrum falls with frequency like that of pictures.
 """
 
 from __future__ import annotations
@@ -16,18 +16,20 @@ from torch import Tensor
 from kernels.ops.noise import normal
 from models.painter.flow import CELL_PX
 
-SCALES = (4, 8, 16, 32)  # pixels of canvas for one position of a level
+SCALES = (4, 8, 16, 32)  # canvas pixels per position of a level
 LEVEL_CHANNELS = 2
 PLACES = CELL_PX**2
-WHITE_SHARE = 0.4  # of the start's variance; the levels have equal parts of the rest
-SEED_STEP = 0x9E3779B97F4A7C15  # apart by an odd 64-bit number, so the seeds of two scales never meet
-# the two channels of a level as colours: light, and warm against cold
+WHITE_SHARE = 0.4  # white noise's share of the start's variance; the levels share the rest equally
+SEED_STEP = 0x9E3779B97F4A7C15  # seed offset between scales, an odd 64-bit number, so that no two are equal
+# colours of a level's two channels: lightness, and warm against cold
 TINTS = ((3**-0.5, 2**-0.5), (3**-0.5, 0.0), (3**-0.5, -(2**-0.5)))
 
 
 class Noise(NamedTuple):
-    """white: (B, 3 * 16, H/4, W/4), cells of 4 px. levels: (B, 2, H/k, W/k) for k in SCALES. All of unit
-    variance."""
+    """Multi-scale noise of unit variance.
+
+    white: (B, 3 * 16, H/4, W/4), cells of 4 px. levels: (B, 2, H/k, W/k) for k in SCALES.
+    """
 
     white: Tensor
     levels: tuple[Tensor, ...]
@@ -36,11 +38,11 @@ class Noise(NamedTuple):
         return Noise(self.white[chosen], tuple(level[chosen] for level in self.levels))
 
     def start(self) -> Tensor:
-        """(B, 48, H/4, W/4): white noise and all levels, of unit variance."""
+        """Weighted sum of white noise and all levels, (B, 48, H/4, W/4), of unit variance."""
         size = (self.white.shape[2], self.white.shape[3])
         low = torch.stack([F.interpolate(level, size, mode="nearest") for level in self.levels]).sum(0)
         tints = torch.tensor(TINTS, dtype=low.dtype, device=low.device)
-        # a tint's row has squared length 5/6 or 1/3: `spread` makes the mean over the colours one
+        # the rows of TINTS have squared lengths 5/6 and 1/3; `spread` normalises their mean over the colours
         spread = (tints.square().sum(1).mean() * len(self.levels) / (1 - WHITE_SHARE)).rsqrt()
         colors = torch.einsum("ct,bthw->bchw", tints * spread, low)
         return self.white * WHITE_SHARE**0.5 + colors.repeat_interleave(PLACES, 1)
@@ -54,10 +56,10 @@ def anchored(
     origin: tuple[int, int] = (0, 0),
     device: torch.device | str = "cpu",
 ) -> Noise:
-    """The noise of one picture (a batch of one). origin: canvas position (x, y) of its top-left pixel.
+    """Deterministic noise of one picture (a batch of one) at a canvas position.
 
-    Crops agree with the whole where the origin is a multiple of 32 px. Raises ValueError for positions
-    outside the canvas, as `kernels.ops.noise.normal` does.
+    origin: canvas position (x, y) of the top-left pixel. A crop equals that part of the whole if its origin
+    is a multiple of 32 px. Raises ValueError for positions outside the canvas, as `kernels.ops.noise.normal`.
     """
     x0, y0 = origin
     white = normal(seed, height=height, width=width, channels=3, y0=y0, x0=x0, device=device)
@@ -77,7 +79,7 @@ def anchored(
 
 
 def drawn(count: int, height: int, width: int, generator: torch.Generator | None = None) -> Noise:
-    """Fresh noise for a batch of `count` pictures, as training needs it."""
+    """Draw random noise for a training batch of `count` pictures."""
     h, w = height // CELL_PX, width // CELL_PX
     white = torch.randn(count, h, w, 3 * PLACES, generator=generator).permute(0, 3, 1, 2)  # channels-last
     levels = [

@@ -1,8 +1,8 @@
-"""The plan for blank paper: a small network completes the map of materials at 1/32 scale.
+"""Material plan for blank paper: a small network completes the material map at 1/32 scale.
 
-It sees what is painted anywhere on the paper, so in blank places, and only there, a stroke may reach far.
-Anchored noise picks one of many completions; it is trained as the best of several guesses (Li and Malik
-2018, Implicit Maximum Likelihood Estimation), so that different noise gives different landscapes.
+The network sees the whole paper, so a stroke can have distant effects, but only in blank areas. Anchored
+noise selects one of many completions. Training uses the best of several guesses (Li and Malik 2018, Implicit
+Maximum Likelihood Estimation), so that different noise gives different landscapes.
 """
 
 from __future__ import annotations
@@ -18,13 +18,16 @@ from models.painter.materials.condition import MATERIAL_CHANNELS, MaterialCondit
 from models.painter.materials.network import edged
 from models.painter.materials.noise import LEVEL_CHANNELS
 
-FACTOR = 8  # cells of 4 px along a place of the plan
+FACTOR = 8  # cells of 4 px per position of the plan, along one axis
 INPUTS = MATERIAL_CHANNELS + 1 + 1 + LEVEL_CHANNELS  # materials, covered, height, noise of 1/32 scale
 
 
 @dataclass(frozen=True)
 class PlanConfig:
-    """width: channels. dilations: of the 3x3 convolutions, whose sum is how far a place sees, in 32 px."""
+    """Sizes of a PlanNetwork.
+
+    width: channels. dilations: of the 3x3 convolutions; their sum is the receptive radius in units of 32 px.
+    """
 
     width: int = 64
     dilations: tuple[int, ...] = (1, 2, 4, 8, 4, 2, 1)
@@ -34,7 +37,10 @@ class PlanConfig:
 
 
 class PlanNetwork(nn.Module):
-    """Materials, height and noise at 1/32 scale -> logits (B, 12, H/32, W/32) of the materials there."""
+    """Convolutional network that predicts material logits (B, 12, H/32, W/32).
+
+    Its inputs are materials, coverage, height and noise at 1/32 scale.
+    """
 
     def __init__(self, config: PlanConfig | None = None):
         super().__init__()
@@ -48,7 +54,7 @@ class PlanNetwork(nn.Module):
             weight.data.mul_(0.5)
 
     def forward(self, seen: Tensor) -> Tensor:
-        """seen: (B, INPUTS, H/32, W/32), see `plan_input`."""
+        """Predict logits from `seen`, (B, INPUTS, H/32, W/32), see `plan_input`."""
         x = self.stem(seen).relu()
         for block in self.blocks:
             assert isinstance(block, nn.Conv2d)
@@ -58,19 +64,22 @@ class PlanNetwork(nn.Module):
         return self.head(x)
 
     def gflop(self, height_px: int, width_px: int) -> float:
-        """Counted multiply-adds, times two, in 1e9; convolutions only."""
+        """GFLOP of one evaluation: two for each multiply-add of the convolutions, in 1e9."""
         weights = sum(m.weight.numel() for m in self.modules() if isinstance(m, nn.Conv2d))
         return 2 * weights * (height_px // 32) * (width_px // 32) / 1e9
 
 
 def plan_input(materials: Tensor, covered: Tensor, height: Tensor, noise: Tensor) -> Tensor:
-    """materials: (B, 13, h, w) one-hot times alpha. covered, height: (B, 1, h, w). noise: of 1/32 scale."""
+    """Input of a PlanNetwork, averaged to 1/32 scale.
+
+    materials: (B, 13, h, w) one-hot times alpha. covered, height: (B, 1, h, w). noise: of 1/32 scale.
+    """
     return torch.cat((F.avg_pool2d(torch.cat((materials, covered, height), 1), FACTOR), noise), 1)
 
 
 @torch.no_grad()
 def fill_blanks(condition: MaterialCondition, network: PlanNetwork) -> MaterialCondition:
-    """The condition with the network's plan in its blank places; painted places stay as they are."""
+    """Fill the blank areas of a condition with the network's plan; painted areas are unchanged."""
     covered = condition.means[:, 3:]
     seen = plan_input(condition.materials, covered, condition.height, condition.noise.levels[3])
     shares = network(seen).softmax(1)

@@ -1,1 +1,1 @@
-"""What a frame needs beside the denoiser: autoencoder, prompt cache, schedule, LoRA, ControlNet."""
+"""Components of a frame beside the denoiser: autoencoder, prompt cache, schedule, LoRA, ControlNet."""

@@ -1,4 +1,4 @@
-"""Pictures to latents and back: the full autoencoders and the tiny ones behind one pair of calls."""
+"""Encode pictures to latents and decode them: one interface for full and tiny autoencoders."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from models.pretrained.fusion import patching
 
 
 class Coder:
-    """vae: AutoencoderKL, AutoencoderTiny, AutoencoderDC or AutoencoderKLFlux2 of `diffusers`.
+    """Autoencoder of a pretrained model.
 
-    Latents leave scaled as the denoiser knows them; a full encoder gives the mean of its distribution.
+    vae: AutoencoderKL, AutoencoderTiny, AutoencoderDC or AutoencoderKLFlux2 of `diffusers`. Latents are
+    scaled as the denoiser expects them; a full encoder returns the mean of its distribution.
     """
 
     def __init__(self, vae: Any, *, fuse: bool = True):
@@ -35,7 +36,7 @@ class Coder:
         return (latent - self.shift) * self.scaling
 
     def decode(self, latent: Tensor) -> Tensor:
-        """(1, C, h, w) -> (1, 3, H, W) about in [-1, 1]."""
+        """(1, C, h, w) -> (1, 3, H, W), approximately in [-1, 1]."""
         if self.kind == "AutoencoderKLFlux2":
             latent = unfold(latent * self.deviation() + self.mean())
         else:
@@ -54,7 +55,10 @@ def latent_of(made) -> Tensor:
 
 
 def fold(x: Tensor) -> Tensor:
-    """(B, C, 2 h, 2 w) -> (B, 4 C, h, w): the places of a cell become channels, channel by channel."""
+    """Pixel unshuffle, (B, C, 2 h, 2 w) -> (B, 4 C, h, w): the positions of a 2x2 cell become channels.
+
+    The output channels are grouped by input channel.
+    """
     return nn.functional.pixel_unshuffle(x, 2)
 
 

@@ -1,12 +1,14 @@
-"""ControlNet: the ink lines of the sketch lead a Stable Diffusion UNet (Zhang et al. 2023, arXiv
-2302.05543)."""
+"""ControlNet that guides a Stable Diffusion UNet by the ink lines of the sketch.
+
+Zhang et al. 2023, arXiv 2302.05543.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-CONTRAST = 24  # of 255: a smaller step of colour is no line
+CONTRAST = 24  # of 255: a smaller difference of colour is no line
 
 
 def ink_lines(paper: Tensor) -> Tensor:
@@ -20,7 +22,10 @@ def ink_lines(paper: Tensor) -> Tensor:
 
 
 class Control:
-    """network: ControlNetModel of `diffusers`. Gives the UNet's arguments for a sample and a time."""
+    """Compute the additional UNet arguments of a ControlNet for a sample and a time.
+
+    network: ControlNetModel of `diffusers`.
+    """
 
     def __init__(self, network: nn.Module, scale: float = 1.0):
         self.network, self.scale = network, scale
@@ -31,7 +36,7 @@ class Control:
         self.hint = ink_lines(paper).to(self.dtype)
 
     def __call__(self, sample: Tensor, t: Tensor, hint: Tensor, given: dict) -> dict:
-        """given: what the UNet is told beside sample and time."""
+        """given: the UNet's arguments beside sample and time."""
         hint = hint.expand(len(sample), -1, -1, -1)
         down, middle = self.network(sample, t, controlnet_cond=hint, conditioning_scale=self.scale, **given)
         return {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}

@@ -1,4 +1,4 @@
-"""LoRA: low-rank weights laid over a model, each with a scale that can change from frame to frame."""
+"""LoRA: low-rank weights added to a model, each with a scale that can change from frame to frame."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PARTS = ("lora", "alpha", "diff", "dora")
 
 
 def parse(text: str) -> tuple[Path, float]:
-    """FILE or FILE:scale -> both. Raises ModelError where there is no such file."""
+    """Parse FILE or FILE:scale into path and scale. Raises ModelError for a file that does not exist."""
     name, colon, scale = text.rpartition(":")
     try:
         made = (Path(name), float(scale)) if colon and name else (Path(text), 1.0)
@@ -25,8 +25,10 @@ def parse(text: str) -> tuple[Path, float]:
 
 
 def lay_over(pipe, wanted: list[tuple[Path, float]]) -> list[str]:
-    """Load adapters into a pipeline of `diffusers`; their names, for `scale`. Raises ModelError for a file
-    that is no LoRA, or one of another family."""
+    """Load LoRA adapters into a `diffusers` pipeline and return their names, for `scale`.
+
+    Raises ModelError for a file that is not a LoRA, or is one of another family.
+    """
     names = []
     for path, _ in wanted:
         keys = [key for key in read_header(path) if key != "__metadata__"]
@@ -47,5 +49,5 @@ def lay_over(pipe, wanted: list[tuple[Path, float]]) -> list[str]:
 
 
 def scale(pipe, names: list[str], scales: list[float]) -> None:
-    """Give each adapter its weight, from the next frame on."""
+    """Set the weight of each adapter, from the next frame on."""
     pipe.set_adapters(names, adapter_weights=scales)

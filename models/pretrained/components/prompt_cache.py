@@ -1,4 +1,4 @@
-"""The prompt's embeddings: made once a prompt, off the frame's path, the last 32 kept."""
+"""Cache of prompt embeddings: encoded once for each prompt, outside the frame, the last 32 kept."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ KEPT = 32
 
 @dataclass(frozen=True, eq=False)
 class Condition:
-    """tensors: what the network is told of the prompt, by the names of its arguments. cut: words left out.
+    """Embeddings of a prompt.
 
-    negative: the same of the empty prompt, where there is guidance.
+    tensors: the prompt arguments of the network, by name. cut: the words that were left out. negative: the
+    same tensors for the empty prompt, where there is guidance.
     """
 
     tensors: dict[str, Tensor]
@@ -24,18 +25,21 @@ class Condition:
 
     @property
     def unprompted(self) -> dict[str, Tensor]:
-        """`negative`, which is there where there is guidance."""
+        """`negative`; set only where there is guidance."""
         assert self.negative is not None
         return self.negative
 
 
 class PromptCache:
-    """encode: text -> Condition."""
+    """Encode prompts and keep the most recent results.
+
+    encode: text -> Condition.
+    """
 
     def __init__(self, encode: Callable[[str], Condition]):
         self.encode = encode
         self._kept: OrderedDict[str, Condition] = OrderedDict()
-        self.encoded = 0  # how many prompts were not there
+        self.encoded = 0  # number of prompts that were not in the cache
 
     def __call__(self, text: str) -> Condition:
         if text in self._kept:
@@ -49,7 +53,7 @@ class PromptCache:
 
 
 def cut_words(tokenizer, text: str, most: int) -> str:
-    """The end of a prompt that an encoder of `most` tokens does not see; empty where it sees all."""
+    """Return the end of a prompt beyond the `most` tokens of an encoder; empty where all of it fits."""
     tokens = tokenizer(text, add_special_tokens=True).input_ids
     if len(tokens) <= most:
         return ""
@@ -57,7 +61,7 @@ def cut_words(tokenizer, text: str, most: int) -> str:
 
 
 def cut_message(tokenizer, text: str, most: int) -> str:
-    """The same of an encoder that is told the prompt as a message of a chat, of `most` tokens in all."""
+    """Return the end of a prompt that an encoder of chat messages of `most` tokens in all does not see."""
     told = tokenizer.apply_chat_template(
         [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
     )

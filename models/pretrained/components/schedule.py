@@ -1,7 +1,7 @@
-"""From steps and a continuous strength to the times that a pretrained model is asked at.
+"""Timestep grids of pretrained models, from the number of steps and a continuous strength.
 
-Strength s says where on the path an edit starts, and N steps always are N steps: they divide what is left of
-the path evenly ("trailing" times, Lin et al. 2024, arXiv 2305.08891), so no strength is rounded to a step.
+Strength s sets where on the path an edit starts. N steps are always N steps: they divide the rest of the path
+evenly ("trailing" times, Lin et al. 2024, arXiv 2305.08891), so a strength is never rounded to a step.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from models.api import ModelError
 from models.sampling import solvers, stochastic
 from models.sampling.paths import KARRAS_MAX, KARRAS_RHO, TIMESTEPS, Grid, Straight, sigma_at
 
-LEAST_STRENGTH = 1e-3  # what strength 0 is taken for: a path needs a length
-LCM_STEPS = 50  # of the solver that latent consistency models were distilled with
-END = -1.0  # the time of a discrete diffusion at which nothing of the noise is left
+LEAST_STRENGTH = 1e-3  # replaces strength 0: a path needs a length
+LCM_STEPS = 50  # steps of the solver that latent consistency models were distilled with
+END = -1.0  # the time of a discrete diffusion at which no noise is left
 
 
 class Discrete:
-    """The noise levels that a diffusion was trained at; times are its timesteps, with all between them.
+    """Noise levels of a discrete diffusion; times are its timesteps, and real numbers between them.
 
-    alphas: (T,) cumulated products of 1 - beta (Ho et al. 2020). Between two timesteps sigma is linear.
+    alphas: (T,) cumulative products of 1 - beta (Ho et al. 2020). Between two timesteps sigma is linear.
     """
 
     name = "diffusion"
@@ -33,7 +33,7 @@ class Discrete:
     def __init__(self, alphas: np.ndarray):
         alphas = np.maximum(
             np.asarray(alphas, np.float64), 2.0**-24
-        )  # a terminal signal of zero has no sigma
+        )  # a terminal signal of zero has no finite sigma
         self.sigmas = np.sqrt((1 - alphas) / alphas)
         self.start = float(len(alphas) - 1)
 
@@ -59,20 +59,25 @@ def diffusion_grid(path: Discrete, steps: int, strength: float) -> Grid:
 
 
 def lcm_grid(path: Discrete, steps: int, strength: float) -> Grid:
-    """Timesteps that a latent consistency model was distilled at: of LCM_STEPS evenly spaced ones, those up
-    to the strength, thinned to `steps` (Luo et al. 2023, arXiv 2310.04378; as in `diffusers`' LCMScheduler).
+    """Timesteps at which a latent consistency model was distilled.
+
+    Of LCM_STEPS evenly spaced ones, those up to the strength, thinned to `steps` (Luo et al. 2023, arXiv
+    2310.04378; as in `diffusers`' LCMScheduler).
     """
     between = (path.start + 1) / LCM_STEPS
     count = max(strength, LEAST_STRENGTH) * LCM_STEPS
     kept = [count - math.floor(k * count / steps) for k in range(steps)]
-    if count < steps:  # fewer than are asked for: evenly spaced
+    if count < steps:  # fewer than requested: evenly spaced
         kept = [count * (steps - k) / steps for k in range(steps)]
     return Grid(path, (*(max(between * k - 1, k / LCM_STEPS) for k in kept), END))
 
 
 def karras_grid(path: Discrete, steps: int, strength: float) -> Grid:
-    """The same start, and sigma a straight line in sigma^(1/7) from there to the lowest that was trained
-    (Karras et al. 2022, eq. 5), then the end."""
+    """Karras grid of a diffusion, with the same start as `diffusion_grid`.
+
+    Sigma is linear in sigma^(1/7) from the start down to the lowest trained sigma (Karras et al. 2022, eq.
+    5), then the end.
+    """
     plain = diffusion_grid(path, steps, strength)
     between = karras_sigmas(plain.sigma(0), float(path.sigmas[0]), steps)
     return Grid(path, (plain.times[0], *map(path.time, between), END))
@@ -87,10 +92,13 @@ def karras_sigmas(high: float, low: float, steps: int) -> list[float]:
 def flow_grid(
     sampler: str, steps: int, strength: float, shift: Callable[[float], float], *, last: float = 1.0
 ) -> Grid:
-    """Times of a rectified flow: shift(u) for `steps` values of u in even steps from the strength down to
-    strength / steps, or to `last` where that is lower, then 0. On Karras's grid the same start, whose sigma
-    is taken for KARRAS_MAX where it is beyond, and then as of a diffusion, down to the sigma of the first of
-    TIMESTEPS."""
+    """Times of a rectified flow, with its time shift.
+
+    The times are shift(u) for `steps` values of u, evenly spaced from the strength down to strength / steps,
+    or to `last` where that is lower, then 0. The Karras grid has the same first time; its sigmas start at
+    that time's sigma, limited to KARRAS_MAX, and go down as for a diffusion to the sigma of the first of
+    TIMESTEPS.
+    """
     path, strength = Straight(), max(strength, LEAST_STRENGTH)
     even = np.linspace(strength, min(last, strength / steps), steps)
     times = [float(shift(u)) for u in even]
@@ -102,9 +110,10 @@ def flow_grid(
 
 
 def shift_of(config: dict, tokens: int, mu: float | None = None) -> Callable[[float], float]:
-    """The time shift of a flow (Esser et al. 2024, arXiv 2403.03206, eq. 23), as its scheduler is set up.
+    """Return the time shift of a flow, as its scheduler configures it (Esser et al. 2024, eq. 23).
 
-    tokens: of the picture; a dynamic shift grows with them. mu: its exponent, where a family has its own.
+    The paper is arXiv 2403.03206. tokens: of the picture; a dynamic shift grows with them. mu: its exponent,
+    for families that compute their own.
     """
     factor = float(config.get("shift") or 1.0)
     if config.get("use_dynamic_shifting"):
@@ -118,8 +127,10 @@ def shift_of(config: dict, tokens: int, mu: float | None = None) -> Callable[[fl
 
 
 def lcm(model, x: Tensor, grid: Grid, noise: Callable[[], Tensor], callback=solvers.never) -> Tensor:
-    """Multistep consistency sampling (Song et al. 2023, algorithm 1; Luo et al. 2023): predict the picture,
-    put noise back for the next level."""
+    """Multistep consistency sampling (Song et al. 2023, algorithm 1; Luo et al. 2023).
+
+    Each step predicts the picture and adds noise again for the next level.
+    """
     for i in range(grid.steps):
         t = grid.times[i]
         picture = model(x, t, t - grid.times[i + 1])
@@ -130,7 +141,7 @@ def lcm(model, x: Tensor, grid: Grid, noise: Callable[[], Tensor], callback=solv
     return x
 
 
-# DDIM and Euler's method in sigma are one formula (Song et al. 2021, eq. 13), and so are DDPM and Euler a.
+# DDIM and Euler's method in sigma are the same formula (Song et al. 2021, eq. 13); so are DDPM and Euler a.
 SAMPLERS: dict[str, Callable] = {
     "ddpm": stochastic.ancestral,
     "ddim": solvers.ddim,
@@ -158,7 +169,7 @@ KINDS: dict[str, dict[str, Callable]] = {
 
 
 def sampler_of(name: str, kind: str) -> Callable:
-    """The sampler of this name for a model of one of KINDS. Raises ModelError naming those that fit."""
+    """Return a sampler by name, for a model of one of KINDS. Raises ModelError naming the valid ones."""
     known = KINDS[kind]
     if name not in known:
         raise ModelError(f"no sampler for this {kind} is named {name!r}; choose {', '.join(known)}")
@@ -166,7 +177,7 @@ def sampler_of(name: str, kind: str) -> Callable:
 
 
 def times_asked(run: Callable, grid: Grid) -> tuple[float, ...]:
-    """The times at which a sampler asks the model on this grid, in order, each once."""
+    """Times at which a sampler evaluates the model on this grid, in order, without repeats."""
     seen: dict[float, None] = {}
 
     def record(x: Tensor, t: float, step: float) -> Tensor:

@@ -1,1 +1,1 @@
-"""Model families, one file each: how a picture becomes a latent, and how a step is predicted."""
+"""Model families, one file each: encoding of picture and prompt, prediction of a step."""

@@ -1,4 +1,4 @@
-"""What every family of pretrained models has in common: where an edit starts, how it is predicted."""
+"""Base class of the pretrained model families: start of an edit, and prediction of its steps."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ from models.sampling.paths import Grid
 
 
 class Size(NamedTuple):
-    """Of a picture, in pixels."""
+    """Size of a picture in pixels."""
 
     height: int
     width: int
 
 
 class Family:
-    """One denoiser with its text encoders. Subclasses say how it is asked.
+    """A denoiser with its text encoders. Subclasses define how it is called.
 
-    pipe: the pipeline of `diffusers` that holds the components; of its methods only those that encode a
-    prompt are used. guidance: classifier-free, 0 or 1 for none.
+    pipe: the `diffusers` pipeline that holds the components; only its methods that encode a prompt are used.
+    guidance: scale of classifier-free guidance, 0 or 1 for none.
     """
 
     kind = "flow"
-    latent_px = 8  # pixels a latent position covers, in each direction
+    latent_px = 8  # pixels per latent position, in each direction
 
     def __init__(self, pipe, coder: Coder, guidance: float, *, whole: bool = True):
-        """whole: the denoiser is on the device as it is, and its blocks may be fused."""
+        """whole: whether the denoiser is on the device unmodified, so that its blocks may be fused."""
         self.pipe, self.coder, self.guidance, self.whole = pipe, coder, guidance, whole
         self.network: Any = self.denoiser()
         weights = self.network.parameters()
-        self.dtype = next(w.dtype for w in weights if w.is_floating_point())  # no quantized one's
+        self.dtype = next(w.dtype for w in weights if w.is_floating_point())  # skips quantized weights
         self.device = torch.device(pipe._execution_device)
-        self.version = 0  # a captured graph of an older one has read what is no longer there
+        self.version = 0  # a graph captured at an older version reads tensors that are gone
         self.graphed: GraphedParts | None = None
         self.ready(whole)
 
-    # The parts of a frame: pure functions of tensors on the device, so that each can be a graph
+    # Parts of a frame: pure functions of tensors on the device, so that each can be captured as a graph
 
     def encoded(self, paper: Tensor) -> Tensor:
-        """(H, W, 4) uint8 paper -> (1, C + 1, h, w): its latent, and how much of each place is painted."""
+        """Encode paper, (H, W, 4) uint8, to (1, C + 1, h, w): latent and painted share of each position."""
         none = torch.zeros((), dtype=torch.float32, device=paper.device).expand(1, 3, *paper.shape[:2])
         planes = paper_in(paper, 0.0, noise=none, dtype=self.coder.dtype)
         latent = self.coder.encode(planes.sketch)
@@ -60,12 +60,12 @@ class Family:
         raise NotImplementedError
 
     def decoded(self, latent: Tensor) -> Tensor:
-        """(3 H W + 1,) uint8: the picture, and whether its latent is finite."""
+        """Decode a latent to (3 H W + 1,) uint8: the picture, and 1 if the latent is finite."""
         finite = latent.isfinite().all()
         return torch.cat((picture_out(self.coder.decode(latent)).flatten(), finite.to(torch.uint8)[None]))
 
     def run(self, part: str, **inputs: Tensor) -> Tensor:
-        """A part by its graph where there is one. The result must be used before the part runs again."""
+        """Run a part, by its graph if there is one. The next run of the part overwrites the result."""
         if self.graphed is None:
             return getattr(self, part)(**inputs)
         return self.graphed.run(part, self.version, inputs)
@@ -76,18 +76,18 @@ class Family:
 
     @property
     def heeds_guidance(self) -> bool:
-        """Whether guidance does anything to this model at all."""
+        """Whether guidance has an effect on this model."""
         return True
 
     def ready(self, whole: bool) -> None:
-        """Take the weights as they are now: called once, and when adapters have changed them."""
+        """Prepare for the current weights; called once, and again when adapters have changed them."""
 
     def mismatch(self) -> str:
-        """Why the components cannot belong to one model, by their configurations; empty where they can."""
+        """Why the configurations of the components do not fit one model; empty if they do."""
         return ""
 
     def usual_sampler(self) -> str:
-        """The sampler that its scheduler's configuration stands for."""
+        """Name of the sampler that matches the scheduler's configuration."""
         return "flow-euler"
 
     def denoiser(self) -> Any:
@@ -103,42 +103,42 @@ class Family:
         raise NotImplementedError
 
     def see(self, paper: Tensor) -> None:
-        """Look at a frame's paper, (H, W, 4) uint8, before it is encoded."""
+        """Receive a frame's paper, (H, W, 4) uint8, before it is encoded."""
 
     def start(self, latent: Tensor, noise: Tensor, share: Tensor, grid: Grid) -> Tensor:
-        """The first x of an edit: under opaque paint the path's mix of sketch and noise, on blank paper pure
-        noise.
+        """First x of an edit: a mix of sketch and noise under opaque paint, pure noise on blank paper.
 
-        latent, noise: (1, C, h, w); share: (1, 1, h, w), how much of each place is painted.
+        The mix is that of the path. latent, noise: (1, C, h, w); share: (1, 1, h, w), the painted share of
+        each position.
         """
         a, _ = grid.scale(0)
         keep = a * share
         return keep * latent + self.noise_share(keep) * noise
 
     def noise_share(self, keep: Tensor) -> Tensor:
-        """How much noise stands beside so much of the picture: what is left of the straight path."""
+        """Weight of the noise for a weight `keep` of the picture: 1 - keep, on a straight path."""
         return 1 - keep
 
     def prepare(self, condition: Condition, times: tuple[float, ...], size: Size) -> None:
-        """Make what depends on prompt and times alone. Called when one of them has changed."""
+        """Precompute what depends only on prompt and times. Called when one of them has changed."""
 
     def predict(self, x: Tensor, t: float, grid: Grid, condition: Condition) -> Tensor:
-        """The picture's latent, predicted from x at time t; float32, the shape of x."""
+        """Predict the picture's latent from x at time t; float32, the shape of x."""
         if not self.guided:
             return x - t * self.asked(x, t, condition.tensors)
-        plain = self.asked(x, t, condition.unprompted).clone()  # the next answer takes its place
+        plain = self.asked(x, t, condition.unprompted).clone()  # the next call overwrites it
         return x - t * (plain + self.guidance * (self.asked(x, t, condition.tensors) - plain))
 
     def asked(self, x: Tensor, t: float, told: dict[str, Tensor]) -> Tensor:
-        """The network's velocity (float32) for x (1, C, h, w) at time t."""
+        """Velocity (float32) that the network predicts for x (1, C, h, w) at time t."""
         raise NotImplementedError
 
     def moment(self, value: float) -> Tensor:
         return torch.full(
             (1,), value, dtype=torch.float32, device=self.device
-        )  # a fill: nothing is copied from the host
+        )  # a fill: no copy from the host
 
     def of_prompt(self, text: str, encode: Callable[[str], dict[str, Tensor]], cut: str) -> Condition:
         for hook in getattr(self.pipe, "_all_hooks", ()):
-            hook.offload()  # so that the encoder comes to where the denoiser has lain, not beside it
+            hook.offload()  # frees the denoiser's memory for the encoder
         return Condition(encode(text), cut, encode("") if self.guided else None)

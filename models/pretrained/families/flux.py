@@ -1,4 +1,4 @@
-"""FLUX.1: a rectified flow whose picture is a row of 2x2 cells of the latent (Black Forest Labs, 2024)."""
+"""FLUX.1: a rectified flow on a sequence of 2x2 patches of the latent (Black Forest Labs, 2024)."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from models.pretrained.families.base import Size
 from models.pretrained.families.modulation_cache import Modulated
 from models.sampling.paths import Grid
 
-TOKENS = 256  # what schnell was distilled with; dev takes 512
+TOKENS = 256  # of the prompt: schnell was distilled with 256; dev takes 512
 
 
 class FluxFamily(Modulated):
-    cell_px, axes = 16, 3  # of a token; of its place
+    cell_px, axes = 16, 3  # pixels per side of a token; axes of its position
 
     def channels(self) -> int:
         return self.network.config.in_channels // 4
@@ -44,7 +44,7 @@ class FluxFamily(Modulated):
 
     @property
     def guided(self) -> bool:
-        """Guidance is an input of the network here, not a second call."""
+        """Always False: guidance is an input of the network, not a second call."""
         return False
 
     @property
@@ -83,7 +83,7 @@ class FluxFamily(Modulated):
         return unfold(out.float().transpose(1, 2).unflatten(2, (height, width)))
 
     def places(self, height: int, width: int) -> Tensor:
-        """(height * width, axes): row and column of each cell on axes 1 and 2, zero on the others."""
+        """Token positions (height * width, axes): row and column on axes 1 and 2, zero on the others."""
         ids = torch.zeros(height, width, self.axes, dtype=torch.float32, device=self.device)
         ids[..., 1] = torch.arange(height, device=self.device)[:, None]
         ids[..., 2] = torch.arange(width, device=self.device)[None]

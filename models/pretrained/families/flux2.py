@@ -1,7 +1,7 @@
-"""FLUX.2 klein: a rectified flow on normalized cells of the latent, told in words by a language model.
+"""FLUX.2 klein: a rectified flow on normalized latent patches, with a language model as text encoder.
 
-The pipeline of `diffusers` takes a picture as a reference, beside pure noise; here an edit starts from the
-mixed latent as everywhere, with a third of the tokens.
+The `diffusers` pipeline starts from pure noise and takes a picture as a reference. Here an edit starts from
+the mix of latent and noise, as in the other families, with a third of the tokens.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from models.pretrained.families.flux import FluxFamily
 from models.sampling.paths import Grid
 
 TOKENS = 512
-# points (picture tokens, exponent) on the lines of the shift at 10 and at 200 steps: Black Forest Labs, flux2
+# exponent of the shift = slope * picture tokens + offset, at 10 and 200 steps (Black Forest Labs, flux2)
 SLOPE_10, AT_10 = 8.73809524e-05, 1.89833333
 SLOPE_200, AT_200 = 0.00016927, 0.45666666
-LARGE = 4300  # tokens above which the steps no longer count
+LARGE = 4300  # tokens above which the number of steps has no effect
 
 
 class Flux2Family(FluxFamily):
@@ -63,7 +63,7 @@ class Flux2Family(FluxFamily):
 
 
 def exponent(tokens: int, steps: int) -> float:
-    """The shift's exponent for so many tokens and steps: linear in both (Black Forest Labs, flux2)."""
+    """Exponent of the timestep shift, linear in tokens and in steps (Black Forest Labs, flux2)."""
     many = SLOPE_200 * tokens + AT_200
     if tokens > LARGE:
         return many

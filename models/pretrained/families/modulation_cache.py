@@ -1,9 +1,8 @@
-"""What a transformer makes of time and prompt alone, made once for each of them.
+"""Cache of the timestep and prompt modulations of a transformer.
 
-The embedding of time and the modulations of all blocks at a step are a row. That is an input of the frame,
-like its latent, and so are the words as the blocks know them and the turns of rotary attention: nothing of a
-prompt, a time or an adapter is frozen into a graph. At a time that no row was made for, the model makes all
-of it.
+The time embedding and the modulations of all blocks at one step form a row. The row is an input of the frame,
+like the latent. So are the projected prompt embedding and the cosines and sines of rotary attention: a graph
+contains nothing of a prompt, a time or an adapter. At a time without a row the model computes all of it.
 """
 
 from __future__ import annotations
@@ -22,21 +21,21 @@ from models.pretrained.components.prompt_cache import Condition
 from models.pretrained.families.base import Family, Size
 from models.pretrained.fusion import patching
 
-ALIGNED_BYTES = 16  # so that the kernels' loads from a row stay wide
+ALIGNED_BYTES = 16  # keeps the kernels' loads from a row wide
 
 
 class Row(threading.local):
-    """The row of the step that runs, one for each thread: a graph is captured beside what is served."""
+    """Row of the running step, one per thread: a graph can be captured while frames are rendered."""
 
     values: Tensor | None = None
 
 
 class Modulations:
-    """Those of all fused blocks of a model.
+    """Modulations of all fused blocks of a model, packed into rows.
 
-    words: the layers that the prompt alone goes through, one after another; where a row is read, they hand
-    on what they are given, which must be what comes out of the last. turns: the layer that makes cosines and
-    sines of places; it is given both in one there.
+    words: the layers, in sequence, that process only the prompt; while a row is read they return their input,
+    which must be the output of the last of them. turns: the layer that computes cosines and sines of
+    positions; while a row is read its input is both, concatenated on the last axis.
     """
 
     def __init__(self, model: nn.Module, words: Sequence[Any] = (), turns: Any = None):
@@ -57,7 +56,7 @@ class Modulations:
 
     @torch.no_grad()
     def make(self, embedding: Tensor | tuple[Tensor, ...]) -> Tensor:
-        """(bytes,) uint8 row of all modulations. embedding: what the model makes of time and prompt."""
+        """Compute the row of all modulations, (bytes,) uint8, from the embedding of time and prompt."""
         parts, begin = [], 0
         for block in self.blocks:
             places = []
@@ -66,12 +65,12 @@ class Modulations:
                 places.append((slice(begin, begin + len(data)), part.dtype, part.shape))
                 parts.append(F.pad(data, (0, -len(data) % ALIGNED_BYTES)))
                 begin += len(parts[-1])
-            block.fused.places = places  # whole: another thread may be running the block
+            block.fused.places = places  # set at once: another thread may be running the block
         return torch.cat(parts)
 
     @contextmanager
     def read(self, row: Tensor | None) -> Iterator[None]:
-        """Inside, blocks take their modulations from this row; from none, they make them."""
+        """Context in which blocks read their modulations from `row`; with None they compute them."""
         self.row.values = row
         try:
             yield
@@ -80,7 +79,7 @@ class Modulations:
 
 
 def hand_on(layer: Any, row: Row, finish: Callable = lambda x: x) -> None:
-    """Have a layer finish its input, no more, wherever a row is read. `patching.restore` takes it back."""
+    """Make a layer return `finish(input)` while a row is read. `patching.restore` undoes this."""
     fused = vars(layer).get("forward")
 
     def forward(layer: Any, x, *rest, **named):
@@ -94,46 +93,46 @@ def hand_on(layer: Any, row: Row, finish: Callable = lambda x: x) -> None:
 
 
 class Modulated(Family):
-    """A flow whose network is a transformer that time modulates."""
+    """Flow model whose network is a transformer modulated by time."""
 
     modulations: Modulations | None = None
-    words = "encoder_hidden_states"  # what the network calls the prompt's embedding
+    words = "encoder_hidden_states"  # the network's argument for the prompt embedding
 
     def ready(self, whole: bool) -> None:
         self.rows: dict[tuple[int, float], Tensor] = {}
-        self.known: dict[int, dict[str, Tensor]] = {}  # what is told of a prompt in place of its own
+        self.known: dict[int, dict[str, Tensor]] = {}  # by prompt: precomputed inputs that replace its own
         if whole:
             patching.operate(self.network)
             self.modulations = Modulations(self.network, self.readers(), self.turner())
 
     def readers(self) -> list[Any]:
-        """The layers that words alone go through, in order."""
+        """Layers that process only the prompt, in order."""
         return [self.network.context_embedder]
 
     def turner(self) -> Any:
-        """The layer that makes turns of places, if `read_places` folds it."""
+        """Layer that computes rotary cosines and sines, if `read_places` precomputes them; else None."""
         return None
 
     def read_places(self, told: dict[str, Tensor], size: Size) -> dict[str, Tensor]:
-        """Turns by the names of the network's places: cosines and sines side by side."""
+        """Concatenated rotary cosines and sines, by the names of the network's position arguments."""
         return {}
 
     def read_words(self, words: Tensor) -> Tensor:
-        """Words as the blocks know them."""
+        """Prompt embedding as the blocks take it."""
         for layer in self.readers():
             words = layer(words)
         return words
 
     def told_time(self, t: float) -> float:
-        """What the network is told for time t."""
+        """Value of the network's time argument for time t."""
         return t
 
     def embedding(self, moment: Tensor, **told: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """What the network hands to its blocks, or to the modulations that they share."""
+        """Embedding that the network passes to its blocks or to their shared modulations."""
         raise NotImplementedError
 
     def velocity(self, *args: Any, **told: Any) -> Tensor:
-        """The network's answer, float32."""
+        """Output of the network, float32."""
         raise NotImplementedError
 
     def prepare(self, condition: Condition, times: tuple[float, ...], size: Size) -> None:

@@ -1,5 +1,7 @@
-"""SANA-Sprint: consistency-distilled on a circular path, a 32-fold autoencoder (Chen et al. 2025,
-arXiv 2503.09641)."""
+"""SANA-Sprint: consistency-distilled on a circular path, with a 32-fold autoencoder.
+
+Chen et al. 2025, arXiv 2503.09641.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +19,11 @@ from models.pretrained.fusion import precompute
 from models.sampling.paths import Grid, VariancePreserving
 
 TOKENS = 300
-QUARTER, MIDDLE = 1.57080, 1.3  # where sampling begins, and the second of two steps, as it was distilled
+QUARTER, MIDDLE = 1.57080, 1.3  # times of the first and of the second of two steps, as distilled
 
 
 class Circle(VariancePreserving):
-    """a = cos t, b = sin t (Lu and Song 2024, "TrigFlow", arXiv 2410.11081)."""
+    """Circular path: a = cos t, b = sin t (Lu and Song 2024, "TrigFlow", arXiv 2410.11081)."""
 
     name, start = "circle", QUARTER
 
@@ -46,7 +48,7 @@ class SanaFamily(Modulated):
 
     @property
     def guided(self) -> bool:
-        """Guidance is an input of the network here."""
+        """Always False: guidance is an input of the network."""
         return False
 
     def encode(self, text: str) -> Condition:
@@ -80,7 +82,7 @@ class SanaFamily(Modulated):
         return [self.network.caption_projection, self.network.caption_norm]
 
     def prepare(self, condition: Condition, times: tuple[float, ...], size: Size) -> None:
-        """Keys and values of the prompt keep their place, so that a captured graph need not be made anew."""
+        """Also compute the prompt's keys and values; their addresses stay, so graphs remain valid."""
         super().prepare(condition, times, size)
         for known in self.known.values():
             for block in self.network.transformer_blocks:
@@ -89,7 +91,7 @@ class SanaFamily(Modulated):
                     self.version += precompute.keep(block.fused, "prompt", [made])
 
     def told_time(self, t: float) -> float:
-        """The network knows straight paths: its time is that at which one passes through the same sigma."""
+        """Time on a straight path, which the network uses, with the same sigma as t on the circle."""
         a, b = math.cos(t), math.sin(t)
         return b / (a + b)
 

@@ -1,4 +1,7 @@
-"""Stable Diffusion 3 and 3.5: a rectified flow on two streams (Esser et al. 2024, arXiv 2403.03206)."""
+"""Stable Diffusion 3 and 3.5: a rectified flow on a two-stream transformer.
+
+Esser et al. 2024, arXiv 2403.03206.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from models.pretrained.families.base import Size
 from models.pretrained.families.modulation_cache import Modulated
 from models.sampling.paths import Grid
 
-TOKENS = 256  # that the T5 encoder is given, as `diffusers` does by default
+TOKENS = 256  # for the T5 encoder, the default of `diffusers`
 
 
 class SD3Family(Modulated):
@@ -45,8 +48,8 @@ class SD3Family(Modulated):
         tokens = (size.height // side) * (size.width // side)
         config = self.pipe.scheduler.config
         shift = shift_of(config, tokens)
-        # the pipeline leaves the sigmas to the scheduler, whose last one is that of its first timestep; a
-        # fixed shift is applied to it twice
+        # the pipeline uses the scheduler's sigmas; the last one is that of the first timestep, to which a
+        # fixed shift is applied twice
         last = 1 / config.num_train_timesteps
         if not config.get("use_dynamic_shifting"):
             last = shift(last)

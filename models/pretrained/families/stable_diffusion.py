@@ -1,4 +1,4 @@
-"""Stable Diffusion 1.5, 2.1, XL and their distilled kin: a UNet that predicts noise or velocity."""
+"""Stable Diffusion 1.5, 2.1, XL and their distilled variants: a UNet that predicts noise or velocity."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from models.pretrained.fusion import patching
 from models.pretrained.fusion.prepared_unet import PreparedUNet
 from models.sampling.paths import Grid
 
-AESTHETIC_SCORE = 6.0  # what `diffusers` tells an SDXL refiner by default
+AESTHETIC_SCORE = 6.0  # default of `diffusers` for an SDXL refiner
 
-USUAL = {  # schedulers of `diffusers` and the samplers they are
+USUAL = {  # samplers by the matching scheduler of `diffusers`
     "DDPMScheduler": "ddpm",
     "DDIMScheduler": "ddim",
     "EulerDiscreteScheduler": "euler",
@@ -49,11 +49,11 @@ class UNetFamily(Family):
         self._times: tuple[float, ...] = ()
         self.prepared: PreparedUNet | None = None
         self.control: Control | None = None
-        # SDXL's time embedding holds the prompt as well: one fold cannot serve two prompts at a time
+        # SDXL's time embedding depends on the prompt: one set of biases cannot serve two prompts at a time
         if whole and not (self.guided and self.large):
             try:
                 self.prepared = PreparedUNet(self.network, torch.zeros(1, device=self.device))
-            except ValueError:  # a block set up in another way: the UNet runs as it is
+            except ValueError:  # unsupported block configuration: the UNet runs unfused
                 patching.restore(self.network)
 
     def mismatch(self) -> str:
@@ -69,7 +69,7 @@ class UNetFamily(Family):
         return self.of_prompt(text, self._told, cut)
 
     def _told(self, text: str) -> dict[str, Tensor]:
-        """The encoders' answer; SDXL was trained with zeros for no prompt at all."""
+        """Prompt embeddings from the text encoders; zeros for an empty prompt where SDXL was trained so."""
         if self.large:
             states, _, pooled, _ = self.pipe.encode_prompt(
                 text, device=self.device, num_images_per_prompt=1, do_classifier_free_guidance=False
@@ -86,7 +86,7 @@ class UNetFamily(Family):
         return make(self.path, steps, strength)
 
     def noise_share(self, keep: Tensor) -> Tensor:
-        """A diffusion of unit variance: blank paper is noise at full strength at every time of the path."""
+        """Weight of the noise at unit variance: blank paper is full-strength noise at every time."""
         return (1 - keep * keep).sqrt()
 
     def prepare(self, condition: Condition, times: tuple[float, ...], size: Size) -> None:
@@ -100,12 +100,12 @@ class UNetFamily(Family):
             self.version += self.prepared.moves - moves
 
     def both(self, condition: Condition, name: str) -> Tensor:
-        """(1, ...), or (2, ...) with the empty prompt first, where there is guidance."""
+        """Named tensor of the prompt, (1, ...); with guidance (2, ...), the empty prompt first."""
         told = condition.tensors[name]
         return torch.cat((condition.unprompted[name], told)) if self.guided else told
 
     def added_for(self, condition: Condition, size: Size) -> dict[str, Tensor]:
-        """SDXL's further conditions (Podell et al. 2023, section 2.2): picture and crop as they are."""
+        """SDXL's additional conditions (Podell et al. 2023, section 2.2): actual size, no crop."""
         tail = tuple(size)
         if self.pipe.config.get("requires_aesthetics_score", False):
             tail = (AESTHETIC_SCORE,)
@@ -129,10 +129,10 @@ class UNetFamily(Family):
             return (x - b * out) / a
         if self.predicts == "v_prediction":
             return a * x - b * out
-        return out if self.guided else out.clone()  # the next run of a graph writes where `out` lies
+        return out if self.guided else out.clone()  # the next run of a graph overwrites `out`
 
     def lead(self, control: Control) -> None:
-        """Have a ControlNet lead the UNet, whose blocks then run as they come."""
+        """Attach a ControlNet to the UNet, whose blocks then run unfused."""
         patching.restore(self.network)
         self.control, self.prepared = control, None
 
@@ -141,7 +141,10 @@ class UNetFamily(Family):
             self.control.see(paper)
 
     def forward(self, x: Tensor, **told: Tensor) -> Tensor:
-        """told: the biases of a prepared UNet; else moment, states, SDXL's conditions, a control's hint."""
+        """Run the UNet.
+
+        told: biases of a prepared UNet; otherwise moment, states, SDXL's conditions and a ControlNet hint.
+        """
         sample = x.to(self.dtype).contiguous(memory_format=torch.channels_last)
         if self.guided:
             sample = torch.cat((sample, sample))

@@ -1,4 +1,4 @@
-"""Z-Image: a rectified flow on one stream of picture and words (Tongyi-MAI, 2025)."""
+"""Z-Image: a rectified flow with a single stream of picture and text tokens (Tongyi-MAI, 2025)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from models.pretrained.families.modulation_cache import Modulated
 from models.sampling.paths import Grid
 
 TOKENS = 512
-WHOLE = 32  # the network counts tokens in such chunks
+WHOLE = 32  # the network pads tokens to a multiple of this
 
 
 class ZImageFamily(Modulated):
@@ -23,7 +23,7 @@ class ZImageFamily(Modulated):
         return [self.network.cap_embedder, *self.network.context_refiner]
 
     def read_words(self, words: Tensor) -> Tensor:
-        """As the network begins: padded to a whole number of tokens, and refined by themselves."""
+        """Prompt embedding padded to a multiple of 32 tokens and refined, as the network does first."""
         network, count = self.network, len(words)
         places = (count + -count % WHOLE, 1, 1), (1, 0, 0)
         padded, ids, beyond, *_ = network._pad_with_ids(words, *places, words.device)
@@ -49,13 +49,13 @@ class ZImageFamily(Modulated):
         return flow_grid(sampler, steps, strength, shift_of(self.pipe.scheduler.config, tokens))
 
     def told_time(self, t: float) -> float:
-        """Its time runs the other way."""
+        """Network time, which runs in the opposite direction: 1 - t."""
         return 1 - t
 
     def embedding(self, moment: Tensor, **told: Tensor) -> Tensor:
         return self.network.t_embedder(moment * self.network.t_scale).to(self.dtype)
 
     def velocity(self, x: Tensor, moment: Tensor, words: Tensor) -> Tensor:
-        """The network's points from noise to picture."""
+        """Velocity, with flipped sign: the network's output points from noise to picture."""
         pictures = [x[0].to(self.dtype)[:, None]]  # (C, frames, h, w)
         return -self.network(pictures, moment, [words], return_dict=False)[0][0].float()[None, :, 0]

@@ -1,1 +1,1 @@
-"""Fused forward passes for modules of diffusers, and work moved out of the frame."""
+"""Fused forward passes for modules of diffusers, and precomputation of work that frames share."""

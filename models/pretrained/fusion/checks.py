@@ -1,4 +1,4 @@
-"""What a fused pass demands of a block, and what such passes share."""
+"""Checks of whether a block can be fused, and helpers that the fused passes share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from models.pretrained.fusion.precompute import Block
 
 
 class Unfit(Exception):
-    """Why a block keeps its own forward pass."""
+    """Raised when a block cannot be fused; the message is the reason."""
 
 
 def demand(holds: bool, reason: str) -> None:
@@ -25,7 +25,7 @@ def demand(holds: bool, reason: str) -> None:
 
 
 def tokens(x: Tensor) -> Tensor:
-    """(N, C, H, W) channels-last -> (N, H W, C), a view."""
+    """View (N, C, H, W) channels-last as (N, H W, C)."""
     return x.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1).flatten(1, 2)
 
 
@@ -34,7 +34,7 @@ def norm_of(x: Tensor, norm: nn.GroupNorm, *, silu: bool = True) -> Tensor:
 
 
 def gain_of(norm: Any) -> Tensor:
-    """(1, D) float32: the weights of an RMSNorm less one, for `rms`; float32, for those near zero."""
+    """Weights of an RMSNorm minus one, for `rms`: (1, D), float32 for weights near zero."""
     weight = norm.weight if type(norm).__name__ == "RMSNorm" else None
     if weight is None:
         raise Unfit("its norm is no RMSNorm with weights")
@@ -42,7 +42,7 @@ def gain_of(norm: Any) -> Tensor:
 
 
 def rms(x: Tensor, gain: Tensor, eps: float, shift: Tensor | None = None) -> Tensor:
-    """x (B, T, D) by its root mean square, times 1 + gain, plus shift: (1, D) each."""
+    """RMS norm of x (B, T, D), times 1 + gain, plus shift; gain and shift: (1, D)."""
     rows = len(x)
     shift = None if shift is None else shift.expand(rows, -1)
     return norm_modulate(x, gain.expand(rows, -1), shift, norm="rms", eps=eps)
@@ -54,13 +54,13 @@ def phases_of(conv: nn.Conv2d) -> SimpleNamespace:
 
 
 def served(block: Block) -> bool:
-    """Whether the frame that runs was given a row of modulations."""
+    """Whether the running frame was given a row of modulations."""
     row = getattr(block.fused, "row", None)
     return row is not None and row.values is not None
 
 
 def modulations_of(block: Block, make: Callable, embedding: object) -> tuple[Tensor, ...]:
-    """A block's modulations: from the row that the frame was given, or else made of the embedding."""
+    """Modulations of a block: read from the frame's row if it has one, else computed from the embedding."""
     if not served(block):
         return make(block, embedding)
     row = block.fused.row

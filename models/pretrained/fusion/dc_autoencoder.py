@@ -14,16 +14,16 @@ from models.pretrained.fusion.checks import demand, gain_of, phases_of, rms, tok
 from models.pretrained.fusion.precompute import Block
 from models.pretrained.fusion.sana import feed, weighted
 
-WIDEST = 128  # channels up to which a convolution is bound by memory, and worth its activation inside
+WIDEST = 128  # channels up to which a convolution is memory-bound, so that fusing its activation pays
 
 
 def picture(x: Tensor, like: Tensor) -> Tensor:
-    """(N, H W, C) -> (N, C, H, W) channels-last, a view; like: of the same height and width."""
+    """View (N, H W, C) as (N, C, H, W) channels-last; like: a tensor of the same height and width."""
     return x.unflatten(1, like.shape[2:]).permute(0, 3, 1, 2)
 
 
 def norm_of(norm: Block) -> SimpleNamespace:
-    """What `normed` asks of an RMSNorm with weights and perhaps a bias."""
+    """Parameters for `normed` from an RMSNorm with weights and an optional bias."""
     gain, bias = gain_of(norm), getattr(norm, "bias", None)
     demand(norm.eps is not None, "its eps goes by the dtype")
     return SimpleNamespace(gain=gain, bias=None if bias is None else bias[None], eps=norm.eps)
@@ -39,7 +39,7 @@ def prepare_block(block: Block) -> SimpleNamespace:
 
 
 def run_block(block: Block, x: Tensor) -> Tensor:
-    """Two convolutions, a norm over channels, a skip."""
+    """Residual block: two convolutions, a norm over channels, a skip connection."""
     first = block.conv1
     if first.out_channels <= WIDEST:
         h = conv3x3(x, first.weight, first.bias, activation="silu")
@@ -66,8 +66,10 @@ def prepare_attention(attention: Block) -> SimpleNamespace:
 
 
 def run_attention(attention: Block, x: Tensor) -> Tensor:
-    """Linear attention on products, and on what small windows make of them; at any size, for with sums
-    over few keys it is what `diffusers` does there."""
+    """Multi-scale linear attention on the QKV projection and its convolutions with small kernels.
+
+    The linear form is used at any size. For few keys `diffusers` uses the quadratic form, which is equal.
+    """
     fused, heads = attention.fused, attention.attention_head_dim
     qkv = picture(F.linear(tokens(x), fused.weight), x)
     scales = torch.cat([qkv, *(layer(qkv) for layer in attention.to_qkv_multiscale)], 1)
@@ -94,5 +96,5 @@ def prepare_norm(norm: Block) -> SimpleNamespace:
 
 
 def run_norm(norm: Block, x: Tensor) -> Tensor:
-    """Over the last axis, of any others."""
+    """RMS norm over the last axis, with any number of leading axes."""
     return normed(x.reshape(1, -1, x.shape[-1]), norm.fused).view(x.shape)

@@ -1,6 +1,6 @@
-"""Fused passes for the transformer blocks of FLUX: two streams first, then one.
+"""Fused passes for the transformer blocks of FLUX: two-stream blocks, then single-stream blocks.
 
-In FLUX.1 each block makes modulations of its own; in FLUX.2 all blocks of a kind share them.
+In FLUX.1 each block computes its own modulations; in FLUX.2 all blocks of a kind share them.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ def prepare_streams(block: Block, processor: str) -> SimpleNamespace:
 def run_streams(
     block: Block, x: Tensor, text: Tensor, mods: tuple[Tensor, Tensor], rotary: Rotary, feed: Callable
 ) -> tuple[Tensor, Tensor]:
-    """Text and picture after a block of two streams. mods: (B, 6 D) for picture and text."""
+    """Run a two-stream block and return text and picture. mods: (B, 6 D) for picture and for text."""
     shift, scale, gate, *after = mods[0].chunk(6, dim=1)
     text_shift, text_scale, text_gate, *text_after = mods[1].chunk(6, dim=1)
-    cos, sin = (table[:, ::2] for table in rotary)  # each value stands there twice
+    cos, sin = (table[:, ::2] for table in rotary)  # the table repeats each value
     split = text.shape[1]
     normed = norm_modulate(x, scale, shift, eps=EPS)
     image_heads = heads_of_stream(normed, block.fused.image, cos[split:], sin[split:])
@@ -73,7 +73,7 @@ def run_streams(
 def run_single(
     x: Tensor, mods: Tensor, rotary: Rotary, heads: SimpleNamespace, out: nn.Linear, activate: Callable
 ) -> Tensor:
-    """A block of one stream, whose one product makes queries, keys, values and the feed-forward's middle.
+    """Run a single-stream block: one product gives queries, keys, values and the feed-forward hidden layer.
 
     mods: (B, 3 D).
     """
@@ -84,7 +84,7 @@ def run_single(
     cos, sin = (table[:, ::2] for table in rotary)
     query, key = norm_rotary(qkv, heads.gains, cos, sin, eps=heads.eps)
     middle = activate(product[..., 3 * inner :])
-    # the two halves of one product, so that their inputs need not be laid side by side first
+    # the output product in two halves, which saves the concatenation of their inputs
     y = F.linear(attend(query, key, qkv[:, :, 2]), out.weight[:, :inner], out.bias)
     y.flatten(0, 1).addmm_(middle.flatten(0, 1), out.weight[:, inner:].t())
     return clipped(gated_sum(x, gate, y))
@@ -98,7 +98,7 @@ def prepare_flux(block: Block) -> SimpleNamespace:
 
 
 def modulations_flux(block: Block, temb: Tensor) -> tuple[Tensor, Tensor]:
-    """What the two norms make of the embedding of time and prompt: (B, 6 D) each."""
+    """Modulations of the two norms from the embedding of time and prompt: (B, 6 D) each."""
     active = F.silu(temb)
     return block.norm1.linear(active), block.norm1_context.linear(active)
 
@@ -133,7 +133,7 @@ def prepare_flux_single(block: Block) -> SimpleNamespace:
 
 
 def modulations_flux_single(block: Block, temb: Tensor) -> tuple[Tensor]:
-    """(B, 3 D): shift, scale, gate."""
+    """Modulations from the embedding of time and prompt: (B, 3 D), shift, scale, gate."""
     return (block.norm.linear(F.silu(temb)),)
 
 
@@ -175,7 +175,7 @@ def prepare_flux2_modulation(layer: Block) -> SimpleNamespace:
 
 
 def modulations_flux2(layer: Block, temb: Tensor) -> tuple[Tensor]:
-    """(B, 6 D) or (B, 3 D) for all blocks of two streams or of one."""
+    """Shared modulations: (B, 6 D) for all two-stream blocks or (B, 3 D) for all single-stream blocks."""
     return (layer.linear(F.silu(temb)),)
 
 
@@ -204,7 +204,7 @@ def gated_feed(ff: Block, x: Tensor) -> Tensor:
 
 
 def per_token(mod: Tensor) -> bool:
-    """Whether reference tokens have a modulation of their own."""
+    """Whether the modulation differs between tokens, as with reference tokens."""
     return mod.dim() == 3 and mod.shape[1] > 1
 
 

@@ -1,9 +1,9 @@
-"""Fused forward passes for blocks of `diffusers` models: `operate` puts them in, `restore` takes them out.
+"""Fused forward passes for blocks of `diffusers` models: `operate` installs them, `restore` removes them.
 
-A block is known by its type and looked at before it is touched: one that is set up in another way than its
-fused pass allows keeps its own, and the report says why. Weights stay where they are; only `forward` of the
-instance is covered. What is derived from weights (`fused`) must be made anew, by `operate`, when they
-change.
+Blocks are recognized by their type, and their configuration is checked. A block whose configuration the
+fused pass does not support keeps its own forward pass, and the report gives the reason. The weights are not
+moved; only `forward` of the instance is replaced. Call `operate` again when weights change: the data derived
+from them (`fused`) is computed there.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from models.pretrained.fusion.checks import Unfit
 
 @dataclass
 class Report:
-    """What an operation did: fused blocks by type, and why others of these types were left."""
+    """Result of `operate`: counts of fused blocks by type, and of unfused ones by type and reason."""
 
     fused: Counter[str] = field(default_factory=Counter)
     left: Counter[str] = field(default_factory=Counter)
 
 
 def operate(model: nn.Module) -> Report:
-    """Give every block of a known type in `model` its fused pass; anew after its weights have changed."""
-    report, inner = Report(), set()  # inner: what a fused block runs itself
+    """Install fused passes in all blocks of known types in `model`; call again after weights have changed."""
+    report, inner = Report(), set()  # inner: modules that a fused block runs itself
     restore(model)
     for module in list(model.modules()):
         name = type(module).__name__
@@ -56,31 +56,31 @@ def operate(model: nn.Module) -> Report:
 
 
 def cover(module: nn.Module, forward: Callable) -> None:
-    """Have `forward(module, ...)` run in place of the module's own forward pass, until `restore`.
+    """Replace the module's forward pass by `forward(module, ...)` until `restore`.
 
-    The module is referred to weakly. A bound method stored on its own module is a reference cycle, which only
-    the garbage collector frees, and never one that `gc.freeze` has set aside.
+    The module is held by a weak reference. A bound method stored on its own module is a reference cycle,
+    which only the garbage collector frees, and never one that `gc.freeze` has set aside.
     """
     own = ref(module)
     module.forward = lambda *args, **kwargs: forward(own(), *args, **kwargs)
 
 
 def restore(model: nn.Module) -> None:
-    """Take all fused passes out of `model`, and what was made for them."""
+    """Remove all fused passes from `model`, with the data derived for them."""
     for module in model.modules():
         if "fused" in module.__dict__:
             module.__dict__.pop("forward", None)
             del module.fused
 
 
-EMBEDDINGS = (  # of time, with the prompt's own or a guidance added
+EMBEDDINGS = (  # time embeddings, some with the prompt or a guidance added
     "CombinedTimestepTextProjEmbeddings",
     "CombinedTimestepGuidanceTextProjEmbeddings",
     "Flux2TimestepGuidanceEmbeddings",
     "TimestepEmbedder",
     "SanaCombinedTimestepGuidanceEmbeddings",
 )
-# how modulations are made of an embedding
+# by block type: function that computes the modulations from an embedding
 MODULATIONS: dict[str, Callable] = {
     "JointTransformerBlock": transformers.modulations_sd3,
     "FluxTransformerBlock": flux.modulations_flux,

@@ -1,8 +1,7 @@
-"""Work that a fixed prompt, fixed timesteps or fixed weights make needless, taken out exactly.
+"""Exact precomputation of work that depends only on the prompt, the timesteps or the weights.
 
-Each fold is a pure function of weights and conditions. Its saving is what one frame no longer does, counted
-by `saving`: products in FLOPs (a multiply-add is two), bytes of weights that are no longer read, and
-launches.
+Each function is pure in weights and conditions. `Saving` counts the work saved per frame: products in FLOPs
+(a multiply-add is two), bytes of weights that are no longer read, and kernel launches.
 """
 
 from __future__ import annotations
@@ -15,12 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Block: TypeAlias = Any  # a module of `diffusers`, whose attributes are its own modules, weights and settings
+Block: TypeAlias = Any  # a module of `diffusers`, with its own modules, weights and settings as attributes
 
 
 @dataclass(frozen=True)
 class Saving:
-    """What one frame no longer does."""
+    """Work saved per frame: FLOPs, bytes of weights read, kernel launches."""
 
     flops: int = 0
     bytes: int = 0
@@ -38,8 +37,8 @@ def weights_of(*layers: nn.Module | None) -> int:
 def prompt_keys_values(attention: Block, prompt: Tensor) -> tuple[Tensor, Tensor]:
     """Keys and values of a cross-attention, (B, heads, T, D), from the prompt's embedding (B, T, C).
 
-    attention: `diffusers` Attention, whose norm of keys, if it has one, spans all heads. They depend on the
-    prompt alone, so a frame need not make them.
+    attention: `diffusers` Attention, whose key norm, if any, spans all heads. Keys and values depend only on
+    the prompt, so frames can share them.
     """
     key, value = attention.to_k(prompt), attention.to_v(prompt)
     if attention.norm_k is not None:
@@ -54,21 +53,21 @@ def saved_keys_values(attention: Block, prompt: Tensor) -> Saving:
 
 
 def time_bias(resnet: Block, embedding: Tensor) -> Tensor:
-    """(C,) the bias of a residual block's first convolution with a time embedding (1, E) folded in."""
+    """Bias (C,) of a residual block's first convolution with the time embedding (1, E) folded in."""
     shift = resnet.time_emb_proj(F.silu(embedding))[0]
     return shift if resnet.conv1.bias is None else resnet.conv1.bias + shift
 
 
 def saved_time_bias(resnet: Block) -> Saving:
-    """The activation, the product and the sum of each residual block."""
+    """Saving per residual block: the activation, the product and the sum."""
     return Saving(2 * resnet.time_emb_proj.weight.numel(), weights_of(resnet.time_emb_proj), 3)
 
 
 def pack(layers: list[nn.Linear]) -> tuple[Tensor, Tensor | None]:
-    """Weight and bias of several products of one input as one product: (sum of rows, C), (sum of rows,) or
-    None.
+    """Pack linear layers with the same input into one product.
 
-    The layers' own parameters become views of it, so that no weight lies in memory twice.
+    Returns weight (sum of rows, C) and bias (sum of rows,) or None. The layers' own parameters become views
+    of the result, so that no weight is stored twice.
     """
     packed = []
     for name in ("weight", "bias"):
@@ -87,17 +86,17 @@ SAVED_PACKED = Saving(launches=2)
 
 
 def bias_after(first: nn.Linear, second: nn.Linear | nn.Conv2d) -> Tensor:
-    """The bias of `second` when `first`, whose output reaches it through sums alone, leaves its own out."""
+    """Bias of `second` with that of `first` folded in; only sums may come between the two layers."""
     weight = second.weight.flatten(1)
     carried = weight @ first.bias
     return carried if second.bias is None else second.bias + carried
 
 
 def phase_weight(weight: Tensor) -> Tensor:
-    """(4 O, C, 2, 2) from (O, C, 3, 3): nearest upsampling by two and the convolution after it, as one.
+    """Fuse nearest upsampling by two and a 3x3 convolution: weights (O, C, 3, 3) -> (4 O, C, 2, 2).
 
-    Of the nine products at an output pixel several meet the same input pixel: a window of 2x2 with summed
-    weights is left, another for each of the four places (row, column) in a doubled pixel. 4/9 of the work.
+    Several of the nine products at an output pixel read the same input pixel, so a 2x2 window with summed
+    weights suffices, one for each of the four positions (row, column) in a doubled pixel. 4/9 of the work.
     """
     top = torch.stack((weight[:, :, 0], weight[:, :, 1] + weight[:, :, 2]), 2)  # (O, C, 2, 3)
     bottom = torch.stack((weight[:, :, 0] + weight[:, :, 1], weight[:, :, 2]), 2)
@@ -111,14 +110,14 @@ def phase_weight(weight: Tensor) -> Tensor:
 def upsampled_conv(x: Tensor, phases: Tensor, bias: Tensor | None) -> Tensor:
     """conv3x3(nearest x2 of x) + bias: (N, C, H, W) -> (N, O, 2 H, 2 W), channels-last, in two launches.
 
-    phases: from phase_weight; bias: (4 O,), the layer's own four times over, or None.
+    phases: from phase_weight; bias: (4 O,), the layer's bias repeated four times, or None.
     """
     count, _, height, width = x.shape
     y = F.conv2d(x, phases, bias, padding=1)
     outputs = phases.shape[0] // 4
     y = y.contiguous(memory_format=torch.channels_last)
     picture, channel, row, column = y.stride()
-    # the places of a doubled pixel lie in neighbouring cells of y: one strided view has them in order
+    # the four positions of a doubled pixel are in neighbouring cells of y: a strided view puts them in order
     view = y.as_strided(
         (count, height, 2, width, 2, outputs),
         (picture, row, row + 2 * outputs * channel, column, column + outputs * channel, channel),
@@ -127,9 +126,9 @@ def upsampled_conv(x: Tensor, phases: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def saved_phases(weight: Tensor, height: int, width: int) -> Saving:
-    """5/9 of the products of a convolution whose input is (height, width) before it is doubled.
+    """Saving of `upsampled_conv` for an input of (height, width) before upsampling: 5/9 of the products.
 
-    The phases are evaluated at one row and one column more than there are pixels.
+    The phases are evaluated at one row and one column more than the input has.
     """
     whole = 2 * weight.numel() * 4 * height * width
     phases = 2 * weight.numel() // 9 * 16 * (height + 1) * (width + 1)
@@ -137,9 +136,9 @@ def saved_phases(weight: Tensor, height: int, width: int) -> Saving:
 
 
 def keep(place: SimpleNamespace, name: str, made: list) -> bool:
-    """Set an attribute of tensors, or copy into those that are there: a captured graph reads their places.
+    """Set an attribute to the given tensors, or copy into the existing ones if the shapes match.
 
-    Returns whether the places are new.
+    A captured graph reads fixed addresses, which a copy keeps. Returns whether the addresses are new.
     """
     held = getattr(place, name)
     if held is None or shapes(held) != shapes(made):

@@ -1,8 +1,8 @@
-"""A UNet prepared for one prompt and fixed timesteps: what depends on those alone is made once.
+"""UNet with keys, values and time biases precomputed for one prompt and fixed timesteps.
 
-Strength, seed and latents stay inputs, and so does a step's row of biases. Keys and values lie in tensors
-that keep their place when the prompt changes, so a captured graph need not be captured again; it must be when
-weights change, or when `moves` has.
+Strength, seed and latents stay inputs, and so does the row of biases of a step. The tensors of keys and
+values keep their address when the prompt changes, so a captured graph stays valid. It must be captured again
+when weights change or when `moves` has increased.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from models.pretrained.fusion.precompute import Block, Saving
 
 
 class Row(threading.local):
-    """The biases of the step that runs, one for each thread: a graph is captured beside what is served."""
+    """Biases of the running step, one per thread: a graph can be captured while frames are rendered."""
 
     biases: Tensor | None = None
 
 
 class PreparedUNet:
-    """UNet2DConditionModel under fused passes, at the timesteps it will be asked for.
+    """UNet2DConditionModel with fused passes, prepared for given timesteps.
 
-    timesteps: (steps,) as its scheduler gives them. Raises ValueError where a block could not be fused.
+    timesteps: (steps,) as the scheduler gives them. Raises ValueError if a block cannot be fused.
     """
 
     def __init__(self, unet: Block, timesteps: Tensor):
@@ -35,7 +35,7 @@ class PreparedUNet:
             raise ValueError("cannot prepare this UNet: " + "; ".join(report.left))
         self.unet, self.timesteps = unet, timesteps
         self.row, self.rows = Row(), []  # rows: one tensor for each timestep
-        self.moves = 0  # how often keys and values got new places
+        self.moves = 0  # how often keys and values got new addresses
         self.resnets = self._of_type("ResnetBlock2D")
         self.transformers = self._of_type("Transformer2DModel")
         self.saving = Saving()
@@ -45,9 +45,9 @@ class PreparedUNet:
 
     @torch.no_grad()
     def prompt(self, embedding: Tensor, added: dict[str, Tensor] | None = None) -> None:
-        """Take a prompt: (1, T, C) from the text encoder, and what SDXL adds (text_embeds, time_ids).
+        """Set the prompt: (1, T, C) from the text encoder, and SDXL's conditions (text_embeds, time_ids).
 
-        Makes keys and values of every cross-attention and the time biases of every residual block.
+        Computes keys and values of every cross-attention and the time biases of every residual block.
         """
         unet = self.unet
         self.saving = Saving()
@@ -68,13 +68,13 @@ class PreparedUNet:
             resnet.fused.place, resnet.fused.row = (
                 slice(begin, end),
                 self.row,
-            )  # the place is read where a row is
+            )  # the place is used only with a row
             self.saving += precompute.saved_time_bias(resnet)
             begin = end
 
     def _time_embedding(self, t: Tensor, embedding: Tensor, added: dict[str, Tensor] | None) -> Tensor:
         unet = self.unet
-        # only the dtype of the sample is asked for here
+        # only the dtype of the sample is used
         wave = unet.get_time_embed(sample=embedding[:1], timestep=t)
         emb = unet.time_embedding(wave)
         more = unet.get_aug_embed(emb=emb, encoder_hidden_states=embedding, added_cond_kwargs=added)
@@ -82,8 +82,10 @@ class PreparedUNet:
         return emb if unet.time_embed_act is None else unet.time_embed_act(emb)
 
     def __call__(self, sample: Tensor, biases: Tensor) -> Tensor:
-        """The UNet's output for (1, C, H, W) at the step of these biases, one of `rows`. H and W: multiples
-        of its overall scale."""
+        """Run the UNet on (1, C, H, W) at the step of these biases, one of `rows`.
+
+        Raises ValueError unless H and W are multiples of the UNet's overall scale.
+        """
         unet, self.row.biases = self.unet, biases
         if any(side % 2**unet.num_upsamplers for side in sample.shape[2:]):
             raise ValueError(

@@ -15,7 +15,7 @@ from models.pretrained.fusion.checks import demand, gain_of, modulations_of, rms
 from models.pretrained.fusion.precompute import Block
 from models.pretrained.fusion.transformers import clipped, demand_plain, gated_sum
 
-EPS = 1e-15  # under the sum of weights of linear attention, as `diffusers` has it
+EPS = 1e-15  # added to the sum of weights of linear attention, as in `diffusers`
 
 
 def prepare_sana(block: Block) -> SimpleNamespace:
@@ -42,7 +42,7 @@ def prepare_sana(block: Block) -> SimpleNamespace:
 
 
 def modulations_sana(block: Block, embedding: tuple[Tensor, ...]) -> tuple[Tensor]:
-    """(B, 6, D): what the model makes of time, the first of the embeddings, and the block's own table."""
+    """Modulations (B, 6, D): the block's table plus the first embedding, that of time."""
     made = embedding[0]
     return (block.scale_shift_table + made.unflatten(1, (6, -1)),)
 
@@ -78,8 +78,10 @@ def run_sana(
 def linear_attention(
     attention: Block, qkv: Tensor, query_gain: Tensor | None, key_gain: Tensor | None
 ) -> Tensor:
-    """(B, T, 3 C) -> (B, T, C): weights are products of positive features, so that sums over the keys come
-    first (Katharopoulos et al. 2020)."""
+    """Linear attention (Katharopoulos et al. 2020): (B, T, 3 C) -> (B, T, C).
+
+    The weights are products of positive features, so the sums over the keys are computed first.
+    """
     query, key, value = qkv.chunk(3, dim=-1)
     query, key = normed(query, query_gain, attention.norm_q), normed(key, key_gain, attention.norm_k)
     query, key, value = (
@@ -94,7 +96,7 @@ def normed(x: Tensor, gain: Tensor | None, norm: Block) -> Tensor:
 
 
 def weighted(query: Tensor, key: Tensor, value: Tensor, eps: float) -> Tensor:
-    """(B, heads, T, D) each -> the same, float32."""
+    """Normalized linear attention with ReLU features: (B, heads, T, D) each -> the same shape, float32."""
     query, key, value = F.relu(query.float()), F.relu(key.float()), value.float()
     state = key.transpose(2, 3) @ F.pad(value, (0, 1), value=1.0)  # the last column sums the weights
     out = query @ state
@@ -104,7 +106,10 @@ def weighted(query: Tensor, key: Tensor, value: Tensor, eps: float) -> Tensor:
 def cross_attention(
     attention: Block, x: Tensor, gain: Tensor | None, key: Tensor, value: Tensor, bias: Tensor | None
 ) -> Tensor:
-    """(B, T, C) -> (B, T, C); key, value: (B, heads, words, D); bias: (B, 1, words) or None."""
+    """Cross-attention: (B, T, C) -> (B, T, C).
+
+    key, value: (B, heads, words, D); bias: (B, 1, words) or None.
+    """
     query = normed(attention.to_q(x), gain, attention.norm_q)
     query = query.unflatten(-1, (attention.heads, -1)).transpose(1, 2)
     bias = None if bias is None else bias[:, None]
@@ -113,7 +118,7 @@ def cross_attention(
 
 
 def feed(ff: Block, x: Tensor, height: int, width: int) -> Tensor:
-    """(B, T, C): the pointwise convolutions as products, so that nothing changes its layout."""
+    """Feed-forward on (B, T, C): pointwise convolutions run as products, which avoids layout changes."""
     inverted = ff.conv_inverted
     h = F.silu(F.linear(x, inverted.weight.flatten(1), inverted.bias))
     h = ff.conv_depth(h.unflatten(1, (height, width)).permute(0, 3, 1, 2))

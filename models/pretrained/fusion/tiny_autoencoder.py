@@ -1,4 +1,4 @@
-"""Fused passes for the tiny autoencoders (TAESD): one convolution after another."""
+"""Fused passes for the tiny autoencoders (TAESD): a sequence of fused convolutions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from models.pretrained.fusion.precompute import Block
 
 
 def prepare_tiny(coder: Block) -> list[SimpleNamespace]:
-    """The convolutions of an encoder or decoder, each with what follows it."""
+    """Convolutions of an encoder or decoder, each with its activation, skip connection or upsampling."""
     layers = list(coder.layers)
     steps: list[SimpleNamespace] = []
     for number, layer in enumerate(layers):
@@ -38,21 +38,21 @@ def prepare_tiny(coder: Block) -> list[SimpleNamespace]:
 
 
 def step_of(conv: nn.Conv2d, activation: str) -> SimpleNamespace:
-    kept = {"keeps": False, "adds": False, "phases": None}  # its input as the skip; that skip; an upsampling
+    kept = {"keeps": False, "adds": False, "phases": None}  # keep input as skip; add that skip; upsample
     return SimpleNamespace(
         weight=conv.weight, bias=conv.bias, activation=activation, stride=conv.stride[0], **kept
     )
 
 
 def prepare_encoder(coder: Block) -> SimpleNamespace:
-    """Half of (x + 1) / 2, the range it was trained on, goes into the weights that read it."""
+    """Prepare an encoder: the 1/2 of (x + 1) / 2, its input range, is folded into the first weights."""
     steps = prepare_tiny(coder)
     steps[0].weight = steps[0].weight / 2
     return SimpleNamespace(steps=steps)
 
 
 def prepare_decoder(coder: Block) -> SimpleNamespace:
-    """The 3 of 3 tanh(x / 3) goes into the first weights, 2 y - 1 into the last."""
+    """Prepare a decoder: the 3 of 3 tanh(x / 3) is folded into the first weights, 2 y - 1 into the last."""
     steps = prepare_tiny(coder)
     steps[0].weight = steps[0].weight * 3
     last = steps[-1]

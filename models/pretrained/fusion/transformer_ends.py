@@ -1,5 +1,4 @@
-"""Fused passes for the ends of a transformer: the embedding of time on the way in, the last norm on the way
-out."""
+"""Fused passes for the two ends of a transformer: the time embedding and the last norm."""
 
 from __future__ import annotations
 
@@ -22,7 +21,7 @@ def modulations_embedding(layer: Block, embedding: Tensor | tuple[Tensor, ...]) 
 
 
 def run_embedding(layer: Block, *args, **kwargs) -> Tensor | tuple[Tensor, ...]:
-    """What the row holds of it; SANA's embeds twice."""
+    """Return the embedding from the frame's row if it has one. SANA's layer returns two tensors."""
     if not served(layer):
         return type(layer).forward(layer, *args, **kwargs)
     made = modulations_of(layer, modulations_embedding, None)
@@ -42,7 +41,7 @@ def prepare_last(layer: Block) -> SimpleNamespace:
 
 
 def modulations_last(layer: Block, temb: Tensor) -> tuple[Tensor]:
-    """(B, 2 D): scale and shift."""
+    """Scale and shift from the embedding: (B, 2 D)."""
     return (layer.linear(F.silu(temb).to(layer.linear.weight.dtype)),)
 
 
@@ -60,7 +59,7 @@ def prepare_last_zimage(layer: Block) -> SimpleNamespace:
 
 
 def modulations_last_zimage(layer: Block, embedding: Tensor) -> tuple[Tensor]:
-    """(B, D): the scale."""
+    """Scale from the embedding: (B, D)."""
     return (layer.adaLN_modulation(embedding),)
 
 
@@ -82,7 +81,7 @@ def prepare_last_sana(layer: Block) -> SimpleNamespace:
 
 
 def modulations_last_sana(layer: Block, embedding: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor]:
-    """(B, 2, D): shift and scale, of the conditions and the model's own table, the last two of the three."""
+    """Shift and scale, (B, 2, D): conditions plus the model's table, the last two of `embedding`."""
     _, conditions, table = embedding
     return (table + conditions[:, None],)
 

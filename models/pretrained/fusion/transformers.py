@@ -1,7 +1,7 @@
-"""Fused passes for the transformer blocks of SD 3.5 and Z-Image, and what those of FLUX share with them.
+"""Fused passes for the transformer blocks of SD 3.5 and Z-Image, and helpers shared with FLUX.
 
-Each reads downward: norm and modulate, one packed product, norm and turn of the heads, attention, and then
-residual, gate, norm and modulate as one op on the way to the feed-forward.
+The order in each block: norm and modulation, one packed product, norm and rotary embedding of the heads,
+attention, then residual, gate, norm and modulation as one op before the feed-forward.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from models.pretrained.fusion import precompute
 from models.pretrained.fusion.checks import demand, modulations_of, rms
 from models.pretrained.fusion.precompute import Block
 
-HALF_MAX = 65504  # of float16; `diffusers` clips to it
+HALF_MAX = 65504  # largest float16; `diffusers` clips to it
 
 
 def demand_plain(layers: list[Block]) -> None:
@@ -28,7 +28,7 @@ def demand_plain(layers: list[Block]) -> None:
 
 
 def heads_of(attention: Block, names: tuple[str, ...], norms: tuple[str, ...]) -> SimpleNamespace:
-    """One stream of an attention: its packed product, and the gains and eps of its query and key norms."""
+    """Parameters of one attention stream: packed product, and gains and eps of the query and key norms."""
     layers = [getattr(attention, name) for name in names]
     demand_plain(layers)
     norm_q, norm_k = (getattr(attention, name) for name in norms)
@@ -40,7 +40,7 @@ def heads_of(attention: Block, names: tuple[str, ...], norms: tuple[str, ...]) -
 
 
 def heads_of_stream(x: Tensor, stream: SimpleNamespace, cos=None, sin=None) -> tuple[Tensor, Tensor, Tensor]:
-    """(B, T, C) -> query, key, value (B, T, heads, D)."""
+    """Project (B, T, C) to query, key and value, (B, T, heads, D) each; norm and rotary if it has gains."""
     qkv = F.linear(x, stream.weight, stream.bias).unflatten(-1, (3, stream.heads, -1))
     if stream.gains is None:
         query, key, value = qkv.unbind(2)
@@ -50,7 +50,7 @@ def heads_of_stream(x: Tensor, stream: SimpleNamespace, cos=None, sin=None) -> t
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
-    """(B, T, heads, D) each -> (B, T, heads D)."""
+    """Softmax attention: (B, T, heads, D) each -> (B, T, heads D)."""
     parts = (part.transpose(1, 2) for part in (query, key, value))
     return F.scaled_dot_product_attention(*parts, attn_mask=mask).transpose(1, 2).flatten(2)
 
@@ -81,7 +81,7 @@ def prepare_sd3(block: Block) -> SimpleNamespace:
 
 
 def modulations_sd3(block: Block, temb: Tensor) -> tuple[Tensor, Tensor]:
-    """What the two norms make of the embedding of time and prompt: (B, 6 D or 9 D), (B, 6 D or 2 D)."""
+    """Modulations of the two norms from time and prompt: (B, 6 D or 9 D), (B, 6 D or 2 D)."""
     active = F.silu(temb)
     return block.norm1.linear(active), block.norm1_context.linear(active)
 
@@ -98,7 +98,7 @@ def run_sd3(
     fused, x, text = block.fused, hidden_states, encoder_hidden_states
     mods = modulations_of(block, modulations_sd3, temb)
     shift, scale, gate, shift_ff, scale_ff, gate_ff, *dual = mods[0].chunk(9 if fused.second else 6, dim=1)
-    text_after: list[Tensor] = []  # of the second half, which the last block's text has not
+    text_after: list[Tensor] = []  # of the text's second half, absent in the last block
     if block.context_pre_only:
         text_scale, text_shift = mods[1].chunk(2, dim=1)
     else:
@@ -120,7 +120,7 @@ def run_sd3(
     return gated_sum(text, text_gate_ff, block.ff_context(normed)), x
 
 
-# Z-Image: one stream, norms on both sides of attention and feed-forward
+# Z-Image: one stream, norms before and after attention and feed-forward
 
 
 def prepare_zimage(block: Block) -> SimpleNamespace:
@@ -134,7 +134,7 @@ def prepare_zimage(block: Block) -> SimpleNamespace:
 
 
 def modulations_zimage(block: Block, embedding: Tensor | None) -> tuple[Tensor, ...]:
-    """(1, D) float32 each: the gains of the four norms less one, scales and gates folded in."""
+    """Gains of the four norms minus one, with scales and gates folded in: (1, D) float32 each."""
     norms = block.attention_norm1, block.attention_norm2, block.ffn_norm1, block.ffn_norm2
     gains = [norm.weight.float() for norm in norms]
     if block.modulation:

@@ -1,4 +1,4 @@
-"""Fused passes for the blocks of a UNet (SD-Turbo, SD 1.5, SDXL) and of the full autoencoders."""
+"""Fused passes for the blocks of UNets (SD-Turbo, SD 1.5, SDXL) and of the full autoencoders."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def prepare_resnet(block: Block) -> SimpleNamespace:
 
 
 def run_resnet(block: Block, x: Tensor, temb: Tensor | None = None, *_, **__) -> Tensor:
-    """Norms with their activations as one op each; time in the bias; the shortcut's product adds in place."""
+    """Run a residual block: fused norm and activation, time in the bias, shortcut product added in place."""
     fused = block.fused
     h = norm_of(x, block.norm1)
     if fused.row is not None:
@@ -82,7 +82,10 @@ def prepare_transformer(model: Block) -> SimpleNamespace:
 def run_transformer(
     model: Block, x: Tensor, encoder_hidden_states: Tensor | None = None, *args, **kwargs
 ) -> object:
-    """Every sum is taken by the norm or the product after it. Masks go to the model's own forward pass."""
+    """Run a Transformer2DModel with each sum fused into the norm or product that follows it.
+
+    A call with masks or other options goes to the model's own forward pass.
+    """
     wanted = {**kwargs}
     wanted.pop("return_dict", None)
     if args or any(value is not None and value != {} for value in wanted.values()):
@@ -91,7 +94,7 @@ def run_transformer(
     height, width = x.shape[2:]
     h = tokens(norm_of(x, model.norm, silu=False))
     h = F.linear(h, model.proj_in.weight.flatten(1), model.proj_in.bias)
-    owed = None  # the bias that the block before left to the next norm
+    owed = None  # bias of the previous block, which the next norm adds
     for number, block in enumerate(model.transformer_blocks):
         prompt = None if fused.prompts is None else fused.prompts[number]
         h = run_block(block, h, owed, fused.qkv[number], prompt, encoder_hidden_states)
@@ -109,7 +112,7 @@ def run_block(
     prompt: tuple[Tensor, Tensor] | None,
     states: Tensor | None,
 ) -> Tensor:
-    """One block on (N, T, C), without the last bias: that is owed to whoever reads the result."""
+    """Run one block on (N, T, C) without its last bias, which the next norm or product adds."""
     if owed is None:
         normed = block.norm1(h)
     else:

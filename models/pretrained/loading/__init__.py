@@ -1,1 +1,1 @@
-"""From a name, a folder or a file to a loaded model: hub, components, memory estimate."""
+"""Load a model from a name, a folder or a file: hub, components, memory estimate."""

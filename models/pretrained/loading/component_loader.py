@@ -1,5 +1,7 @@
-"""The parts of a model, loaded one after another from safetensors alone, so that a load can tell how far it
-is and be given up between two of them."""
+"""Load the components of a model one after another, from safetensors only.
+
+Loading can report progress and be cancelled between two components.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,8 @@ QUANTIZERS = {
     "4bit": ("bitsandbytes_4bit", {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}),
 }
 QUANTIZED = ("transformer", "unet")
-TINY, CONTROL = "taesd", "controlnet"  # places of the extras in a folder of one's own
-SINGLE_PIPELINES = {  # whether it is XL -> the pipeline, and the model that configurations come from
+TINY, CONTROL = "taesd", "controlnet"  # folders of the extras inside a user's model folder
+SINGLE_PIPELINES = {  # whether it is XL -> pipeline, and the model that gives the configurations
     False: ("StableDiffusionImg2ImgPipeline", MODELS["sd15"].hub),
     True: ("StableDiffusionXLImg2ImgPipeline", MODELS["sdxl"].hub),
 }
@@ -36,7 +38,7 @@ LOADING = threading.Lock()
 
 
 def quantizer(name: str, dtype):
-    """The configuration of `diffusers` for a word of the command line; None for none."""
+    """Return the `diffusers` quantization configuration for a command-line value; None for none."""
     if not name:
         return None
     try:
@@ -62,7 +64,7 @@ def load_pipeline(
     *,
     device: str | None = None,
 ):
-    """The pipeline that edits pictures, from safetensors alone, without the network or foreign code.
+    """Load an image-editing pipeline from safetensors only, without network access or third-party code.
 
     name: the model's, for messages. device: where each component is moved as soon as it is loaded, so that
     the host never holds them all; None leaves them on the host.
@@ -95,7 +97,7 @@ def load_pipeline(
                 low_cpu_mem_usage=True,
                 **extra,
             )
-    except Exception as error:  # what is left to load are texts of the folder: configurations, vocabularies
+    except Exception as error:  # only text files of the folder remain: configurations, vocabularies
         if error_messages.out_of_memory(error):
             raise
         problem = error_messages.reason(error, name) or error_messages.first_line(error)
@@ -110,8 +112,10 @@ def parts_of(
     left: tuple[str, ...],
     device: str | None = None,
 ) -> dict:
-    """Name -> component, of all that have weights but those in `left`. Before each, `progress` is called with
-    the share of bytes that are loaded."""
+    """Load the components that have weights, except those in `left`: name -> component.
+
+    Before each one, `progress` is called with the share of bytes that are loaded.
+    """
     import diffusers
     import transformers
 
@@ -138,8 +142,7 @@ def parts_of(
 
 
 def load_tiny(home: Path | None, model: Model, dtype, progress: ProgressCallback):
-    """The tiny autoencoder: beside the components in the model's folder, or the catalogue's; None where there
-    is none."""
+    """Load the tiny autoencoder from the model's folder, or the catalogue's; None where there is none."""
     from diffusers import AutoencoderTiny
 
     path = home / TINY if home is not None else None
@@ -152,8 +155,10 @@ def load_tiny(home: Path | None, model: Model, dtype, progress: ProgressCallback
 
 
 def load_part(kind: type, path: Path, dtype, told: str, variant: str | None = None):
-    """One component from its folder. told: what it is. Raises ModelError for one that is damaged, lacks
-    weights, or is another."""
+    """Load one component from its folder. told: its description for messages.
+
+    Raises ModelError for a component that is damaged, lacks weights, or is of another kind.
+    """
     for file in path.glob("*.safetensors"):
         read_header(file)
     try:
@@ -172,7 +177,7 @@ def load_part(kind: type, path: Path, dtype, told: str, variant: str | None = No
             raise
         problem = error_messages.reason(error, told) or error_messages.first_line(error)
         raise ModelError(f"{told} cannot be loaded as {kind.__name__}: {problem}") from error
-    # weights that are tied to others go by the name of these
+    # tied weights are stored under the name of the tensor they share
     lacking = sorted(set(info["missing_keys"]) & {name for name, _ in made.named_parameters()})
     if lacking:
         raise ModelError(f"{told} lacks {len(lacking)} of its weights, such as {lacking[0]}")
@@ -180,7 +185,7 @@ def load_part(kind: type, path: Path, dtype, told: str, variant: str | None = No
 
 
 def load_single(path: Path, dtype, progress: ProgressCallback):
-    """A Stable Diffusion 1.5 or XL file: its weights, and configurations from the model it was made from."""
+    """Load a single Stable Diffusion 1.5 or XL file, with the configurations of its base model."""
     import diffusers
 
     header = read_header(path)
@@ -204,11 +209,11 @@ def load_single(path: Path, dtype, progress: ProgressCallback):
 
 @contextmanager
 def alone():
-    """One component at a time in the whole process; from then on with no bars and no advice on the terminal.
+    """Load one component at a time in the whole process, and silence progress bars and log messages.
 
     While they load, `transformers` and `diffusers` replace functions and the default dtype of torch for all
-    threads; two at once would put back each other's. What they log, they raise as well, or a Frame's notes
-    tell it.
+    threads; two concurrent loads would restore each other's. The bars and messages stay off afterwards: what
+    these libraries log is also raised as an error, or is in a Frame's notes.
     """
     import logging
 

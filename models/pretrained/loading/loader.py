@@ -1,4 +1,4 @@
-"""From a name, a folder or a file to a model that paints. Torch and `diffusers` are imported here, lazily."""
+"""Load a pretrained model from a name, a folder or a file. Imports torch and `diffusers` lazily."""
 
 from __future__ import annotations
 
@@ -35,17 +35,19 @@ FAMILIES = {
     "zimage": ("models.pretrained.families.zimage", "ZImageFamily"),
     "sana": ("models.pretrained.families.sana", "SanaFamily"),
 }
-FLOAT16_FAMILIES = ("unet", "sd3", "flux")  # the text encoders of the others overflow in it
+FLOAT16_FAMILIES = ("unet", "sd3", "flux")  # the text encoders of the others overflow in float16
 MOST_GUIDANCE = 30
 
 
 @dataclass(frozen=True)
 class Options:
-    """dtype: by name; None takes what the device is fast with. tiny: the tiny autoencoder where one fits.
-    side_px: the picture's, for the forecast. lora: "FILE[:scale]" each. control: "scribble". offload: keep on
-    the device only what works. quantize: "8bit" or "4bit", by the quantizers of `diffusers`. guidance: in
-    place of the model's own; 0 or 1 for none. fuse: use our fused passes; None: on CUDA alone, for in plain
-    torch the tiny autoencoder took 1.4 s in them where its own blocks took 0.4.
+    """Options of loading a pretrained model.
+
+    dtype: by name; None takes the device's fast dtype. tiny: the tiny autoencoder where one fits. side_px: of
+    the picture, for the memory estimate. lora: "FILE[:scale]" each. control: "scribble". offload: keep only
+    the working component on the device. quantize: "8bit" or "4bit", by the quantizers of `diffusers`.
+    guidance: replaces the model's own; 0 or 1 for none. fuse: use our fused passes; None: only on CUDA,
+    because in plain torch the tiny autoencoder took 1.4 s with them and 0.4 s with its own blocks.
     """
 
     device: str | None = None
@@ -62,7 +64,7 @@ class Options:
 
 
 def load(name: str, options: Options = Options(), *, progress: ProgressCallback = no_progress):
-    """Load a `pretrained_model.Pretrained`. Raises ModelError, one line, for what the user can mend."""
+    """Load a `pretrained_model.Pretrained`. Raises ModelError, one line, for errors that the user can fix."""
     with error_messages.explained(name):
         return _load(name, options, progress)
 
@@ -73,7 +75,7 @@ def _load(name: str, options: Options, progress: ProgressCallback):
     from models.device.cuda_graphs import GATE
     from models.device.precision import has_bf16
 
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # or its import talks of what it could do
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # silences the advice printed at its import
     device = options.device or usual_device()
     check_device(device)
     if options.dtype == "bfloat16" and device != "cpu" and not has_bf16(device):
@@ -99,7 +101,7 @@ def _load(name: str, options: Options, progress: ProgressCallback):
         model = MODELS.get(name)
         if model is not None:
             check_family(model.family, options)
-        if model is not None and not hub.here(model.hub):  # not downloaded in vain
+        if model is not None and not hub.here(model.hub):  # check before the download
             memory_estimate.check(
                 name,
                 partial(catalogue_estimate, model, options.side_px),
@@ -115,7 +117,7 @@ def _load(name: str, options: Options, progress: ProgressCallback):
         memory_estimate.check(
             name, partial(folder_estimate, folder, options.side_px, tiny), flags_of(dtype, options), device
         )
-        # each component leaves the host for the device before the next one comes
+        # each component moves to the device before the next one is loaded
         place = None if options.offload else device
         pipe = load_pipeline(folder, name, dtype, progress, quantizer(options.quantize, dtype), device=place)
         if model.lora:
@@ -126,7 +128,7 @@ def _load(name: str, options: Options, progress: ProgressCallback):
         model = replace(model, guidance=options.guidance)
     with alone():
         names = lora.lay_over(pipe, loras) if loras else []
-    with GATE.other_work():  # no graph is captured while weights are moved
+    with GATE.other_work():  # no graph capture while weights are moved
         made = assemble(name, pipe, model, device, options, tiny)
     made.loras, made.lora_scales, made.own_loras = names, [scale for _, scale in loras], int(bool(model.lora))
     if options.guidance and not made.family.heeds_guidance:
@@ -138,11 +140,11 @@ def _load(name: str, options: Options, progress: ProgressCallback):
 
 
 def dtype_of(model: Model, files: list[Path], device: str, options: Options):
-    """The dtype that a model runs in where none is asked for. files: of its denoiser, where they are here.
+    """Return the default dtype of a model. files: of its denoiser, where they are on this machine.
 
-    On CUDA weights that were saved in float16 stay in it, for bfloat16 rounds three of their bits away. Older
-    cards, which have no bfloat16, run in float16 what was published in it or trained to bear it, and all else
-    in float32.
+    On CUDA weights that were saved in float16 stay in it, because bfloat16 rounds three of their bits away.
+    Older cards, which have no bfloat16, use float16 for models published in it or trained to tolerate it, and
+    float32 for all others.
     """
     import torch
 
@@ -181,12 +183,12 @@ def folder_estimate(
 
 
 def has_tiny(home: Path | None, model: Model, options: Options) -> bool:
-    """Whether a tiny autoencoder will serve: one in the model's folder, or the hub's."""
+    """Whether a tiny autoencoder will be used: from the model's folder, or from the hub."""
     return options.tiny and bool(model.tiny or (home is not None and (home / TINY).is_dir()))
 
 
 def check_options(options: Options, device: str) -> None:
-    """Raise ModelError for options that cannot be had here."""
+    """Raise ModelError for options that are not available on this device."""
     if options.control and options.control not in CONTROLS:
         raise ModelError(f"--control takes {', '.join(CONTROLS)}, not {options.control!r}")
     if options.offload and device == "cpu":
@@ -203,7 +205,7 @@ def family_of(name: str) -> type:
 
 
 def check_family(family: str, options: Options) -> None:
-    """Raise ModelError, before anything is loaded, for a sampler or a control that a family does not take."""
+    """Raise ModelError, before any loading, for a sampler or control that the family does not support."""
     from models.pretrained.components import schedule
 
     if options.sampler:
@@ -213,7 +215,7 @@ def check_family(family: str, options: Options) -> None:
 
 
 def lead(family, options: Options, path: Path | None, dtype, progress: ProgressCallback) -> None:
-    """Put a ControlNet before a UNet: from its folder, or the hub's for the UNet's kind."""
+    """Add a ControlNet to a UNet: from the folder `path`, or the hub's for this kind of UNet."""
     import diffusers
 
     from models.pretrained.components.controlnet import Control
@@ -233,7 +235,7 @@ def lead(family, options: Options, path: Path | None, dtype, progress: ProgressC
 
 
 def assemble(name: str, pipe, model: Model, device: str, options: Options, tiny=None):
-    """The model from its parts, on its device."""
+    """Assemble the model from its components, on its device."""
     import torch
 
     from models.pretrained.components.autoencoder import Coder
@@ -244,7 +246,7 @@ def assemble(name: str, pipe, model: Model, device: str, options: Options, tiny=
             part.eval().requires_grad_(False)
     if options.offload:
         pipe.enable_model_cpu_offload(device=device)
-    elif options.quantize:  # what was quantized lies where its quantizer has put it
+    elif options.quantize:  # the quantizer has already placed the quantized weights
         for part_name, part in pipe.components.items():
             if isinstance(part, torch.nn.Module) and part_name not in QUANTIZED:
                 part.to(device)
@@ -259,7 +261,7 @@ def assemble(name: str, pipe, model: Model, device: str, options: Options, tiny=
         and hasattr(pipe, "text_encoder_2")
         and hasattr(pipe, "unet")
     ):
-        vae.float()  # SDXL's overflows in float16
+        vae.float()  # SDXL's autoencoder overflows in float16
     vae.to(device, memory_format=torch.channels_last)
     fuse = device != "cpu" if options.fuse is None else options.fuse
     whole = fuse and not (options.offload or options.quantize or options.lora or model.lora)
@@ -276,7 +278,7 @@ def assemble(name: str, pipe, model: Model, device: str, options: Options, tiny=
         path=path,
         why_not_faster="" if device != "cpu" else "no CUDA device",
     )
-    # what is offloaded has no place of its own, and quantized products are another library's affair
+    # no graphs: offloaded weights move, and quantized products run in another library
     return Pretrained(family, card, sampler, graphs=not (options.offload or options.quantize))
 
 

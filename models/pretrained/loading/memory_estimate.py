@@ -1,4 +1,4 @@
-"""Estimate of the memory that a model takes on its device and on the host, before any of it is loaded."""
+"""Estimate the memory that a model needs on its device and on the host, before it is loaded."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from models.pretrained.sources.catalogue import MODELS, Model
 from models.pretrained.sources.folder import WEIGHTLESS, Folder, count_parameters, read_config
 
 WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
-QUANTIZED_WIDTHS = {"8bit": 1, "4bit": 0.5 + 4 / 64}  # of 64 numbers of four bits there is one scale
-# How many of the widest tensors at full size an autoencoder has alive at once. Decoding 512x512, torch on a
-# CPU took 990 values a pixel where there are 256 channels (1,325 at 256x256), and 257 where there are 64.
+QUANTIZED_WIDTHS = {"8bit": 1, "4bit": 0.5 + 4 / 64}  # one scale for 64 numbers of four bits
+# Peak memory of an autoencoder, in values of its widest full-size tensors. Decoding 512x512, torch on a
+# CPU took 990 values a pixel with 256 channels (1,325 at 256x256), and 257 with 64.
 ALIVE = 4
-FULL, TINY = 256, 64  # the most channels at full size of the usual autoencoders
-DENOISER_PIXEL = 100  # values for each pixel of the picture, an estimate from its widest layers
-SUGGESTED = 2  # flags, and smaller models, that a refusal names
+FULL, TINY = 256, 64  # most channels at full size, in the common autoencoders
+DENOISER_PIXEL = 100  # values per pixel of the picture, estimated from its widest layers
+SUGGESTED = 2  # how many flags, and smaller models, an error message names
 
 
 @dataclass(frozen=True)
 class Need:
-    """Bytes. weights: of all components. largest: of the largest alone. work: of what is alive in a frame.
+    """Memory need of a model, in bytes.
 
-    staged: of the largest component that is on the host on its way to the device.
+    weights: of all components. largest: of the largest one. work: the peak of a frame's activations. staged:
+    of the largest component that is on the host on its way to the device.
     """
 
     weights: int
@@ -36,32 +37,32 @@ class Need:
 
     @property
     def total(self) -> int:
-        """On the device, where all components lie there."""
+        """Need on the device with all components there."""
         return self.weights + self.work
 
     @property
     def offloaded(self) -> int:
-        """On the device, where only the component that works lies there."""
+        """Need on the device with offloading, where only the working component is there."""
         return self.largest + self.work
 
     def on_device(self, *, offload: bool = False) -> int:
         return self.offloaded if offload else self.total
 
     def on_host(self, *, offload: bool = False) -> int:
-        """On the host, where the model runs on another device."""
+        """Need on the host, where the model runs on another device."""
         return max(self.weights, self.staged) if offload else self.staged
 
 
 @dataclass(frozen=True)
 class Flags:
-    """Options of the command line that change the need of memory."""
+    """Command-line options that affect memory use."""
 
     dtype: str
     offload: bool = False
     quantize: str = ""
 
     def adds_to(self, other: Flags) -> bool:
-        """Whether these are those of `other` and more."""
+        """Whether these flags include those of `other`."""
         return (
             self.offload >= other.offload
             and other.quantize in ("", self.quantize)
@@ -75,14 +76,16 @@ class Flags:
         return " ".join(words)
 
 
-Estimate = Callable[[str, str], Need]  # from dtype and quantizer
+Estimate = Callable[[str, str], Need]  # dtype, quantizer -> need
 
 
 def of_folder(
     folder: Folder, dtype: str, side_px: int = 512, *, tiny: bool = False, quantize: str = ""
 ) -> Need:
-    """The need of a model as it lies in a folder; only headers are read. tiny: a tiny autoencoder serves.
-    quantize: "8bit" or "4bit" for the denoiser."""
+    """Estimate the need of a model in a folder; reads only the file headers.
+
+    tiny: a tiny autoencoder is used. quantize: "8bit" or "4bit" for the denoiser.
+    """
     numbers = {
         name: count_parameters(folder.weights(name))[0]
         for name in folder.components
@@ -93,19 +96,19 @@ def of_folder(
 
 
 def of_files(files: Sequence[Path], dtype: str, side_px: int = 512, *, tiny: bool = False) -> Need:
-    """The need of a model whose components lie together in these safetensors files."""
+    """Estimate the need of a model whose components are all in these safetensors files."""
     weights = count_parameters(files)[0] * WIDTHS[dtype]
     return Need(weights, weights, work(dtype, side_px, TINY if tiny else FULL), staged=weights)
 
 
 def of_control(files: Sequence[Path], dtype: str) -> Need:
-    """What a ControlNet adds: its work comes before the UNet's, in the same memory."""
+    """Estimate what a ControlNet adds: its weights only; it runs before the UNet, in the same work memory."""
     weights = count_parameters(files)[0] * WIDTHS[dtype]
     return Need(weights, weights, 0, staged=weights)
 
 
 def of_catalogue(model: Model, dtype: str, side_px: int = 512, quantize: str = "") -> Need:
-    """The same from the sizes in the catalogue, for a model that is not here yet."""
+    """Estimate the need of a model that is not downloaded yet, from the sizes in the catalogue."""
     sizes = {QUANTIZED[0]: model.sizes.denoiser, "vae": model.sizes.vae}
     sizes |= {f"text_encoder_{at}": size for at, size in enumerate(model.sizes.encoders)}
     numbers = {name: round(size * 1e9) for name, size in sizes.items()}
@@ -113,7 +116,10 @@ def of_catalogue(model: Model, dtype: str, side_px: int = 512, quantize: str = "
 
 
 def of_components(numbers: dict[str, int], dtype: str, quantize: str, work: int) -> Need:
-    """numbers: parameters of each component. Only the denoiser is quantized, on its way to the device."""
+    """Estimate the need from parameter counts.
+
+    numbers: parameters of each component. Only the denoiser is quantized, on its way to the device.
+    """
     plain = {name: count * WIDTHS[dtype] for name, count in numbers.items()}
     sizes = dict(plain)
     if quantize:
@@ -122,19 +128,21 @@ def of_components(numbers: dict[str, int], dtype: str, quantize: str, work: int)
 
 
 def work(dtype: str, side_px: int, channels: int) -> int:
-    """channels: the most that the autoencoder has at full size."""
+    """Bytes of activations in a frame. channels: the most that the autoencoder has at full size."""
     return side_px * side_px * (ALIVE * channels + DENOISER_PIXEL) * WIDTHS[dtype]
 
 
 def widest(config: dict) -> int:
-    """The most channels that an autoencoder has at full size: its last block still gets those of the one
-    before."""
+    """Most channels that an autoencoder has at full size.
+
+    Its last block still gets the channels of the block before.
+    """
     channels = config.get("block_out_channels") or config.get("decoder_block_out_channels") or [FULL]
     return max(channels[:2])
 
 
 def free_bytes(device: str) -> int | None:
-    """Memory that may still be taken on a device; None where the system does not say."""
+    """Free memory of a device in bytes; None where the system does not report it."""
     if device.startswith("cuda"):
         import torch
 
@@ -147,7 +155,7 @@ def free_bytes(device: str) -> int | None:
 
 
 def resident_bytes(device: str) -> int | None:
-    """What this program holds there already: the models that serve, and on the CPU all else of it."""
+    """Bytes that this process holds on a device: the loaded models, and on the CPU everything else too."""
     if device.startswith("cuda"):
         import torch
 
@@ -163,10 +171,10 @@ def resident_bytes(device: str) -> int | None:
 def check(
     name: str, estimate: Estimate, flags: Flags, device: str, *, quantizable: bool = True, offloadable=True
 ) -> None:
-    """Raise ModelError, with the figures and the flags that would help, for a model that does not fit.
+    """Raise ModelError for a model that does not fit, with the figures and the flags that would help.
 
-    What is free is asked now, when the model that serves has its memory already. quantizable, offloadable:
-    whether these flags can be used with the model at all.
+    Free memory is read now, when the model that currently serves already holds its own. quantizable,
+    offloadable: whether these flags can be used with the model at all.
     """
     free = {place: free_bytes(place) for place in dict.fromkeys((device, "cpu"))}
     need = estimate(flags.dtype, flags.quantize)
@@ -197,7 +205,7 @@ def check(
 def shortage(
     need: Need, flags: Flags, device: str, free: dict[str, int | None]
 ) -> tuple[str, int, int] | None:
-    """(place, bytes wanted, bytes free) where there is too little; None where all fits."""
+    """Return (place, bytes needed, bytes free) of the first shortage; None where everything fits."""
     wanted = {device: need.on_device(offload=flags.offload)}
     if device != "cpu":
         wanted["cpu"] = need.on_host(offload=flags.offload)
@@ -209,7 +217,7 @@ def shortage(
 
 
 def alternatives(flags: Flags, device: str, quantizable: bool, offloadable: bool) -> Iterator[Flags]:
-    """Flags that take less memory than these, those that change the picture least first."""
+    """Yield flags that need less memory, those that change the picture least first."""
     dtypes = [flags.dtype]
     if WIDTHS[flags.dtype] == 4:
         dtypes.append(half_dtype(device))
@@ -225,14 +233,14 @@ def alternatives(flags: Flags, device: str, quantizable: bool, offloadable: bool
 
 
 def half_dtype(device: str) -> str:
-    """The dtype of half the size that a device multiplies in."""
+    """The 16-bit dtype that a device computes in."""
     from models.device.precision import has_bf16
 
     return "bfloat16" if device == "cpu" or has_bf16(device) else "float16"
 
 
 def added(other: Flags, flags: Flags) -> str:
-    """What is to be written beside `flags` to have `other`."""
+    """Return the command-line text to add to `flags` to get `other`."""
     words = str(replace(other, offload=other.offload and not flags.offload))
     words = words.removeprefix(f"--dtype {flags.dtype}") if other.dtype == flags.dtype else words
     if other.quantize == flags.quantize:
@@ -241,7 +249,7 @@ def added(other: Flags, flags: Flags) -> str:
 
 
 def smaller_models(name: str, flags: Flags, device: str, free: dict[str, int | None]) -> list[str]:
-    """The largest models of the catalogue that fit with no further flag; the painter where none does."""
+    """Largest catalogue models that fit without further flags; the painter where none does."""
     plain = Flags(flags.dtype)
     found = [
         other

@@ -1,6 +1,6 @@
-"""Table of the memory that the catalogue's models take and the flags with which they fit each size of card.
+"""Table of the memory that the catalogue's models need, and the flags with which they fit each size of card.
 
-Run with `python -m models.pretrained.loading.memory_table`; docs/memory.md is what it prints.
+Run with `python -m models.pretrained.loading.memory_table`; its output is docs/memory.md.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import sys
 from models.pretrained.loading.memory_estimate import QUANTIZED_WIDTHS, Flags, Need, of_catalogue
 from models.pretrained.sources.catalogue import MODELS, Model
 
-CARDS_GB = (8, 12, 16, 24, 32, 80)  # as they are sold, in GiB
-TAKEN_BYTES = 1_000_000_000  # of a card by its driver, the CUDA context and a desktop
+CARDS_GB = (8, 12, 16, 24, 32, 80)  # nominal sizes, in GiB
+TAKEN_BYTES = 1_000_000_000  # taken by the driver, the CUDA context and a desktop
 SIDES_PX = (512, 1024)
 CHOICES = [
     Flags("bfloat16", offload, quantize) for quantize in ("", *QUANTIZED_WIDTHS) for offload in (False, True)
@@ -36,7 +36,7 @@ def main() -> int:
 
 
 def page() -> str:
-    """The whole page, in Markdown."""
+    """Return the whole page, in Markdown."""
     parts = [INTRODUCTION]
     for side_px in SIDES_PX:
         parts += [f"## What fits which card, {side_px}x{side_px}\n", fits_table(side_px)]
@@ -45,7 +45,7 @@ def page() -> str:
 
 
 def fits_table(side_px: int) -> str:
-    """The first of CHOICES with which a model fits a card."""
+    """Table of the first of CHOICES with which each model fits each card."""
     heads = ["model", *(f"{card} GB" for card in CARDS_GB)]
     rows = [[name, *(first_fit(model, card, side_px) for card in CARDS_GB)] for name, model in MODELS.items()]
     free = f"its size in GiB less {TAKEN_BYTES / 1e9:g} GB"

@@ -1,1 +1,1 @@
-"""Where a pretrained model comes from: the catalogue, the hub, a folder, a single file."""
+"""Sources of pretrained models: the catalogue, the hub, a folder, a single file."""

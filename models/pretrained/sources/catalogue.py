@@ -1,4 +1,4 @@
-"""The pretrained models: where each comes from, how it is run and how large it is. Needs no torch."""
+"""Catalogue of pretrained models: hub ids, run settings and sizes. Needs no torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CONTROLS = {  # kind -> the ControlNets for Stable Diffusion 1.5 and for XL
 
 @dataclass(frozen=True)
 class Sizes:
-    """Parameters of each component in billions, about, as the files' sizes on the hub say."""
+    """Approximate parameters of each component in billions, from the file sizes on the hub."""
 
     denoiser: float
     encoders: tuple[float, ...]
@@ -31,11 +31,12 @@ CLIP_L, CLIP_H, CLIP_G, T5, QWEN3 = 0.123, 0.340, 0.695, 4.76, 4.02  # text enco
 
 @dataclass(frozen=True)
 class Model:
-    """hub: its id there. steps: fewest, most and usual number. guidance: 0 or 1 where there is none.
+    """Catalogue entry of a pretrained model.
 
-    sampler: empty for the usual one of its family. tiny: hub id of an autoencoder of a few megabytes for the
-    same latents, where there is one. lora: hub id of weights laid over it. licence: "gated" where the hub
-    wants it accepted first. download_gb: where it is not two bytes a parameter.
+    hub: its id on the hub. steps: fewest, most and usual number. guidance: 0 or 1 for none. sampler: empty
+    for the usual one of its family. tiny: hub id of an autoencoder of a few megabytes for the same latents,
+    where there is one. lora: hub id of a LoRA that the model uses. licence: "gated" where the hub requires
+    accepting it first. download_gb: where it is not two bytes a parameter.
     """
 
     hub: str
@@ -53,11 +54,11 @@ class Model:
 
     @property
     def billions(self) -> float:
-        """Parameters of all components."""
+        """Parameters of all components, in billions."""
         return self.sizes.total
 
     def card(self, name: str) -> ModelCard:
-        """What it says of itself by this name before it is loaded."""
+        """Return the model's card under this name, before it is loaded."""
         least, most, usual = self.steps
         return ModelCard(
             name=name,
@@ -73,8 +74,8 @@ class Model:
 # Checked on 2026-11-24 against copies of the models' pages on huggingface.co: steps, guidance, licence, gate,
 # and the sizes of the files that are downloaded, in GB: sd-turbo 5.21 in float32, sdxl-turbo 6.94 in half
 # precision, sd3.5-medium 4.94 + 11.2, sd3.5-large-turbo 16.3 + 11.2, flux2-klein 7.75 + 8.05, z-image-turbo
-# 24.6 (float32) + 8.05, sana-sprint 3.2 + 5.23 + 1.25 (float32). Of FLUX.2 there is a tiny autoencoder, which
-# AutoencoderTiny cannot load. The turbo models' pages say sai-nc-community, and for commerce
+# 24.6 (float32) + 8.05, sana-sprint 3.2 + 5.23 + 1.25 (float32). FLUX.2 has a tiny autoencoder, which
+# AutoencoderTiny cannot load. The turbo models' pages say sai-nc-community, and for commercial use
 # stability.ai/license. Not confirmed: that flux2-klein has no gate. Strengths and usual steps of the
 # many-step models are ours.
 STABILITY, OPEN = "Stability AI Community", "Apache-2.0"
@@ -207,7 +208,7 @@ MODELS: dict[str, Model] = {
         download_gb=9.7,
     ),
 }
-# pipeline classes of `diffusers`, as model_index.json names them: family and the pipeline that edits pictures
+# pipeline class of `diffusers`, as named in model_index.json -> family, and its image-editing pipeline
 PIPELINES: dict[str, tuple[str, str]] = {
     "StableDiffusionPipeline": ("unet", "StableDiffusionImg2ImgPipeline"),
     "StableDiffusionImg2ImgPipeline": ("unet", "StableDiffusionImg2ImgPipeline"),
@@ -226,5 +227,5 @@ PIPELINES: dict[str, tuple[str, str]] = {
 
 
 def for_folder(family: str) -> Model:
-    """How a folder of one's own is run: as its family commonly is, with few steps and no guidance."""
+    """Default settings for a user's own folder: those of its family, with few steps and no guidance."""
     return Model("", family, (1, 50, 4), 0.0, 0.7, "", "a model of one's own", Sizes(0.0, ()))

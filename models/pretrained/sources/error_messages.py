@@ -1,6 +1,6 @@
-"""Errors of pretrained models that a user can do something about, as one line that says what.
+"""Turn errors of pretrained models that a user can fix into one-line messages.
 
-Any other error is a fault of the program: it keeps its type and its traceback.
+Any other error is a bug of the program: it keeps its type and its traceback.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from models.api import Cancelled, ModelError
 
 HUB = "https://huggingface.co"
 MISMATCH = "its components do not seem to go together: "
-OTHER_SHAPES = (  # what torch says of tensors that do not go together
+OTHER_SHAPES = (  # torch's messages for tensors of mismatched shapes
     "shapes cannot be multiplied",
     "must match the size of tensor",
     "must match except in dimension",
@@ -27,10 +27,10 @@ OTHER_SHAPES = (  # what torch says of tensors that do not go together
 
 @contextmanager
 def explained(what: str, *, mismatch: str = "") -> Iterator[None]:
-    """Raise known errors of the block as ModelError, and all others as they are.
+    """Raise known errors of the block as ModelError, and all others unchanged.
 
-    what: a model's name, file or hub id. mismatch: said before an error about shapes, where these come from
-    the user's files; empty where shapes that differ are a fault of the program.
+    what: a model's name, file or hub id. mismatch: put before an error about shapes, where these come from
+    the user's files; empty where a mismatch of shapes is a bug of the program.
     """
     try:
         yield
@@ -42,7 +42,7 @@ def explained(what: str, *, mismatch: str = "") -> Iterator[None]:
 
 
 def explain(error: Exception, what: str, *, mismatch: str = "") -> Exception:
-    """The ModelError to raise in place of a known error; else the error itself."""
+    """Return the ModelError to raise in place of a known error; else the error itself."""
     if isinstance(error, ModelError | Cancelled):
         return error
     known = reason(error, what)
@@ -52,7 +52,7 @@ def explain(error: Exception, what: str, *, mismatch: str = "") -> Exception:
 
 
 def reason(error: BaseException, what: str) -> str:
-    """What is wrong and what to do; empty for an error that is not known."""
+    """Return what is wrong and what to do; empty for an unknown error."""
     kinds = kinds_of(error)
     text = first_line(error)
     if "GatedRepoError" in kinds:
@@ -73,28 +73,28 @@ def reason(error: BaseException, what: str) -> str:
         return f"a weights file is damaged or cut short ({text}); download it again"
     if "ignore_mismatched_sizes" in str(error):
         return "its weights have other shapes than its config.json says"
-    if "meta tensor" in text:  # where weights should have come in
+    if "meta tensor" in text:  # weights were not loaded
         return "some of its weights are missing"
     if out_of_memory(error):
         return "there was not enough memory; try a smaller size, --dtype bfloat16 or --offload"
-    if isinstance(error, OSError) and error.errno is not None:  # a full disk, a file that cannot be read
+    if isinstance(error, OSError) and error.errno is not None:  # a full disk, an unreadable file
         return f"{error.strerror}{f': {error.filename}' if error.filename else ''}"
     return ""
 
 
 def kinds_of(error: BaseException) -> set[str]:
-    """Names of an error's classes, so that none of their libraries need be imported."""
+    """Names of an error's classes, so that their libraries need not be imported."""
     return {kind.__name__ for kind in type(error).__mro__}
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """CUDA has an error of its own for it; torch on a CPU says it in words."""
+    """Whether the error is out of memory: a class of its own on CUDA, recognised by its text on a CPU."""
     kinds = kinds_of(error)
     return bool(kinds & {"OutOfMemoryError", "MemoryError"}) or "can't allocate memory" in str(error)
 
 
 def answered(error: BaseException | None) -> int | None:
-    """The status with which the hub refused, of an error or of what it came from."""
+    """HTTP status of the hub's refusal, from an error or its causes."""
     while error is not None:
         status = getattr(getattr(error, "response", None), "status_code", None)
         if status is not None:

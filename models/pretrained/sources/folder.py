@@ -1,4 +1,4 @@
-"""A model's folder in the layout of `diffusers`: what it holds, whether it is whole and safe."""
+"""Read and check a model folder in the layout of `diffusers`: its components, completeness and safety."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from models.pretrained.sources.catalogue import PIPELINES
 
 INDEX = "model_index.json"
 LIBRARIES = ("diffusers", "transformers")
-UNUSED = ("safety_checker", "feature_extractor", "image_encoder")  # none of them paints
+UNUSED = ("safety_checker", "feature_extractor", "image_encoder")  # components that rendering does not use
 WEIGHTLESS = ("scheduler", "tokenizer")
-WORDS = ("tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "spiece.model")  # one of them
-HALF = ".fp16"  # in the names of files with weights in half precision, beside a dot or a dash
-MAX_HEADER = 100_000_000  # bytes: more is no header
+WORDS = ("tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "spiece.model")  # one is required
+HALF = ".fp16"  # in names of half-precision weights, before a dot or a dash
+MAX_HEADER = 100_000_000  # bytes; anything larger is not a header
 BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2}
 
 
 @dataclass(frozen=True)
 class Folder:
-    """components: names in the index that are used, with their classes. pipeline: the class that it names."""
+    """A model folder. components: names used, with their classes. pipeline: name of its class."""
 
     path: Path
     pipeline: str
@@ -36,18 +36,18 @@ class Folder:
         return PIPELINES[self.pipeline][0]
 
     def weights(self, component: str) -> list[Path]:
-        """The component's safetensors files: those of half precision where there are both."""
+        """The component's safetensors files: those in half precision where both exist."""
         files = sorted((self.path / component).glob("*.safetensors"))
         half = [file for file in files if HALF in file.name]
         return half or files
 
     def variant(self, component: str) -> str | None:
-        """The variant of a component that `diffusers` is to load; of one model some may have it alone."""
+        """Variant of a component for `diffusers` to load; it can differ between the components of a model."""
         return "fp16" if any(HALF in file.name for file in self.weights(component)) else None
 
 
 def read_folder(path: Path) -> Folder:
-    """What lies in a folder. Raises ModelError for what is no model, not whole, or would run foreign code."""
+    """Read a model folder. Raises ModelError if it is no model, incomplete, or would run third-party code."""
     folder = read_index(path)
     for name in folder.components:
         check_component(folder, name)
@@ -55,7 +55,7 @@ def read_folder(path: Path) -> Folder:
 
 
 def read_index(path: Path) -> Folder:
-    """What a folder says that it holds. Raises ModelError for what is no model, or would run foreign code."""
+    """Read a folder's index. Raises ModelError if it is no model, or would run third-party code."""
     index = read_json(path / INDEX)
     pipeline = index.get("_class_name")
     if not isinstance(pipeline, str):
@@ -85,7 +85,7 @@ def read_json(path: Path) -> dict:
 
 
 def check_component(folder: Folder, name: str) -> None:
-    """Raise ModelError unless the component is there, in safetensors alone, and as long as it says."""
+    """Raise ModelError unless the component exists, only as safetensors, with files of the stated length."""
     inside = folder.path / name
     if not inside.is_dir():
         raise ModelError(f"{folder.path}: its {name} is missing")
@@ -119,9 +119,9 @@ def read_config(folder: Folder, name: str, file: str) -> dict:
 
 
 def read_header(path: Path) -> dict[str, dict]:
-    """Names -> dtype and shape of a safetensors file's tensors; under "__metadata__" what else it says.
+    """Read a safetensors header: name -> dtype and shape; under "__metadata__" its other entries.
 
-    Only the header is read. Raises ModelError for a file that is none, or shorter than its header says.
+    Only the header is read. Raises ModelError for another kind of file, or one shorter than its header says.
     """
     try:
         size = path.stat().st_size
@@ -141,7 +141,7 @@ def read_header(path: Path) -> dict[str, dict]:
 
 
 def stored_dtype(files: Sequence[Path]) -> str:
-    """The dtype of most numbers in these safetensors files, as the format names it; empty for no files."""
+    """Most frequent dtype, by number of values, in the format's own name; empty for no files."""
     numbers: Counter[str] = Counter()
     for file in files:
         for name, entry in read_header(file).items():

@@ -1,4 +1,4 @@
-"""The way to the hub: what of a model is needed, and getting it, once. Nothing else goes over the network."""
+"""Download models from the Hugging Face hub and check the local copies. The only network access."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ TEXT = (".json", ".txt", ".model", ".jinja")
 
 
 def wanted_files(names: list[str], components: Collection[str] = ()) -> list[str]:
-    """Of a repository's files those that a model is loaded from: texts, and one set of safetensors a folder
-    of its components.
+    """Select the files of a repository that are loaded: text files, and one set of safetensors per component.
 
-    Where a folder has weights in half precision as well, those. Raises ModelError where there are none.
+    Half-precision weights are preferred where a folder has both. Raises ModelError where there are no
+    safetensors.
     """
     kept = [n for n in names if n == INDEX]
     folders: dict[str, list[str]] = {}
@@ -40,10 +40,10 @@ def wanted_files(names: list[str], components: Collection[str] = ()) -> list[str
 
 
 def fetch(repo: str, *, progress: ProgressCallback = no_progress) -> Path:
-    """The folder of a hub model on this machine, downloaded where it is not yet; of an interrupted
-    download the files that were whole stay, and damaged ones come anew.
+    """Return the local folder of a hub model, after downloading it where needed.
 
-    Raises ModelError, one line with what to do. HF_HUB_OFFLINE is honoured.
+    After an interrupted download complete files are kept, and damaged ones are downloaded again. Raises
+    ModelError, one line with what to do. HF_HUB_OFFLINE is honoured.
     """
     with error_messages.explained(repo):
         return _fetch(repo, progress)
@@ -61,7 +61,7 @@ def _fetch(repo: str, progress: ProgressCallback) -> Path:
         if found is not None:
             raise ModelError(f"{repo}: {fault(found)}; {error_messages.unreachable()}")
         raise OfflineModeIsEnabled(repo)
-    logging.set_verbosity_error()  # it tells of every try
+    logging.set_verbosity_error()  # it logs every attempt
     info = HfApi().model_info(repo, files_metadata=True)
     sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
     components: dict[str, str] = {}
@@ -83,10 +83,10 @@ def _fetch(repo: str, progress: ProgressCallback) -> Path:
 
 
 def bars_of(told: Callable[[int], None]) -> type:
-    """A class of bars for `huggingface_hub` that draw nothing and tell how many bytes have come.
+    """Return a progress-bar class for `huggingface_hub` that draws nothing and reports the bytes received.
 
-    Two of them count the same bytes, in threads of their own: where they come over the network and where they
-    are written. The one that is ahead is told of, so that the number never falls.
+    Two bars count the same bytes in threads of their own: one as they are downloaded, one as they are
+    written. The larger count is reported, so that the number never falls.
     """
     from huggingface_hub.utils import tqdm
 
@@ -110,7 +110,7 @@ def bars_of(told: Callable[[int], None]) -> type:
 
 
 def cached(repo: str) -> Path | None:
-    """The newest snapshot of a hub model in the hub's cache on this machine, whole or not."""
+    """Newest snapshot of a hub model in the local cache, complete or not; None where there is none."""
     from huggingface_hub import constants
     from huggingface_hub.file_download import repo_folder_name
 
@@ -123,18 +123,18 @@ def cached(repo: str) -> Path | None:
 
 
 def here(repo: str) -> bool:
-    """Whether all that is loaded of a hub model is on this machine."""
+    """Whether all files of a hub model that are loaded are on this machine."""
     path = cached(repo)
     return path is not None and complete(path)
 
 
 def complete(path: Path) -> bool:
-    """Whether a snapshot holds all that is loaded from it."""
+    """Whether a snapshot has all files that are loaded from it."""
     return not fault(path)
 
 
 def fault(path: Path) -> str:
-    """What is wrong with a snapshot; empty where nothing is."""
+    """Return the fault of a snapshot; empty where there is none."""
     try:
         if (path / INDEX).exists():
             read_folder(path)
@@ -146,7 +146,7 @@ def fault(path: Path) -> str:
 
 
 def whole(file: Path, size: int) -> bool:
-    """Whether a downloaded file is as long as the hub says, and of weights if it says that it is."""
+    """Whether a downloaded file has the length stated by the hub, and a weights file that of its header."""
     if file.suffix == ".safetensors":
         try:
             read_header(file)

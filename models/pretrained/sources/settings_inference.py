@@ -1,5 +1,7 @@
-"""How a model of one's own is run: as the model of the catalogue that its files say it is kin to. Nothing but
-configurations and headers is read, and torch is not needed."""
+"""Infer a model's run settings from the matching catalogue entry.
+
+Only configurations and headers are read; torch is not needed.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +12,18 @@ from models.api import ModelError
 from models.pretrained.sources.catalogue import MODELS, Model, for_folder
 from models.pretrained.sources.folder import INDEX, Folder, read_config, read_header, read_index
 
-SINGLE_KEY = "model.diffusion_model.input_blocks.0.0.weight"  # of the layout of the first release
-LARGE_KEY = "conditioner."  # begins the names of XL's text encoders there
+SINGLE_KEY = "model.diffusion_model.input_blocks.0.0.weight"  # in the layout of the first release
+LARGE_KEY = "conditioner."  # prefix of XL's text encoders in that layout
 
 
 def of_name(name: str) -> Model:
-    """How a folder or a file of one's own is run. Raises ModelError for what is none."""
+    """Infer the settings of a user's folder or file. Raises ModelError for anything else."""
     path = Path(name)
     return of_folder(read_index(path)) if path.is_dir() else of_file(path)
 
 
 def of_folder(folder: Folder) -> Model:
-    """Few steps and no guidance, unless the model says that it was distilled for neither."""
+    """Infer the settings of a folder: few steps and no guidance, unless it was not distilled for them."""
     if folder.family == "unet" and not distilled(folder):
         return many_steps("XL" in folder.pipeline)
     if folder.family == "flux" and read_config(folder, "transformer", "config.json").get("guidance_embeds"):
@@ -30,16 +32,22 @@ def of_folder(folder: Folder) -> Model:
 
 
 def distilled(folder: Folder) -> bool:
-    """Whether a UNet's scheduler is that of the models of few steps: LCM's, or one that begins at the very
-    last timestep, as a model trained to no signal at its end does too."""
+    """Whether a UNet's scheduler is one for few-step models.
+
+    That is LCM's, or one that begins at the very last timestep without being a model trained to zero terminal
+    SNR, which begins there too.
+    """
     told = read_config(folder, "scheduler", "scheduler_config.json")
     trailing = told.get("timestep_spacing") == "trailing" and not told.get("rescale_betas_zero_snr")
     return trailing or told.get("_class_name") == "LCMScheduler"
 
 
 def of_file(path: Path) -> Model:
-    """As the folder beside it says, which has its configuration; else as Stable Diffusion 1.5 or XL, whose
-    configuration comes from the hub, and with it a tiny autoencoder."""
+    """Infer the settings of a single file.
+
+    The folder beside it with its configuration decides, where there is one. Otherwise the file is taken for
+    Stable Diffusion 1.5 or XL, whose configuration comes from the hub, together with a tiny autoencoder.
+    """
     folder = beside(path)
     if folder is not None:
         return of_folder(read_index(folder))
@@ -48,13 +56,13 @@ def of_file(path: Path) -> Model:
 
 
 def many_steps(large: bool) -> Model:
-    """Stable Diffusion 1.5 or XL by another hand; its scheduler names the sampler."""
+    """Settings of a third-party Stable Diffusion 1.5 or XL; the model's scheduler names the sampler."""
     usual = MODELS["sdxl" if large else "sd15"]
     return replace(for_folder("unet"), steps=usual.steps, guidance=usual.guidance, strength=usual.strength)
 
 
 def beside(path: Path) -> Path | None:
-    """The folder with the configuration of a single file: of its name, without the ending."""
+    """Folder with a single file's configuration, named as the file without suffix; None if missing."""
     folder = path.with_suffix("")
     return folder if (folder / INDEX).is_file() else None
 
@@ -70,5 +78,5 @@ def is_single_file(name: str) -> bool:
         return False
     try:
         return SINGLE_KEY in read_header(path)
-    except ModelError:  # what else it may be tells its own error
+    except ModelError:  # other kinds of file raise their own error
         return False

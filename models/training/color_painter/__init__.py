@@ -1,1 +1,1 @@
-"""Training of the painter that sees colours only: the shipped weights, and the contenders of the lab."""
+"""Training of the color painter: the shipped weights, and the contenders of the lab."""

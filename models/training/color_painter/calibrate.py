@@ -1,8 +1,8 @@
-"""Calibration after the finish: detail as strong as in real views, and colours nearer to the paint.
+"""Calibration after the finish: match the detail of real views and bring colours closer to the paint.
 
-The finish leaves detail some 15 % low in energy, since the likeliest picture has none where there might be
-some, and real views pull colours away from the paint. Calibration takes the painter's own pictures, corrects
-band energies and colours, and trains on them as targets from the same noise; that takes minutes.
+The finish leaves detail some 15 % low in energy, since the likeliest picture has none where detail is
+uncertain, and real views pull colours away from the paint. Calibration takes the painter's own pictures,
+corrects band energies and colours, and trains on them as targets from the same noise; this takes minutes.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from models.training.evaluation.metrics import laplacian_pyramid
 from models.training.run import Run, follow, learning_rate
 
 RATE = 1e-4
-PULL = 0.08  # of the way from the picture's colours to the paint's, in areas of COLOR_PX
+PULL = 0.08  # share of the way from the picture's colours to the paint's, in areas of COLOR_PX
 COLOR_PX = 32
-MEASURED = 512  # crops that the strength of detail is measured on
+MEASURED = 512  # crops used to measure the strength of detail
 MOST_GAIN = 1.15
-LEVELS = (2.0, 2.0, 2.0, 2.0, 8.0)  # of the loss, fine levels first
-BAND_WEIGHT = 1.0  # further steps, which cannot tell all of the first picture again, would else be soft
-MIXED = 0.5  # of the finished weights in the end: the same strength with less of the training's own noise
+LEVELS = (2.0, 2.0, 2.0, 2.0, 8.0)  # loss weights, fine levels first
+BAND_WEIGHT = 1.0  # otherwise further steps, which cannot reproduce all of the first picture, would be soft
+MIXED = 0.5  # share of the finished weights in the final mix: same strength, less training noise
 
 
 def train(
@@ -47,10 +47,10 @@ def train(
     steps: int,
     batch_size: int,
 ) -> PainterNetwork:
-    """Calibrate a finished painter; returns the calibrated one and writes painter.safetensors in `folder`.
+    """Calibrate a finished painter; return the calibrated one and write painter.safetensors in `folder`.
 
-    batch: gives `batch_size` views. Pictures of one, two and four steps learn the same target. In the end the
-    weights before and after are mixed (Wortsman et al. 2022, Robust fine-tuning of zero-shot models).
+    batch: returns `batch_size` views. Pictures of one, two and four steps learn the same target. At the end
+    the weights before and after are mixed (Wortsman et al. 2022, Robust fine-tuning of zero-shot models).
     """
     before = channels_last(deepcopy(network)).requires_grad_(False)
     network = channels_last(network).requires_grad_(True)
@@ -73,7 +73,7 @@ def train(
         follow(average, network, EMA_DECAY, step)
         gained = {f"gain_{level}": gain for level, gain in enumerate(gains)}
         run.note(**{f"loss_{count}": loss.item()}, **gained)
-    average = deepcopy(average)  # the state that a run goes on from stays as it is
+    average = deepcopy(average)  # the state from which a run resumes stays unchanged
     for mine, finished in zip(average.parameters(), before.parameters(), strict=True):
         mine.lerp_(finished, MIXED)
     save(folder / "painter.safetensors", average.state_dict(), average.config.as_dict(), dtype=torch.bfloat16)
@@ -84,8 +84,10 @@ def train(
 def detail_gains(
     network: PainterNetwork, batch: Callable[[], tuple[np.ndarray, ...]], crops: int
 ) -> list[float]:
-    """What each band of the network's pictures has to be multiplied by to be as strong as in real views,
-    finest first. Nothing is made weaker, nor stronger than MOST_GAIN."""
+    """Return the gain of each band that makes the network's pictures as detailed as real views, finest first.
+
+    Gains are at least 1 and at most MOST_GAIN.
+    """
     mine, real, seen = torch.zeros(()), torch.zeros(()), 0
     while seen < crops:
         picture, condition = to_tensors(batch())
@@ -103,7 +105,7 @@ def energies(pictures: Tensor) -> Tensor:
 
 
 def recast(picture: Tensor, condition: Condition, gains: list[float]) -> Tensor:
-    """The picture with each band of its detail times its gain, and a share of the paint's colour."""
+    """Apply the gain to each band of the picture's detail, and mix in a share of the paint's colour."""
     *bands, made = laplacian_pyramid(picture)
     for band, gain in zip(reversed(bands), reversed(gains), strict=True):
         made = gain * band + F.interpolate(made, scale_factor=2, mode="bilinear", align_corners=False)

@@ -1,4 +1,4 @@
-"""Couplings: starts z and the pictures that a flow carries them to by Heun's method, kept in memory."""
+"""Couplings for reflow: start noise z and the pictures a flow maps it to with Heun's method, in memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from models.training.data.tensors import to_tensors
 
 @dataclass
 class Couplings:
-    """z and picture: (N, 3, H, W) float16 of the same flow. Everything is indexed together."""
+    """Pairs z and picture, (N, 3, H, W) float16, of one flow; all fields share one index."""
 
     z: Tensor
     picture: Tensor
@@ -33,7 +33,7 @@ class Couplings:
     def make(
         cls, network: PainterNetwork, batch: Callable[[], tuple[np.ndarray, ...]], *, batches: int, steps: int
     ) -> Couplings:
-        """Carry the random starts of `batches` batches along the flow in `steps` steps of Heun's method."""
+        """Integrate the flow from random starts of `batches` batches in `steps` steps of Heun's method."""
         parts: list[tuple[Tensor, ...]] = []
         for _ in track(range(batches), "couplings", console=Console(stderr=True)):
             real, condition = to_tensors(batch())
@@ -44,7 +44,7 @@ class Couplings:
         return cls(z, picture, Condition(*condition))
 
     def draw(self, count: int) -> tuple[Tensor, Tensor, Condition]:
-        """(z, picture, condition) of `count` random couplings, half of them mirrored."""
+        """Draw (z, picture, condition) of `count` random couplings, half of them mirrored."""
         rows = torch.randint(len(self.z), (count,))
         z, picture, condition = self.z[rows].float(), self.picture[rows].float(), self.condition.rows(rows)
         if torch.rand(()) < 0.5:
@@ -54,7 +54,7 @@ class Couplings:
 
 
 def tangent(network: PainterNetwork, condition: Condition):
-    """The network as a sampler's model: the tangent's prediction, whatever the step."""
+    """Adapt the network to a sampler: predicts the tangent, whatever the step size."""
 
     def model(x: Tensor, t: float, step: float) -> Tensor:
         times = torch.full((len(x),), t)

@@ -10,19 +10,19 @@ from torch.nn.utils.parametrizations import spectral_norm
 from models.device.precision import autocast
 from models.training.feature_network import CHANNELS
 
-WIDTHS = (32, 64, 64, 64)  # of the judges, fine scale first
+WIDTHS = (32, 64, 64, 64)  # widths of the judges, fine scale first
 PAINT = 4  # channels of the sketch: colour and alpha
 
 
 class Critic(nn.Module):
-    """One small judge for each scale of features; no norm but that of the weights (Miyato et al. 2018)."""
+    """One small judge per feature scale; spectral normalisation only (Miyato et al. 2018)."""
 
     def __init__(self) -> None:
         super().__init__()
         self.judges = nn.ModuleList(Judge(*pair) for pair in zip(CHANNELS, WIDTHS, strict=True))
 
     def forward(self, seen: list[Tensor], paint: Tensor) -> list[Tensor]:
-        """Features and (B, 4, H, W) of the sketch -> one (B, 1, h, w) of logits for each scale, float32."""
+        """Features and sketch (B, 4, H, W) -> logits (B, 1, h, w) for each scale, float32."""
         with autocast():
             return [judge(x, paint).float() for judge, x in zip(self.judges, seen, strict=True)]
 
@@ -32,7 +32,7 @@ class Judge(nn.Module):
         super().__init__()
         mix = torch.empty(width, channels, 1, 1)
         self.mix: Tensor
-        self.register_buffer("mix", nn.init.kaiming_normal_(mix))  # never trained: it spreads the features
+        self.register_buffer("mix", nn.init.kaiming_normal_(mix))  # fixed random mixing of the features
         self.first = spectral_norm(nn.Conv2d(width + PAINT, width, 3, padding=1))
         self.second = spectral_norm(nn.Conv2d(width, width, 3, padding=1))
         self.last = spectral_norm(nn.Conv2d(width, 1, 1))
@@ -44,7 +44,7 @@ class Judge(nn.Module):
 
 
 def critic_loss(of_real: list[Tensor], of_made: list[Tensor]) -> Tensor:
-    """Hinge loss: real above 1, made below -1, and no more (Lim and Ye 2017)."""
+    """Hinge loss: real logits above 1, generated ones below -1 (Lim and Ye 2017)."""
     pairs = zip(of_real, of_made, strict=True)
     return torch.stack([(1 - real).relu().mean() + (1 + made).relu().mean() for real, made in pairs]).mean()
 

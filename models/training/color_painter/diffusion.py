@@ -1,4 +1,4 @@
-"""The contender of the lab: the painter's network trained as a diffusion, on what the teacher saw."""
+"""The lab's diffusion contender: the painter's network trained as a diffusion on the teacher's data."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def train(
 ) -> PainterNetwork:
     """Train and return the averaged network; writes diffusion-SCHEDULE.safetensors in `folder`.
 
-    schedule: "linear" or "cosine". Everything else is the teacher's.
-    measure: called with the contender and the images seen, whenever the run is saved.
+    schedule: "linear" or "cosine". All other settings are the teacher's.
+    measure: called with the contender and the images seen, at each save of the run.
     """
     path, name = path_of(schedule), f"diffusion-{schedule}"
 

@@ -1,4 +1,4 @@
-"""Stage 3, distil: one network for one, two and four steps of the straightened flow."""
+"""Stage 3, distil: train one network for one, two and four steps of the straightened flow."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from models.training.times import STEP_COUNTS, step_times
 
 RATE = 4e-4
 EMA_DECAY = 0.999
-BOOTSTRAP_SHARE = 1 / 4  # of a batch that learns a long step from two short ones (Frans et al. 2024)
-AGREEMENT_SHARE = 2 / 3  # of a batch that comes by the student's own steps, and stays at its picture of one
-LEVELS = (2.0, 1.5, 1.0, 1.0, 1.0)  # of the pyramid, fine levels first: plain L2 blurs
+BOOTSTRAP_SHARE = 1 / 4  # share of a batch that learns a long step from two short ones (Frans et al. 2024)
+AGREEMENT_SHARE = 2 / 3  # share of a batch reached by own steps, to agree with the one-step picture
+LEVELS = (2.0, 1.5, 1.0, 1.0, 1.0)  # weights of the pyramid, fine levels first: plain L2 blurs
 
 
 def train(
@@ -41,7 +41,7 @@ def train(
     batch_size: int,
     coupled_batches: int,
 ) -> PainterNetwork:
-    """Distil `flow_network`; returns the averaged student and writes student.safetensors in `folder`."""
+    """Distil `flow_network`; return the averaged student and write student.safetensors in `folder`."""
     network = channels_last(deepcopy(flow_network)).requires_grad_(True)
     average = deepcopy(network).requires_grad_(False)
     optimizer = torch.optim.AdamW(
@@ -58,7 +58,7 @@ def train(
         assert couplings is not None  # there are steps left
         z, picture, condition = couplings.draw(batch_size)
         t, length = step_times(batch_size)
-        t[:short], length[:short] = step_times(short, STEP_COUNTS[:-1])  # those whose halves are taught too
+        t[:short], length[:short] = step_times(short, STEP_COUNTS[:-1])  # their half steps are trained too
         target = picture.clone()
         target[own] = one_step(average, z[own], condition.rows(own))
         x_t = flow.interpolate(target, z, t)
@@ -82,7 +82,7 @@ def train(
 
 @torch.no_grad()
 def one_step(network: PainterNetwork, z: Tensor, condition: Condition) -> Tensor:
-    """The picture that one step makes of the noise, which further steps shall keep."""
+    """Return the one-step picture from the noise, which further steps are trained to keep."""
     whole = torch.ones(len(z))
     with autocast():
         return flow.denoise(network, z, condition, whole, whole).float().clamp(-1, 1)
@@ -90,9 +90,9 @@ def one_step(network: PainterNetwork, z: Tensor, condition: Condition) -> Tensor
 
 @torch.no_grad()
 def reached(network: PainterNetwork, z: Tensor, condition: Condition, t: Tensor, length: Tensor) -> Tensor:
-    """Where the network's own steps of this length, (B,), have come to at times t, from z.
+    """Return the state at times t reached from z by the network's own steps of this length, (B,).
 
-    Not the picture mixed with noise: what a step leaves out or adds is what the next one has to deal with.
+    Not the picture mixed with noise: the next step has to handle what a step leaves out or adds.
     """
     x = z
     for done in range(max(STEP_COUNTS) - 1):
@@ -106,7 +106,7 @@ def reached(network: PainterNetwork, z: Tensor, condition: Condition, t: Tensor,
 
 @torch.no_grad()
 def two_steps(network: PainterNetwork, x: Tensor, condition: Condition, t: Tensor, length: Tensor) -> Tensor:
-    """The picture at which two half steps point: what one step of the whole length shall predict."""
+    """Return the picture predicted after two half steps: the target of one step of the whole length."""
     half = length / 2
     with autocast():
         first = flow.denoise(network, x, condition, t, half).float()

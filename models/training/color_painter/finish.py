@@ -1,7 +1,7 @@
-"""Stage 4, finish: adversarial training of pictures of one to four steps, anchored in colour.
+"""Stage 4, finish: adversarial training of pictures of one to four steps, with a colour anchor.
 
 Losses: a critic on features, sliced transport of features and of fine patches, and a variety loss on two
-pictures of one sketch. Pictures of two and four steps are held to the picture of one step.
+pictures of one sketch. Pictures of two and four steps are trained to agree with the one-step picture.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ from models.training.run import Run, follow, learning_rate, set_rate
 
 RATE, CRITIC_RATE = 3e-4, 1e-3
 EMA_DECAY = 0.998
-WARM_UP = 300  # steps until the critic has its whole weight
+WARM_UP = 300  # steps until the critic reaches its full weight
 CRITIC_WEIGHT, FEATURE_WEIGHT, TEXTURE_WEIGHT = 0.4, 3.0, 0.4
 BAND_WEIGHT, GRID_WEIGHT = 8.0, 3.0
-ANCHOR_LEVELS = (0.0, 0.0, 0.02, 0.12, 0.8)  # of the pyramid, fine first: colour is the anchor's business
+ANCHOR_LEVELS = (0.0, 0.0, 0.02, 0.12, 0.8)  # pyramid weights, fine levels first: mainly anchors colour
 AGREEMENT_LEVELS, AGREEMENT_BAND = (12.0, 12.0, 12.0, 12.0, 15.0), 3.0
 MOOD_LEVELS = (0.0, 0.0, 0.05, 0.3, 1.0)
-PAPER_SHARE = 0.4  # of the batches have a finished picture as one of their papers
-MOOD_SHARE, MOOD_WEIGHT = 0.2, 2.0  # of the steps
+PAPER_SHARE = 0.4  # share of batches in which a finished picture is one of the papers
+MOOD_SHARE, MOOD_WEIGHT = 0.2, 2.0  # share of the steps, and weight of the loss
 STEP_SHARES = ((1, 0.4), (2, 0.2), (4, 0.4))  # how often each number of steps is trained
-LEAST_PX, LOOK_PX = 48, 96  # least side of the part that is judged; the side at which it is looked at
+LEAST_PX, LOOK_PX = 48, 96  # minimum side of the judged part; side to which it is resized
 
 
 def train(
@@ -59,11 +59,11 @@ def train(
     keep_forms: bool = True,
     name: str = "painter",
 ) -> PainterNetwork:
-    """Finish `network`; returns the average of its weights and writes `name`.safetensors in `folder`.
+    """Finish `network`; return the average of its weights and write `name`.safetensors in `folder`.
 
-    batch: gives half of `batch_size`, for each sketch is painted twice, from two noises.
-    keep_forms: on blank paper the anchor is what the network painted before from the same noise, so that what
-    it made up stays, and its answers to moods too; else the real picture is the anchor everywhere.
+    batch: returns half of `batch_size`, since each sketch is painted twice, from two noises.
+    keep_forms: on blank paper the anchor is the network's earlier picture from the same noise, which
+    preserves invented forms and responses to moods; otherwise the real picture is the anchor everywhere.
     """
     before = channels_last(deepcopy(network)).requires_grad_(False)
     network = channels_last(network).requires_grad_(True)
@@ -113,7 +113,7 @@ def train(
 
 
 def some_as_paper(picture: Tensor, condition: Condition) -> tuple[Tensor, Condition]:
-    """In some batches the first paper is the view itself: what is finished already asks for nothing new."""
+    """In some batches replace the first paper by the view itself, so that finished pictures are kept."""
     if torch.rand(()) < PAPER_SHARE:
         condition.sketch[:1], condition.alpha[:1] = flow.soften(picture[:1]), 1.0
     return picture, condition
@@ -124,10 +124,10 @@ def twice(picture: Tensor, condition: Condition) -> tuple[Tensor, Condition]:
 
 
 def mood_loss(network: PainterNetwork, before: PainterNetwork, condition: Condition, z: Tensor) -> Tensor:
-    """How far the network's answer to a mood is from its answer before the finish, but for fine detail.
+    """Change of the network's response to a mood since before the finish, except in fine detail.
 
-    The mood is another sketch's. In the data colours follow the mood, so that a network that sees no other
-    pairs may take the paint's word for it; people paint a blue sky and ask for a sunset.
+    The mood is taken from another sketch. In the data colours follow the mood, so a network that sees no
+    other pairs may ignore the mood and follow the paint; people paint a blue sky and select a sunset.
     """
     condition = condition._replace(mood=condition.mood.roll(len(z) // 4, 0))
     with torch.no_grad():
@@ -138,11 +138,11 @@ def mood_loss(network: PainterNetwork, before: PainterNetwork, condition: Condit
 def student_picture(
     network: PainterNetwork, average: PainterNetwork, condition: Condition, z: Tensor, steps: int
 ) -> tuple[Tensor, Tensor | None]:
-    """The student's prediction at one of the times that `steps` steps visit, and what it has to agree with.
+    """Return the student's prediction at a time visited by `steps` steps, and the picture to agree with.
 
-    It is reached as in sampling, by the network's own steps from z: trained on the way to real pictures, the
-    network sharpens its own faults. With more than one step the average's picture in one is returned too: it
-    alone says what stands where.
+    The state is reached as in sampling, by the network's own steps from z: trained on the way to real
+    pictures, the network sharpens its own errors. With more than one step the average's one-step picture is
+    also returned; it alone fixes the layout.
     """
     index = int(torch.randint(steps, ()))
     first, x = None, z
@@ -156,7 +156,7 @@ def student_picture(
 
 
 def kept_form(before: PainterNetwork, picture: Tensor, condition: Condition, z: Tensor) -> Tensor:
-    """The real picture under paint; on blank paper what the network painted before from the same noise."""
+    """Return the real picture under paint, and the earlier network's picture from the same noise on blank."""
     with torch.no_grad():
         return torch.lerp(predict(before, z, condition, 1.0, 1.0), picture, condition.alpha)
 
@@ -164,14 +164,14 @@ def kept_form(before: PainterNetwork, picture: Tensor, condition: Condition, z: 
 def critic_turn(
     critic: Critic, optimizer: torch.optim.Optimizer, made: list, real: list, paint: Tensor, rate: float
 ) -> float:
-    """The critic learns from the features of one batch; returns its loss."""
+    """Train the critic on the features of one batch; return its loss."""
     loss = critic_loss(critic(real, paint), critic([x.detach() for x in made], paint))
     descend(optimizer, loss, rate)
     return loss.item()
 
 
 def verdict(critic: Critic, made: list, paint: Tensor) -> Tensor:
-    """The painter's loss before a critic that learns nothing from it."""
+    """Return the painter's critic loss, without gradients to the critic."""
     critic.requires_grad_(False)
     loss = painter_loss(critic(made, paint))
     critic.requires_grad_(True)
@@ -185,10 +185,10 @@ def predict(network: PainterNetwork, x: Tensor, condition: Condition, t: float, 
 
 
 def side_by_side(look, made: Tensor, real: Tensor, condition: Condition) -> tuple[list, list, Tensor]:
-    """Features of what was made and of the real picture, and the paint, of one part at one magnification.
+    """Return features of a generated and a real picture, and the paint, of one part at one magnification.
 
-    Part and magnification are drawn anew each time: what looks with strides of its own would leave a grid.
-    A third of the parts, each way, end at a border of the crop, which would else be looked at too rarely.
+    Part and magnification are random each time: fixed strides would cause a grid pattern. In each direction a
+    third of the parts end at a border of the crop, which would otherwise be sampled too rarely.
     """
     least = min(LEAST_PX, made.shape[2] // 2)
     side = int(least + torch.rand(()) * (made.shape[2] - 8 - least))
@@ -204,7 +204,7 @@ def side_by_side(look, made: Tensor, real: Tensor, condition: Condition) -> tupl
 
 
 def descend(optimizer: torch.optim.Optimizer, loss: Tensor, rate: float) -> None:
-    """One step down a loss, whatever gradients lay about before."""
+    """Clear old gradients and take one optimizer step on the loss."""
     set_rate(optimizer, rate)
     optimizer.zero_grad(set_to_none=True)
     weights = optimizer.param_groups[0]["params"]

@@ -1,4 +1,4 @@
-"""Losses of the student and of the finish: pyramids, strength of bands, texture, features, grid, variety."""
+"""Losses of the student and the finish: pyramid, band strength, texture, features, grid and variety."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from torch import Tensor
 from models.painter.flow import Condition
 from models.painter.network import PATCH_PX
 
-TEXTURE_LEVELS = 4  # of the Laplacian pyramid, finest first
-WINDOW_PX = 64  # textures are compared inside windows of this side
-WINDOWS = 2  # a level and call
+TEXTURE_LEVELS = 4  # levels of the Laplacian pyramid, finest first
+WINDOW_PX = 64  # side of the windows in which textures are compared
+WINDOWS = 2  # windows per level and call
 PATCH = 7
 PROJECTIONS = 48
-PLACES = 576  # of features are compared, drawn anew
+PLACES = 576  # feature places to compare, drawn randomly
 FEATURE_PROJECTIONS = 64
-FLAT = 0.06  # paint that differs less than this from its surroundings asks for no edge
-FAINT = 0.025  # detail weaker than this, in [-1, 1], counts little: smooth skies are not all grain
+FLAT = 0.06  # paint that differs less than this from its surroundings counts as flat
+FAINT = 0.025  # detail weaker than this, in [-1, 1], has little weight: smooth skies are not all grain
 
 
 def pyramid_loss(picture: Tensor, target: Tensor, weights: tuple[float, ...]) -> Tensor:
-    """Huber distance of Laplacian pyramids, finest level first; the last weight is the low-pass rest's."""
+    """Huber distance of Laplacian pyramids, finest level first; the last weight is the residual's."""
     total = picture.new_zeros(())
     a, b = picture, target
     for weight in weights[:-1]:
@@ -35,11 +35,11 @@ def pyramid_loss(picture: Tensor, target: Tensor, weights: tuple[float, ...]) ->
 
 
 def band_loss(picture: Tensor, real: Tensor) -> Tensor:
-    """How far the strength of detail is off in each picture, at each level of the pyramid.
+    """Difference in strength of detail of each picture, at each level of the pyramid.
 
-    Energies themselves are compared, not their logarithms: those are right on average where smooth pictures
-    are twice too rough and rough ones half too smooth. Alone it is met by whatever pattern is cheapest, a
-    grid for one: it needs judges of form beside it.
+    Compares energies, not their logarithms, which are right on average even if smooth pictures are twice too
+    rough and rough ones half too smooth. On its own this loss is met by the cheapest pattern, such as a grid,
+    so it needs other losses on form.
     """
     total = picture.new_zeros(())
     for _ in range(TEXTURE_LEVELS):
@@ -52,13 +52,13 @@ def band_loss(picture: Tensor, real: Tensor) -> Tensor:
 
 
 def texture_loss(picture: Tensor, real: Tensor) -> Tensor:
-    """How far the patches of two pictures are apart as sets: sliced Wasserstein distance, window by window.
+    """Sliced Wasserstein distance between the patches of two pictures, window by window.
 
     (B, 3, H, W) in [-1, 1], H = W a multiple of 16, at least 64. A picture regressed on many possible ones is
-    too soft, since what cannot be foreseen averages out. This asks for the same patches as in the real view
-    wherever they may lie (Heitz et al. 2021, A sliced Wasserstein loss for neural texture synthesis), at
-    TEXTURE_LEVELS scales. Patches are taken at one place, chosen anew, of the cell that the network writes at
-    once, so that no grid of its own can hide among them, and along with colour and place, so that grass stays
+    too soft, since unpredictable detail averages out. This loss requires the same patches as in the real
+    view, at any position (Heitz et al. 2021, A sliced Wasserstein loss for neural texture synthesis), at
+    TEXTURE_LEVELS scales. Patches are taken at one random place of the cell that the network writes at once,
+    so that no grid of the network goes unseen, and together with colour and position, so that grass stays
     out of the sky.
     """
     total = picture.new_zeros(())
@@ -72,10 +72,10 @@ def texture_loss(picture: Tensor, real: Tensor) -> Tensor:
 
 
 def window_distance(band_a: Tensor, low_a: Tensor, band_b: Tensor, low_b: Tensor, level: int) -> Tensor:
-    """The squared distance of two sets of patches in a random window of one pyramid level.
+    """Squared distance of two sets of patches in a random window of one pyramid level.
 
-    Detail counts relative to the painter's own strength of it. The real one's would not do: it is not known
-    when the picture is made, and a weight that depends on the outcome favours the flattest of all outcomes.
+    Detail is weighted relative to the painter's own strength of detail. The real picture's is unknown at
+    generation, and a weight that depends on the outcome favours the flattest of all outcomes.
     """
     stride, room = max(1, PATCH_PX >> level), band_a.shape[2] - PATCH + 1
     count = min(WINDOW_PX >> level, room) // stride
@@ -100,10 +100,10 @@ def window_distance(band_a: Tensor, low_a: Tensor, band_b: Tensor, low_b: Tensor
 
 
 def grid_loss(picture: Tensor) -> Tensor:
-    """How much the fine detail prefers certain places of the 4 px cell that the network writes at once.
+    """Penalty for fine detail that depends on the position in the 4 px cell that the network writes at once.
 
-    Real pictures know no such cells: over a whole picture, mean and energy of the detail are much the same at
-    all of its 16 places. A grid is where they differ: its share in the energy, and the spread of energies.
+    Real pictures have no such cells: over a whole picture, mean and energy of the detail are nearly equal at
+    all 16 places. A grid shows as a difference: the energy share of the means, and the spread of energies.
     """
     detail = picture - enlarge(F.avg_pool2d(picture, 2))
     places = F.pixel_unshuffle(detail, PATCH_PX).unflatten(1, (picture.shape[1], -1)).flatten(3)
@@ -114,10 +114,10 @@ def grid_loss(picture: Tensor) -> Tensor:
 
 
 def feature_loss(seen: list[Tensor], real: list[Tensor], paint: Tensor) -> Tensor:
-    """How far two pictures are apart as sets of features, each along with the paint at its place.
+    """Distance of two pictures as sets of features, each together with the paint at its place.
 
-    seen, real: (B, C, h, w) of the feature network, one for each scale; paint: (B, 4, H, W). The same
-    transport as in `texture_loss`: form is asked for wherever it may lie, so that it may come from noise.
+    seen, real: (B, C, h, w) of the feature network, one for each scale; paint: (B, 4, H, W). Uses the same
+    transport as `texture_loss`: forms may be at any position, so that they can come from noise.
     """
     total = paint.new_zeros(())
     for mine, theirs in zip(seen, real, strict=True):
@@ -138,10 +138,10 @@ def feature_loss(seen: list[Tensor], real: list[Tensor], paint: Tensor) -> Tenso
 
 
 def variety_loss(picture: Tensor, condition: Condition) -> Tensor:
-    """How alike the detail of two pictures is that were made of one sketch and two noises.
+    """Similarity of the detail of two pictures made from one sketch and two noises.
 
-    picture: (2 B, 3, H, W), the second half made of the sketches of the first. Where the paint is flat and
-    noise was to be had, what both share is a pattern of the network's own cells, which no real view has.
+    picture: (2 B, 3, H, W), the second half from the sketches of the first. Where the paint is flat and noise
+    was available, shared detail is a pattern of the network's own cells, which no real view has.
     """
     half = len(picture) // 2
     paint = torch.cat((condition.sketch, condition.alpha), 1)[:half]
@@ -160,20 +160,20 @@ def variety_loss(picture: Tensor, condition: Condition) -> Tensor:
 
 
 def ranked(mine: Tensor, theirs: Tensor) -> tuple[Tensor, Tensor]:
-    """Both sorted along their last dimension, which pairs them at least cost. No gradient to `theirs`."""
+    """Sort both along their last dimension, the optimal pairing in one dimension. No gradient to `theirs`."""
     order = torch.from_numpy(np.argsort(mine.detach().numpy(), axis=-1))  # several times faster than torch's
     return mine.gather(-1, order), torch.from_numpy(np.sort(theirs.detach().numpy(), axis=-1))
 
 
 def random_filters(count: int) -> Tensor:
-    """(count, 3, PATCH, PATCH) unit directions: some of a colour alone, half of them of 3 x 3 pixels."""
+    """Return (count, 3, PATCH, PATCH) unit directions: some of one colour, half of them of 3 x 3 pixels."""
     filters = torch.randn(count, 3, PATCH, PATCH) * (torch.rand(count, 3, 1, 1) < 0.6)
     filters[: count // 2] *= F.pad(torch.ones(3, 3), [(PATCH - 3) // 2] * 4)
     return filters / filters.flatten(1).norm(dim=1).clamp_min(1e-6)[:, None, None, None]
 
 
 def opponent(picture: Tensor) -> Tensor:
-    """(B, 3, H, W) RGB -> light, red against blue, and green against both, orthonormal."""
+    """Convert RGB (B, 3, H, W) to light, red against blue, and green against both; orthonormal."""
     red, green, blue = picture.unbind(1)
     light, warm, green = red + green + blue, red - blue, 2 * green - red - blue
     return torch.stack((light / 3**0.5, warm / 2**0.5, green / 6**0.5), 1)

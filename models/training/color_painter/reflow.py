@@ -1,4 +1,4 @@
-"""Stage 2, reflow: the flow learnt anew on its own couplings: paths straighten (Liu et al. 2022)."""
+"""Stage 2, reflow: retrain the flow on its own couplings, which straightens its paths (Liu et al. 2022)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from models.training.times import end_heavy_times
 RATE = 4e-4
 EMA_DECAY = 0.999
 HEUN_STEPS = 16
-REAL_SHARE = 0.5  # of each batch that are real pairs, so that the flow does not drift from the data
+REAL_SHARE = 0.5  # share of real pairs in each batch, so that the flow does not drift from the data
 
 
 def train(
@@ -37,7 +37,7 @@ def train(
     batch_size: int,
     coupled_batches: int,
 ) -> PainterNetwork:
-    """Straighten `teacher`; returns the averaged network and writes reflow.safetensors in `folder`."""
+    """Straighten `teacher`; return the averaged network and write reflow.safetensors in `folder`."""
     network = channels_last(deepcopy(teacher)).requires_grad_(True)
     average = deepcopy(network).requires_grad_(False)
     optimizer = torch.optim.AdamW(
@@ -62,7 +62,7 @@ def train(
         with autocast():
             predicted = flow.denoise(network, x_t, condition, t, t * torch.rand_like(t))
         each = flow.velocity_loss(predicted.float(), picture, t)
-        loss = (each / each.detach().clamp_min(1e-3)).mean()  # every sample pulls alike, easy or hard
+        loss = (each / each.detach().clamp_min(1e-3)).mean()  # easy and hard samples weigh the same
         set_rate(optimizer, learning_rate(step, steps, RATE))
         optimizer.zero_grad(set_to_none=True)
         distributed.backward(loss, network.parameters())

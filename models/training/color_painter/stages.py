@@ -1,4 +1,4 @@
-"""The recipe that made the shipped weights, stage by stage; every stage goes on where it was killed."""
+"""Training stages of the shipped color painter; every stage resumes where it was stopped."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from models.training.data.landscapes.scenes import HELD_OUT
 from models.training.evaluation import evaluate, learning_curve
 from models.training.stage_names import STAGES
 
-LARGE = 1 << 23  # seed of the large views
-SHARES = (0.55, 0.45)  # of a batch: views, large views
+LARGE = 1 << 23  # first seed of the large views
+SHARES = (0.55, 0.45)  # shares of views and large views in a batch
 SCHEDULES = ("linear", "cosine")
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much of everything. steps: of the optimizer."""
+    """Sizes of data and training. steps: optimizer steps."""
 
     views: int = 5632
     view_px: int = 256
-    large_views: int = 240  # of the size that people paint at
+    large_views: int = 240  # at the usual canvas size
     large_px: int = 512
     held_out: int = 64
     held_out_px: int = 512
@@ -59,7 +59,7 @@ def run(
     images: Path | None = None,
     spread: dataset.Spread | None = None,
 ) -> dict | None:
-    """models.training.run_stage for a stage that there is. spread: of `data`, onto a cluster."""
+    """Run an existing stage, see models.training.run_stage. spread: runs the jobs of `data` on a cluster."""
     sizes = QUICK if quick else Sizes()
     folder = folder or dataset.default_folder() / ("quick" if quick else "full")
     if stage == "all":
@@ -101,7 +101,7 @@ def training_views(folder: Path) -> Mixture:
 
 
 def batches(views, count: int, crop_px: int):
-    """A function that draws one batch; every process draws others."""
+    """Return a function that draws one batch; every process draws different ones."""
     rng = np.random.default_rng([os.getpid(), int.from_bytes(os.urandom(4), "big")])
     return lambda: views.batch(rng, count, crop_px)
 
@@ -118,7 +118,7 @@ def make_teacher(folder: Path, sizes: Sizes) -> None:
 
 
 def make_diffusions(folder: Path, sizes: Sizes) -> None:
-    """The contenders of the lab, on as many samples as the teacher has seen."""
+    """Train the lab's diffusion contenders on as many samples as the teacher."""
     draw = batches(training_views(folder), sizes.teacher_batch, sizes.crop_px)
     for schedule in SCHEDULES:
         out = folder / f"diffusion-{schedule}"
@@ -168,7 +168,7 @@ def make_painter(folder: Path, sizes: Sizes) -> None:
 
 
 def learn_from(images: Path, folder: Path, sizes: Sizes) -> dict:
-    """Fine-tune the shipped painter on a folder of pictures; returns where the new weights are."""
+    """Fine-tune the shipped painter on a folder of pictures; return the path of the new weights."""
     from models.training.data.user_images import Pictures
 
     pictures = Pictures(images, max(sizes.view_px, sizes.crop_px))
@@ -185,7 +185,7 @@ def learn_from(images: Path, folder: Path, sizes: Sizes) -> dict:
 
 
 def weights_of(folder: Path) -> dict[str, Path]:
-    """What is to be measured: the stages of this folder, or what ships where a stage is not there."""
+    """Return the weights to evaluate: those of this folder, or the shipped ones where a stage is missing."""
     student = folder / "distil" / "student.safetensors"
     ends = [folder / stage / "painter.safetensors" for stage in ("calibrate", "finish")]
     found = {
@@ -198,13 +198,13 @@ def weights_of(folder: Path) -> dict[str, Path]:
 
 
 def measure(folder: Path, sizes: Sizes) -> dict:
-    """Figures, table and gallery, written beside the data; without data, on views that are made for it."""
+    """Write metrics, table and gallery beside the data; without data, render views for it first."""
     paths = weights_of(folder)
     workers = os.cpu_count() or 1
     if not list((folder / "held-out").glob("shard-*.npz")):
         make_held_out(folder, sizes, workers)
     if not list((folder / "views").glob("shard-*.npz")):
-        few = min(sizes.views, dataset.SHARD_VIEWS)  # `data` goes on from here
+        few = min(sizes.views, dataset.SHARD_VIEWS)  # `data` continues from here
         dataset.write(folder / "views", views=few, seed=0, size_px=sizes.view_px, workers=workers)
     figures = evaluate.report_card(
         paths,

@@ -1,4 +1,4 @@
-"""Stage 1, the teacher: the flow learnt from noise to views, many steps, no shortcut."""
+"""Stage 1, teacher: train a many-step flow from noise to views, without shortcuts."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def train(
 ) -> PainterNetwork:
     """Train and return the averaged teacher; writes teacher.safetensors in `folder`.
 
-    measure: called with the teacher and the images seen, whenever the run is saved. early.safetensors beside
-    it is what it was after a tenth of the steps, for the lab.
+    measure: called with the teacher and the images seen, at each save of the run. early.safetensors in the
+    same folder is the state after a tenth of the steps, for the lab.
     """
     shown = to_tensors(batch())
 
@@ -68,7 +68,7 @@ def velocity_loss(network: PainterNetwork, picture: Tensor, condition: Condition
     t = sample_times(len(picture))
     z = flow.start(condition, torch.randn_like(picture))
     x_t = flow.interpolate(picture, z, t)
-    any_step = t * torch.rand_like(t)  # the teacher learns to give no heed to the step's length
+    any_step = t * torch.rand_like(t)  # random, so that the teacher learns to ignore the step size
     with autocast():
         predicted = flow.denoise(network, x_t, condition, t, any_step)
     return flow.velocity_loss(predicted.float(), picture, t).mean()
@@ -84,10 +84,10 @@ def learn(
     steps: int,
     batch_size: int,
 ) -> PainterNetwork:
-    """Minimise `loss_of`(network, picture, condition) and return the average of the weights; flows and the
-    diffusions that they are held against learn by this one loop.
+    """Minimise `loss_of`(network, picture, condition) and return the average of the weights.
 
-    on_sample: called with the average and the steps done, whenever the run is saved.
+    Shared by flows and the diffusions that they are compared with.
+    on_sample: called with the average and the steps done, at each save of the run.
     """
     network = channels_last(network)
     average = deepcopy(network).requires_grad_(False)

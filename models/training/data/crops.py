@@ -1,4 +1,4 @@
-"""Batches for the painter that sees materials: crops at two scales, each sketched anew, as tensors."""
+"""Training batches of the material painter: crops at two scales, each sketched anew, as tensors."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from models.training.data.labelled_views import LabelledView
 from models.training.data.material_sketcher import sketch
 
 SHARES = {"scenic": 0.40, "photo": 0.25, "oil": 0.25, "print": 0.10}
-FULL_PICTURES = 60  # a look with fewer has a smaller share, or they are learnt by heart
-HALF_SCALE = 0.5  # of the crops are taken at half the size: whole forms in one crop
-PLAN_SHARE = 0.7  # of the sketches come with a plan for their blank places
+FULL_PICTURES = 60  # a look with fewer has a smaller share, to avoid overfitting
+HALF_SCALE = 0.5  # share of crops taken at half the size, so that whole forms fit in
+PLAN_SHARE = 0.7  # share of sketches with a plan for their blank places
 PLAN_CELL_PX = 32
-MOST_UNKNOWN = 0.3  # of a crop's places; others are drawn in its stead
+MOST_UNKNOWN = 0.3  # maximum share of unknown places in a crop; others are redrawn
 JITTER_SHARE = 0.5
 ATTEMPTS = 8
 
@@ -34,7 +34,7 @@ ATTEMPTS = 8
 class Sample(NamedTuple):
     """One crop of side c. picture (c, c, 3), labels (c, c), paper (c, c, 4), materials (c, c): uint8.
 
-    heights: (c/4,) float32. mood: (7,). strength, look and planned: arrays of no dimension.
+    heights: (c/4,) float32. mood: (7,). strength, look and planned: 0-d arrays.
     """
 
     picture: np.ndarray
@@ -49,9 +49,10 @@ class Sample(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """picture: (B, 3, H, W) float32 in [-1, 1]. labels, wanted: (B, H/4, W/4) int64, material index or -1.
+    """A batch of crops as tensors.
 
-    labels: what stands there. wanted: what was painted there, or is planned; -1 where nothing is said.
+    picture: (B, 3, H, W) float32 in [-1, 1]. labels, wanted: (B, H/4, W/4) int64, material index or -1.
+    labels: materials in the picture. wanted: painted or planned materials; -1 where neither is given.
     """
 
     picture: Tensor
@@ -61,7 +62,7 @@ class Batch(NamedTuple):
 
 
 class Crops:
-    """Views and pictures from which crops are drawn. Raises ValueError where there is neither."""
+    """Draws crops from views and pictures. Raises ValueError if there are neither."""
 
     def __init__(
         self, views: Sequence[LabelledView], pictures: Sequence[LabelledPicture] = (), *, crop_px: int = 128
@@ -80,7 +81,7 @@ class Crops:
         self.shares = np.array(shares) / sum(shares)
 
     def sample(self, rng: np.random.Generator, look: str | None = None) -> Sample:
-        """One crop with a fresh sketch; of a random look unless `look` names one."""
+        """Draw one crop with a new sketch, of a random look unless `look` names one."""
         chosen = str(rng.choice(LOOKS, p=self.shares)) if look is None else look
         sources = self.sources[chosen]
         left = ATTEMPTS
@@ -113,7 +114,7 @@ class Crops:
     def cut(
         self, source: LabelledView | LabelledPicture, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """A crop of picture and labels, and how far down its canvas each of its rows of cells stands."""
+        """Return a crop of picture and labels, and the height of each row of cells within its full canvas."""
         height, width = source.labels.shape
         side = self.crop_px
         wide = 2 * side if rng.random() < HALF_SCALE and 2 * side <= min(height, width) else side
@@ -127,12 +128,12 @@ class Crops:
         return picture, np.ascontiguousarray(labels), (y + rows * wide).astype(np.float32) / height
 
     def batch(self, rng: np.random.Generator, count: int) -> Batch:
-        """`count` crops as tensors, with fresh noise."""
+        """Return `count` crops as tensors, with new noise."""
         return to_batch([self.sample(rng) for _ in range(count)])
 
 
 def to_batch(samples: Sequence[Sample]) -> Batch:
-    """Crops of one size as tensors, with fresh noise from torch's random state."""
+    """Stack crops of one size to tensors, with new noise from torch's random state."""
     stacked = Sample(*(np.stack(parts) for parts in zip(*samples, strict=True)))
     pixels = torch.from_numpy(stacked.picture).permute(0, 3, 1, 2).contiguous()
     labels = cells_of(stacked.labels)
@@ -157,12 +158,12 @@ def to_batch(samples: Sequence[Sample]) -> Batch:
 
 
 def cells_of(labels: np.ndarray) -> Tensor:
-    """(B, H, W) uint8, 0 unknown -> (B, H/4, W/4) int64, -1 unknown, else the material's index."""
+    """Reduce labels to cells: (B, H, W) uint8, 0 unknown -> (B, H/4, W/4) int64, material index or -1."""
     return torch.from_numpy(labels)[:, CELL_PX // 2 :: CELL_PX, CELL_PX // 2 :: CELL_PX].long() - 1
 
 
 def planned_materials(labels: Tensor) -> Tensor:
-    """(B, h, w) int64 of cells -> (B, 12, h, w): shares of each material, as coarse as a plan is."""
+    """Return material shares at a plan's resolution: (B, h, w) int64 cells -> (B, 12, h, w)."""
     shares = F.one_hot(labels + 1, len(MATERIALS) + 1).permute(0, 3, 1, 2)[:, 1:].float()
     factor = PLAN_CELL_PX // CELL_PX
     coarse = F.avg_pool2d(shares, factor)
@@ -170,9 +171,9 @@ def planned_materials(labels: Tensor) -> Tensor:
 
 
 class Prefetcher:
-    """Draws what the next steps need on a thread of its own; the step's number is its seed, so runs resume.
+    """Draws batches ahead on its own thread; the step number is the seed, so that runs can resume.
 
-    An error on the thread is raised by `take`.
+    `take` raises errors of the thread.
     """
 
     def __init__(
@@ -188,7 +189,7 @@ class Prefetcher:
             made: list[Sample] | BaseException
             try:
                 made = draw(np.random.default_rng([seed, step]))
-            except BaseException as error:  # handed to the thread that waits
+            except BaseException as error:  # raised in the waiting thread
                 made = error
             while not self._stopped.is_set():
                 try:

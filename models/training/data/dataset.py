@@ -1,4 +1,4 @@
-"""Training data of the first painter on disk: shards of views with sketches, written by many processes."""
+"""Training data of the color painter on disk: shards of views with sketches, written in parallel."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from platformdirs import user_cache_dir
 from models.api import MOOD_AXES, ModelError
 
 SHARD_VIEWS = 64
-SKETCHES = 3  # of each view, at three strengths
+SKETCHES = 3  # sketches per view, at three strengths
 FORMAT = 1
 LOG_EVERY_S = 60
 
@@ -26,7 +26,7 @@ def default_folder() -> Path:
 
 
 def make_shard(folder: Path, index: int, views: int, seed: int, size_px: int) -> None:
-    """Render `views` views from seed + index * SHARD_VIEWS on, and write them by an atomic rename."""
+    """Render `views` views, starting at seed + index * SHARD_VIEWS, and write them by an atomic rename."""
     from models.training.data.landscapes.landscape import render
     from models.training.data.landscapes.scenes import scene
     from models.training.data.sketcher import sketch
@@ -65,9 +65,9 @@ def write(
     workers: int = 2,
     spread: Spread | None = None,
 ) -> None:
-    """Write the shards that are missing. Raises ModelError if the folder holds data of another recipe.
+    """Write the missing shards. Raises ModelError if the folder holds data of another recipe.
 
-    spread: makes the shards on other machines, in place of `workers` processes here.
+    spread: makes the shards on other machines instead of in `workers` local processes.
     """
     from rich.console import Console
     from rich.progress import Progress
@@ -94,7 +94,7 @@ def write(
 
 
 def in_processes(workers: int) -> Spread:
-    """What spreads jobs over so many processes of this machine."""
+    """Return a function that spreads jobs over this many local processes."""
 
     def spread(function: Callable, folder: Path, jobs: list[tuple]) -> Iterator[tuple]:
         with ProcessPoolExecutor(workers) as pool:
@@ -126,10 +126,10 @@ class Views:
     def batch(
         self, rng: np.random.Generator, count: int, crop_px: int, chosen: np.ndarray | None = None
     ) -> tuple[np.ndarray, ...]:
-        """(picture (B,H,W,3) uint8, sketch (B,H,W,4) uint8, mood (B,M) float32, strength (B,) float32).
+        """Return picture (B,H,W,3) uint8, sketch (B,H,W,4) uint8, mood (B,M) and strength (B,), both float32.
 
-        Random crops, half of them mirrored; the strength is the one that the sketch was made with.
-        chosen: the views' numbers; by default any, some of them more than once.
+        Random crops, half of them mirrored; the strength is that of the sketch.
+        chosen: indices of the views; by default random, with repetition.
         """
         picture = np.empty((count, crop_px, crop_px, 3), np.uint8)
         sketch = np.empty((count, crop_px, crop_px, 4), np.uint8)
@@ -148,7 +148,7 @@ class Views:
 
 
 class Mixture:
-    """Several sets of views as one: a share of each batch from each, so that any size is learnt."""
+    """Several sets of views combined: each batch has a share of each, so that all sizes are trained."""
 
     def __init__(self, sets: list[Views], shares: tuple[float, ...]):
         self.sets = sets
@@ -158,14 +158,14 @@ class Mixture:
         return sum(len(views) for views in self.sets)
 
     def batch(self, rng: np.random.Generator, count: int, crop_px: int) -> tuple[np.ndarray, ...]:
-        """What `Views.batch` gives, from all sets."""
+        """Return a batch as `Views.batch` does, from all sets."""
         counts = rng.multinomial(count, self.shares)
         drawn = [views.batch(rng, n, crop_px) for views, n in zip(self.sets, counts, strict=True) if n]
         return tuple(np.concatenate(parts) for parts in zip(*drawn, strict=True))
 
 
 def contact_sheet(path: Path, views: Views, count: int = 48) -> None:
-    """A PNG of `count` views, each beside its first sketch."""
+    """Write a PNG of `count` views, each beside its first sketch."""
     tiles = []
     for s, i in views.index[:count]:
         drawn = views.parts["sketches"][s][i, 0].astype(np.float32)

@@ -1,4 +1,4 @@
-"""Photographs and paintings with labels: a folder with manifest.csv, pictures, and labels/ beside them."""
+"""Labelled photographs and paintings: a folder with manifest.csv, the pictures, and labels/."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from models.api import DEFAULT_MOOD, MATERIALS, MOOD_AXES, ModelError
 
 COLUMNS = ("file", "kind", "title", "author", "licence", "source")
 LOOK_OF_KIND = {"photo": "photo", "painting": "oil", "oil": "oil", "print": "print"}
-HELD_OUT_EVERY = 8  # one picture of so many is never trained on, chosen by the hash of its name
-SHORT_PX = 512  # pictures are kept with this shorter side
+HELD_OUT_EVERY = 8  # one picture in this many is held out, chosen by the hash of its name
+SHORT_PX = 512  # length of the shorter side of stored pictures
 
 
 class Entry(NamedTuple):
@@ -31,12 +31,15 @@ class Entry(NamedTuple):
 
     @property
     def held_out(self) -> bool:
-        """Split by picture: the same for ever, whatever else is in the manifest."""
+        """Whether the picture is held out; does not depend on the rest of the manifest."""
         return int(hashlib.sha256(self.file.encode()).hexdigest(), 16) % HELD_OUT_EVERY == 0
 
 
 class LabelledPicture(NamedTuple):
-    """picture: (H, W, 3) uint8, shorter side SHORT_PX. labels: (H, W) uint8, 0 unknown. mood: (7,)."""
+    """A labelled photograph or painting.
+
+    picture: (H, W, 3) uint8, shorter side SHORT_PX. labels: (H, W) uint8, 0 unknown. mood: (7,).
+    """
 
     picture: np.ndarray
     labels: np.ndarray
@@ -46,7 +49,7 @@ class LabelledPicture(NamedTuple):
 
 
 def read_manifest(folder: Path) -> list[Entry]:
-    """The pictures that manifest.csv names. Raises ModelError for a missing or malformed manifest."""
+    """Return the pictures listed in manifest.csv. Raises ModelError for a missing or malformed manifest."""
     path = folder / "manifest.csv"
     if not path.is_file():
         raise ModelError(f"no manifest.csv in {folder}: see docs/training.md for the format")
@@ -65,15 +68,15 @@ def read_manifest(folder: Path) -> list[Entry]:
 
 
 def label_path(folder: Path, entry: Entry) -> Path:
-    """labels/ holds a PNG for a picture, at the same path with the suffix .png."""
+    """Return the path of a picture's label PNG: the same path under labels/ with the suffix .png."""
     return (folder / "labels" / entry.file).with_suffix(".png")
 
 
 def load(folder: Path, *, held_out: bool = False, most: int | None = None) -> list[LabelledPicture]:
-    """The labelled pictures of one side of the split, `most` of each look at most.
+    """Load the labelled pictures of one side of the split, at most `most` of each look.
 
-    Raises ModelError where none can be read. Pictures without labels are passed by: with no label nothing
-    can be asked of a place.
+    Raises ModelError if none can be read. Pictures without labels are skipped, since they give no target
+    material.
     """
     counts: dict[str, int] = {}
     found = []
@@ -100,7 +103,7 @@ def load(folder: Path, *, held_out: bool = False, most: int | None = None) -> li
 
 
 def mood_of(picture: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """(7,) float32 in [0, 1]: the mood as colours and labels suggest it, default where they say nothing.
+    """Estimate the mood from colours and labels: (7,) float32 in [0, 1], the default where they say nothing.
 
     sun: brightness. warmth: red against blue. haze: mist and low contrast. clouds: share of the sky. snow,
     dryness, vegetation: shares of the land.
@@ -126,7 +129,7 @@ def mood_of(picture: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def credits(folder: Path) -> str:
-    """A markdown table of every picture that training used: title, author, licence and source."""
+    """Return a markdown table of all pictures used in training: title, author, licence and source."""
 
     def cell(text: str) -> str:
         return text.replace("|", "\\|").strip()

@@ -1,4 +1,4 @@
-"""Procedural views with exact labels on disk: shards of 512 px, sketched only when a batch is drawn."""
+"""Procedural views with exact labels on disk: shards of 512 px views, sketched when a batch is drawn."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ LOG_EVERY_S = 60
 
 
 class LabelledView(NamedTuple):
-    """picture: (H, W, 3) uint8. labels: (H, W) uint8, 0 unknown, else 1 + index in MATERIALS. mood: (7,)."""
+    """A rendered view with its labels and mood.
+
+    picture: (H, W, 3) uint8. labels: (H, W) uint8, 0 unknown, else 1 + index in MATERIALS. mood: (7,).
+    """
 
     picture: np.ndarray
     labels: np.ndarray
@@ -32,7 +35,7 @@ def shard_path(folder: Path, index: int) -> Path:
 
 
 def write_shard(folder: Path, index: int, views: int, seed: int, size_px: int) -> None:
-    """Render `views` views from seed + index * SHARD_VIEWS on, and write them by an atomic rename."""
+    """Render `views` views, starting at seed + index * SHARD_VIEWS, and write them by an atomic rename."""
     from models.training.data.landscapes.landscape import render
     from models.training.data.landscapes.scenes import scene
 
@@ -57,11 +60,11 @@ def write(
     workers: int = 1,
     spread: Spread | None = None,
 ) -> None:
-    """Write the shards that are missing. Raises ModelError if the folder holds views of another recipe.
+    """Write the missing shards. Raises ModelError if the folder holds views of another recipe.
 
-    spread: makes the shards on other machines, in place of `workers` processes here.
+    spread: makes the shards on other machines instead of in `workers` local processes.
 
-    Shards that are there are kept, so a run that was stopped goes on, and a larger `views` adds to them.
+    Existing shards are kept, so a stopped run resumes, and a larger `views` adds to them.
     """
     from rich.console import Console
     from rich.progress import Progress
@@ -91,7 +94,7 @@ def write(
 
 
 def read(folder: Path, most: int | None = None) -> Iterator[LabelledView]:
-    """The views of a folder in the order of their seeds, at most `most`. Raises ModelError where none are."""
+    """Yield up to `most` views of a folder in the order of their seeds. Raises ModelError if it has none."""
     paths = sorted(folder.glob("views-*.npz"))
     if not paths:
         raise ModelError(f"no views in {folder}: run `python main.py train data` first")

@@ -1,6 +1,6 @@
-"""Sketches with materials as a hand makes them for a view: flat fills, outlines, symbols, blobs, blanks.
+"""Synthetic hand-made sketches with materials: flat fills, outlines, symbols, blobs and blank parts.
 
-Needs numpy and cv2 only, and takes a few milliseconds, since every crop of every batch is sketched anew.
+Needs only numpy and cv2, and takes a few milliseconds, since every crop of every batch is sketched anew.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from models.training.data.sketcher import add_bristles, cover_mask, displacement
 UNKNOWN, COUNT = 0, len(MATERIALS) + 1  # labels: 0 unknown, else 1 + index in MATERIALS
 PALETTE = np.array([(128, 128, 128), *(material.color for material in MATERIALS)], np.float32)
 NUMBER = {material.name: index for index, material in enumerate(MATERIALS, 1)}
-LEVEL = [NUMBER[name] for name in ("sky", "cloud", "water", "mist", "sand")]  # painted with level strokes
-STEEP = [NUMBER[name] for name in ("rock", "snow", "earth")]  # what a triangle stands for
-WOODED = [NUMBER[name] for name in ("forest", "autumn")]  # what tree symbols stand for
+LEVEL = [NUMBER[name] for name in ("sky", "cloud", "water", "mist", "sand")]  # painted in horizontal strokes
+STEEP = [NUMBER[name] for name in ("rock", "snow", "earth")]  # drawn as triangles
+WOODED = [NUMBER[name] for name in ("forest", "autumn")]  # drawn as tree symbols
 SCALE = 4  # regions are found at a quarter of the size
 BANDS = 3  # shades of one material, by brightness
 KINDS = {
     "regions": 0.28,  # the view's materials in up to three shades
     "flat": 0.14,  # one colour for each material
     "outlined": 0.10,  # thin outlines filled flat
-    "bands": 0.12,  # level bands, the horizon often at another height
+    "bands": 0.12,  # horizontal bands, the horizon often at another height
     "mountains": 0.08,  # each mountain one triangle or one jagged stroke
     "blobs": 0.08,  # overlapping ellipses
     "strokes": 0.14,  # single strokes on blank paper
     "blank": 0.06,  # two strokes or none
 }
-UNKNOWN_SHARE = 0.15  # of the sketches have paint of unknown material
+UNKNOWN_SHARE = 0.15  # share of sketches with paint of unknown material
 
 
 @dataclass
 class Sheet:
-    """A paper that is painted on. paper: (H, W, 4) uint8 RGBA. materials: (H, W) uint8."""
+    """A paper to paint on. paper: (H, W, 4) uint8 RGBA. materials: (H, W) uint8."""
 
     paper: np.ndarray
     materials: np.ndarray
@@ -46,12 +46,12 @@ class Sheet:
         return cls(np.zeros((height, width, 4), np.uint8), np.zeros((height, width), np.uint8))
 
     def fill(self, mask: np.ndarray, color: np.ndarray, material: int) -> None:
-        """Paint where `mask` (H, W) is true."""
+        """Paint where `mask`, (H, W), is true."""
         self.paper[mask] = (*color.tolist(), 255)
         self.materials[mask] = material
 
     def polygon(self, points: np.ndarray, color: np.ndarray, material: int) -> None:
-        """points: (N, 2) int32 of (x, y)."""
+        """Fill a polygon. points: (N, 2) int32 of (x, y)."""
         cv2.fillPoly(self.paper, [points], (*color.tolist(), 255))
         cv2.fillPoly(self.materials, [points], int(material))
 
@@ -72,17 +72,17 @@ def sketch(
     *,
     kind: str | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(paper (H, W, 4) uint8 RGBA, materials (H, W) uint8); both 0 where nothing is painted.
+    """Sketch a view: (paper (H, W, 4) uint8 RGBA, materials (H, W) uint8); both 0 where nothing is painted.
 
     view: (H, W, 3) uint8. labels: (H, W) uint8, 0 unknown, else 1 + index in MATERIALS. Sides are multiples
-    of 4. kind: one of KINDS, or None for any. strength: 0..1; at 0 colours are those of the view's regions,
-    at 1 they are pulled up to three quarters of the way to the palette's, with jitter.
+    of 4. kind: one of KINDS, or None for a random one. strength: 0..1; at 0 colours are those of the view's
+    regions, at 1 they are pulled up to three quarters of the way to the palette's, with jitter.
     """
     kind = kind or str(rng.choice(list(KINDS), p=list(KINDS.values())))
     shades = int(rng.integers(1, BANDS + 1)) if kind in ("regions", "strokes") else 1
     smooth_px = float(np.exp(rng.uniform(np.log(4), np.log(24 if shades > 1 else 48))))
     regions, table = find_regions(view, labels, rng, strength, smooth_px=smooth_px, shades=shades)
-    if rng.random() < 0.25:  # palette colours as they are
+    if rng.random() < 0.25:  # unchanged palette colours
         known = np.repeat(np.arange(COUNT) > UNKNOWN, BANDS)
         table[known] = np.repeat(PALETTE, BANDS, 0)[known].astype(np.uint8)
     sheet = Sheet.blank(*labels.shape)
@@ -110,7 +110,7 @@ def find_regions(
     smooth_px: float,
     shades: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(regions (H, W) uint8 = label * BANDS + shade, colour of each region (COUNT * BANDS, 3) uint8)."""
+    """Return (regions (H, W) uint8 = label * BANDS + shade, region colours (COUNT * BANDS, 3) uint8)."""
     height, width = labels.shape[0] // SCALE, labels.shape[1] // SCALE
     picture = cv2.resize(view, (width, height), interpolation=cv2.INTER_AREA)
     coarse = np.ascontiguousarray(labels[SCALE // 2 :: SCALE, SCALE // 2 :: SCALE])
@@ -132,15 +132,15 @@ def find_regions(
     toward = np.repeat(PALETTE, BANDS, 0)
     pull = np.repeat(np.arange(COUNT) > UNKNOWN, BANDS)[:, None] * strength * rng.uniform(0.3, 0.75)
     colors = means + (toward - means) * pull
-    colors += rng.normal(0, 1 + 13 * strength * rng.random(), colors.shape)  # each is missed on its own
-    colors += rng.normal(0, 1 + 6 * strength, (1, 3))  # and all of them together
+    colors += rng.normal(0, 1 + 13 * strength * rng.random(), colors.shape)  # independent colour errors
+    colors += rng.normal(0, 1 + 6 * strength, (1, 3))  # common colour error
     large = cv2.resize(regions, (labels.shape[1], labels.shape[0]), interpolation=cv2.INTER_NEAREST)
     large: np.ndarray = cv2.medianBlur(large, 7)
     return large, np.clip(colors, 0, 255).astype(np.uint8)
 
 
 def paint_regions(sheet: Sheet, regions: np.ndarray, table: np.ndarray, rng: np.random.Generator) -> None:
-    """Fill every region, with parts left blank, and draw strokes over the edges."""
+    """Fill every region, leaving parts blank, and draw strokes over the edges."""
     cover = str(rng.choice(("full", "gaps", "part", "blobs"), p=(0.5, 0.2, 0.2, 0.1)))
     mask = cover_mask(cover, regions, rng) > 0
     sheet.paper[..., :3], sheet.paper[..., 3] = table[regions], mask * np.uint8(255)
@@ -149,14 +149,14 @@ def paint_regions(sheet: Sheet, regions: np.ndarray, table: np.ndarray, rng: np.
 
 
 def paint_flat(sheet: Sheet, regions: np.ndarray, table: np.ndarray, rng: np.random.Generator) -> None:
-    """Fill every material with one colour; some are left out."""
+    """Fill every material with one colour, leaving some out."""
     for region in np.unique(regions):
         if rng.random() < 0.9:
             sheet.fill(regions == region, table[region], region // BANDS)
 
 
 def paint_outlined(sheet: Sheet, regions: np.ndarray, table: np.ndarray, rng: np.random.Generator) -> None:
-    """Outlines of few corners, filled flat, with a thin dark line around."""
+    """Paint flat polygons of few corners with a thin dark outline."""
     loose = float(rng.uniform(1.5, 8))
     order = sorted(np.unique(regions), key=lambda region: -int((regions == region).sum()))
     lined = rng.random() < 0.7
@@ -178,7 +178,7 @@ def paint_outlined(sheet: Sheet, regions: np.ndarray, table: np.ndarray, rng: np
 
 
 def paint_bands(sheet: Sheet, regions: np.ndarray, table: np.ndarray, rng: np.random.Generator) -> None:
-    """Level bands of the materials that rows mostly are; they may all be shifted up or down."""
+    """Paint horizontal bands of each row's most common material, possibly all shifted up or down."""
     height, width = regions.shape
     shift = int(rng.normal(0, height * 0.08)) if rng.random() < 0.6 else 0
     step = int(rng.integers(8, 33))
@@ -193,7 +193,7 @@ def paint_bands(sheet: Sheet, regions: np.ndarray, table: np.ndarray, rng: np.ra
 
 
 def paint_mountains(sheet: Sheet, regions: np.ndarray, table: np.ndarray, rng: np.random.Generator) -> None:
-    """Mountains as triangles or one jagged stroke; the rest flat, or blank."""
+    """Paint mountains as triangles or one jagged stroke; the rest is flat or blank."""
     height, width = regions.shape
     if rng.random() < 0.6:
         for region in np.unique(regions):
@@ -220,7 +220,7 @@ def paint_mountains(sheet: Sheet, regions: np.ndarray, table: np.ndarray, rng: n
 
 
 def paint_blobs(sheet: Sheet, regions: np.ndarray, table: np.ndarray, rng: np.random.Generator) -> None:
-    """Ellipses that overlap, each of the material at its middle."""
+    """Paint overlapping ellipses, each of the material at its middle."""
     height, width = regions.shape
     for _ in range(int(rng.integers(2, 22))):
         x, y = int(rng.integers(width)), int(rng.integers(height))
@@ -256,7 +256,7 @@ PAINT = {
 def draw_strokes(
     sheet: Sheet, regions: np.ndarray, table: np.ndarray, rng: np.random.Generator, count: int
 ) -> None:
-    """Curved strokes of the material where they begin; they overlap and run over edges."""
+    """Draw curved strokes of the material at their start; they overlap and cross edges."""
     height, width = regions.shape
     for _ in range(count):
         x, y = int(rng.integers(width)), int(rng.integers(height))
@@ -273,7 +273,7 @@ def draw_strokes(
 
 
 def draw_trees(sheet: Sheet, regions: np.ndarray, table: np.ndarray, rng: np.random.Generator) -> None:
-    """Tree symbols where woods are: triangles, discs on a trunk, or single upright strokes."""
+    """Draw tree symbols on wooded areas: triangles, discs on a trunk, or single upright strokes."""
     rows, columns = np.nonzero(np.isin(regions // BANDS, WOODED))
     if len(rows) < 60:
         return

@@ -1,6 +1,6 @@
-"""Sketches of a view in colour only: few flat colours, rough edges, strokes, and parts left blank.
+"""Synthetic colour sketches of a view: few flat colours, rough edges, strokes, and blank parts.
 
-Needs numpy and cv2 only, and takes a few milliseconds, since every training batch is sketched anew.
+Needs only numpy and cv2, and takes a few milliseconds, since every training batch is sketched anew.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ NAMES = [material.name for material in MATERIALS]
 SUN = NAMES.index("sun")
 LEVEL = [
     NAMES.index(name) for name in ("sky", "cloud", "water", "mist", "sand")
-]  # painted with level strokes
+]  # painted in horizontal strokes
 SCALE = 4  # regions are found at a quarter of the size
 BANDS = 3  # shades of one material, by brightness
 COVERS = ("full", "gaps", "part", "strokes", "blobs", "nothing")
@@ -23,7 +23,7 @@ COVER_SHARES = (0.52, 0.20, 0.12, 0.10, 0.05, 0.01)
 
 
 def sketch(view: np.ndarray, labels: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
-    """(H, W, 4) uint8 RGBA, straight alpha; colour is 0 where alpha is 0.
+    """Sketch a view: (H, W, 4) uint8 RGBA, straight alpha; colour is 0 where alpha is 0.
 
     view: (H, W, 3) uint8. labels: (H, W) uint8 by MATERIALS. Sides are multiples of 4.
     strength: 0..1; at 0 the colours are those of the view's regions, at 1 they are pulled up to three
@@ -51,7 +51,7 @@ def sketch(view: np.ndarray, labels: np.ndarray, rng: np.random.Generator, stren
 def find_regions(
     view: np.ndarray, labels: np.ndarray, rng: np.random.Generator, strength: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(regions (H/4, W/4) uint8 = label * BANDS + shade, colour of each region (M * BANDS, 3) uint8)."""
+    """Return (regions (H/4, W/4) uint8 = label * BANDS + shade, region colours (M * BANDS, 3) uint8)."""
     height, width = labels.shape[0] // SCALE, labels.shape[1] // SCALE
     picture = cv2.resize(view, (width, height), interpolation=cv2.INTER_AREA)
     coarse = labels[SCALE // 2 :: SCALE, SCALE // 2 :: SCALE]
@@ -77,13 +77,13 @@ def find_regions(
     colors = means + (np.repeat(PALETTE, BANDS, 0) - means) * pull
     colors += rng.normal(
         0, 1 + 13 * strength * rng.random(), colors.shape
-    )  # each colour is missed on its own
-    colors += rng.normal(0, 1 + 6 * strength, (1, 3))  # and all of them together
+    )  # each colour has an independent error
+    colors += rng.normal(0, 1 + 6 * strength, (1, 3))  # common colour error
     return regions, np.clip(colors, 0, 255).astype(np.uint8)
 
 
 def displacement(height: int, width: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Where each point of a badly traced copy looks in the original: (x, y), each (height, width) float32."""
+    """Return random source coordinates (x, y) for an inaccurate tracing, each (height, width) float32."""
     reach = float(rng.uniform(0, 5)) if rng.random() < 0.7 else 0.0
     waves = rng.normal(0, reach / 2, (5, 5, 2)).astype(np.float32)
     waves = cv2.resize(waves, (width, height), interpolation=cv2.INTER_CUBIC)
@@ -92,23 +92,23 @@ def displacement(height: int, width: int, rng: np.random.Generator) -> tuple[np.
 
 
 def mean_of(groups: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:
-    """(count,) mean of `values` over each group; 0 for an empty one."""
+    """Return the (count,) means of `values` over each group; 0 for an empty one."""
     flat = groups.ravel()
     total = np.bincount(flat, values.ravel(), count)
     return (total / np.maximum(np.bincount(flat, minlength=count), 1)).astype(np.float32)
 
 
 def cover_mask(cover: str, regions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(H, W) uint8 of what is filled before single strokes come on top."""
+    """Return the area filled before single strokes are drawn on top: (H, W) uint8."""
     height, width = regions.shape
     if cover == "full":
         return np.full((height, width), 255, np.uint8)
     mask = np.zeros((height, width), np.uint8)
-    if cover == "gaps":  # some materials were never painted
+    if cover == "gaps":  # some materials are left unpainted
         materials = np.unique(regions // BANDS)
         kept = materials[rng.random(len(materials)) > rng.uniform(0.25, 0.75)]
         return np.isin(regions // BANDS, kept).astype(np.uint8) * 255
-    if cover == "part":  # one side was never reached
+    if cover == "part":  # one side is left unpainted
         noise = cv2.resize(rng.normal(0, 1, (6, 6)).astype(np.float32), (width, height))
         angle = rng.uniform(0, 2 * np.pi)
         y, x = np.ogrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
@@ -125,7 +125,7 @@ def cover_mask(cover: str, regions: np.ndarray, rng: np.random.Generator) -> np.
 def draw_strokes(
     paper: np.ndarray, regions: np.ndarray, table: np.ndarray, rng: np.random.Generator, cover: str
 ) -> None:
-    """Curved strokes in the colour of the region where they begin; they overlap and run over edges."""
+    """Draw curved strokes in the colour of the region at their start; they overlap and cross edges."""
     height, width = regions.shape
     most = {"full": 24, "gaps": 20, "part": 20, "strokes": 70, "blobs": 5}[cover]
     count = int(rng.integers(3 if cover == "strokes" else 0, most))
@@ -152,7 +152,7 @@ def draw_strokes(
 def draw_sun(
     paper: np.ndarray, labels: np.ndarray, view: np.ndarray, rng: np.random.Generator, strength: float
 ) -> None:
-    """A dab where the sun is seen, usually too large; now and then it is forgotten."""
+    """Paint a dab at the visible sun, usually too large; sometimes it is left out."""
     rows, columns = np.nonzero(labels == SUN)
     if len(rows) == 0 or rng.random() < 0.25:
         return
@@ -164,7 +164,7 @@ def draw_sun(
 
 
 def add_bristles(paper: np.ndarray, rng: np.random.Generator) -> None:
-    """Streaks of uneven paint, in place."""
+    """Add streaks of uneven paint, in place."""
     height, width = paper.shape[:2]
     long = int(rng.integers(4, 24))
     shape = (max(2, height // 2), max(2, width // long))
@@ -176,7 +176,7 @@ def add_bristles(paper: np.ndarray, rng: np.random.Generator) -> None:
 
 
 def soften(paper: np.ndarray, rng: np.random.Generator) -> None:
-    """A soft brush: blurred alpha, and colours that run into each other a little, in place."""
+    """Imitate a soft brush, in place: blur alpha, and let colours bleed into each other a little."""
     sigma = float(np.exp(rng.uniform(np.log(0.6), np.log(5))))
     if rng.random() < 0.7:
         edge = cv2.GaussianBlur(paper[..., 3], (0, 0), sigma)

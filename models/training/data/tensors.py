@@ -1,4 +1,4 @@
-"""Batches of numpy arrays as tensors that a network takes."""
+"""Conversion of numpy batches to network input tensors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from models.painter.flow import Condition
 def to_tensors(batch: tuple[np.ndarray, ...]) -> tuple[Tensor, Condition]:
     """(picture (B,H,W,3) u8, sketch (B,H,W,4) u8, mood, strength) -> picture in [-1, 1] and its Condition."""
     picture, sketch, mood, strength = (torch.from_numpy(np.ascontiguousarray(part)) for part in batch)
-    # planes in order: noise in the layout of a permuted picture takes five times as long to draw
+    # contiguous planes: noise in the layout of a permuted picture takes five times as long to draw
     picture = picture.permute(0, 3, 1, 2).contiguous().float().div_(127.5).sub_(1)
     sketch = sketch.permute(0, 3, 1, 2).contiguous().float()
     alpha = sketch[:, 3:] / 255

@@ -11,11 +11,11 @@ from models.api import DEFAULT_MOOD, ModelError
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 LONGEST_PX = 1024
-COLORS = (4, 14)  # k-means clusters of a sketch
+COLORS = (4, 14)  # number of k-means clusters of a sketch
 
 
 def read_picture(path: Path) -> np.ndarray | None:
-    """(H, W, 3) uint8 BGR, or None. On Windows cv2.imread opens no path with letters beyond its code page."""
+    """Read (H, W, 3) uint8 BGR, or None. cv2.imread fails on Windows for paths outside the code page."""
     try:
         data = np.fromfile(path, np.uint8)
     except OSError:
@@ -24,7 +24,7 @@ def read_picture(path: Path) -> np.ndarray | None:
 
 
 class Pictures:
-    """Pictures of a folder and all below it. skipped: files that cannot be read or are too small."""
+    """All pictures in a folder, recursively. skipped: files that cannot be read or are too small."""
 
     def __init__(self, folder: Path, smallest_px: int):
         if not folder.is_dir():
@@ -47,7 +47,7 @@ class Pictures:
             )
 
     def batch(self, rng: np.random.Generator, count: int, crop_px: int) -> tuple[np.ndarray, ...]:
-        """As Views.batch; the mood of a photograph is not known, so it is the default."""
+        """Return a batch like Views.batch, with the default mood, since a photograph's mood is unknown."""
         picture = np.empty((count, crop_px, crop_px, 3), np.uint8)
         sketch = np.empty((count, crop_px, crop_px, 4), np.uint8)
         strength = rng.random(count).astype(np.float32)
@@ -63,7 +63,7 @@ class Pictures:
 
 
 def posterised(picture: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
-    """(H, W, 3) uint8 -> (H, W, 4): mean-shift at a quarter, k-means colours, some left unpainted."""
+    """Posterise (H, W, 3) uint8 -> (H, W, 4): mean-shift at a quarter, k-means colours, some unpainted."""
     side = picture.shape[0]
     small = cv2.resize(picture, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
     small = cv2.pyrMeanShiftFiltering(small, 4, 18)
@@ -71,7 +71,7 @@ def posterised(picture: np.ndarray, rng: np.random.Generator, strength: float) -
     clusters = min(int(rng.integers(*COLORS)), small.shape[0] * small.shape[1])
     criteria = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 10, 1.0)
     points = small.reshape(-1, 3).astype(np.float32)
-    start = np.zeros((len(points), 1), np.int32)  # not read: the centres are chosen by KMEANS_PP
+    start = np.zeros((len(points), 1), np.int32)  # ignored: the centres are chosen by KMEANS_PP
     _, labels, colors = cv2.kmeans(points, clusters, start, criteria, 1, cv2.KMEANS_PP_CENTERS)
     colors = colors + rng.normal(0, 22 * strength + 1, colors.shape)
     large = cv2.resize(

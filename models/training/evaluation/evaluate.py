@@ -1,4 +1,4 @@
-"""Evaluation of the first painter on held-out seeds: figures, a markdown table and a gallery."""
+"""Evaluation of the color painter on held-out seeds: metrics, a markdown table and a gallery."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ BLANK_PAPER = 0.9
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Views that were never trained on, each once: pictures (N, 3, H, W) in [-1, 1], and their conditions."""
+    """Held-out views, each once: pictures (N, 3, H, W) in [-1, 1], and their conditions."""
 
     pictures: Tensor
     condition: Condition
@@ -56,7 +56,7 @@ def network_of(path: Path) -> PainterNetwork:
 
 
 def pictures_of(network: PainterNetwork, held: HeldOut, steps: int, strength: float | None = None) -> Tensor:
-    """The network's pictures of every held-out sketch; strength: None keeps each sketch's own."""
+    """Render every held-out sketch with the network; strength: None keeps each sketch's own."""
     made = []
     for begin in range(0, len(held.pictures), CHUNK):
         rows = slice(begin, begin + CHUNK)
@@ -71,14 +71,14 @@ def pictures_of(network: PainterNetwork, held: HeldOut, steps: int, strength: fl
 def straightness(
     network: PainterNetwork, held: HeldOut, steps: int = CHORD_STEPS, count: int = 64
 ) -> dict[str, float]:
-    """How bent the paths are, by Euler steps from the start to the picture.
+    """Measure the curvature of the paths, with Euler steps from start to picture.
 
     bend: integral of the squared difference of velocity and chord, over the squared chord (Liu et al. 2022).
-    arc: length of the path over that of the chord. gap: the one-step picture's distance to the path's end,
-    over the chord. Each is an expectation over the sketches divided by another, not a mean of ratios: at a
-    strength of 0.02 the chord is next to nothing, and one such sketch would decide. A flow is asked for
-    tangents (step size 0). A student knows the steps that it was taught: with at most STUDENT_STEPS it is
-    asked for those, and its first picture for a whole one.
+    arc: length of the path over that of the chord. gap: distance of the one-step picture to the path's end,
+    over the chord. Each is a ratio of two expectations over the sketches, not a mean of ratios: at a strength
+    of 0.02 the chord is nearly zero, and one such sketch would dominate. A flow is evaluated for tangents
+    (step size 0). A student only knows the step sizes it was trained on: with at most STUDENT_STEPS it is
+    evaluated at those, and its first picture at a whole step.
     """
     taught = steps <= STUDENT_STEPS
     count, sums = min(count, len(held.pictures)), torch.zeros(5)
@@ -106,7 +106,7 @@ def straightness(
 
 
 def squared(pictures: Tensor) -> Tensor:
-    """(N,) squared length of each."""
+    """Return the squared norm of each sample: (N,)."""
     return pictures.square().sum((1, 2, 3))
 
 
@@ -117,7 +117,7 @@ def predict(network: PainterNetwork, x: Tensor, condition: Condition, t: float, 
 
 
 def diversity(network: PainterNetwork, held: HeldOut, *, seeds: int = 4, count: int = 8) -> float:
-    """Mean absolute difference, in 0..255, between pictures of one sketch under different noise."""
+    """Return the mean absolute difference, in 0..255, of pictures of one sketch under different noise."""
     condition = held.condition.rows(slice(count))
     made = []
     for seed in range(seeds):
@@ -129,7 +129,7 @@ def diversity(network: PainterNetwork, held: HeldOut, *, seeds: int = 4, count: 
 
 @torch.no_grad()
 def locality(network: PainterNetwork, side_px: int = 512) -> float:
-    """Largest change, in 0..255, beyond the receptive radius after one edit in the middle. Must be 0."""
+    """Return the largest change, in 0..255, beyond the receptive radius of an edit; must be 0."""
     from models.api import Request
     from models.painter.painter import Painter
 
@@ -141,7 +141,7 @@ def locality(network: PainterNetwork, side_px: int = 512) -> float:
     middle, half = side_px // 2, 8
     edited[middle - half : middle + half, middle - half : middle + half] = (*rng.integers(0, 255, 3), 255)
     before = painter.render(Request(paper, seed=3)).picture.astype(int)
-    painter.forget()  # or what is out of reach would not be worked out at all
+    painter.forget()  # otherwise pixels out of reach would not be recomputed at all
     after = painter.render(Request(edited, seed=3)).picture.astype(int)
     radius = network.receptive_radius_px() + half
     far = np.ones((side_px, side_px), bool)
@@ -152,9 +152,10 @@ def locality(network: PainterNetwork, side_px: int = 512) -> float:
 def report_card(
     paths: dict[str, Path], folder: Path, training: Path, *, count: int, sides_px: tuple[int, ...]
 ) -> dict:
-    """All figures. paths: "painter"; where kept, "student", "teacher", "reflow". folder: held-out views.
+    """Compute all metrics.
 
-    sides_px: sizes at which pictures are set against real ones; the first is that of all other figures.
+    paths: "painter"; where available, "student", "teacher", "reflow". folder: held-out views.
+    sides_px: sizes at which pictures are compared with real ones; the first is used for all other metrics.
     """
     networks = {name: network_of(path) for name, path in paths.items() if path.is_file()}
     painter, side_px = networks["painter"], sides_px[0]
@@ -183,9 +184,9 @@ def report_card(
 
 
 def likeness(networks: dict[str, PainterNetwork], held: HeldOut) -> dict:
-    """`swd`, `kid_random` and `sharpness` of each set of pictures against the real ones.
+    """Return `swd`, `kid_random` and `sharpness` of each set of pictures against the real ones.
 
-    The distance of one half of the real ones to the other is the floor; the sketch itself is the ceiling.
+    The distance between two halves of the real ones is the lower bound; the sketch itself is the upper bound.
     """
     sets = {f"painter {steps}": pictures_of(networks["painter"], held, steps) for steps in (1, 2, 4)}
     if "teacher" in networks:
@@ -206,7 +207,7 @@ def likeness(networks: dict[str, PainterNetwork], held: HeldOut) -> dict:
 
 
 def rounded(value: Any) -> Any:
-    """The value with every float rounded to four digits, inside dicts and lists too."""
+    """Round every float in the value to four digits, recursively in dicts and lists."""
     if isinstance(value, dict):
         return {name: rounded(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
@@ -215,7 +216,7 @@ def rounded(value: Any) -> Any:
 
 
 def markdown(figures: dict) -> str:
-    """The table that the README shows."""
+    """Format the table that the README shows."""
     rows = ["| size | pictures | swd | kid_random | sharpness, finest first |", "|---|---|---|---|---|"]
     for side, found in figures["sizes"].items():
         for name, value in found["swd"].items():
@@ -237,10 +238,10 @@ def markdown(figures: dict) -> str:
 def gallery(
     path: Path, paths: dict[str, Path], sketches: Path, folder: Path | None = None, side_px: int = 512
 ) -> None:
-    """Sketch, 1 step, 4 steps and the teacher's 25, of every sketch in a folder, side by side as PNG.
+    """Write sketch, 1 step, 4 steps and the teacher's 25 of every sketch in a folder, side by side as PNG.
 
-    Below them what a painter may also hand in: an empty paper, one flat fill, and, with held-out views in
-    `folder`, a whole picture.
+    Further rows show other inputs: an empty paper, one flat fill, and, with held-out views in `folder`, a
+    whole picture.
     """
     networks = {name: network_of(p) for name, p in paths.items() if p.is_file()}
     papers = []

@@ -21,7 +21,7 @@ COLUMNS = (1, 4, 25)
 
 @torch.no_grad()
 def sample(network: PainterNetwork, condition: Condition, noise: Tensor, steps: int) -> Tensor:
-    """Pictures (B, 3, H, W) in [-1, 1] by Euler's method from the start of the edit."""
+    """Sample pictures (B, 3, H, W) in [-1, 1] with Euler's method from the start of the edit."""
 
     def model(x: Tensor, t: float, step: float) -> Tensor:
         count = len(x)
@@ -34,7 +34,7 @@ def sample(network: PainterNetwork, condition: Condition, noise: Tensor, steps: 
 
 
 def to_pixels(pictures: Tensor) -> np.ndarray:
-    """(B, 3, H, W) in [-1, 1] -> (B, H, W, 3) uint8."""
+    """Convert (B, 3, H, W) in [-1, 1] to (B, H, W, 3) uint8."""
     return pictures.add(1).mul(127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
 
 
@@ -47,11 +47,11 @@ def save_grid(
     rows: int = 8,
     columns=COLUMNS,
 ) -> None:
-    """Write `rows` samples as one PNG; the noise is the same at every call, so grids can be compared."""
+    """Write `rows` samples as one PNG; every call uses the same noise, so grids can be compared."""
     rows = min(rows, len(picture))
     condition = condition.rows(slice(rows))
     noise = torch.randn(picture[:rows].shape, generator=torch.Generator().manual_seed(0))
-    paper = condition.sketch + (1 - condition.alpha) * 0.9  # blank paper shows as near white
+    paper = condition.sketch + (1 - condition.alpha) * 0.9  # blank paper is shown as near white
     shown = [to_pixels(paper)]
     shown += [to_pixels(sample(network, condition, noise, steps)) for steps in columns]
     shown.append(to_pixels(picture[:rows]))

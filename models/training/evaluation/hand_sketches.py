@@ -1,4 +1,4 @@
-"""Twelve sketches with materials as people draw them, for the gallery: one of every kind that must work."""
+"""Twelve hand-made sketches with materials for the gallery, one of each kind that must work."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ COLORS = {material.name: material.color for material in MATERIALS}
 
 
 class Hand:
-    """Draws in coordinates from 0 to 1 on a square sheet; a colour of its own may be given to any material.
+    """Draws on a square sheet in coordinates from 0 to 1; any material may have a custom colour.
 
-    material "" is paint of unknown material, such as a free colour.
+    Material "" is paint of unknown material, such as a free colour.
     """
 
     def __init__(self, side_px: int):
@@ -90,7 +90,7 @@ def tree_symbols(hand: Hand) -> None:
 
 
 def dusk(hand: Hand) -> None:
-    """A violet sky, an orange band, a low sun: palette materials in colours of their own."""
+    """A violet sky, an orange band, a low sun: palette materials in custom colours."""
     hand.band("sky", 0, 0.35, (120, 84, 160))
     hand.band("sky", 0.35, 0.55, (240, 150, 90))
     hand.disc("sun", 0.66, 0.5, 0.05, 0.05)
@@ -99,7 +99,7 @@ def dusk(hand: Hand) -> None:
 
 
 def blobs(hand: Hand) -> None:
-    """Overlapping blobs, no straight edge."""
+    """Overlapping blobs without straight edges."""
     hand.band("sky", 0, 1)
     hand.disc("cloud", 0.3, 0.2, 0.2, 0.08)
     hand.disc("cloud", 0.42, 0.15, 0.13, 0.07)
@@ -149,7 +149,7 @@ def five_strokes(hand: Hand) -> None:
 
 
 def blank(hand: Hand) -> None:
-    """Nothing at all."""
+    """Blank paper."""
 
 
 SKETCHES: tuple[Callable[[Hand], None], ...] = (
@@ -169,7 +169,7 @@ SKETCHES: tuple[Callable[[Hand], None], ...] = (
 
 
 def drawn(side_px: int) -> list[tuple[str, np.ndarray, np.ndarray]]:
-    """(name, paper (S, S, 4) uint8, materials (S, S) uint8) of every sketch."""
+    """Return (name, paper (S, S, 4) uint8, materials (S, S) uint8) of every sketch."""
     found = []
     for draw in SKETCHES:
         hand = Hand(side_px)

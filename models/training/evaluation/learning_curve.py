@@ -1,4 +1,4 @@
-"""Learning curve: quality against images seen, one line for each save of a run."""
+"""Learning curve: quality against images seen, one line per checkpoint of a run."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from models.training.data.dataset import Views
 from models.training.evaluation import metrics
 from models.training.evaluation.evaluate import CHUNK, HeldOut
 
-SIGMAS = (0.1, 0.3, 1.0, 3.0)  # of the noise on a picture in [-1, 1]
+SIGMAS = (0.1, 0.3, 1.0, 3.0)  # noise levels for a picture in [-1, 1]
 SAMPLED = {"flow": ("flow-euler", 25), "diffusion": ("dpm++2m", 30)}
 
 
 @torch.no_grad()
 def denoising_error(contender: Contender, held: HeldOut) -> float:
-    """Mean squared error of the predicted picture at SIGMAS, over the error of the sketch itself.
+    """Return the mean squared error of the predicted picture at SIGMAS, relative to the sketch's error.
 
-    The same noise on the same pictures for every contender, whatever its path; strength 1, so that a flow has
-    no more of the sketch in its start than a diffusion.
+    All contenders get the same noise on the same pictures, whatever their path. The strength is 1, so that a
+    flow's start contains no more of the sketch than a diffusion's.
     """
     condition = held.condition._replace(strength=torch.ones_like(held.condition.strength))
     model = contender.model(condition)
@@ -52,8 +52,10 @@ def sample_swd(contender: Contender, held: HeldOut) -> float:
 def curve(
     held_out: Path, folder: Path, *, count: int = 16, side_px: int = 128
 ) -> Callable[[Contender, int], None] | None:
-    """A function that appends {images, swd, denoising_error} to folder/quality.jsonl; None without held-out
-    views. Training's random state is left as it was."""
+    """Return a function that appends {images, swd, denoising_error} to folder/quality.jsonl.
+
+    Returns None without held-out views. The function preserves training's random state.
+    """
     if not list(held_out.glob("shard-*.npz")):
         return None
     held = HeldOut.load(held_out, min(count, len(Views(held_out))), side_px)

@@ -1,4 +1,4 @@
-"""Sheets of the painter that sees materials: sketches by hand in every look."""
+"""Sample sheets of the material painter: hand-made sketches in every look."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from models.painter.materials.plan import PlanNetwork, fill_blanks
 from models.training.evaluation.grids import to_pixels
 from models.training.evaluation.hand_sketches import drawn
 
-BLANK_PAPER = 242  # blank paper shows as near white
+BLANK_PAPER = 242  # blank paper is shown as near white
 
 
 def condition_of_paper(
@@ -30,7 +30,7 @@ def condition_of_paper(
     mood: tuple[float, ...] = DEFAULT_MOOD,
     plan: PlanNetwork | None = None,
 ) -> MaterialCondition:
-    """The condition of one whole paper, (H, W, 4) uint8, as a canvas of its own; a batch of one."""
+    """Return the condition of one whole paper, (H, W, 4) uint8, treated as a full canvas; a batch of one."""
     height, width = paper.shape[:2]
     found = noises.anchored(seed, height, width)
     rows = heights(height // CELL_PX, width // CELL_PX, top_px=0, canvas_px=height)[None]
@@ -47,7 +47,7 @@ def condition_of_paper(
 
 
 def shown(paper: np.ndarray) -> np.ndarray:
-    """(H, W, 4) uint8 -> (H, W, 3): the paper over near white."""
+    """Composite paper (H, W, 4) uint8 over near white: (H, W, 3)."""
     alpha = paper[..., 3:] / 255
     return np.rint(paper[..., :3] * alpha + BLANK_PAPER * (1 - alpha)).astype(np.uint8)
 
@@ -62,9 +62,9 @@ def hand_sheet(
     plan: PlanNetwork | None = None,
     across: int = 2,
 ) -> None:
-    """Write the sketches by hand as one picture: each row a sketch, then every look in each number of steps.
+    """Write the hand-made sketches as one image: per row a sketch and every look in each number of steps.
 
-    across: sketches beside each other. The noise is the same at every call, so sheets can be compared.
+    across: sketches side by side. Every call uses the same noise, so sheets can be compared.
     """
     rows = []
     for _, paper, materials in drawn(side_px):

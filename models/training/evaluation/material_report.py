@@ -1,4 +1,4 @@
-"""Figures of the painter that sees materials on held-out views, photographs and paintings, look by look."""
+"""Metrics of the material painter on held-out views, photographs and paintings, for each look."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from models.training.evaluation.recognition import Judged, Probe, load_features,
 
 SIDE_PX = 512
 STEPS = (1, 2, 4)
-SKETCH_KIND = "regions"  # in up to three shades, half of them with blank parts
+SKETCH_KIND = "regions"  # regions in up to three shades, half of them with blank parts
 SKETCH_SEED = 21
 GALLERY_STEPS, GALLERY_STRENGTH = (1, 4), 0.6
-DIAGNOSED = 24  # pictures that the older figures are taken on
+DIAGNOSED = 24  # pictures used for the older metrics
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Sketched:
 
     @property
     def asked(self) -> np.ndarray:
-        """Labels of the places where the paint says what the view shows; 0 elsewhere."""
+        """Labels of the places where the painted material equals the view's; 0 elsewhere."""
         painted = self.paper[..., 3] > 127
         agrees = (self.materials == self.labels) | (self.materials == 0)
         return np.where(painted & agrees, self.labels, 0).astype(np.uint8)
@@ -59,7 +59,7 @@ Painting = Callable[[Sketched, str, int], np.ndarray]
 
 
 def sketched(sources: Sequence[LabelledView | LabelledPicture], side_px: int = SIDE_PX) -> list[Sketched]:
-    """The middle of each picture with a sketch of it; the same sketches at every call."""
+    """Crop the middle of each picture and sketch it; every call gives the same sketches."""
     found = []
     for index, source in enumerate(sources):
         rng = np.random.default_rng([SKETCH_SEED, index])
@@ -86,7 +86,7 @@ def of_flow(flow: MaterialFlow, plan: PlanNetwork | None = None) -> Painting:
 
 
 def of_color_painter(path: Path) -> Painting:
-    """The painter that sees colours only, as it serves; it has one look."""
+    """Load the shipped color painter as a `Painting`; it has a single look."""
     from models.painter.painter import load
 
     painter = load(path, device="cpu")
@@ -99,7 +99,7 @@ def of_color_painter(path: Path) -> Painting:
 
 
 def load_flow(path: Path) -> MaterialFlow:
-    """Raises ModelError for weights of another network."""
+    """Load the weights of a flow. Raises ModelError for weights of another network."""
     weights, config = checkpoint.load(path)
     if config.get("kind") != "materials":
         raise ModelError(f"{path} holds no weights of the painter that sees materials")
@@ -109,16 +109,16 @@ def load_flow(path: Path) -> MaterialFlow:
 
 
 class Report:
-    """Judges paintings of held-out sketches look by look; real views and the flat sketches stand beside."""
+    """Scores paintings of held-out sketches for each look, next to real views and the flat sketches."""
 
     def __init__(
         self,
         training: Sequence[LabelledView | LabelledPicture],
         held_out: dict[str, Sequence[LabelledView | LabelledPicture]],
     ):
-        """training: real views that the probe learns from. held_out: by look; looks without are left out.
+        """training: real views for the probe. held_out: pictures by look; looks without any are left out.
 
-        Each look has a probe of its own where `training` has pictures of it, else that of the views.
+        A look has its own probe if `training` has pictures of it, else it uses the probe of the views.
         """
         self.features = load_features()
         self.sets = {look: sketched(held_out[look]) for look in LOOKS if held_out.get(look)}
@@ -142,7 +142,7 @@ class Report:
         return probes
 
     def reference(self, look: str) -> dict:
-        """Figures of the real pictures and of the flat sketches."""
+        """Return the metrics of the real pictures and of the flat sketches."""
         found, probe = self.sets[look], self.probes[look]
         there, asked = places_of(found)
         flat = Judged.of(self.features, [shown(one.paper) for one in found])
@@ -160,9 +160,9 @@ class Report:
         }
 
     def judge(self, paint: Painting, look: str, steps: int) -> dict:
-        """reads, fd and the older diagnostics of one painter in one look and number of steps.
+        """Return reads, fd and the older metrics of one painter for one look and number of steps.
 
-        reads counts every place, also those that the sketch left blank; reads_painted only painted ones.
+        reads covers every place, including those that the sketch left blank; reads_painted only painted ones.
         """
         found = self.sets[look]
         made = [paint(one, look, steps) for one in found]
@@ -187,7 +187,10 @@ class Report:
         }
 
     def card(self, painters: dict[str, Painting], *, steps: Sequence[int] = STEPS) -> dict:
-        """{"looks": {look: {"count", "reads", "fd", "painters": {name: {steps: figures}}}}}, rounded."""
+        """Return the rounded metrics of all looks and painters.
+
+        {"looks": {look: {"count", "reads", "fd", "painters": {name: {steps: figures}}}}}
+        """
         looks = {}
         for look in self.sets:
             looks[look] = self.reference(look)
@@ -199,7 +202,7 @@ class Report:
 
 
 def places_of(found: Sequence[Sketched]) -> tuple[Tensor, Tensor]:
-    """Labels of all places, and of those where the paint says what the view shows."""
+    """Return labels of all places, and of those where the painted material equals the view's."""
     there = torch.cat([place_labels(one.labels) for one in found])
     return there, torch.cat([place_labels(one.asked) for one in found])
 
@@ -209,12 +212,12 @@ def look_of(one: LabelledView | LabelledPicture) -> str:
 
 
 def stacked(pictures: Sequence[np.ndarray]) -> Tensor:
-    """(N, 3, H, W) float32 in [-1, 1]."""
+    """Stack pictures to (N, 3, H, W) float32 in [-1, 1]."""
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def markdown(figures: dict) -> str:
-    """A table of every look and painter."""
+    """Format the metrics of every look and painter as a table."""
     rows = ["| look | pictures | reads | fd at 1/4, 1/8, 1/16 | swd |", "|---|---|---|---|---|"]
 
     def distances(values: list[float]) -> str:
@@ -239,7 +242,7 @@ def gallery(
     side_px: int = SIDE_PX,
     most: int | None = None,
 ) -> None:
-    """Write the twelve sketches by hand: sketch, then every painter in every look in one and four steps."""
+    """Write the hand-made sketches with every painter's pictures in every look, in one and four steps."""
     rows = []
     for _, paper, materials in drawn(side_px)[:most]:
         tiles = [shown(paper)]

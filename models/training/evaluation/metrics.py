@@ -1,4 +1,4 @@
-"""Figures of picture quality with no downloaded network. Pictures are (N, 3, H, W) float in [-1, 1]."""
+"""Picture quality metrics without a downloaded network. Pictures are (N, 3, H, W) float in [-1, 1]."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LEVELS = 4
 
 
 def laplacian_pyramid(pictures: Tensor, levels: int = LEVELS) -> list[Tensor]:
-    """Band-pass levels, finest first, and the low-pass rest last (Burt and Adelson 1983)."""
+    """Return the band-pass levels, finest first, and the low-pass residual last (Burt and Adelson 1983)."""
     bands = []
     for _ in range(levels - 1):
         small = F.avg_pool2d(pictures, 2)
@@ -27,7 +27,7 @@ def laplacian_pyramid(pictures: Tensor, levels: int = LEVELS) -> list[Tensor]:
 
 
 def patches(level: Tensor, generator: torch.Generator) -> Tensor:
-    """(N * PATCHES_PER_PICTURE, 3 * PATCH^2) patches at the places that the generator says."""
+    """Return (N * PATCHES_PER_PICTURE, 3 * PATCH^2) patches at random places drawn from the generator."""
     count, _, height, width = level.shape
     ys = torch.randint(height - PATCH + 1, (count, PATCHES_PER_PICTURE), generator=generator)
     xs = torch.randint(width - PATCH + 1, (count, PATCHES_PER_PICTURE), generator=generator)
@@ -37,8 +37,11 @@ def patches(level: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def sliced_wasserstein(a: Tensor, b: Tensor, *, seed: int = 0) -> list[float]:
-    """One distance a pyramid level, finest first (Karras et al. 2018, Progressive GAN): mean over random
-    directions of the L1 distance of sorted projections of patches normalised by the statistics of `b`."""
+    """Return the sliced Wasserstein distance at each pyramid level, finest first.
+
+    Mean over random directions of the L1 distance of sorted projections of patches, normalised by the
+    statistics of `b` (Karras et al. 2018, Progressive GAN).
+    """
     distances = []
     for level_a, level_b in zip(laplacian_pyramid(a), laplacian_pyramid(b), strict=True):
         set_a = patches(level_a, torch.Generator().manual_seed(seed))
@@ -56,12 +59,12 @@ def sliced_wasserstein(a: Tensor, b: Tensor, *, seed: int = 0) -> list[float]:
 
 
 def swd(a: Tensor, b: Tensor, *, seed: int = 0) -> float:
-    """Mean of `sliced_wasserstein` over the levels."""
+    """Return the mean of `sliced_wasserstein` over the levels."""
     return float(np.mean(sliced_wasserstein(a, b, seed=seed)))
 
 
 def random_features(pictures: Tensor, seed: int) -> Tensor:
-    """(N, features) means and deviations of a random convolution network's activations."""
+    """Return (N, features): means and deviations of a random convolution network's activations."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         widths = (3, 32, 64, 128)
@@ -83,8 +86,10 @@ def random_features(pictures: Tensor, seed: int) -> Tensor:
 
 
 def kid_random(a: Tensor, b: Tensor, seeds: int = 5) -> tuple[float, float]:
-    """Unbiased squared MMD with the cubic kernel (Binkowski et al. 2018, KID) on features of random networks:
-    mean and standard deviation over seeds."""
+    """Return the kernel distance on features of random networks: mean and standard deviation over seeds.
+
+    The distance is the unbiased squared MMD with the cubic kernel (Binkowski et al. 2018, KID).
+    """
     values = []
     for seed in range(seeds):
         fa, fb = random_features(a, seed), random_features(b, seed)
@@ -102,19 +107,19 @@ def kid_random(a: Tensor, b: Tensor, seeds: int = 5) -> tuple[float, float]:
 
 
 def sharpness(a: Tensor, b: Tensor) -> list[float]:
-    """Energy of each band of `a` over that of `b`, finest first; 1 is as sharp as real."""
+    """Return the energy of each band of `a` over that of `b`, finest first; 1 is as sharp as real."""
     bands = zip(laplacian_pyramid(a)[:-1], laplacian_pyramid(b)[:-1], strict=True)
     return [(x.square().mean() / y.square().mean()).item() for x, y in bands]
 
 
 def to_lab(pictures: Tensor) -> np.ndarray:
-    """(N, 3, h, w) in [-1, 1], sRGB -> (N, h, w, 3) CIE L*a*b*, D65."""
+    """Convert sRGB (N, 3, h, w) in [-1, 1] to CIE L*a*b*, D65: (N, h, w, 3)."""
     rgb = pictures.add(1).div(2).clamp(0, 1).permute(0, 2, 3, 1).contiguous().numpy().astype(np.float32)
     return np.stack([cv2.cvtColor(picture, cv2.COLOR_RGB2Lab) for picture in rgb])
 
 
 def sketch_error(pictures: Tensor, sketch: Tensor, alpha: Tensor) -> float:
-    """Mean CIE76 colour difference of picture and sketch at 1/32 scale, over cells that are painted through.
+    """Return the mean CIE76 colour difference of picture and sketch at 1/32 scale, over fully painted cells.
 
     sketch: colour times alpha.
     """
@@ -130,7 +135,7 @@ def sketch_error(pictures: Tensor, sketch: Tensor, alpha: Tensor) -> float:
 def nearest_patch(
     a: Tensor, training: Tensor, *, side: int = 16, per_picture: int = 8, seed: int = 0
 ) -> float:
-    """Median distance of patches of `a` to the nearest of `training`, each less its mean colour."""
+    """Return the median distance of patches of `a` to the nearest of `training`, without mean colours."""
     generator = torch.Generator().manual_seed(seed)
 
     def cut(pictures: Tensor, count: int) -> Tensor:

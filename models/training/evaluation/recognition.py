@@ -1,9 +1,9 @@
-"""Recognition and distance to real: `reads` and `fd`, on frozen features of EfficientNet-Lite0.
+"""Material recognition `reads` and Fréchet distance `fd` on frozen features of EfficientNet-Lite0.
 
-reads: share of places whose material a linear probe finds in the picture, the mean over materials. The probe
-is trained on real views; it sees features at 1/16 scale with those of 1/8 and 1/4 pooled to it.
+reads: share of places whose material a linear probe recognises in the picture, averaged over materials. The
+probe is trained on real views, on features at 1/16 scale with those of 1/8 and 1/4 pooled to it.
 fd: Fréchet distance (Heusel et al. 2017) of means and deviations of features over tiles of 64 px, between a
-set of pictures and the real ones that their sketches were made from, at 1/4, 1/8 and 1/16 scale.
+set of pictures and the real pictures that their sketches were made from, at 1/4, 1/8 and 1/16 scale.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from models.device.precision import autocast
 from models.training import feature_network
 from models.training.feature_network import CHANNELS, FeatureNetwork
 
-SCALES = (4, 8, 16)  # pixels for one place of the features that are used
+SCALES = (4, 8, 16)  # pixels per place of the features used
 PLACE_PX, TILE_PX = 16, 64
 CHUNK = 4
 PROBE_STEPS, PROBE_BATCH, PROBE_RATE = 400, 4096, 2e-2
-LEAST_PLACES = 40  # of a material, to count in the mean
+LEAST_PLACES = 40  # minimum places of a material to count in the mean
 
 
 def features_of(network: FeatureNetwork, pictures: Sequence[np.ndarray]) -> Iterator[list[Tensor]]:
-    """Features of each picture, (H, W, 3) uint8, at SCALES: (C, h, w) float32."""
+    """Yield the features of each picture, (H, W, 3) uint8, at SCALES: (C, h, w) float32."""
     for picture in pictures:
         pixels = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].float() / 127.5 - 1
         with torch.no_grad(), autocast():
@@ -38,14 +38,14 @@ def features_of(network: FeatureNetwork, pictures: Sequence[np.ndarray]) -> Iter
 
 
 def place_features(features: list[Tensor]) -> Tensor:
-    """(places, C): all scales pooled to 1/16, one row for each place."""
+    """Return (places, C): all scales pooled to 1/16, one row per place."""
     size = (features[-1].shape[1], features[-1].shape[2])
     pooled = [F.adaptive_avg_pool2d(part[None], size)[0] for part in features]
     return torch.cat(pooled).flatten(1).T
 
 
 def tile_statistics(features: Tensor, scale: int) -> Tensor:
-    """(C, h, w) at 1/scale -> (tiles, 2 C): mean and standard deviation over each tile of TILE_PX."""
+    """Return (tiles, 2 C) from (C, h, w) at 1/scale: mean and standard deviation over tiles of TILE_PX."""
     side = TILE_PX // scale
     tiles = features.unfold(1, side, side).unfold(2, side, side).flatten(3)  # (C, rows, columns, side^2)
     statistics = torch.cat((tiles.mean(3), tiles.std(3)))
@@ -53,7 +53,7 @@ def tile_statistics(features: Tensor, scale: int) -> Tensor:
 
 
 def place_labels(labels: np.ndarray) -> Tensor:
-    """(H, W) uint8, 0 unknown -> (places,) int64: the commonest label of each place, -1 unknown."""
+    """Return the most common label of each place: (H, W) uint8, 0 unknown -> (places,) int64, -1 unknown."""
     counts = F.one_hot(torch.from_numpy(np.ascontiguousarray(labels)).long(), len(MATERIALS) + 1)
     shares = F.avg_pool2d(counts.permute(2, 0, 1)[None].float(), PLACE_PX)[0]
     most, found = shares.max(0)
@@ -61,7 +61,7 @@ def place_labels(labels: np.ndarray) -> Tensor:
 
 
 def frechet(a: Tensor, b: Tensor) -> float:
-    """Fréchet distance of the normal distributions with the moments of two sets of rows, in float64."""
+    """Fréchet distance of the normal distributions fitted to two sets of rows, in float64."""
     a, b = a.double(), b.double()
     gap = (a.mean(0) - b.mean(0)).square().sum()
     of_a, of_b = torch.cov(a.T), torch.cov(b.T)
@@ -73,7 +73,7 @@ def frechet(a: Tensor, b: Tensor) -> float:
 
 @dataclass(frozen=True)
 class Judged:
-    """Features of a set of pictures: rows of places, and rows of tiles for each of SCALES."""
+    """Features of a set of pictures: one row per place, and one row per tile for each of SCALES."""
 
     places: Tensor
     tiles: tuple[Tensor, ...]
@@ -88,12 +88,12 @@ class Judged:
         return cls(torch.cat(places), tuple(torch.cat(rows) for rows in tiles))
 
     def fd(self, real: Judged) -> list[float]:
-        """Fréchet distance to a set of real pictures at 1/4, 1/8 and 1/16."""
+        """Return the Fréchet distance to a set of real pictures at 1/4, 1/8 and 1/16."""
         return [frechet(mine, theirs) for mine, theirs in zip(self.tiles, real.tiles, strict=True)]
 
 
 class Probe:
-    """A linear classifier of materials on the features of single places, trained on real views."""
+    """Linear classifier of materials on the features of single places, trained on real views."""
 
     def __init__(self, places: Tensor, labels: Tensor, *, seed: int = 0):
         """places: (N, C). labels: (N,) int64, -1 unknown."""
@@ -119,7 +119,7 @@ class Probe:
 
     @torch.no_grad()
     def reads(self, places: Tensor, labels: Tensor) -> float:
-        """Share of places that are recognised, the mean over materials that have LEAST_PLACES."""
+        """Return the share of recognised places, averaged over materials with at least LEAST_PLACES."""
         right = self.layer((places - self.mean) / self.spread).argmax(1) == labels
         shares = [
             right[labels == material].float().mean().item()

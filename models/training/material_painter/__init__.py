@@ -1,1 +1,1 @@
-"""Training of the painter that sees materials, its plan network, and its small version."""
+"""Training of the material painter, its plan network, and its small version."""

@@ -1,7 +1,7 @@
-"""Critics that segment: which material each place shows, or that it is made (Sushko et al. 2021, OASIS).
+"""Segmentation critics: classify each place by material or as generated (Sushko et al. 2021, OASIS).
 
-Each has one head of MATERIALS + 1 classes for every look; the last class is "made". Weights are normalised
-by their spectral norm (Miyato et al. 2018).
+Each critic has one head of MATERIALS + 1 classes per look; the last class is "made" (generated). Weights use
+spectral normalisation (Miyato et al. 2018).
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from torch.nn.utils.parametrizations import spectral_norm
 from models.api import LOOKS, MATERIALS
 from models.training.feature_network import CHANNELS
 
-MADE = len(MATERIALS)  # the class of what no view shows
+MADE = len(MATERIALS)  # class of generated places
 CLASSES = MADE + 1
 LEAST_SHARE, WEIGHT_RANGE, SHARE_RATE = 0.005, (0.3, 4.0), 0.02
 
 
 class FeatureCritic(nn.Module):
-    """A small U-Net decoder on frozen features of 1/4, 1/8 and 1/16 scale -> logits at 1/4 scale."""
+    """U-Net decoder on frozen features of 1/4, 1/8 and 1/16 scale, with logits at 1/4 scale."""
 
     def __init__(self, widths: tuple[int, int, int] = (64, 96, 96)):
         super().__init__()
@@ -31,7 +31,7 @@ class FeatureCritic(nn.Module):
         self.head = nn.Conv2d(fine, CLASSES * len(LOOKS), 1)
 
     def forward(self, features: list[Tensor], look: Tensor) -> Tensor:
-        """features: of the feature network, finest first. look: (B,) int64. Returns (B, 13, h, w) float32."""
+        """features: finest first. look: (B,) int64. Returns (B, 13, h, w) float32."""
         _, fine, middle, coarse = features
         x = F.leaky_relu(self.coarse(coarse), 0.2)
         x = F.leaky_relu(self.middle(torch.cat((enlarged(x, middle), middle), 1)), 0.2)
@@ -40,7 +40,7 @@ class FeatureCritic(nn.Module):
 
 
 class PixelCritic(nn.Module):
-    """Three convolutions on pixels -> logits at 1/4 scale: sees what the features are blind for."""
+    """Three convolutions on pixels, with logits at 1/4 scale; covers what the features cannot see."""
 
     def __init__(self, widths: tuple[int, int, int] = (32, 64, 96)):
         super().__init__()
@@ -58,7 +58,7 @@ class PixelCritic(nn.Module):
 
 
 class ClassWeights(nn.Module):
-    """Weights of the materials by inverse frequency, from a moving average over batches."""
+    """Inverse-frequency weights of the materials, from a moving average over batches."""
 
     shares: Tensor
 
@@ -68,7 +68,7 @@ class ClassWeights(nn.Module):
 
     @torch.no_grad()
     def update(self, labels: Tensor) -> Tensor:
-        """labels: int64, -1 unknown. Returns (13,) weights; that of "made" is 1."""
+        """labels: int64, -1 unknown. Returns (13,) weights; the weight of "made" is 1."""
         counts = torch.bincount(labels[labels >= 0].flatten(), minlength=MADE).float()
         self.shares.lerp_(counts / max(1, labels.numel()), SHARE_RATE)
         weights = (1 / (MADE * self.shares.clamp_min(LEAST_SHARE))).clamp(*WEIGHT_RANGE)
@@ -76,14 +76,17 @@ class ClassWeights(nn.Module):
 
 
 def critic_loss(of_real: Tensor, of_made: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-    """Real places are their material, made ones are made. labels: (B, h, w) int64, -1 unknown."""
+    """Cross entropy of real places with their material and of generated places with the class "made".
+
+    labels: (B, h, w) int64, -1 unknown.
+    """
     real = F.cross_entropy(of_real, labels, weight=weights, ignore_index=-1)
     made = torch.full_like(labels, MADE)
-    return real.nan_to_num() + F.cross_entropy(of_made, made)  # nan where no place of a batch is known
+    return real.nan_to_num() + F.cross_entropy(of_made, made)  # nan if a batch has no known place
 
 
 def painter_loss(of_made: Tensor, wanted: Tensor, weights: Tensor) -> Tensor:
-    """Every place reads as what was painted there, and as not made where nothing is said (-1)."""
+    """Loss for reading each place as the wanted material, or as not "made" where none is wanted (-1)."""
     log_shares = F.log_softmax(of_made, 1)
     target = wanted.clamp_min(0)
     painted = -log_shares.gather(1, target[:, None])[:, 0] * weights[target]
@@ -92,8 +95,10 @@ def painter_loss(of_made: Tensor, wanted: Tensor, weights: Tensor) -> Tensor:
 
 
 def damping(logits: Tensor, disturbed: Tensor, deviation: float) -> Tensor:
-    """How fast logits change with what is judged: a gradient penalty by differences, without second
-    derivatives (Mescheder et al. 2018, R1; by differences as in Lin et al. 2025)."""
+    """Gradient penalty by finite differences: how fast logits change with the judged picture.
+
+    Needs no second derivatives (Mescheder et al. 2018, R1; finite differences as in Lin et al. 2025).
+    """
     return (disturbed - logits).square().mean() / deviation**2
 
 
@@ -102,11 +107,11 @@ def normed(inputs: int, outputs: int) -> nn.Module:
 
 
 def enlarged(x: Tensor, like: Tensor) -> Tensor:
-    """Twice the size, cut to that of `like`."""
+    """Upsample by two and crop to the size of `like`."""
     return F.interpolate(x, scale_factor=2)[..., : like.shape[2], : like.shape[3]]
 
 
 def of_look(logits: Tensor, look: Tensor) -> Tensor:
-    """(B, LOOKS * 13, h, w) -> (B, 13, h, w): the head of each row's look."""
+    """Select the head of each row's look: (B, LOOKS * 13, h, w) -> (B, 13, h, w)."""
     heads = logits.unflatten(1, (len(LOOKS), CLASSES))
     return heads[torch.arange(len(look)), look]

@@ -1,7 +1,7 @@
-"""The finish: pictures of one, two and four steps read as what was painted, judged by two critics.
+"""Finish stage: adversarial training of one-, two- and four-step pictures with two segmentation critics.
 
-It starts from a distilled student, or from random weights: one step needs no flow before it. Further steps
-start from the network's own pictures and are held to the first one.
+Starts from a distilled student or from random weights: one-step generation needs no prior flow. Further
+steps start from the network's own pictures and are trained to agree with the first one.
 """
 
 from __future__ import annotations
@@ -43,29 +43,29 @@ Show = Callable[[MaterialFlow, Path], None]
 
 @dataclass(frozen=True)
 class Recipe:
-    """Rates and weights of the finish; the defaults are those of the trial of 2026-11-28."""
+    """Learning rates and loss weights of the finish; the defaults are those of the trial of 2026-11-28."""
 
     rate: float = 4e-4
     critic_rate: float = 8e-4
     average: float = 0.998
     warm_up: int = 200
-    fall_from: float = 0.6  # of the steps; the rates fall in a straight line from there to `floor`
+    fall_from: float = 0.6  # share of the steps after which the rates fall linearly to `floor`
     floor: float = 0.05
     anchor: float = 2.0
     features: float = 0.3
     critic: float = 0.5
     critic_ramp: int = 500
-    pixel_share: float = 0.5  # of the critic's weight, for the critic on pixels
+    pixel_share: float = 0.5  # share of the critic's weight given to the pixel critic
     damp: float = 0.05
-    damp_from: float = 0.6  # of the steps
+    damp_from: float = 0.6  # share of the steps after which damping starts
     damp_every: int = 4
-    deviation: float = 0.05  # of the disturbance that damping measures by
-    one_step: float = 0.7  # of the batches; the others learn a step of two or four
-    agreement: float = 4.0  # of further steps with the first picture
+    deviation: float = 0.05  # standard deviation of the disturbance used for damping
+    one_step: float = 0.7  # share of batches; the others train a step of two or four
+    agreement: float = 4.0  # weight of the agreement of further steps with the first picture
 
 
 class Window(NamedTuple):
-    """A part of the crop that a critic judges: position and side in pixels, and the side it is seen at."""
+    """Part of the crop that a critic sees: position and side in pixels, and the side it is resized to."""
 
     y: int
     x: int
@@ -79,22 +79,22 @@ class Window(NamedTuple):
         return F.interpolate(part, (self.seen, self.seen), mode="bilinear", antialias=self.side > self.seen)
 
     def cells(self, labels: Tensor) -> Tensor:
-        """labels: (B, h, w) of cells of 4 px -> those at the middles of the critic's places."""
+        """Sample labels (B, h, w) of 4 px cells at the middles of the critic's places."""
         count = self.seen // CELL_PX
         along = (torch.arange(count) + 0.5) * self.side / count
         rows, columns = ((start + along).long() // CELL_PX for start in (self.y, self.x))
         return labels[:, rows][:, :, columns]
 
 
-MARGIN_PX = 8  # of a crop's border is not judged: the painter knows nothing of what lies beyond
+MARGIN_PX = 8  # crop border left unjudged: the painter does not see what is beyond it
 SEEN_PX = 112
 PIXEL_WINDOW_PX = 64
 
 
 def feature_window(crop_px: int, rng: np.random.Generator) -> Window:
-    """A part between half and twice the size that it is seen at, anywhere in the crop but at its border.
+    """Draw a random window of half to twice the size that it is resized to, inside the crop's border.
 
-    Magnification and offset are drawn anew each time: a critic with strides of its own would leave a grid.
+    Magnification and offset are random each time: a critic with fixed strides would cause a grid pattern.
     """
     room = crop_px - 2 * MARGIN_PX
     seen = min(SEEN_PX, room // 16 * 16)
@@ -113,10 +113,10 @@ def pixel_window(crop_px: int, rng: np.random.Generator) -> Window:
 
 
 class Finish:
-    """Painter, critics and their optimizers, and one step of both. `parts` is what a run saves."""
+    """Painter, critics and their optimizers, with a training step for both. `parts` is saved by the run."""
 
     def __init__(self, flow: MaterialFlow, recipe: Recipe, teacher: MaterialFlow | None = None):
-        """teacher: a finished painter whose pictures `flow` shall paint from the same noise."""
+        """teacher: a finished painter whose pictures `flow` learns to reproduce from the same noise."""
         self.recipe, self.teacher = recipe, teacher
         self.flow = channels_last(flow).requires_grad_(True)
         self.average = deepcopy(self.flow).requires_grad_(False)
@@ -138,7 +138,7 @@ class Finish:
         }
 
     def step(self, batch: Batch, *, step: int, total: int, rng: np.random.Generator) -> dict[str, float]:
-        """Critics and painter learn from one batch; returns the losses."""
+        """Train critics and painter on one batch; return the losses."""
         recipe, done = self.recipe, step / total
         scale = min(1, (step + 1) / recipe.warm_up) * min(
             1, max(recipe.floor, (1 - done) / (1 - recipe.fall_from))
@@ -179,10 +179,10 @@ class Finish:
         return noted | {name: loss.item() for name, loss in losses.items()}
 
     def paint(self, condition: MaterialCondition, rng: np.random.Generator) -> tuple[Tensor, Tensor | None]:
-        """A picture with gradients: of one step, or at a time that two or four steps visit.
+        """Render a picture with gradients, in one step or at a time visited by two or four steps.
 
-        With more than one step the average's picture in one is returned too, which says what stands where;
-        with a teacher, its own is.
+        With more than one step, also returns the average's one-step picture, which fixes the layout; with a
+        teacher, the teacher's picture.
         """
         if rng.random() < self.recipe.one_step:
             with torch.no_grad():
@@ -212,7 +212,7 @@ class Finish:
         *,
         damped: bool,
     ) -> dict[str, float]:
-        """One step of both critics; returns their losses."""
+        """Train both critics for one step; return their losses."""
         look, recipe = batch.condition.look, self.recipe
         pixels = near.pixels(batch.picture)
         with autocast():
@@ -241,7 +241,7 @@ class Finish:
     def judge(
         self, batch: Batch, made: Tensor, seen: list[Tensor], whole: Window, near: Window, weights: Tensor
     ) -> dict[str, Tensor]:
-        """What the critics say of the painter's pictures; they learn nothing from it."""
+        """Return the painter's critic losses, without gradients to the critics."""
         critics = (self.feature_critic, self.pixel_critic)
         for critic in critics:
             critic.requires_grad_(False)
@@ -269,10 +269,10 @@ def train(
     name: str = "painter",
     seed: int = 0,
 ) -> MaterialFlow:
-    """Finish `flow`; returns the average of its weights and writes `name`.safetensors in `folder`.
+    """Finish `flow`; return the average of its weights and write `name`.safetensors in `folder`.
 
-    draw: gives `batch_size` samples for a random generator. show: draws the grid that is written whenever the
-    run is saved. A run that was stopped goes on with the same batches.
+    draw: returns `batch_size` samples for a random generator. show: draws the grid written at each save of
+    the run. A stopped run resumes with the same batches.
     """
     finish = Finish(flow, recipe or Recipe(), teacher)
     run = Run(folder, finish.parts, steps, batch_size)
@@ -294,5 +294,5 @@ def train(
 
 
 def write(flow: MaterialFlow, path: Path) -> None:
-    """Weights as bf16 with their config."""
+    """Write the weights as bf16 with their config."""
     save(path, flow.network.state_dict(), flow.network.config.as_dict(), dtype=torch.bfloat16)

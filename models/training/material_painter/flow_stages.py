@@ -1,6 +1,6 @@
-"""Teacher, reflow and distil of the painter that sees materials: a flow of many steps, straightened, in few.
+"""Teacher, reflow and distil stages of the material painter: a many-step flow, straightened and distilled.
 
-Each stage writes one file of weights in its folder, is resumable, and returns the average of its weights.
+Each stage writes one weights file in its folder, is resumable, and returns the average of its weights.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ Stage = Literal["teacher", "reflow", "distil"]
 RATES: dict[Stage, float] = {"teacher": 1e-3, "reflow": 4e-4, "distil": 4e-4}
 EMA_DECAY = 0.999
 HEUN_STEPS = 16
-REAL_SHARE = 0.5  # of the batches of reflow are real pairs, so that the flow does not drift from the data
-OWN_SHARE = 0.5  # of the batches of distil start where the student's own steps come to
+REAL_SHARE = 0.5  # share of reflow batches with real pairs, so that the flow does not drift from the data
+OWN_SHARE = 0.5  # share of distil batches that start where the student's own steps end
 LEAST_ERROR = 1e-3
 
 
 @dataclass
 class Coupling:
-    """A batch with the residual where a flow's path starts and that where Heun's method ends: cells."""
+    """A batch with the start of a flow's path and the end found by Heun's method, as residual cells."""
 
     condition: MaterialCondition
     start: Tensor
@@ -49,7 +49,7 @@ class Coupling:
 
 @torch.no_grad()
 def couple(flow: MaterialFlow, batch: Batch, steps: int = HEUN_STEPS) -> Coupling:
-    """Carry the starts of a batch along the flow."""
+    """Integrate the flow from the starts of a batch."""
     blind = without_levels(batch.condition)
     start = flow.start(batch.condition)
 
@@ -72,7 +72,7 @@ def train(
     show: Show | None = None,
     seed: int = 0,
 ) -> MaterialFlow:
-    """Train one stage, starting from `flow`. couplings: batches that reflow and distil learn from."""
+    """Train one stage, starting from `flow`. couplings: number of batches that reflow and distil train on."""
     teacher = deepcopy(flow).requires_grad_(False)
     network = channels_last(flow).requires_grad_(True)
     average = deepcopy(network).requires_grad_(False)
@@ -82,7 +82,7 @@ def train(
     )
     run = Run(folder, {"network": network, "average": average, "optimizer": optimizer}, steps, batch_size)
     path = folder / f"{'student' if stage == 'distil' else stage}.safetensors"
-    own = seed + 7919 * distributed.rank()  # every worker draws batches of its own
+    own = seed + 7919 * distributed.rank()  # every worker draws its own batches
     coupled: list[Coupling] = []
     if stage != "teacher" and run.step < steps:
         rng = np.random.default_rng([own, 2])
@@ -129,7 +129,7 @@ def real_loss(flow: MaterialFlow, batch: Batch, stage: Stage) -> Tensor:
 
 
 def reflow_loss(flow: MaterialFlow, coupling: Coupling) -> Tensor:
-    """Velocity loss on the flow's own pairs; every sample pulls alike, easy or hard (Lee et al. 2024)."""
+    """Velocity loss on the flow's own pairs; easy and hard samples weigh the same (Lee et al. 2024)."""
     t = end_heavy_times(len(coupling.start))
     x_t = torch.lerp(coupling.end, coupling.start, column(t))
     predicted = flow.predict(x_t, without_levels(coupling.condition), t, t * torch.rand_like(t))
@@ -140,7 +140,7 @@ def reflow_loss(flow: MaterialFlow, coupling: Coupling) -> Tensor:
 def distil_loss(
     flow: MaterialFlow, average: MaterialFlow, coupling: Coupling, rng: np.random.Generator
 ) -> Tensor:
-    """The end of the path at every time that one, two or four steps visit; the student sees all noise."""
+    """Loss to the path's end at every time visited by one, two or four steps; the student sees all noise."""
     t, length = step_times(len(coupling.start))
     x = torch.lerp(coupling.end, coupling.start, column(t))
     if rng.random() < OWN_SHARE:
@@ -153,7 +153,7 @@ def distil_loss(
 
 @torch.no_grad()
 def reached(flow: MaterialFlow, coupling: Coupling, t: Tensor, length: Tensor) -> Tensor:
-    """Where the flow's own steps of this length, (B,), have come to at times t."""
+    """Return the state at times t reached by the flow's own steps of this length, (B,)."""
     x = coupling.start
     for done in range(max(STEP_COUNTS) - 1):
         now = (1 - done * length).clamp_min(MIN_TIME)

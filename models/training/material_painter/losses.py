@@ -1,4 +1,4 @@
-"""Losses that hold a picture to its sketch and to the real view: means over areas, and mean features."""
+"""Reconstruction losses against the real view: area means and mean features."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from models.painter.flow import CELL_PX
 
 AREAS = ((4, 0.3), (16, 1.0), (32, 1.0))  # side of the areas in pixels, and the weight of their means
 PIXEL_WEIGHT = 0.1
-BLANK_WEIGHT = 0.1  # of blank paper and of paint that contradicts the view: nothing there need be like it
+BLANK_WEIGHT = 0.1  # for blank paper and paint that contradicts the view: the picture may differ there
 
 
 def anchor_weights(labels: Tensor, wanted: Tensor, covered: Tensor) -> Tensor:
-    """(B, 1, h, w): how far the real view binds the picture at each cell.
+    """Return how strongly the real view constrains the picture at each cell: (B, 1, h, w).
 
     labels, wanted: (B, h, w) int64, -1 unknown. covered: (B, 1, h, w), alpha. Paint of another material than
-    the view's, such as a horizon at the wrong height, asks for another picture than the view.
+    the view's, for example a horizon at the wrong height, calls for a picture that differs from the view.
     """
     agrees = (wanted < 0) | (labels < 0) | (wanted == labels)
     return BLANK_WEIGHT + (1 - BLANK_WEIGHT) * covered * agrees[:, None]
@@ -36,7 +36,7 @@ def anchor_loss(picture: Tensor, target: Tensor, weights: Tensor) -> Tensor:
 
 
 def feature_mean_loss(made: list[Tensor], real: list[Tensor]) -> Tensor:
-    """L1 distance of the mean features of each picture, the mean over scales."""
+    """L1 distance of the mean features of each picture, averaged over scales."""
     gaps = [
         (mine.float().mean((2, 3)) - theirs.float().mean((2, 3))).abs().mean()
         for mine, theirs in zip(made, real, strict=True)

@@ -1,4 +1,4 @@
-"""Training of the plan network: maps of materials with parts hidden; the best of several guesses learns."""
+"""Training of the plan network on partly hidden material maps; the best of several guesses is trained."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from models.training.run import Run, follow, learning_rate, set_rate
 
 RATE, EMA_DECAY = 2e-3, 0.998
 GUESSES = 4
-SIDE = 16  # places of 32 px: a paper of 512 px
-BLANK_SHARE = 0.2  # of the maps are hidden as a whole
+SIDE = 16  # places of 32 px, for a paper of 512 px
+BLANK_SHARE = 0.2  # share of maps that are hidden completely
 
 
 def label_maps(sources: Sequence[LabelledView | LabelledPicture]) -> np.ndarray:
-    """(N, SIDE, SIDE, 13) float32: shares of labels, 0 unknown, at 1/32 scale."""
+    """Return (N, SIDE, SIDE, 13) float32: shares of labels, 0 unknown, at 1/32 scale."""
     found = []
     for source in sources:
         height, width = source.labels.shape
@@ -45,7 +45,7 @@ def label_maps(sources: Sequence[LabelledView | LabelledPicture]) -> np.ndarray:
 
 
 def hidden(rng: np.random.Generator, count: int) -> np.ndarray:
-    """(count, SIDE, SIDE) float32, 1 where the paper is painted: a side, blobs, bands, or nothing at all."""
+    """Return random masks (count, SIDE, SIDE) float32, 1 where painted: a side, blobs, bands, or nothing."""
     masks = np.zeros((count, SIDE, SIDE), np.float32)
     y, x = np.mgrid[-1 : 1 : SIDE * 1j, -1 : 1 : SIDE * 1j]
     for mask in masks:
@@ -80,7 +80,7 @@ def train(
     parts = {"network": network, "average": average, "optimizer": optimizer}
     run = Run(folder, parts, steps, batch_size)
     for step in run.steps():
-        rng = np.random.default_rng([seed + 7919 * distributed.rank(), step])  # a batch of each worker's own
+        rng = np.random.default_rng([seed + 7919 * distributed.rank(), step])  # a batch per worker
         truth, painted = batch_of(maps, rng, batch_size)
         loss, guessed = best_loss(network, truth, painted)
         set_rate(optimizer, learning_rate(step, steps, RATE))
@@ -96,7 +96,7 @@ def train(
 
 
 def batch_of(maps: np.ndarray, rng: np.random.Generator, count: int) -> tuple[Tensor, Tensor]:
-    """(B, 13, SIDE, SIDE) shares of labels, half of them mirrored, and (B, 1, SIDE, SIDE) what is painted."""
+    """Return label shares (B, 13, SIDE, SIDE), half mirrored, and the painted mask (B, 1, SIDE, SIDE)."""
     chosen = maps[rng.integers(len(maps), size=count)]
     flipped = rng.random(count) < 0.5
     chosen[flipped] = chosen[flipped][:, :, ::-1]
@@ -105,7 +105,7 @@ def batch_of(maps: np.ndarray, rng: np.random.Generator, count: int) -> tuple[Te
 
 
 def best_loss(network: PlanNetwork, truth: Tensor, painted: Tensor) -> tuple[Tensor, float]:
-    """Cross entropy of the best of GUESSES completions of each map, and the share that it has right."""
+    """Return the cross entropy of the best of GUESSES completions of each map, and its accuracy."""
     count = len(truth)
     height = (torch.arange(SIDE) + 0.5).div(SIDE).view(1, 1, SIDE, 1).expand(count, 1, SIDE, SIDE)
     seen = torch.cat((truth * painted, painted, height), 1)
@@ -126,7 +126,7 @@ def best_loss(network: PlanNetwork, truth: Tensor, painted: Tensor) -> tuple[Ten
 
 
 def load(path: Path) -> PlanNetwork:
-    """Raises ModelError for weights of another network."""
+    """Load a plan network. Raises ModelError for weights of another network."""
     weights, config = checkpoint.load(path)
     if config.get("kind") != "plan":
         raise ModelError(f"{path} holds no weights of a plan network")

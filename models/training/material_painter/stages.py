@@ -1,4 +1,4 @@
-"""The recipe of the painter that sees materials, stage by stage; every stage goes on where it was stopped."""
+"""Training stages of the material painter; every stage resumes where it was stopped."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ GRID_PX = 256
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much of everything. A pair is of small crops first, then of large ones.
+    """Sizes of data and training. Pairs are for small crops first, then for large ones.
 
-    steps: of the optimizer. crop_px, batch: of teacher, reflow, distil and the first part of the finish.
+    steps: optimizer steps. crop_px, batch: of teacher, reflow, distil and the first part of the finish.
     """
 
     views: int = 600
@@ -57,7 +57,7 @@ class Sizes:
     large_batch: int = 6
     small_steps: int = 20_000
     evaluate_views: int = 40
-    gallery: int = 12  # sketches by hand
+    gallery: int = 12  # hand-made sketches
     probe_views: int = 100
     config: MaterialConfig = PAINTER
     small_config: MaterialConfig = PAINTER_SMALL
@@ -96,11 +96,11 @@ def run(
     pictures: Path | None = None,
     spread: dataset.Spread | None = None,
 ) -> dict | None:
-    """Run one stage, or "all" in order. pictures: a folder of labelled photographs and paintings.
+    """Run one stage, or "all" in order.
 
-    spread: of `data`, onto a cluster.
+    pictures: a folder of labelled photographs and paintings. spread: runs the jobs of `data` on a cluster.
 
-    Returns what `evaluate` measured, or what `export` copied. Raises ModelError.
+    Returns the metrics of `evaluate`, or the files copied by `export`. Raises ModelError.
     """
     workshop = Workshop(
         folder or dataset.default_folder() / ("materials-quick" if quick else "materials"),
@@ -115,18 +115,18 @@ def run(
 
 
 class Workshop:
-    """A folder of training: its data, its stages and their weights."""
+    """A training folder with its data, stages and weights."""
 
     def __init__(
         self, folder: Path, sizes: Sizes, pictures: Path | None, spread: dataset.Spread | None = None
     ):
         self.folder, self.sizes, self.pictures, self.spread = folder, sizes, pictures, spread
         if pictures is not None:
-            labelled_pictures.read_manifest(pictures)  # a wrong folder is reported before hours of work
+            labelled_pictures.read_manifest(pictures)  # report a wrong folder before hours of work
         self._sources: list[LabelledView | LabelledPicture] | None = None
 
     def run(self, stage: str) -> dict | None:
-        """Run one stage and note in stages.jsonl how long it took and on what."""
+        """Run one stage and log its duration and device in stages.jsonl."""
         work: dict[str, Callable[[], Any]] = {
             "data": self.make_data,
             "teacher": lambda: self.train_flow("teacher"),
@@ -155,7 +155,7 @@ class Workshop:
     # Data
 
     def make_data(self) -> None:
-        """Render the views that are missing, for training and held out."""
+        """Render missing views, for training and held out."""
         workers = os.cpu_count() or 1
         sizes = self.sizes
         self.make_held_out(workers)
@@ -179,7 +179,7 @@ class Workshop:
         )
 
     def sources(self) -> list[LabelledView | LabelledPicture]:
-        """All that is trained on: as many views as are rendered, and the pictures of the training side."""
+        """Return all training data: the views rendered so far, and the pictures of the training split."""
         if self._sources is None:
             self._sources = [*labelled_views.read(self.folder / "views")]
             if self.pictures is not None:
@@ -187,14 +187,14 @@ class Workshop:
         return self._sources
 
     def draw(self, crop_px: int, batch: int) -> Draw:
-        """A function that draws the samples of one batch."""
+        """Return a function that draws the samples of one batch."""
         views = [one for one in self.sources() if isinstance(one, LabelledView)]
         pictures = [one for one in self.sources() if isinstance(one, LabelledPicture)]
         crops = Crops(views, pictures, crop_px=crop_px)
         return lambda rng: [crops.sample(rng) for _ in range(batch)]
 
     def looks(self) -> tuple[str, ...]:
-        """The looks that there are pictures of."""
+        """Return the looks that have pictures."""
         found = {material_report.look_of(one) for one in self.sources()}
         return tuple(look for look in LOOKS if look in found)
 
@@ -204,7 +204,7 @@ class Workshop:
         return self.folder / stage / f"{name}.safetensors"
 
     def before(self, stage: str) -> MaterialFlow:
-        """The network that a stage starts from."""
+        """Return the network that a stage starts from."""
         order = {"reflow": ("teacher", "teacher"), "distil": ("reflow", "reflow")}
         if stage in order:
             path = self.weights(*order[stage])
@@ -215,7 +215,7 @@ class Workshop:
         return MaterialFlow(self.sizes.config)
 
     def show(self, *, steps: tuple[int, ...] = (1,)) -> finish.Show:
-        """A function that writes the sheet of sketches by hand in every look."""
+        """Return a function that writes the sheet of hand-made sketches in every look."""
         looks = self.looks()
 
         def save(flow: MaterialFlow, path: Path) -> None:
@@ -246,7 +246,7 @@ class Workshop:
         plan.train(self.sources(), self.folder / "plan", steps=sizes.plan_steps, batch_size=sizes.plan_batch)
 
     def train_painter(self) -> None:
-        """The finish on small crops, from the student or from random weights, then on large crops."""
+        """Run the finish on small crops, from the student or from random weights, then on large crops."""
         sizes, student = self.sizes, self.weights("distil", "student")
         first = material_report.load_flow(student) if student.is_file() else self.before("finish")
         forms = finish.train(
@@ -269,7 +269,7 @@ class Workshop:
         )
 
     def train_small(self) -> None:
-        """The small painter learns the pictures of the painter from the same noise."""
+        """Distil the painter into the small painter, on pictures from the same noise."""
         sizes, path = self.sizes, self.weights("finish", "painter")
         if not path.is_file():
             raise ModelError(f"{path} is missing: run `python main.py train finish` first")
@@ -285,10 +285,10 @@ class Workshop:
             name="painter-small",
         )
 
-    # Judging
+    # Evaluation
 
     def held_out(self) -> dict[str, Sequence[LabelledView | LabelledPicture]]:
-        """Views and pictures that nothing was trained on, by look."""
+        """Return the held-out views and pictures by look."""
         if not list((self.folder / "held-out").glob("views-*.npz")):
             self.make_held_out(os.cpu_count() or 1)
         views = list(labelled_views.read(self.folder / "held-out", self.sizes.evaluate_views))
@@ -299,7 +299,7 @@ class Workshop:
         return dict(found)
 
     def painters(self) -> dict[str, material_report.Painting]:
-        """The painters to be judged: what this folder has trained, beside the painter that ships."""
+        """Return the painters to evaluate: those trained in this folder, and the shipped painter."""
         found = {"ships": material_report.of_color_painter(ASSETS / "painter.safetensors")}
         network = self.plan_network()
         for name, path in (
@@ -315,7 +315,7 @@ class Workshop:
         return plan.load(path) if path.is_file() else None
 
     def probe_sources(self) -> list[LabelledView | LabelledPicture]:
-        """Real views and pictures for the probes, `probe_views` of each look at most."""
+        """Return real views and pictures for the probes, at most `probe_views` of each look."""
         if not list((self.folder / "views").glob("views-*.npz")):
             labelled_views.write(
                 self.folder / "views",
@@ -334,7 +334,7 @@ class Workshop:
         return chosen
 
     def evaluate(self) -> dict:
-        """Figures, their table and the gallery, written in the folder."""
+        """Write metrics, their table and the gallery to the folder; return the metrics."""
         report = material_report.Report(self.probe_sources(), self.held_out())
         figures = report.card(self.painters())
         path = self.weights("finish", "painter")
@@ -358,7 +358,7 @@ class Workshop:
     def export(self) -> dict:
         """Copy weights to assets/ (a quick run: into its folder), and write the credits of the pictures.
 
-        The shipped painter is not replaced: its successor is written beside it, and chosen by eye.
+        The shipped painter is not replaced: its successor is written beside it, to be chosen by eye.
         """
         target = self.folder / "assets" if self.sizes is QUICK else ASSETS
         target.mkdir(parents=True, exist_ok=True)

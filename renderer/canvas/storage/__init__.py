@@ -1,1 +1,1 @@
-"""Memory for what is kept: a buffer pool and a thread that compresses."""
+"""Long-lived memory: a buffer pool and background compression."""

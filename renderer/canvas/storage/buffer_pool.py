@@ -1,7 +1,7 @@
-"""Memory outside the heap, for what is kept for minutes and for arrays that pass from thread to thread.
+"""Memory outside the heap, for long-lived data and for arrays that are passed between threads.
 
-A model takes and frees large tensors with every frame. Small blocks between them that stay would split the
-heap into gaps that fit nothing, and the process would grow by what it never uses.
+A model allocates and frees large tensors with every frame. Small long-lived blocks between them would
+fragment the heap, and the process would grow by memory that it cannot reuse.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Kept = bytes | mmap.mmap
 
 
 def outside_heap(data: bytes) -> Kept:
-    """The same bytes in pages of their own; less than a page is returned as it is."""
+    """Copy bytes to separately mapped pages; data smaller than a page is returned unchanged."""
     if len(data) < mmap.PAGESIZE:
         return data
     pages = mmap.mmap(-1, len(data))
@@ -25,7 +25,7 @@ def outside_heap(data: bytes) -> Kept:
 
 
 class BufferPool:
-    """uint8 arrays of one shape, whose memory is used again once neither they nor a view of them is held."""
+    """Pool of uint8 arrays of one shape. Memory is reused once no array or view of it is referenced."""
 
     def __init__(self, shape: tuple[int, ...]):
         self._shape = shape

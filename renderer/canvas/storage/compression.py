@@ -1,6 +1,7 @@
-"""Arrays that are kept for minutes, compressed on a thread, so that the drawing thread never waits for zlib.
+"""Background compression of long-lived arrays, so that the drawing thread never waits for zlib.
 
-zlib takes 29 ms for a noisy paper of 512 px and 461 ms for one of 2048 px; the copy before it 0.1 and 2 ms.
+zlib takes 29 ms for a noisy canvas of 512 px and 461 ms for one of 2048 px; the copy before it takes 0.1
+and 2 ms.
 """
 
 from __future__ import annotations
@@ -19,18 +20,18 @@ COMPRESS_FROM_BYTES = 1 << 14
 
 
 class PackedArray:
-    """A copy of a uint8 array, at first as it is, compressed soon after where that pays."""
+    """A copy of a uint8 array, compressed in the background if it is large enough."""
 
     def __init__(self, array: np.ndarray):
         self.shape = array.shape
         self._data: np.ndarray | Kept = np.array(array, order="C")
-        self._ready: np.ndarray | None = None  # the array beside its packed data
-        self._wanted = False  # soon: it is kept ready
+        self._ready: np.ndarray | None = None  # uncompressed copy kept beside the packed data
+        self._wanted = False  # whether the uncompressed copy is to be kept
         pack_later(self)
 
     @property
     def nbytes(self) -> int:
-        """Memory that it takes now, without the copy that is kept ready for a while."""
+        """Current size in bytes, without the uncompressed copy of `prepare`."""
         data = self._data
         return data.nbytes if isinstance(data, np.ndarray) else len(data)
 
@@ -39,7 +40,7 @@ class PackedArray:
         return not isinstance(self._data, np.ndarray)
 
     def unpack(self) -> np.ndarray:
-        """The array, uint8; not to be written to."""
+        """The array, uint8; do not write to it."""
         data, ready = self._data, self._ready
         if ready is not None:
             return ready
@@ -50,17 +51,17 @@ class PackedArray:
         return np.frombuffer(raw, np.uint8, size).reshape(self.shape)
 
     def prepare(self) -> None:
-        """Keep it ready, so that `unpack` need not decompress: 70 ms for a noisy paper of 2048 px."""
+        """Keep an uncompressed copy, which saves `unpack` 70 ms for a noisy canvas of 2048 px."""
         self._wanted = True
         if self.packed and self._ready is None:
             pack_later(self)
 
     def release(self) -> None:
-        """It need not be ready any more."""
+        """Drop the uncompressed copy."""
         self._wanted, self._ready = False, None
 
     def pack(self) -> None:
-        """Compress it, or decompress one that is to be ready; called on the thread."""
+        """Compress the array, or decompress it after `prepare`; called on the compression thread."""
         data = self._data
         if not isinstance(data, np.ndarray):
             made = self.unpack() if self._wanted else None
@@ -74,7 +75,7 @@ class PackedArray:
 
 class Packable(Protocol):
     def pack(self) -> None:
-        """Compress what it keeps; called on the thread."""
+        """Compress the stored data; called on the compression thread."""
         ...
 
 
@@ -84,7 +85,7 @@ _starting = threading.Lock()
 
 
 def pack_later(kept: Packable) -> None:
-    """Have it packed on the thread, unless it is forgotten before."""
+    """Queue an object for compression on the thread; skipped if it is garbage-collected before."""
     global _thread
     _waiting.put(weakref.ref(kept))
     if _thread is None:
@@ -104,5 +105,5 @@ def _work() -> None:
 
 
 def wait_until_packed() -> None:
-    """Wait until all arrays that were made so far are compressed."""
+    """Wait until all arrays queued so far are compressed."""
     _waiting.join()

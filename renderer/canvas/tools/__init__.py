@@ -1,1 +1,1 @@
-"""Brush dabs, symmetry, selections and flood fill: how an edit chooses its pixels."""
+"""Brush dabs, symmetry, selections and flood fill."""

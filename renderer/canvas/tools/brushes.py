@@ -1,4 +1,4 @@
-"""Dabs and smoothed paths: how points become coverage, the same however they were batched."""
+"""Brush dabs along a smoothed path. The coverage does not depend on how the points were batched."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from renderer.canvas.tools.symmetry import images
 
 SUBPIXELS = 4  # dabs are cached at quarter-pixel offsets
 SIZE_STEP_PX = 0.5
-MIN_WIDTH = 0.35  # share of the brush's size at no pressure
-SPACING = 1 / 10  # of the brush's size, between dabs
+MIN_WIDTH = 0.35  # fraction of the brush size at zero pressure
+SPACING = 1 / 10  # distance between dabs, as a fraction of the brush size
 
 
 @lru_cache(maxsize=512)
 def dab(size_px: float, hardness: float, fx: int, fy: int) -> np.ndarray:
-    """Coverage (n, n) uint8 of a round dab whose centre lies (fx, fy) quarter pixels past the middle."""
+    """Coverage (n, n) uint8 of a round dab whose centre is (fx, fy) quarter pixels off the array's centre."""
     radius = max(0.5, size_px / 2)
     reach = math.ceil(radius) + 1
     axis = np.arange(-reach, reach + 1, dtype=np.float32)
@@ -31,21 +31,21 @@ def dab(size_px: float, hardness: float, fx: int, fy: int) -> np.ndarray:
 
 
 class Stroke:
-    """The coverage of one stroke while it is drawn: a curve through every point of the hand.
+    """Coverage of one stroke while it is drawn: a curve through every input point.
 
-    So no corner is cut, however far apart the points of a fast stroke lie. The next point bends the last
-    piece, which is therefore kept apart, in `tip`, and drawn anew until `end`.
+    The curve cuts no corners, even if the points of a fast stroke are far apart. The next point changes the
+    last segment, which is therefore kept separately in `tip` and redrawn until `end`.
     """
 
     def __init__(self, brush: Brush, coverage: np.ndarray):
         self.brush, self.coverage = brush, coverage
         self.tip = np.zeros_like(coverage)
-        self._layer = coverage  # what dabs go to
+        self._layer = coverage  # the array that dabs are drawn to
         self._images = images(brush.symmetry)
-        self._marked = [NOTHING] * len(self._images)  # what each image changed since `take_boxes`
+        self._marked = [NOTHING] * len(self._images)  # changed box of each symmetry image since `take_boxes`
         self._tip_boxes = [NOTHING] * len(self._images)
-        self.trail: list[Point] = []  # the newest three different points at most
-        self.gap = 0.0  # distance still to go before the next dab
+        self.trail: list[Point] = []  # at most the three newest distinct points
+        self.gap = 0.0  # distance left until the next dab
 
     def begin(self, point: Point) -> Rect:
         self.trail = [point]
@@ -53,7 +53,7 @@ class Stroke:
         return self.stamp(*point)
 
     def extend(self, point: Point) -> Rect:
-        """Draw up to the point before this one."""
+        """Add a point and draw the curve up to the point before it."""
         if point[:2] == self.trail[-1][:2]:
             return NOTHING
         changed = self.follow(curve(self.trail, point)) if len(self.trail) > 1 else NOTHING
@@ -61,7 +61,7 @@ class Stroke:
         return changed
 
     def lift(self) -> Rect:
-        """Take the tip away."""
+        """Erase the tip."""
         for i, box in enumerate(self._tip_boxes):
             self.tip[box.slices] = 0
             self._marked[i] = self._marked[i].union(box)
@@ -69,7 +69,7 @@ class Stroke:
         return lifted
 
     def reach(self) -> Rect:
-        """Draw the tip, so that the stroke is seen to end at the hand."""
+        """Draw the tip, so that the visible stroke ends at the pointer."""
         gap, self._layer = self.gap, self.tip
         before, self._marked = self._marked, [NOTHING] * len(self._images)
         self.end()
@@ -79,7 +79,7 @@ class Stroke:
         return union_of(self._tip_boxes)
 
     def take_boxes(self, box: Rect) -> list[Rect]:
-        """What changed since the last call, in a few boxes within `box`: the images lie far apart."""
+        """Boxes within `box` that changed since the last call; symmetry images get separate boxes."""
         parts = [part.intersect(box) for part in self._marked]
         self._marked = [NOTHING] * len(self._images)
         apart = sum(part.width * part.height for part in parts if not part.empty)
@@ -88,14 +88,14 @@ class Stroke:
         return [part for part in parts if not part.empty]
 
     def end(self) -> Rect:
-        """Draw the rest, to the last point."""
+        """Draw the remaining segment, to the last point."""
         if len(self.trail) < 2:
             return NOTHING
         a, b = self.trail[-2:]
         return self.follow(curve(self.trail, (2 * b[0] - a[0], 2 * b[1] - a[1], b[2])))
 
     def cover(self, box: Rect) -> np.ndarray:
-        """(h, w) uint8 of everything drawn so far."""
+        """(h, w) uint8: coverage of everything drawn so far."""
         return np.maximum(self.coverage[box.slices], self.tip[box.slices])
 
     def spacing(self, pressure: float) -> float:
@@ -126,7 +126,7 @@ class Stroke:
         return changed
 
     def stamp(self, x: float, y: float, pressure: float) -> Rect:
-        """Raise the coverage to that of a dab at (x, y) and its images; returns the pixels that touched."""
+        """Draw a dab at (x, y) and at its symmetry images by maximum; returns the box of touched pixels."""
         changed = NOTHING
         for i, (a, b, c, d, e, f) in enumerate(self._images):
             box = self.stamp_one(a * x + b * y + c, d * x + e * y + f, pressure)
@@ -162,10 +162,10 @@ def union_of(boxes: list[Rect]) -> Rect:
 
 
 def curve(trail: list[Point], after: Point) -> Iterator[Point]:
-    """Points from the last but one of the trail to its last, about three pixels apart.
+    """Points of a Catmull-Rom curve from the last but one of the trail to its last, about 3 pixels apart.
 
-    A centripetal Catmull-Rom curve (Yuksel, Schaefer, Keyser 2011, "Parameterization and applications of
-    Catmull-Rom curves"): it goes through its points and makes no loop, however unevenly they lie.
+    The curve is centripetal (Yuksel, Schaefer, Keyser 2011, "Parameterization and applications of
+    Catmull-Rom curves"): it goes through its points and makes no loops, however uneven their spacing.
     """
     a, b = trail[-2:]
     before = trail[-3] if len(trail) > 2 else (2 * a[0] - b[0], 2 * a[1] - b[1], a[2])

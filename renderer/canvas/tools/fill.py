@@ -1,4 +1,4 @@
-"""Flood fill that leaves no ring at the soft edge of a stroke."""
+"""Flood fill that leaves no unfilled ring at the soft edge of a stroke."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 from models.api import NOTHING, Rect
 from renderer.canvas.tools.selection import extent
 
-SEAM_PX = 2  # a fill reaches so far under what it meets,
-SOFTEST_PX = 150  # and up its soft edge, which is no wider
+SEAM_PX = 2  # how far a fill extends under adjacent paint
+SOFTEST_PX = 150  # widest soft edge under which a fill extends
 
 
 def flood_fill(
@@ -20,11 +20,11 @@ def flood_fill(
     tolerance: int,
     within: np.ndarray | None = None,
 ) -> tuple[Rect, np.ndarray]:
-    """Fill the region of alike pixels around a seed (x, y), in place. Returns the Rect that changed, and
-    (h, w) bool: where in it the fill's colour has the larger share.
+    """Flood-fill the region of similar pixels around a seed (x, y), in place.
 
-    pixels: (H, W, 4) uint8. tolerance: 0..255, the largest difference in any channel that is still alike.
-    within: (H, W) uint8 selection; where it is under 128 nothing is filled.
+    pixels: (H, W, 4) uint8. tolerance: 0..255, the largest difference in any channel of similar pixels.
+    within: (H, W) uint8 selection; pixels below 128 are not filled. Returns the changed Rect, and an (h, w)
+    bool array of its pixels in which the fill colour dominates.
     """
     x, y = seed
     difference = np.abs(pixels.astype(np.int16) - pixels[y, x].astype(np.int16))
@@ -57,15 +57,15 @@ def flood_fill(
 
 
 def climb(inside: np.ndarray, alpha: np.ndarray) -> tuple[np.ndarray, int]:
-    """(h, w) uint8 region of ones, widened by a seam and by what rises from it: the soft edge of a stroke.
+    """Widen a region, (h, w) uint8 of ones, by a seam and by the soft stroke edge (rising alpha) beyond it.
 
-    Returns it and by how many pixels it grew.
+    Returns the widened region and the number of pixels by which it grew.
     """
     near = np.ones((3, 3), np.uint8)
     wide = cv2.dilate(inside, np.ones((2 * SEAM_PX + 1, 2 * SEAM_PX + 1), np.uint8))
     reach = SEAM_PX
     while reach < SEAM_PX + SOFTEST_PX:
-        lowest = cv2.erode(cv2.max(alpha, 255 * (1 - wide)), near)  # of the neighbours within
+        lowest = cv2.erode(cv2.max(alpha, 255 * (1 - wide)), near)  # of the neighbours in the region
         wider = cv2.max(wide, ((alpha > lowest) & (alpha < 255)).view(np.uint8))
         if np.array_equal(wider, wide):
             break
@@ -74,9 +74,10 @@ def climb(inside: np.ndarray, alpha: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def laid_under(paint: np.ndarray, crest: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
-    """(n, 4) uint8 edge of a stroke -> the same over an opaque colour.
+    """Composite the soft edge of a stroke, (n, 4) uint8, over an opaque colour.
 
-    crest: (n,) uint8 alpha of the stroke within its edge, which stays as it is: thin paint over blank paper.
+    crest: (n,) uint8 alpha of the stroke inside its edge. That part is not filled: thin paint over blank
+    paper stays unchanged.
     """
     alpha, full = paint[:, 3:].astype(np.float32) / 255, crest[:, None].astype(np.float32) / 255
     free = 1 - alpha / full

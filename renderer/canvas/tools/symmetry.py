@@ -1,4 +1,4 @@
-"""Symmetry of strokes: the images of a point that are painted with it."""
+"""Symmetric painting: the mirrored or rotated images of a point."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ IDENTITY: Affine = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
 def images(symmetry: Symmetry | None) -> tuple[Affine, ...]:
-    """The maps of a point to all that are painted with it, itself first."""
+    """Affine maps from a point to each of its symmetry images, the identity first."""
     if symmetry is None:
         return (IDENTITY,)
     x, y = symmetry.x, symmetry.y

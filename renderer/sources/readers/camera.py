@@ -1,4 +1,4 @@
-"""Open a camera by its number: V4L2 on Linux and AVFoundation on macOS through PyAV, OpenCV on Windows."""
+"""Open a camera by index: V4L2 on Linux and AVFoundation on macOS via PyAV, OpenCV on Windows."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import numpy as np
 from renderer.sources.readers.shot import Capture, Shot, SourceLost
 from renderer.sources.readers.video import VideoReader
 
-WANTED_SIZE, WANTED_HZ = (1280, 720), 30  # what the camera is asked for; it may give another size
+WANTED_SIZE, WANTED_HZ = (1280, 720), 30  # requested mode; the camera may choose another
 
 
 def open_camera(index: int) -> Capture:
-    """The camera. Raises SourceLost with one line where there is none, it is in use, or not allowed."""
+    """Open a camera. Raises SourceLost with one line if it does not exist, is in use, or access is denied."""
     name = f"camera {index}"
-    if sys.platform == "win32":  # DirectShow wants names, Media Foundation numbers
+    if sys.platform == "win32":  # DirectShow uses names, Media Foundation numbers
         return OpenCvCamera(index)
     if sys.platform == "darwin":
         options = {"framerate": str(WANTED_HZ), "video_size": f"{WANTED_SIZE[0]}x{WANTED_SIZE[1]}"}
@@ -34,7 +34,7 @@ def open_camera(index: int) -> Capture:
 
 
 def explain(index: int, error: SourceLost) -> str:
-    """What a failed open of a V4L2 camera means."""
+    """Error message for a V4L2 camera that could not be opened."""
     number = getattr(error.__cause__, "errno", None)
     if number == errno.EBUSY:
         return f"camera {index} is in use by another program; close that one, or choose another with webcam:N"
@@ -50,7 +50,7 @@ def explain(index: int, error: SourceLost) -> str:
 
 
 class OpenCvCamera:
-    """A camera through OpenCV; for Windows, where it has never been run."""
+    """A camera opened with OpenCV, for Windows; not tested there."""
 
     def __init__(self, index: int):
         self.name = f"camera {index}"
@@ -70,14 +70,14 @@ class OpenCvCamera:
         return Shot(size, captured_s, captured_s - self._began_s, lambda w, h: shrunk(bgr, w, h))
 
     def seek(self, media_s: float) -> None:
-        """A camera has no positions."""
+        """Do nothing: a camera cannot seek."""
 
     def close(self) -> None:
         self._camera.release()
 
 
 def shrunk(bgr: np.ndarray, width: int, height: int) -> np.ndarray:
-    """(H, W, 3) BGR -> (height, width, 3) RGB."""
+    """Convert and resize (H, W, 3) BGR to (height, width, 3) RGB."""
     if bgr.shape[:2] != (height, width):
         bgr = cv2.resize(bgr, (width, height), interpolation=cv2.INTER_AREA)
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)

@@ -1,4 +1,4 @@
-"""Pictures of a folder, one after another."""
+"""Source that shows the pictures of a folder as a slideshow."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from renderer.sources.readers.spec import pictures_in
 
 
 class FolderReader:
-    """Every picture of a folder in the order of their names, `fps` a second. One that cannot be read is left
-    out; pictures that are added while it runs are found in the next round."""
+    """Reads the pictures of a folder in order of their names, `fps` per second.
+
+    Unreadable pictures are skipped; pictures added meanwhile appear in the next round."""
 
     def __init__(self, folder: str, *, fps: float):
-        """Raises SourceLost where there is no picture."""
+        """Raises SourceLost if there is no picture."""
         self.interval_s = 1 / fps
         self._folder = Path(folder)
         self._files: list[Path] = []
@@ -53,18 +54,18 @@ class FolderReader:
         self._next = min(len(self._files), max(0, round(media_s / self.interval_s)))
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: no resources are held."""
 
 
 def resized(rgba: np.ndarray, width: int, height: int) -> np.ndarray:
-    """(H, W, 4) straight alpha -> (height, width, 3) RGB where it is opaque, else (height, width, 4)."""
+    """Resize (H, W, 4) with straight alpha to (height, width, 3) RGB if opaque, else (height, width, 4)."""
     opaque = bool((rgba[..., 3] == 255).all())
     if rgba.shape[:2] == (height, width):
         return np.ascontiguousarray(rgba[..., :3]) if opaque else rgba
     how = cv2.INTER_AREA if width < rgba.shape[1] else cv2.INTER_LINEAR
     if opaque:
         return cv2.resize(np.ascontiguousarray(rgba[..., :3]), (width, height), interpolation=how)
-    weight = rgba[..., 3:].astype(np.float32) / 255  # transparent pixels give no colour to their neighbours
+    weight = rgba[..., 3:].astype(np.float32) / 255  # transparent pixels do not bleed into their neighbours
     alpha = cv2.resize(weight, (width, height), interpolation=how)
     color = cv2.resize(rgba[..., :3] * weight, (width, height), interpolation=how)
     color /= np.maximum(alpha, 1e-3)[..., None]

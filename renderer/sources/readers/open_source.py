@@ -1,4 +1,4 @@
-"""From what `--source` names to a function that opens it."""
+"""Choose the reader for a parsed `--source`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Callable
 from renderer.sources.readers.shot import Capture
 from renderer.sources.readers.spec import SourceSpec
 
-FOLDER_FPS, SCREEN_FPS = 1.0, 30.0  # where no rate is asked for
+FOLDER_FPS, SCREEN_FPS = 1.0, 30.0  # default rates
 
 
 def check_source(spec: SourceSpec) -> None:
-    """Raise InputError where the source needs a package that is not installed."""
+    """Raise InputError if the source needs a package that is not installed."""
     if spec.kind == "screen":
         from renderer.sources.readers.screen import check_mss
 
@@ -19,7 +19,7 @@ def check_source(spec: SourceSpec) -> None:
 
 
 def opener(spec: SourceSpec, fps: float = 0.0) -> Callable[[], Capture]:
-    """A function that opens the source on the thread that will read it. fps: of a folder; 0: one a second."""
+    """A function that opens the source on its reading thread. fps: rate of a folder; 0: one per second."""
 
     def open_it() -> Capture:
         if spec.kind == "webcam":
@@ -42,5 +42,5 @@ def opener(spec: SourceSpec, fps: float = 0.0) -> Callable[[], Capture]:
 
 
 def live_fps(spec: SourceSpec, fps: float) -> float:
-    """How many pictures a second are taken of a live source at most; 0: as they come."""
+    """Largest capture rate of a live source in pictures per second; 0: unlimited."""
     return fps or (SCREEN_FPS if spec.kind == "screen" else 0.0)

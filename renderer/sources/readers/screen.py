@@ -1,4 +1,4 @@
-"""Grab the screen, or a region of it, with mss."""
+"""Screen capture of a monitor or a region, with mss."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MISSING = "the screen cannot be read without mss; install it with: pip install f
 
 
 def check_mss() -> None:
-    """Raise InputError where mss is not installed."""
+    """Raise InputError if mss is not installed."""
     try:
         import mss  # noqa: F401
     except ImportError as error:
@@ -23,11 +23,11 @@ def check_mss() -> None:
 
 
 class ScreenReader:
-    """A monitor or a region of the desktop. Made and used on one thread, as X11 wants it."""
+    """Captures a monitor or a region of the desktop. Created and used on one thread, as X11 requires."""
 
     def __init__(self, index: int = 1, region: Rect = Rect()):
-        """index: of the monitor, from 1; 0 is the entire desktop. region: in pixels of the desktop; empty for
-        all of the monitor. Raises SourceLost."""
+        """index: monitor number from 1; 0 is the entire desktop. region: in pixels of the desktop; empty for
+        the whole monitor. Raises SourceLost."""
         import mss
 
         try:
@@ -61,14 +61,14 @@ class ScreenReader:
         return Shot(size, captured_s, captured_s - self._began_s, lambda w, h: converted(bgra, w, h))
 
     def seek(self, media_s: float) -> None:
-        """A screen has no positions."""
+        """Do nothing: a screen cannot seek."""
 
     def close(self) -> None:
         self._grabber.close()
 
 
 def converted(bgra: np.ndarray, width: int, height: int) -> np.ndarray:
-    """(H, W, 4) BGRA -> (height, width, 3) RGB."""
+    """Convert and resize (H, W, 4) BGRA to (height, width, 3) RGB."""
     if bgra.shape[:2] != (height, width):
         bgra = cv2.resize(bgra, (width, height), interpolation=cv2.INTER_AREA)
     return cv2.cvtColor(bgra, cv2.COLOR_BGRA2RGB)

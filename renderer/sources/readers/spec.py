@@ -18,10 +18,10 @@ GEOMETRY = re.compile(r"(\d+)x(\d+)(?:\+(\d+)\+(\d+))?")
 
 @dataclass(frozen=True)
 class SourceSpec:
-    """What a source is: its kind, where it is, and for a screen which part.
+    """A parsed source: kind, location, and for a screen its region.
 
     target: path or URL; "" for cameras and screens. index: number of the camera or monitor. region: part of
-    the screen in pixels, empty for the entire monitor.
+    the screen in pixels; empty for the whole monitor.
     """
 
     kind: Kind
@@ -31,7 +31,7 @@ class SourceSpec:
 
     @property
     def live(self) -> bool:
-        """Frames come by themselves; it has no positions and no end."""
+        """Whether the source is live: frames arrive in real time, without seeking and without an end."""
         return self.kind in ("webcam", "screen", "url")
 
     @property
@@ -45,14 +45,14 @@ class SourceSpec:
 
 
 def without_secrets(url: str) -> str:
-    """The URL as messages show it: without user, password and query."""
+    """The URL for messages, without user, password and query."""
     scheme, _, rest = url.partition("://")
     host, slash, path = rest.partition("/")
     return f"{scheme}://{host.rpartition('@')[2] or host}{slash}{path.partition('?')[0]}"
 
 
 def parse_source(text: str) -> SourceSpec:
-    """The source that `--source` names. Raises InputError for one that cannot be."""
+    """Parse the value of `--source`. Raises InputError for an invalid one."""
     head, colon, rest = text.partition(":")
     if head.lower() == "webcam":
         if colon and not rest.isdecimal():
@@ -82,7 +82,7 @@ def parse_source(text: str) -> SourceSpec:
 
 
 def parse_geometry(text: str, what: str) -> Rect:
-    """WIDTHxHEIGHT+X+Y, or WIDTHxHEIGHT at the top left, as a Rect. Raises InputError."""
+    """Parse WIDTHxHEIGHT+X+Y, or WIDTHxHEIGHT at the top left, to a Rect. Raises InputError."""
     match = GEOMETRY.fullmatch(text)
     if match is None:
         raise InputError(f"{what} must be WIDTHxHEIGHT+X+Y, such as 1280x720+0+0, not {text!r}")
@@ -93,11 +93,11 @@ def parse_geometry(text: str, what: str) -> Rect:
 
 
 def pictures_in(folder: Path) -> list[Path]:
-    """Picture files of a folder, in the order a person reads their names: 2 before 10."""
+    """Picture files of a folder in natural order of their names: 2 before 10."""
     files = (path for path in folder.iterdir() if path.suffix.lower() in PICTURES and path.is_file())
     return sorted(files, key=lambda path: natural(path.name))
 
 
 def natural(name: str) -> list[tuple[int, int | str]]:
-    """Sort key in which numbers count as numbers."""
+    """Sort key for natural order, which compares digits as numbers."""
     return [(0, int(part)) if part.isdecimal() else (1, part.lower()) for part in re.split(r"(\d+)", name)]

@@ -1,4 +1,4 @@
-"""HDR video (PQ or HLG, BT.2020 primaries) to sRGB for the screen and the models."""
+"""Tone mapping of HDR video (PQ or HLG, BT.2020 primaries) to sRGB for the screen and the models."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 WHITE_NITS = 203.0  # diffuse white of HDR video, ITU-R BT.2408
 PEAK_NITS = 1000.0  # usual mastering peak; brighter highlights are clipped
-KNEE = 0.5  # linear light up to here is kept as it is, above it is rolled off
+KNEE = 0.5  # linear light up to here is unchanged, above it is rolled off
 LUT_SIZE = 4096
 # ITU-R BT.2087: linear BT.2020 -> linear BT.709
 TO_BT709 = np.array(
@@ -19,9 +19,9 @@ BT2020_LUMA = np.array(((0.2627, 0.6780, 0.0593),), np.float32)
 
 
 def to_sdr(rgb: np.ndarray, transfer: str) -> np.ndarray:
-    """(H, W, 3) uint16, full-range BT.2020 R'G'B' -> (H, W, 3) uint8 sRGB. transfer: "pq" or "hlg".
+    """Map (H, W, 3) uint16, full-range BT.2020 R'G'B', to (H, W, 3) uint8 sRGB. transfer: "pq" or "hlg".
 
-    The brightest channel is compressed and the others follow, so that hues stay.
+    The brightest channel is compressed and the others are scaled by the same factor, which keeps the hue.
     """
     linear = np.take(light(transfer), rgb)
     if transfer == "hlg":  # ITU-R BT.2100: system gamma of a 1000-nit display
@@ -35,8 +35,10 @@ def to_sdr(rgb: np.ndarray, transfer: str) -> np.ndarray:
 
 
 def roll_off(light: np.ndarray) -> np.ndarray:
-    """Linear light, 1 at diffuse white -> 0..1: the identity up to KNEE, then Reinhard's extended curve
-    (Reinhard et al. 2002) that reaches 1 at the peak, with no kink where they meet."""
+    """Compress linear light, 1 at diffuse white, to 0..1.
+
+    The identity up to KNEE, then Reinhard's extended curve (Reinhard et al. 2002), which reaches 1 at the
+    peak, with a continuous slope at the knee."""
     over = np.maximum(light - KNEE, 0) / (1 - KNEE)
     top = (PEAK_NITS / WHITE_NITS - KNEE) / (1 - KNEE)
     curved = KNEE + (1 - KNEE) * over * (1 + over / top**2) / (1 + over)
@@ -45,7 +47,7 @@ def roll_off(light: np.ndarray) -> np.ndarray:
 
 @functools.lru_cache
 def light(transfer: str) -> np.ndarray:
-    """(65536,) float32: 16-bit code -> linear light; PQ in units of diffuse white, HLG scene light 0..1."""
+    """16-bit code to linear light, (65536,) float32; PQ: 1 is diffuse white, HLG: scene light 0..1."""
     code = np.arange(65536, dtype=np.float64) / 65535
     if transfer == "pq":  # SMPTE ST 2084
         m1, m2 = 2610 / 16384, 2523 / 4096 * 128
@@ -60,7 +62,7 @@ def light(transfer: str) -> np.ndarray:
 
 @functools.lru_cache
 def srgb_levels() -> np.ndarray:
-    """(LUT_SIZE,) uint8: linear light 0..1 -> sRGB level (IEC 61966-2-1)."""
+    """Table from linear light 0..1 to sRGB level (IEC 61966-2-1), (LUT_SIZE,) uint8."""
     x = np.arange(LUT_SIZE, dtype=np.float64) / (LUT_SIZE - 1)
     curve = np.where(x <= 0.0031308, 12.92 * x, 1.055 * x ** (1 / 2.4) - 0.055)
     return np.rint(255 * curve).astype(np.uint8)

@@ -17,15 +17,15 @@ from av.video.reformatter import ColorRange, Colorspace, ColorTrc, Interpolation
 from renderer.sources.readers.shot import Shot, SourceLost
 from renderer.sources.readers.tone_map import to_sdr
 
-OPEN_S, READ_S = 5.0, 5.0  # a network source that is silent for so long is lost
+OPEN_S, READ_S = 5.0, 5.0  # a network source that is silent for longer is lost
 HARDWARE = ("cuda", "videotoolbox", "d3d11va", "vaapi")
-HARDWARE_PIXELS = 1280 * 720  # below this the copy back from the GPU costs more than decoding on the CPU
-NEAR_S = 1.0  # a camera's buffers hold no more
-MOST_BROKEN = 100  # packets in a row that cannot be decoded
+HARDWARE_PIXELS = 1280 * 720  # below this size the copy from the GPU costs more than decoding on the CPU
+NEAR_S = 1.0  # longest delay of a camera's buffers
+MOST_BROKEN = 100  # limit on consecutive packets that cannot be decoded
 HDR = {int(ColorTrc.SMPTE2084): "pq", int(ColorTrc.ARIB_STD_B67): "hlg"}
 KNOWN_SPACES = {int(space) for space in Colorspace}
 LIVE_OPTIONS = {"flags": "low_delay", "analyzeduration": "1000000"}
-NO_BUFFER = {"fflags": "nobuffer"}  # not for HLS: there it drops all of the first segment
+NO_BUFFER = {"fflags": "nobuffer"}  # not for HLS, where it drops the entire first segment
 PROTOCOL_OPTIONS = {
     "rtsp": {"rtsp_transport": "tcp", **NO_BUFFER},
     "rtmp": NO_BUFFER,
@@ -35,24 +35,24 @@ PROTOCOL_OPTIONS = {
 
 
 class VideoReader:
-    """An open video. `read` gives its frames in order of time; seeking and the end are those of a file."""
+    """An open video file, stream or device. `read` returns frames in order of time; only files can seek."""
 
     def __init__(self, target: str, *, live: bool = False, name: str = "", **opened: object):
-        """live: a stream or device, with time limits and as little delay as possible. opened: more arguments
-        of `av.open`, such as format. Raises SourceLost."""
+        """live: a stream or device, opened with timeouts and minimal delay. opened: further arguments of
+        `av.open`, such as format. Raises SourceLost."""
         self.name, self.live, self._device = name or target, live, "format" in opened
         self._container = self._open(target, opened)
         if not self._container.streams.video:
             self._container.close()
             raise SourceLost(f"{self.name} has no video in it")
         self._stream = self._container.streams.video[0]
-        self._stream.thread_type = "SLICE" if live else "AUTO"  # frame threads hold back a frame each
-        self._stream.codec_context.thread_count = 1 if live else 2  # the model needs the cores
+        self._stream.thread_type = "SLICE" if live else "AUTO"  # frame threading delays one frame per thread
+        self._stream.codec_context.thread_count = 1 if live else 2  # leave the cores to the model
         rate = self._stream.guessed_rate or self._stream.average_rate or Fraction(30)
         self.interval_s = float(1 / rate) if 1 <= rate <= 1000 else 1 / 30
         self._begin_s: float | None = None  # time stamp of the first frame
         self._last_s = -self.interval_s
-        self._from_s = 0.0  # frames before this position are not wanted: they only led to it
+        self._from_s = 0.0  # frames before this position are only decoded to reach it
         self._frames = self._decode()
 
     def _open(self, target: str, opened: dict):
@@ -65,13 +65,13 @@ class VideoReader:
             container = av.open(target, options=options, **opened)
             return container if self.live else on_hardware(container, target, options, opened)
         except (FFmpegError, OSError, ValueError) as error:
-            if self.live and time.perf_counter() - began_s > 0.9 * OPEN_S:  # RTSP has another error for it
+            if self.live and time.perf_counter() - began_s > 0.9 * OPEN_S:  # RTSP: no timeout error
                 raise SourceLost(f"{self.name} does not answer") from error
             raise SourceLost(reason(self.name, error)) from error
 
     @property
     def duration_s(self) -> float | None:
-        """Length of a file; None where it does not say."""
+        """Duration of a file; None if it is not stated."""
         length = self._container.duration
         return None if length is None or length <= 0 else length / av.time_base
 
@@ -83,7 +83,7 @@ class VideoReader:
             raise SourceLost(reason(self.name, error)) from error
 
     def seek(self, media_s: float) -> None:
-        """Go to the first frame at or after this position; the first frame is at 0. Raises SourceLost."""
+        """Seek to the first frame at or after this position; the first frame is at 0. Raises SourceLost."""
         media_s = max(0.0, media_s)
         at_s = media_s + (self._begin_s or 0.0)
         try:
@@ -109,7 +109,7 @@ class VideoReader:
             try:
                 frames = packet.decode()
                 broken = 0
-            except InvalidDataError:  # a damaged packet costs its own frames and no more
+            except InvalidDataError:  # a damaged packet loses only its own frames
                 broken += 1
                 if broken > MOST_BROKEN:
                     raise
@@ -120,7 +120,7 @@ class VideoReader:
                     yield Shot(self._size(frame), captured_s, media_s, Converter(frame))
 
     def _time_of(self, frame: av.VideoFrame) -> float:
-        """Seconds from the first frame; a frame without a time stamp comes one interval after the last."""
+        """Seconds since the first frame; a frame without a time stamp follows the last by one interval."""
         stamp = frame.time
         if stamp is None:
             at_s = self._last_s + self.interval_s
@@ -140,7 +140,7 @@ class VideoReader:
 
 
 class Converter:
-    """Frame -> RGB at the size that is asked for; see Shot.convert."""
+    """Converts a frame to RGB at a given size; see Shot.convert."""
 
     def __init__(self, frame: av.VideoFrame):
         self._frame = frame
@@ -167,8 +167,10 @@ class Converter:
 
 
 def captured_at(packet: av.Packet, now_s: float) -> float:
-    """When a camera's driver took the picture: V4L2 stamps it with the system's monotonic clock, which is
-    perf_counter's on Linux. A stamp of another clock is not near now, and is not used."""
+    """Capture time of a camera picture, from its V4L2 time stamp if possible.
+
+    V4L2 uses the system's monotonic clock, which on Linux is that of perf_counter. A stamp of another clock
+    is not close to now, and is not used."""
     if packet.pts is None or packet.time_base is None:
         return now_s
     stamp_s = float(packet.pts * packet.time_base)
@@ -176,12 +178,12 @@ def captured_at(packet: av.Packet, now_s: float) -> float:
 
 
 def quarter_turns(frame: av.VideoFrame) -> int:
-    """How often the frame is to be turned by 90 degrees, counterclockwise, to stand upright: 0 to 3."""
+    """Number of 90-degree counterclockwise rotations that make the frame upright: 0 to 3."""
     return round(frame.rotation / 90) % 4
 
 
 def untagged(frame: av.VideoFrame) -> int:
-    """Matrix of an untagged frame, as players take it: BT.709 from 720 lines on, else BT.601."""
+    """Colour matrix of an untagged frame, as assumed by players: BT.709 from 720 lines on, else BT.601."""
     return int(Colorspace.ITU709 if frame.height >= 720 else Colorspace.ITU601)
 
 
@@ -193,7 +195,7 @@ def full_or_limited(frame: av.VideoFrame) -> int:
 
 
 def on_hardware(container, target: str, options: dict, opened: dict):
-    """The same file decoded by the GPU where there is one and the pictures are large; else as it is."""
+    """Reopen a file with GPU decoding if available and the pictures are large; else return it unchanged."""
     video = container.streams.video
     if not video or video[0].width * video[0].height < HARDWARE_PIXELS or video[0].codec_context is None:
         return container
@@ -210,7 +212,7 @@ def on_hardware(container, target: str, options: dict, opened: dict):
 
 
 def reason(name: str, error: Exception) -> str:
-    """One line for a person: what is wrong with the source, and what to do where that is known."""
+    """One-line error message for a source, with advice if known."""
     if isinstance(error, ExitError | TimeoutError):
         return f"{name} does not answer"
     if isinstance(error, ProtocolNotFoundError):
@@ -225,5 +227,5 @@ def reason(name: str, error: Exception) -> str:
 
 
 def to_rgb(bgra: np.ndarray) -> np.ndarray:
-    """(H, W, 4) BGRA -> (H, W, 3) RGB uint8."""
+    """Convert (H, W, 4) BGRA to (H, W, 3) RGB uint8."""
     return cv2.cvtColor(bgra, cv2.COLOR_BGRA2RGB)

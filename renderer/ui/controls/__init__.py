@@ -1,1 +1,1 @@
-"""The controls beside and under the panes: tools, sliders, palette, dialogs."""
+"""Controls beside and below the panes: tools, sliders, palette, dialogs."""

@@ -1,4 +1,4 @@
-"""The bar below the panes: prompt, model menu, buttons for rewind, recording and saving."""
+"""The bar below the panes: prompt, model menu, and buttons for rewind, recording and saving."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ BUTTONS = (("rewind", 34, ""), ("keep", 34, ""), ("record", 34, ""), ("save", 72
 
 
 class Bar:
-    """prompt: the text line. menu: the models. `arrange` places them."""
+    """The bottom bar. prompt: text entry. menu: model menu. `arrange` positions them."""
 
     def __init__(self, manager: pygame_gui.UIManager, theme: Theme, scene: Scene, button: Callable):
-        """button: makes one of the panel's buttons."""
+        """button: function that creates a panel button."""
         px, self.theme = theme.px, theme
         self.prompt = elements.UITextEntryLine(pygame.Rect(0, 0, px(200), px(HIGH)), manager)
         box = pygame.Rect(0, 0, px(MENU), px(HIGH))
@@ -31,7 +31,7 @@ class Bar:
         self._parts = [(self.menu, MENU), *buttons]
 
     def arrange(self, bar: Rect) -> None:
-        """Buttons and menu at the right with their own widths; the prompt takes the rest."""
+        """Place buttons and menu at the right with their own widths; the prompt takes the remaining width."""
         px, right = self.theme.px, bar.x1
         for part, wide in reversed(self._parts):
             part.set_relative_position((right - px(wide), bar.y0))
@@ -53,13 +53,13 @@ class Bar:
             self.prompt.set_text(params.prompt)
         if menu.selected_option[0] != params.model and params.model in scene.models:
             menu.selected_option = (params.model, params.model)
-            closed = menu.menu_states["closed"]  # keeps a copy of the option
+            closed = menu.menu_states["closed"]  # pygame_gui keeps a copy of the option
             closed.selected_option = menu.selected_option
             if closed.selected_option_button is not None:
                 closed.selected_option_button.set_text(params.model)
 
     def draw_hint(self, surface: pygame.Surface) -> None:
-        """Placeholder text of an empty prompt."""
+        """Draw the placeholder text of an empty prompt."""
         if self.prompt.get_text() or self.prompt.is_focused:
             return
         hint, box = text(HINT, self.theme.body, FAINT), box_of(self.prompt).inflate(-self.theme.px(24), 0)

@@ -1,4 +1,4 @@
-"""The dialog for a free colour."""
+"""Colour picker dialog."""
 
 from __future__ import annotations
 

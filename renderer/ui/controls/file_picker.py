@@ -1,6 +1,6 @@
-"""Choosing an image file: the platform's own dialog where there is one, else a picker with thumbnails.
+"""File dialogs for opening an image: the platform's dialog if there is one, else a thumbnail picker.
 
-Neither can delete, rename or overwrite. Folders are read and thumbnails decoded on threads.
+Neither can delete, rename or overwrite files. Folders are read and thumbnails decoded on threads.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def pictures_folder() -> Path:
 
 
 def entries_of(folder: Path) -> list[Path]:
-    """Folders, then images, each by name without regard to case; nothing hidden. Raises OSError."""
+    """Folders, then images, each sorted by name ignoring case, without hidden files. Raises OSError."""
     shown = [path for path in folder.iterdir() if not path.name.startswith(".")]
     folders = [path for path in shown if path.is_dir()]
     images = [path for path in shown if path.suffix.lower() in SUFFIXES and path.is_file()]
@@ -49,7 +49,7 @@ def entries_of(folder: Path) -> list[Path]:
 
 
 def thumbnail(path: Path, size: tuple[int, int]) -> Image.Image | None:
-    """The image in RGB within this size; None for one that cannot be read, or is too large to be decoded."""
+    """RGB thumbnail of an image within this size; None if it cannot be read or is too large to decode."""
     try:
         if path.suffix.lower() == ".ora":
             with zipfile.ZipFile(path) as document:
@@ -62,21 +62,21 @@ def thumbnail(path: Path, size: tuple[int, int]) -> Image.Image | None:
             image.draft("RGB", size)
             image.thumbnail(size)
             return image.convert("RGB")
-    except Exception:  # Pillow's decoders raise many kinds, and a thumbnail is never worth an error
+    except Exception:  # Pillow's decoders raise many exception types; a missing thumbnail is no error
         return None
 
 
 class FilePicker:
-    """Covers the window's middle until a file is chosen or it is left."""
+    """File picker over the middle of the window, open until a file is chosen or it is cancelled."""
 
     def __init__(self, theme: Theme, folder: Path):
         self.theme, self.folder = theme, folder
         self.entries: list[Path] = []
         self.problem = ""
-        self.scroll = 0  # rows above the first that is shown
+        self.scroll = 0  # number of rows above the first visible one
         self._thumbnails: dict[Path, pygame.Surface] = {}
         self._made: deque[tuple[Path, Image.Image]] = deque()
-        self._run = 0  # number of the folder that is being read: older threads end
+        self._run = 0  # number of the current folder listing; threads of older ones end
         self.open(folder)
 
     def open(self, folder: Path) -> None:
@@ -113,7 +113,7 @@ class FilePicker:
         return box
 
     def grid(self, box: pygame.Rect) -> list[tuple[Path, pygame.Rect]]:
-        """The entries that are shown, and where."""
+        """The visible entries and their positions."""
         px = self.theme.px
         inner = pygame.Rect(
             box.x + px(GAP), box.y + px(TOP), box.width - px(2 * GAP), box.height - px(TOP + FOOT)
@@ -142,7 +142,7 @@ class FilePicker:
         }
 
     def handle(self, event: pygame.event.Event, window: tuple[int, int]) -> Path | bool:
-        """The file that was chosen; else whether the picker stays open."""
+        """Handle an event. Returns the chosen file, otherwise whether the picker stays open."""
         box = self.box(window)
         if event.type == pygame.KEYDOWN:
             if event.key == pygame.K_BACKSPACE:
@@ -206,9 +206,9 @@ class FilePicker:
 
 
 class PlatformDialog:
-    """The platform's own file dialog in a process of its own; the loop asks `result` once a tick.
+    """The platform's file dialog in a separate process; the loop polls `result` once a tick.
 
-    Tried with stand-ins for the programs; macOS's has never run.
+    Tested with stand-ins for the dialog programs; the macOS dialog has never been run.
     """
 
     def __init__(self, command: list[str]):
@@ -217,14 +217,14 @@ class PlatformDialog:
         )
 
     def result(self) -> Path | bool:
-        """The file that was chosen; else whether the dialog is still open."""
+        """The chosen file, otherwise whether the dialog is still open."""
         if self._process.poll() is None:
             return True
         written = (self._process.stdout.read() if self._process.stdout is not None else "").strip()
         return Path(written) if self._process.returncode == 0 and written else False
 
     def close(self) -> None:
-        """Idempotent."""
+        """Close the dialog. Idempotent."""
         if self._process.poll() is None:
             self._process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -232,7 +232,7 @@ class PlatformDialog:
 
 
 def platform_command(folder: Path) -> list[str] | None:
-    """The command of the platform's file dialog; None where none is installed."""
+    """Command line of the platform's file dialog; None if none is installed."""
     patterns = " ".join(f"*{suffix} *{suffix.upper()}" for suffix in SUFFIXES)
     if sys.platform == "darwin":
         script = f'POSIX path of (choose file with prompt "{TITLE}" of type {{"public.image"}})'

@@ -1,4 +1,4 @@
-"""The layers at the right edge: their list, what can be done with them, settings of the active one."""
+"""Layer panel at the right edge: layer list, buttons, and the active layer's settings."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ FLAGS: tuple[tuple[Flag, str], ...] = (
 
 
 def operation(name: str, stack: LayerStack) -> LayerEdit | None:
-    """The edit of a button or key, about the active layer; None where there is nothing to do."""
+    """The edit of the active layer for a button or key; None if there is nothing to do."""
     at = stack.active
     match name:
         case "add" | "duplicate":
@@ -63,12 +63,12 @@ class LayerPanel:
 
     def __init__(self, theme: Theme):
         self.theme = theme
-        self.first = 0  # rows scrolled away, from the top
+        self.first = 0  # number of rows scrolled out at the top
         self._state: tuple = ()
-        self._dragging = False  # the opacity
+        self._dragging = False  # whether the opacity slider is dragged
 
     def rows(self, box: Rect, count: int) -> list[tuple[int, pygame.Rect]]:
-        """(index of the layer, its row) of the rows that fit, the topmost layer first."""
+        """(layer index, row box) of the visible rows, topmost layer first."""
         px = self.theme.px
         top, foot = box.y0 + px(72), box.y1 - px(150)
         fit = max(1, (foot - top) // px(ROW))
@@ -108,7 +108,7 @@ class LayerPanel:
         return pygame.Rect(box.x0 + px(MARGIN), box.y1 - px(112), box.width - px(2 * MARGIN), px(22))
 
     def handle(self, event: pygame.event.Event, stack: LayerStack, box: Rect) -> tuple[bool, list[Action]]:
-        """(whether the event is the panel's, its actions)."""
+        """Handle an event. Returns whether the panel consumed it, and the resulting actions."""
         if box.empty:
             return False, []
         if event.type == pygame.MOUSEBUTTONUP and self._dragging:
@@ -155,7 +155,7 @@ class LayerPanel:
         return LayerEdit("opacity", stack.active, round(share, 2))
 
     def draw(self, surface: pygame.Surface, stack: LayerStack, box: Rect, *, anew: bool) -> bool:
-        """Draw if anything changed; returns whether it did."""
+        """Draw if anything changed; returns whether it was drawn."""
         state = ([layer.settings for layer in stack.layers], stack.active, box, self.first)
         if box.empty or (state == self._state and not anew):
             return False

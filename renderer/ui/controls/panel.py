@@ -1,4 +1,4 @@
-"""The tool panel: tools, palette, sliders and buttons, made of pygame_gui elements."""
+"""The tool panel: tools, palette, sliders and buttons, built from pygame_gui elements."""
 
 from __future__ import annotations
 
@@ -46,38 +46,38 @@ from renderer.ui.view.layout import PANEL, Layout
 MARGIN, GUTTER = 12, 4
 INNER = PANEL - 2 * MARGIN
 FOURTH = (INNER - 3 * GUTTER) / 4
-HEX = 76  # width of the field of a colour
-LABEL, VALUE, ROW = 66, 34, 22  # columns and height of a slider's row
+HEX = 76  # width of the colour's text entry
+LABEL, VALUE, ROW = 66, 34, 22  # column widths and height of a slider row
 BUTTONS = (
     ("undo", "redo", "clear", "open", "view", "full"),
     ("zoom.in", "zoom.out", "zoom.fit", "rotate.left", "rotate.right", "mirror"),
     ("stabilizer", "symmetry", "dynamics", "layers", "hud", "help"),
 )
 SIXTH = (INNER - 5 * GUTTER) / 6
-WHEEL_PX = 48  # that the panel scrolls for a step of the wheel
-AWAKE_S = 1.5  # after its last event pygame_gui, 0.7 ms a tick, is no longer updated
+WHEEL_PX = 48  # scroll distance for one wheel step
+AWAKE_S = 1.5  # pygame_gui, 0.7 ms a tick, is updated until this long after its last event
 GROOVE = (146, 150, 160)
 POINTER = (pygame.MOUSEBUTTONDOWN, pygame.MOUSEBUTTONUP, pygame.MOUSEMOTION, pygame.MOUSEWHEEL)
 
 
 class Panel:
-    """Changes the Tools directly; what changes paper or picture is returned as actions."""
+    """The tool panel. Changes Tools directly; changes of paper or picture are returned as actions."""
 
     def __init__(self, window: tuple[int, int], theme: Theme, scene: Scene, keymap: KeyMap):
         self.theme, self.keymap = theme, keymap
         self.manager = pygame_gui.UIManager(window, theme.gui(), enable_live_theme_updates=False)
-        self.buttons: dict[elements.UIButton, str] = {}  # element -> row of the key table
+        self.buttons: dict[elements.UIButton, str] = {}  # element -> name of its row in the key table
         self.sliders: dict[str, Slider] = {}
         self.labels: list[tuple[str, str, pygame.Rect]] = []  # (name of a slider or "", text, box)
         self.headings: list[tuple[str, int]] = []
         self.dialog: elements.UIWindow | None = None
         self.stale = True
-        self.set_by_prompt: dict[str, float] = {}  # sliders whose value comes from words of the prompt
+        self.set_by_prompt: dict[str, float] = {}  # sliders whose value is set by the prompt
         self._shown: tuple = ()
         self._floated = self._inside = False
         self._awake_s = AWAKE_S
-        self.scroll_px = 0  # by which the panel is scrolled up in a low window
-        self._placed: list[tuple[UIElement, tuple[int, int]]] = []  # elements of the panel, where unscrolled
+        self.scroll_px = 0  # scroll offset in a window lower than the panel
+        self._placed: list[tuple[UIElement, tuple[int, int]]] = []  # elements and unscrolled positions
         self.height_px = theme.px(self.build())
         self._placed = [
             (element, box_of(element).topleft)
@@ -126,14 +126,14 @@ class Panel:
         return y + 34 * len(BUTTONS) + MARGIN - 4
 
     def arrange(self, window: tuple[int, int], layout: Layout) -> None:
-        """Fit the bar to the window."""
+        """Lay out the bottom bar for the window size."""
         self.manager.set_window_resolution(window)
         if not layout.bar.empty:
             self.bar.arrange(layout.bar)
         self.scroll_to(self.scroll_px, window[1])
 
     def scroll_to(self, offset_px: int, window_height: int) -> None:
-        """Scroll so that this much is above the window, as far as there is something to scroll."""
+        """Scroll to this offset in pixels, limited to the panel's height."""
         offset_px = max(0, min(offset_px, self.height_px - window_height))
         if offset_px != self.scroll_px:
             self.scroll_px, self.stale, self._awake_s = offset_px, True, AWAKE_S
@@ -163,7 +163,7 @@ class Panel:
         return y + ROW
 
     def typing(self) -> bool:
-        """A text line or a dialog has the keyboard focus."""
+        """Whether a text entry or a dialog has the keyboard focus."""
         return bool(
             self.bar.prompt.is_focused
             or self.seed.is_focused
@@ -172,7 +172,7 @@ class Panel:
         )
 
     def covers(self, position: tuple[int, int], layout: Layout) -> bool:
-        """The position belongs to the panel, the bar, an open menu or a dialog."""
+        """Whether a position is over the panel, the bar, an open menu or a dialog."""
         if self.bar.menu_open() or (self.dialog is not None and box_of(self.dialog).collidepoint(position)):
             return True
         return any(
@@ -180,7 +180,7 @@ class Panel:
         )
 
     def floating(self) -> bool:
-        """A dialog, the open menu or a tooltip lies over the panes."""
+        """Whether a dialog, the open menu or a tooltip covers the panes."""
         tips = any(e.tool_tip is not None for e in (*self.buttons, *self.sliders.values()))
         return tips or self.dialog is not None or self.bar.menu_open()
 
@@ -192,7 +192,7 @@ class Panel:
             self.dialog = color_dialog(self.manager, self.theme, tools.brush.color)
 
     def handle(self, event, tools: Tools, scene: Scene, layout: Layout) -> tuple[bool, list[Action]]:
-        """(whether the panel used the event, its actions)."""
+        """Handle an event. Returns whether the panel consumed it, and the resulting actions."""
         if event.type in POINTER and not tools.drawing:
             inside = event.type == pygame.MOUSEWHEEL or self.covers(event.pos, layout)
             if inside or self._inside or any(pygame.mouse.get_pressed()):
@@ -217,15 +217,15 @@ class Panel:
         if not (tools.drawing and event.type == pygame.MOUSEMOTION):
             self.manager.process_events(event)
         actions = self.actions_of(event, tools, scene)
-        if prompting and not self.bar.prompt.is_focused and not actions:  # a click elsewhere enters it, too
+        if prompting and not self.bar.prompt.is_focused and not actions:  # a click elsewhere submits it too
             actions = self.text_entered(self.bar.prompt, scene)
-        left_prompt = down and prompting and not keep  # this click only leaves the prompt
+        left_prompt = down and prompting and not keep  # this click only ends the text entry
         return keep or kept_keys or left_prompt, actions
 
     def leave(self) -> None:
-        """Drop the keyboard focus; close the dialog."""
+        """Release the keyboard focus and close the dialog."""
         self.manager.set_focus_set(None)
-        self._shown = ()  # discards what was typed and not entered
+        self._shown = ()  # discards text that was typed but not submitted
         if self.dialog is not None:
             self.dialog.kill()
             self.dialog = None
@@ -282,7 +282,7 @@ class Panel:
         return [Change("seed", int(words))] if words.strip().isdecimal() else []
 
     def show_state(self, tools: Tools, scene: Scene) -> None:
-        """Bring the controls up to date, except one that is being dragged or typed in."""
+        """Update the controls to the current state, except one that is being dragged or typed in."""
         params = scene.params
         filming, back = scene.recording.state is RecordingState.RECORDING, scene.rewind is not None
         state = (tools.tool, tools.brush, tools.tolerance, tools.mood_axis, params, scene.card, filming, back)
@@ -317,7 +317,7 @@ class Panel:
         self.bar.show_state(scene)
 
     def update(self, elapsed_s: float) -> bool:
-        """Update pygame_gui; returns whether everything must be drawn again, below a dialog or menu."""
+        """Update pygame_gui; returns whether everything must be redrawn, as below a dialog or menu."""
         if self.typing() or self.bar.menu_open():
             self._awake_s = AWAKE_S
         if self._awake_s > 0:
@@ -327,7 +327,7 @@ class Panel:
         return floated or self._floated
 
     def draw(self, surface: pygame.Surface, tools: Tools, scene: Scene, layout: Layout) -> list[pygame.Rect]:
-        """Draw if anything changed; returns the boxes drawn on."""
+        """Draw if anything changed; returns the drawn boxes."""
         if not (self.stale or self.typing()):
             return []
         self.stale = False
@@ -345,7 +345,7 @@ class Panel:
         return boxes
 
     def draw_scroll_bar(self, surface: pygame.Surface, panel: Rect) -> None:
-        """A thin bar at the panel's edge, where not all of it fits."""
+        """Draw a thin scroll bar at the panel's edge if the panel does not fit."""
         if self.height_px <= panel.height:
             return
         length = max(self.theme.px(24), panel.height * panel.height // self.height_px)
@@ -380,7 +380,7 @@ class Panel:
 
 
 def choices_on(tools: Tools) -> set[str]:
-    """The buttons of what is switched on."""
+    """Names of the buttons that are switched on."""
     on = {name for name, names in CHOICES.items() if getattr(tools, name) != names[0]}
     on |= {"layers"} if tools.show_layers else set()
     return on | ({"mirror"} if tools.navigation.settings.mirrored else set())

@@ -1,4 +1,4 @@
-"""Sliders, and the conversion between their position and their value."""
+"""Sliders, and conversion between slider position and value."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from renderer.ui.style.theme import WELL, Theme, rounded, text
 
 
 def box_of(element: UIElement) -> pygame.Rect:
-    """Where an element is in the window."""
-    assert element.rect is not None  # it is None only while pygame_gui builds the element
+    """Box of an element in the window."""
+    assert element.rect is not None  # None only while pygame_gui builds the element
     return element.rect
 
 
 class Slider(elements.UIHorizontalSlider):
-    """A slider of 0..1; a click on the groove moves the knob there."""
+    """A slider with range 0..1; a click on the groove moves the knob there."""
 
     @property
     def box(self) -> pygame.Rect:
@@ -48,7 +48,7 @@ class Slider(elements.UIHorizontalSlider):
     def draw_groove(
         self, surface: pygame.Surface, theme: Theme, color: tuple[int, int, int], prompt_value: float | None
     ) -> None:
-        """The groove, filled up to the knob. prompt_value: set by the prompt, 0..1, drawn as a notch."""
+        """Draw the groove, filled up to the knob. prompt_value: set by the prompt, 0..1, drawn as a notch."""
         px = theme.px
         groove = self.box.inflate(-px(4), -px(10))
         rounded(surface, WELL, groove, px(2))
@@ -81,7 +81,7 @@ def set_by_prompt(scene: Scene) -> dict[str, float]:
 
 
 def share_of(name: str, value: float) -> float:
-    """Value -> position 0..1; sizes on a logarithmic scale, for precision with small brushes."""
+    """Slider position 0..1 of a value; sizes are on a logarithmic scale, for precise small brushes."""
     if name == "size":
         return math.log(value / SMALLEST_PX) / math.log(LARGEST_PX / SMALLEST_PX)
     return value / 255 if name == "tolerance" else value

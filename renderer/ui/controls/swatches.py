@@ -1,4 +1,4 @@
-"""The palette of materials, and a sample stroke of the current brush."""
+"""The material palette, recent colours, and a sample stroke of the current brush."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from renderer.ui.input.tools import MOST_COLORS, Color
 from renderer.ui.style.theme import CARD, WELL, Theme, rounded, rounded_plate, text
 from renderer.ui.view.panes import ivory, over
 
-WAVE = 24  # points of the sample's stroke
+WAVE = 24  # points of the sample stroke
 
 
 class Swatches:
-    """Four in a row, each with its material's name and key."""
+    """Palette swatches, four per row, each with the material's name and key."""
 
     def __init__(self, theme: Theme, x: float, y: float, width: float, height: float, gutter: float):
         self.theme = theme
@@ -32,15 +32,15 @@ class Swatches:
         self._sample: tuple | None = None
 
     def move_to(self, scroll_px: int) -> None:
-        """Follow the panel, which is scrolled up by so much."""
+        """Move with the panel when it is scrolled up by this many pixels."""
         self.boxes = [box.move(0, -scroll_px) for box in self._unscrolled]
 
     def at(self, position: tuple[int, int]) -> int | None:
-        """Index of the material under a position of the window."""
+        """Index of the material at a window position."""
         return next((i for i, box in enumerate(self.boxes) if box.collidepoint(position)), None)
 
     def draw(self, surface: pygame.Surface, chosen: int) -> None:
-        """chosen: the material of the brush, 0 for a free colour."""
+        """Draw the swatches. chosen: material of the brush, 0 for a custom colour."""
         px, round_px = self.theme.px, self.theme.px(6)
         for number, (box, material, key) in enumerate(
             zip(self.boxes, MATERIALS, PALETTE_KEYS, strict=True), 1
@@ -68,7 +68,7 @@ class Swatches:
 
 
 class ColorChips:
-    """The free colours painted with last, in a row; a click takes one again."""
+    """Row of recently used custom colours; a click selects one."""
 
     def __init__(self, theme: Theme, x: float, y: float, width: float):
         self.theme = theme
@@ -77,7 +77,7 @@ class ColorChips:
         self.boxes = self._unscrolled
 
     def move_to(self, scroll_px: int) -> None:
-        """Follow the panel, which is scrolled up by so much."""
+        """Move with the panel when it is scrolled up by this many pixels."""
         self.boxes = [box.move(0, -scroll_px) for box in self._unscrolled]
 
     def at(self, position: tuple[int, int], colors: list[Color]) -> Color | None:
@@ -92,7 +92,7 @@ class ColorChips:
 
 
 def color_of(words: str) -> Color | None:
-    """The colour of "#76a9de", "76A9DE" or "#7ad"; None where the text is no colour."""
+    """Parse a colour such as "#76a9de", "76A9DE" or "#7ad"; None if the text is not a colour."""
     digits = words.strip().lstrip("#")
     if len(digits) == 3:
         digits = "".join(2 * digit for digit in digits)

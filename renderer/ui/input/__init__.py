@@ -1,1 +1,1 @@
-"""From mouse, pen and keyboard to actions."""
+"""Translation of mouse, pen and keyboard input to actions."""

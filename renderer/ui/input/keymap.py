@@ -1,8 +1,8 @@
-"""The only key table: what each key does, its label, and which row a key press means.
+"""Keyboard shortcuts: the table of keys and actions, and the matching of key presses.
 
-Keys are matched by the symbols of the keyboard layout: by the typed character where it is no letter
-(AltGr+8 is "[" on a German keyboard), else by the key's own symbol and exactly the modifiers held.
-Unshifted keys of the digit row are digits on every layout, also where they type other characters (AZERTY).
+Keys are matched by the symbols of the keyboard layout: by the typed character if it is not a letter
+(AltGr+8 is "[" on a German keyboard), otherwise by the key's own symbol and exactly the modifiers held.
+Unshifted keys of the digit row are digits on every layout, even if they type other characters (AZERTY).
 """
 
 from __future__ import annotations
@@ -52,16 +52,16 @@ MODIFIERS = ("Ctrl", "Alt", "Shift")
 
 
 class Shortcut(NamedTuple):
-    """symbol: a lower-case character, or a name such as "Enter" or "F1". modifiers: in MODIFIERS' order."""
+    """A key combination. symbol: lower-case character or name ("F1"). modifiers: in MODIFIERS' order."""
 
     symbol: str
     modifiers: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> Shortcut:
-        """The shortcut of a label such as "Ctrl+Shift+Z" or "Ctrl++". Raises ValueError for what is none."""
+        """Parse a label such as "Ctrl+Shift+Z" or "Ctrl++". Raises ValueError for other text."""
         *words, symbol = text.split("+")
-        if text == "+" or text.endswith("++"):  # the key itself
+        if text == "+" or text.endswith("++"):  # the "+" key
             words, symbol = words[:-1], "+"
         names = {name.lower(): name for name in NAMED.values()}
         symbol = names.get(symbol.lower(), symbol.lower())
@@ -74,15 +74,15 @@ class Shortcut(NamedTuple):
 
     @property
     def label(self) -> str:
-        """As help and tooltips print it: Ctrl+Shift+Z; Cmd in place of Ctrl on macOS."""
+        """Text in help and tooltips, such as Ctrl+Shift+Z; on macOS, Cmd replaces Ctrl."""
         held = ("Cmd" if MAC and name == "Ctrl" else name for name in self.modifiers)
         return "+".join([*held, self.symbol.upper() if len(self.symbol) == 1 else self.symbol])
 
 
 class Key(NamedTuple):
-    """One row: the action, its keys, the text of the help, and the group that it stands in.
+    """One row of the key table: action name, keys, help text and group.
 
-    repeats: a held key does it again and again.
+    repeats: the action repeats while the key is held.
     """
 
     name: str
@@ -180,10 +180,10 @@ KEYS = (
 
 
 class KeyMap:
-    """The rows in force: the defaults, or those with the user's own keys."""
+    """The active key table: the defaults, or the defaults changed by the user's keys."""
 
     def __init__(self, rows: tuple[Key, ...] = KEYS):
-        """Raises ValueError where two rows share a key."""
+        """Raises ValueError if two rows share a key."""
         self.rows = rows
         self.names = {row.name: row for row in rows}
         self._table: dict[Shortcut, Key] = {}
@@ -194,31 +194,31 @@ class KeyMap:
                     raise ValueError(f"{shortcut.label} is both {other.name} and {row.name}")
 
     def label(self, name: str) -> str:
-        """The first key of an action as help and tooltips print it; "" where it has none."""
+        """First key of an action, as shown in help and tooltips; "" if it has none."""
         keys = self.names[name].keys
         return Shortcut.parse(keys[0]).label if keys else ""
 
     def tip(self, name: str) -> str:
-        """The tooltip of a button that does the same as a key."""
+        """Tooltip of the button for an action."""
         key = self.label(name)
         return f"{self.names[name].help}  ({key})" if key else self.names[name].help
 
     def find(self, event: pygame.event.Event) -> Key | None:
-        """The row that a KEYDOWN event means."""
+        """The row that matches a KEYDOWN event."""
         tried = candidates(event.key, event.mod, event.unicode, getattr(event, "scancode", 0))
         return next((self._table[shortcut] for shortcut in tried if shortcut in self._table), None)
 
 
 def user_keys_path() -> Path:
-    """The file with the user's own keys."""
+    """Path of the user's key file."""
     return user_config_path("flowbrush") / "keys.json"
 
 
 def load_keymap(path: Path) -> KeyMap:
-    """The default keys with those of a file: a JSON object of action -> key or list of keys, [] for none.
+    """Load the default keys, changed by a JSON file of action -> key or list of keys, [] for none.
 
-    A key that the file gives to an action is taken from its default action. Raises InputError for a
-    file that cannot be used; a missing one changes nothing.
+    A key that the file assigns to an action is removed from its default action. Raises InputError for an
+    invalid file; a missing file changes nothing.
     """
     try:
         given = json.loads(path.read_text(encoding="utf-8"))
@@ -249,12 +249,12 @@ def load_keymap(path: Path) -> KeyMap:
 
 
 def candidates(key: int, mods: int, text: str = "", scancode: int = 0) -> list[Shortcut]:
-    """The shortcuts that a key press may mean, the likeliest first. key, mods, text: as SDL reports them."""
+    """Possible shortcuts of a key press, the likeliest first. key, mods, text: as reported by SDL."""
     typed = len(text) == 1 and text.isprintable()
     alt_graph = bool(mods & pygame.KMOD_MODE) or (bool(mods & pygame.KMOD_RALT) and typed)
     command = pygame.KMOD_META if MAC else pygame.KMOD_CTRL
     if mods & (pygame.KMOD_CTRL if MAC else pygame.KMOD_META):
-        return []  # the system's own shortcuts
+        return []  # shortcuts of the system
     ctrl, alt = bool(mods & command) and not alt_graph, bool(mods & pygame.KMOD_ALT) and not alt_graph
     shift = bool(mods & pygame.KMOD_SHIFT)
     held = tuple(name for name, on in zip(MODIFIERS, (ctrl, alt, shift), strict=True) if on)
@@ -269,7 +269,7 @@ def candidates(key: int, mods: int, text: str = "", scancode: int = 0) -> list[S
 
 
 def symbol_of(key: int, mods: int) -> str:
-    """The symbol of an SDL key code; "" for one that has none. Keypad digits count while Num Lock is on."""
+    """Symbol of an SDL key code; "" if it has none. Keypad digits count while Num Lock is on."""
     if key in KEYPAD:
         digits = KEYPAD[key].isdigit()
         return KEYPAD[key] if not digits or mods & pygame.KMOD_NUM else ""

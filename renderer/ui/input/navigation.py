@@ -1,4 +1,4 @@
-"""Zoom, pan, rotation and mirroring of the view by wheel, drag, pinch and keys."""
+"""Zoom, pan, rotation and mirroring of the view with wheel, drag, pinch and keys."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from renderer.ui.view.view_transform import ViewSettings, ViewTransform, clamped
 
 WHEEL_FACTOR = 1.2
 ROTATION_STEP_DEG = 15.0
-PINCH_GAIN = 4.0  # SDL reports a pinch as a share of the touch surface
+PINCH_GAIN = 4.0  # SDL reports pinch distances as fractions of the touch surface
 ACTIONS = (
     "zoom.in",
     "zoom.out",
@@ -26,14 +26,14 @@ ACTIONS = (
 
 
 class Navigation:
-    """The user's view of the paper, the same in both panes. canvas: width and height in pixels."""
+    """The view of the canvas, shared by both panes. canvas: width and height in pixels."""
 
     def __init__(self) -> None:
         self.settings = ViewSettings()
         self.canvas: tuple[int, int] = (0, 0)
-        self.layout: Layout | None = None  # of the last events
-        self.space = False  # the space bar is down: a drag moves the view
-        self._pane: Pane | None = None  # that is being dragged
+        self.layout: Layout | None = None  # layout at the last events
+        self.space = False  # space bar held: a drag pans the view
+        self._pane: Pane | None = None  # pane that is being dragged
         self._pinch: tuple[float, float] | None = None
 
     @property
@@ -41,7 +41,7 @@ class Navigation:
         return self._pane is not None
 
     def handle(self, event: pygame.event.Event, layout: Layout) -> bool:
-        """Follow an event; returns whether it was one of the view's."""
+        """Handle an event; returns whether it was a view event."""
         self.layout = layout
         if event.type in (pygame.KEYDOWN, pygame.KEYUP) and event.key == pygame.K_SPACE:
             self.space = event.type == pygame.KEYDOWN
@@ -72,7 +72,7 @@ class Navigation:
         return False
 
     def pinch(self, event: pygame.event.Event) -> None:
-        """Two fingers zoom, turn and move at once. The event's coordinates are shares of the window."""
+        """Zoom, rotate and pan with two fingers. The event's coordinates are fractions of the window size."""
         width, height = pygame.display.get_window_size()
         at = (event.x * width, event.y * height)
         pane = self.pane_at(at)
@@ -86,7 +86,7 @@ class Navigation:
         self.set(view, pane)
 
     def do(self, name: str) -> None:
-        """Carry out one of ACTIONS, about the middle of the pane."""
+        """Perform one of ACTIONS about the centre of the pane."""
         if self.layout is None or not self.layout.panes:
             return
         pane = self.pane_like(self.layout.panes[-1])
@@ -101,7 +101,7 @@ class Navigation:
                 view = replace(view.rotated(-view.rotation_deg, at), mirrored=False)
             else:
                 view = view.rotated(turn[name], at)
-            if self.settings.scale is None:  # what was fitted stays fitted
+            if self.settings.scale is None:  # a fitted view stays fitted
                 self.settings = ViewSettings(rotation_deg=view.rotation_deg, mirrored=view.mirrored)
             else:
                 self.set(view, pane)
@@ -114,11 +114,11 @@ class Navigation:
             self.set(view.zoomed(scales[name] / view.scale, at), pane)
 
     def set(self, view: ViewTransform, pane: Pane) -> None:
-        """Show this view of the pane from the next tick on."""
+        """Set the view settings so that the pane shows this view from the next tick on."""
         self.settings = clamped(ViewSettings.of(view, pane.area), self.canvas)
 
     def pane_like(self, pane: Pane) -> Pane:
-        """The pane of the same kind in the settings as they are now: several events move it in one tick."""
+        """The pane with the current view settings, which several events in one tick may have changed."""
         settings = self.settings
         if settings.scale is None:
             return pane
@@ -128,7 +128,7 @@ class Navigation:
         return replace(pane, view=view)
 
     def pane_at(self, at: tuple[float, float]) -> Pane | None:
-        """The pane whose area holds a window position, as it is now."""
+        """The pane at a window position, with the current view settings."""
         for pane in self.layout.panes if self.layout is not None else ():
             if pane.area.x0 <= at[0] < pane.area.x1 and pane.area.y0 <= at[1] < pane.area.y1:
                 return self.pane_like(pane)

@@ -1,4 +1,4 @@
-"""The current tool and brush, and the stroke being drawn: window events become actions here."""
+"""Tool state and stroke input: translates window events to actions."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ from renderer.ui.view.layout import Layout, Pane
 Tool = Literal["brush", "eraser", "line", "fill", "pick"]
 TOOLS: tuple[Tool, ...] = get_args(Tool)
 Color = tuple[int, int, int]
-MOST_COLORS = 12  # of the history
+MOST_COLORS = 12  # length of the colour history
 Stabilizer = Literal["off", "light", "strong"]
 SymmetryChoice = Literal["off", "vertical", "horizontal", "radial"]
 Dynamics = Literal["size", "opacity", "none"]
-CHOICES: dict[str, tuple[str, ...]] = {  # each key press takes the next
+CHOICES: dict[str, tuple[str, ...]] = {  # each key press selects the next
     "stabilizer": get_args(Stabilizer),
     "symmetry": get_args(SymmetryChoice),
     "dynamics": get_args(Dynamics),
 }
-STABILIZER_PX = {"off": 0.0, "light": 12.0, "strong": 40.0}  # window px by which the stroke lags behind
+STABILIZER_PX = {"off": 0.0, "light": 12.0, "strong": 40.0}  # window px of lag of the stroke
 SMALLEST_PX, LARGEST_PX = 2.0, 300.0
 FULL_SPEED = 2600.0  # canvas px/s at which a stroke is thinnest
 SPEED_MEMORY = 0.35  # weight of the newest speed in the running mean
@@ -54,7 +54,7 @@ MOOD_STEP = 0.1
 
 
 class Tools:
-    """Turns window events into Events for the loop. place: canvas position under the pointer, or None."""
+    """Translates window events to Events of the loop. place: canvas position of the pointer, or None."""
 
     def __init__(self, keymap: KeyMap | None = None) -> None:
         self.keymap = keymap or KeyMap()
@@ -62,24 +62,24 @@ class Tools:
         self.tool: Tool = "brush"
         self.brush = Brush(color=MATERIALS[0].color, material=1)
         self.tolerance = 24
-        self.colors: list[Color] = []  # free colours painted with, the newest first
+        self.colors: list[Color] = []  # custom colours used, newest first
         self.stabilizer: Stabilizer = "off"
         self.symmetry: SymmetryChoice = "off"
         self.dynamics: Dynamics = "size"
         self.tablet: Tablet | None = None
-        self._samples: list[float] = []  # pressures of the pen in this tick
-        self._pen = False  # the newest stroke is a pen's
+        self._samples: list[float] = []  # pen pressures of this tick
+        self._pen = False  # whether the newest stroke is from a pen
         self.mood_axis = 0
         self.show_layers = False
-        self.pane: Pane | None = None  # where the current stroke began
+        self.pane: Pane | None = None  # pane in which the current stroke began
         self.place: tuple[float, float] | None = None
-        self._button = 0  # that draws the current stroke
-        self._start = self._at = self._target = (0.0, 0.0)  # of the stroke: begin, end, pointer
-        self._before = (0.0, 0.0)  # the pointer in the tick before
-        self._last: tuple[float, float] | None = None  # where the last stroke ended
-        self._is_line = False  # a straight line is being drawn, not a stroke
+        self._button = 0  # button of the current stroke
+        self._start = self._at = self._target = (0.0, 0.0)  # stroke start, stroke end, pointer
+        self._before = (0.0, 0.0)  # pointer in the previous tick
+        self._last: tuple[float, float] | None = None  # end of the last stroke
+        self._is_line = False  # a straight line instead of a stroke
         self._speed, self._pressure, self._moved_s = 0.0, FIRST_PRESSURE, 0.0
-        self._held: set[int] = set()  # keys that are down
+        self._held: set[int] = set()  # keys held down
 
     @property
     def drawing(self) -> bool:
@@ -87,11 +87,11 @@ class Tools:
 
     @property
     def line_preview(self) -> tuple[tuple[float, float], tuple[float, float]] | None:
-        """Both ends of the straight line that is being drawn, in canvas pixels."""
+        """End points of the straight line being drawn, in canvas pixels."""
         return (self._start, self._at) if self.pane is not None and self._is_line else None
 
     def is_repeat(self, event: pygame.event.Event) -> bool:
-        """Whether a KEYDOWN repeats a held key for an action that is done once a press. Sees every event."""
+        """Whether a KEYDOWN is a key repeat of a non-repeating action. Call it with every event."""
         if event.type == pygame.KEYUP:
             self._held.discard(event.key)
         elif event.type == pygame.WINDOWFOCUSLOST:
@@ -106,7 +106,7 @@ class Tools:
     def translate(
         self, events: Iterable[pygame.event.Event], layout: Layout, params: PictureParams, now_s: float
     ) -> list[Event]:
-        """Events of one tick. All motion between two others becomes one Extend with every point."""
+        """Events of one tick. Consecutive motion events are merged into one Extend with all points."""
         if self.tablet is not None:
             self._samples = self.tablet.pressures()
         made: list[Action] = []
@@ -140,7 +140,7 @@ class Tools:
 
     def press(self, event: pygame.event.Event, layout: Layout, now_s: float) -> list[Action]:
         pane = layout.pane_at(*event.pos)
-        if pane is None and self.tool not in ("fill", "pick"):  # it may come onto the paper
+        if pane is None and self.tool not in ("fill", "pick"):  # the stroke may enter the paper
             pane = layout.pane_beside(*event.pos)
         if pane is None or event.button not in (1, 3) or self.drawing:
             return []
@@ -165,29 +165,29 @@ class Tools:
         return [Begin(self.stroke_brush(erase), (*place, self._pressure))]
 
     def remember(self, color: Color | None) -> None:
-        """Put a free colour at the front of the history."""
+        """Add a custom colour at the front of the colour history."""
         if color is not None:
             others = [other for other in self.colors if other != color]
             self.colors = [color, *others][:MOST_COLORS]
 
     def stroke_brush(self, erase: bool = False) -> Brush:
-        """The brush of the stroke that begins: with the eraser, symmetry and dynamics that are chosen."""
+        """Brush of a new stroke, with the current eraser, symmetry and dynamics settings."""
         width, height = self.navigation.canvas
         symmetry = None
-        if self.symmetry != "off":  # about the middle of the paper, whose last pixel is at width - 1
+        if self.symmetry != "off":  # about the canvas centre; the last pixel is at width - 1
             symmetry = Symmetry(self.symmetry, (width - 1) / 2, (height - 1) / 2)
         dynamics = "opacity" if self.dynamics == "opacity" else "size"
         return replace(self.brush, erase=erase, dynamics=dynamics, symmetry=symmetry)
 
     def first_pressure(self) -> float:
-        """Of a stroke that begins: the pen's, else that of a pointer whose speed is not known yet."""
+        """Pressure at the start of a stroke: the pen's, or a default while the pointer speed is unknown."""
         self._pen = bool(self._samples)
         if self.dynamics == "none":
             return 1.0
         return self._samples[-1] if self._samples else FIRST_PRESSURE
 
     def move(self, moves: list[tuple[float, float]], layout: Layout, now_s: float) -> list[Action]:
-        """Follow the pointer."""
+        """Handle pointer motion; extends the current stroke."""
         if not moves:
             return []
         if self.pane is None:
@@ -208,9 +208,9 @@ class Tools:
         return [Extend(tuple((*place, p) for place, p in zip(places, pressures, strict=True)))]
 
     def pressures(self, places: list[tuple[float, float]], now_s: float) -> list[float]:
-        """Of every place of this tick: from the pen where there is one, else from the pointer's speed.
+        """Pressure at every point of this tick, from the pen or, without a pen, from the pointer speed.
 
-        Speed is measured over the whole tick, because its events come in bursts.
+        Speed is measured over the whole tick, because events arrive in bursts.
         """
         count, before = len(places), self._pressure
         if self.dynamics == "none":
@@ -230,14 +230,14 @@ class Tools:
 
     @property
     def ring_px(self) -> float:
-        """Width of the next dab, in canvas pixels: the ring around the pointer."""
+        """Diameter of the brush ring, the width of the next dab, in canvas pixels."""
         if self.dynamics != "size" or (self._pen and not self.drawing):
-            return self.brush.size_px  # a pen's pressure is not known before it touches
+            return self.brush.size_px  # pen pressure is unknown before contact
         pressure = self._pressure if self.drawing and not self._is_line else FIRST_PRESSURE
         return self.brush.size_px * (1.0 if self._is_line else MIN_WIDTH + (1 - MIN_WIDTH) * pressure)
 
     def release(self) -> list[Action]:
-        """End the current stroke or line, where the pointer is."""
+        """End the current stroke or line at the pointer."""
         if self.pane is None:
             return []
         line, behind = self.line_preview, self._at != self._target
@@ -247,11 +247,11 @@ class Tools:
         return [*([Extend(((*self._target, self._pressure),))] if behind else []), End()]
 
     def do(self, name: str, params: PictureParams) -> list[Action]:
-        """Carry out one row of the key table, or a button of the same name."""
+        """Perform the action of a key table row or of the button of the same name."""
         kind, _, what = name.partition(".")
         sign = {"less": -1, "more": 1}.get(what, 0)
         if name == "back" and self.line_preview is not None:
-            self.pane, self._button = None, 0  # the line is not drawn
+            self.pane, self._button = None, 0  # cancels the line
         elif name in ACTIONS:
             self.navigation.do(name)
         elif kind == "tool":
@@ -289,16 +289,16 @@ class Tools:
         return []
 
     def take(self, color: tuple[int, int, int], material: int = 0) -> None:
-        """Paint with a colour; a tool that has none becomes the brush."""
+        """Select a colour; a tool without a colour is replaced by the brush."""
         self.brush = replace(self.brush, color=color, material=material)
         if self.tool in ("eraser", "pick"):
             self.tool = "brush"
 
 
 def pulled(at: tuple[float, float], target: tuple[float, float], slack: float) -> tuple[float, float]:
-    """A point that follows the target on a string of this length: small wobbles do not move it.
+    """Stabilizer: a point pulled towards the target on a string of this length; small wobbles do not move it.
 
-    The same however the events were batched, because no time is in it.
+    The result does not depend on time, and therefore not on how events are batched.
     """
     distance = math.dist(at, target)
     if distance <= slack or distance == 0:

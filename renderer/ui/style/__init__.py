@@ -1,1 +1,1 @@
-"""Colours, fonts and icons."""
+"""Colours, fonts and icons of the user interface."""

@@ -1,4 +1,4 @@
-"""Icons of the buttons, from the SVG files in assets/icons."""
+"""Button icons, rendered from the SVG files in assets/icons."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pygame_gui import elements
 from assets import ASSETS
 
 ICONS = ASSETS / "icons"
-INK = "#fff"  # what the files draw in; replaced by the colour asked for
+INK = "#fff"  # colour used in the files; replaced by the requested one
 
 
 @lru_cache(maxsize=128)
 def icon(name: str, size_px: int, color: tuple[int, int, int]) -> pygame.Surface:
-    """A square surface with premultiplied alpha, as pygame_gui needs it."""
+    """Render an icon as a square surface with premultiplied alpha, as pygame_gui needs it."""
     drawn = (
         (ICONS / f"{name}.svg").read_text(encoding="utf-8").replace(INK, "#{:02x}{:02x}{:02x}".format(*color))
     )
@@ -25,7 +25,7 @@ def icon(name: str, size_px: int, color: tuple[int, int, int]) -> pygame.Surface
 
 
 def set_icon(button: elements.UIButton, name: str, size_px: int, color: tuple[int, int, int]) -> None:
-    """Put an icon on a button; white where the button is under the pointer or selected."""
+    """Put an icon on a button; white while the button is hovered or selected."""
     plain, bright = [icon(name, size_px, color)], [icon(name, size_px, (255, 255, 255))]
     button.normal_images, button.hovered_images, button.selected_images = plain, bright, bright
     middle = [(0.5, 0.5)]

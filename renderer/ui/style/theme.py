@@ -1,4 +1,4 @@
-"""Colours, fonts and sizes of the window; also the theme of pygame_gui."""
+"""Colours, fonts and sizes of the window, and the pygame_gui theme."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from assets import ASSETS
 FONTS = ASSETS / "fonts"
 FACES = {False: "NotoSans-Regular.ttf", True: "NotoSans-Bold.ttf"}
 
-SMOOTH = 4  # supersampling of round corners
-BACK = (19, 20, 24)  # behind everything
+SMOOTH = 4  # supersampling factor of round corners
+BACK = (19, 20, 24)  # window background
 CARD = (29, 31, 37)  # panel, HUD
-WELL = (22, 23, 28)  # grooves, text lines, the graph
+WELL = (22, 23, 28)  # grooves, text entries, the graph
 RAISED = (44, 47, 55)  # buttons
 EDGE = (58, 62, 72)
 INK, SOFT, FAINT = (234, 233, 228), (170, 172, 178), (116, 120, 130)
-ACCENT, ACCENT_DARK = (232, 168, 84), (142, 94, 38)  # what is selected
+ACCENT, ACCENT_DARK = (232, 168, 84), (142, 94, 38)  # selected elements
 GOOD, BAD = (128, 190, 160), (232, 112, 94)
 
 
 class Theme:
-    """Lengths are given for scale 1, a screen of about 96 dots an inch, and multiplied by `scale`."""
+    """Fonts and lengths at a scale. Lengths are for scale 1 (about 96 dpi) and multiplied by `scale`."""
 
     def __init__(self, scale: float = 1.0):
         self.scale = scale
@@ -150,7 +150,7 @@ class Theme:
 
 @lru_cache(maxsize=512)
 def text(words: str, face: pygame.font.Font, color: tuple[int, int, int]) -> pygame.Surface:
-    """Rendered text, cached."""
+    """A rendered text surface, cached."""
     return face.render(words, True, color)
 
 
@@ -158,7 +158,7 @@ def text(words: str, face: pygame.font.Font, color: tuple[int, int, int]) -> pyg
 def rounded_plate(
     size: tuple[int, int], color: tuple[int, ...], radius_px: int, width_px: int = 0
 ) -> pygame.Surface:
-    """An antialiased rectangle with round corners; an outline where width_px is not 0."""
+    """An antialiased rectangle with round corners; only the outline if width_px is not 0."""
     large = pygame.Surface((size[0] * SMOOTH, size[1] * SMOOTH), pygame.SRCALPHA)
     large.fill((*color[:3], 0))
     corner = radius_px * SMOOTH

@@ -1,4 +1,4 @@
-"""Pressure of pen tablets: one small interface, and one file for each window system."""
+"""Pen tablet pressure: a common interface, with one file per window system."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from typing import Protocol
 
 
 class Tablet(Protocol):
-    """Reads pen pressure beside pygame, whose mouse events carry the position.
+    """Interface that reads pen pressure; positions come from pygame's mouse events.
 
-    pygame's own `pressure` of finger events is not used: it holds the vertical motion.
+    The `pressure` of pygame's finger events is not used, because it contains the vertical motion.
     """
 
     def pressures(self) -> list[float]:
-        """Pressures in 0..1 that pens reported since the last call, in order. Never waits."""
+        """Pen pressures in 0..1 reported since the last call, in order. Never waits."""
         ...
 
     def close(self) -> None:
-        """Idempotent."""
+        """Release the tablet. Idempotent."""
         ...
 
 
 def open_tablet(driver: str) -> Tablet | None:
-    """The tablets of SDL's video driver; None where the system cannot report pressure."""
+    """Open the tablet reader for SDL's video driver; None if the system cannot report pressure."""
     with contextlib.suppress(OSError, AttributeError):
         if driver == "x11":
             from renderer.ui.tablet.x11 import X11Tablet

@@ -1,6 +1,6 @@
-"""Pen pressure on macOS, from the application's current event. Never run: there was no macOS to try it on.
+"""Pen pressure on macOS, from the application's current event. Untested: never run on macOS.
 
-See https://developer.apple.com/documentation/appkit/nsevent. One sample a tick, the newest.
+See https://developer.apple.com/documentation/appkit/nsevent. Returns one sample per tick, the newest.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ TABLET_SUBTYPE = 1
 
 
 class MacTablet:
-    """Raises OSError where the Objective-C runtime is not found."""
+    """Tablet on macOS. Raises OSError if the Objective-C runtime is not found."""
 
     def __init__(self) -> None:
         found = ctypes.util.find_library("objc")
@@ -28,7 +28,7 @@ class MacTablet:
         )
 
     def send(self, target, selector: bytes, kind):
-        """Call a method without arguments that returns this C type."""
+        """Call an Objective-C method without arguments that returns this C type."""
         call = ctypes.CFUNCTYPE(kind, c_void_p, c_void_p)(("objc_msgSend", self._objc))
         return call(target, self._objc.sel_registerName(selector))
 
@@ -44,4 +44,4 @@ class MacTablet:
         return [min(1.0, max(0.0, self.send(event, b"pressure", c_float)))]
 
     def close(self) -> None:
-        """See Tablet. Nothing was opened."""
+        """See Tablet. There is nothing to release."""

@@ -1,4 +1,4 @@
-"""Pen pressure on Windows, from pointer messages of the window. Never run: there was no Windows to try it on.
+"""Pen pressure on Windows, from the window's pointer messages. Untested: never run on Windows.
 
 See https://learn.microsoft.com/windows/win32/inputmsg/messages-and-notifications-portal.
 """
@@ -12,7 +12,7 @@ import pygame
 
 WM_POINTERUPDATE, WM_POINTERDOWN = 0x0245, 0x0246
 PT_PEN = 3
-FULL = 1024.0  # pressure of a pen is 0..1024
+FULL = 1024.0  # pen pressure is 0..1024
 SUBCLASS_ID = 0x466C
 
 
@@ -50,7 +50,7 @@ class PenInfo(ctypes.Structure):
 
 
 class WindowsTablet:
-    """Watches the messages of pygame's window. Raises AttributeError where there are no pointer messages."""
+    """Tablet that reads pygame's window messages. Raises AttributeError if pointer messages are missing."""
 
     def __init__(self) -> None:
         windll = ctypes.windll  # type: ignore[attr-defined]  # it exists on Windows only
@@ -63,7 +63,7 @@ class WindowsTablet:
         )
         self._controls.DefSubclassProc.restype = c_ssize_t
         self._controls.DefSubclassProc.argtypes = [c_void_p, c_uint32, c_size_t, c_ssize_t]
-        self._callback = made_by(self._message)  # kept, or it would be collected
+        self._callback = made_by(self._message)  # referenced, so that it is not garbage-collected
         self._controls.SetWindowSubclass(self._window, self._callback, SUBCLASS_ID, 0)
 
     def _message(self, window, message, wparam, lparam, _id, _data) -> int:

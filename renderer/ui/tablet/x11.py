@@ -1,6 +1,6 @@
-"""Pen pressure on X11, through raw events of the X Input extension 2.2 on a connection of its own.
+"""Pen pressure on X11, from raw events of the X Input extension 2.2 on a separate connection.
 
-Structures and numbers are those of X11/extensions/XI2.h and XInput2.h, see the XI2 protocol specification at
+Structures and constants follow X11/extensions/XI2.h and XInput2.h; see the XI2 protocol specification at
 https://www.x.org/releases/current/doc/inputproto/XI2proto.txt.
 """
 
@@ -91,22 +91,22 @@ class RawEvent(Structure):
 
 
 class Axis:
-    """The pressure axis of a device: its number among the valuators, and its range."""
+    """The pressure axis of a device: its valuator number and its range."""
 
     def __init__(self, info: ValuatorClass):
         self.number, self.low, self.range = info.number, info.min, (info.max - info.min) or 1.0
 
     def pressure(self, event: RawEvent) -> float | None:
-        """Pressure in 0..1 of an event; None where the event does not carry it."""
+        """Pressure in 0..1 of an event; None if the event does not contain it."""
         state, number = event.valuators, self.number
         if number >= state.mask_len * 8 or not state.mask[number // 8] & 1 << number % 8:
-            return None  # it did not change
+            return None  # the pressure did not change
         place = sum(bool(state.mask[i // 8] & 1 << i % 8) for i in range(number))
         return min(1.0, max(0.0, (event.raw_values[place] - self.low) / self.range))
 
 
 class X11Tablet:
-    """Raises OSError where the server has no X Input 2.2. No device need be there: they come and go."""
+    """Tablet on X11. Raises OSError without X Input 2.2. Devices may be connected and removed later."""
 
     def __init__(self) -> None:
         self._x, self._xi = load("X11"), load("Xi")
@@ -140,7 +140,7 @@ class X11Tablet:
         self._xi.XISelectEvents(self._display, root, byref(chosen), 1)
 
     def find_axes(self) -> dict[int, Axis]:
-        """Device id -> its pressure axis, of all devices that have one."""
+        """Map device id to pressure axis, for all devices that have one."""
         count = c_int()
         devices = self._xi.XIQueryDevice(self._display, ALL_DEVICES, byref(count))
         found = {}
@@ -156,7 +156,7 @@ class X11Tablet:
 
     @property
     def devices(self) -> int:
-        """How many devices report pressure."""
+        """Number of devices that report pressure."""
         return len(self._axes)
 
     def pressures(self) -> list[float]:

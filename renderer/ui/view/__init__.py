@@ -1,1 +1,1 @@
-"""Layout of the window, and the panes that show paper and picture."""
+"""Window layout, view transform, and the panes that show paper and picture."""

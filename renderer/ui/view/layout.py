@@ -1,4 +1,4 @@
-"""Layout of the window: panel, panes, prompt bar and HUD; conversion from window to canvas pixels."""
+"""Window layout: panel, panes, prompt bar and HUD, and conversion from window to canvas pixels."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ FITTED = ViewSettings()
 
 PANEL, PANEL_HEIGHT = 220, 710
 LAYERS = 176
-GAP, BAR, HUD = 12, 32, 118  # at scale 1: two panes of 512 just fit a window of 1280x720
+GAP, BAR, HUD = 12, 32, 118  # at scale 1; two panes of 512 px just fit a window of 1280x720
 
 
 @dataclass(frozen=True)
 class Pane:
-    """kind: "paper", or "picture" with wet ink over it. area: of the window, that the pane may take.
+    """A view of the paper or the picture in the window.
 
-    box: the part of the area that shows something of the paper. frame: where messages and timeline lie.
+    kind: "paper", or "picture" with wet ink over it. area: part of the window available to the pane.
+    box: part of the area that shows the canvas. frame: box for messages and timeline.
     """
 
     kind: PaneKind
@@ -33,29 +34,29 @@ class Pane:
 
     @property
     def scale(self) -> float:
-        """Window pixels for a canvas pixel."""
+        """Window pixels per canvas pixel."""
         return self.view.scale
 
     def holds(self, x: float, y: float) -> bool:
         return self.box.x0 <= x < self.box.x1 and self.box.y0 <= y < self.box.y1
 
     def distance(self, x: float, y: float) -> float:
-        """From the box, in pixels of the window."""
+        """Distance of a window position from the box, in window pixels."""
         box = self.box
         return math.hypot(max(box.x0 - x, 0, x - box.x1), max(box.y0 - y, 0, y - box.y1))
 
     def canvas_at(self, x: float, y: float) -> tuple[float, float]:
-        """Canvas position of a window position, also outside the pane: a stroke may leave it."""
+        """Canvas position of a window position, also outside the pane, as a stroke may leave it."""
         return self.view.to_paper(x, y)
 
     def window_box(self, rect: Rect) -> Rect:
-        """The pixels of the window that show these pixels of the canvas, and one more on each side."""
+        """Window pixels that show these canvas pixels, with a margin of one pixel on each side."""
         return NOTHING if rect.empty else self.view.window_box(rect).intersect(self.box)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """panel, bar, hud and layers are empty where they are not shown."""
+    """Boxes of the window's parts. panel, bar, hud and layers are empty if they are hidden."""
 
     panes: tuple[Pane, ...]
     panel: Rect = NOTHING
@@ -77,7 +78,7 @@ class Layout:
         return min(self.panes, key=lambda pane: pane.distance(x, y))
 
 
-@functools.lru_cache(maxsize=16)  # called with every tick and every event
+@functools.lru_cache(maxsize=16)  # called on every tick and event
 def arrange(
     view: str,
     window: tuple[int, int],
@@ -88,7 +89,7 @@ def arrange(
     layers: bool = False,
     settings: ViewSettings = FITTED,
 ) -> Layout:
-    """The layout of a view. canvas: width and height in pixels; scale: of panel, bar and HUD."""
+    """Compute the layout of a view. canvas: width and height in pixels; scale: of panel, bar and HUD."""
     width, height = window
     if view == "picture":
         return Layout((place("picture", Rect(0, 0, width, height), canvas, settings, align=0),))
@@ -112,7 +113,7 @@ def arrange(
 
 
 def halves(area: Rect, canvas: tuple[int, int], gap: int) -> tuple[Rect, Rect]:
-    """The area divided for two panes: side by side, or one above the other where that shows them larger."""
+    """Split the area for two panes, side by side or stacked, whichever shows them larger."""
     across, along = (area.x0 + area.x1) // 2, (area.y0 + area.y1) // 2
     beside = area._replace(x1=across - gap // 2), area._replace(x0=across + (gap + 1) // 2)
     stacked = area._replace(y1=along - gap // 2), area._replace(y0=along + (gap + 1) // 2)
@@ -126,9 +127,10 @@ def halves(area: Rect, canvas: tuple[int, int], gap: int) -> tuple[Rect, Rect]:
 def place(
     kind: PaneKind, area: Rect, canvas: tuple[int, int], settings: ViewSettings = FITTED, *, align: int
 ) -> Pane:
-    """A pane in an area of the window. Fitted, it has the canvas's shape, at scale 1 where that nearly fits.
+    """Place a pane in an area of the window.
 
-    align: 1 to the area's right edge, -1 to its left, 0 to its middle.
+    A fitted pane has the canvas's shape, at scale 1 if that nearly fits. align: 1 to the area's right edge,
+    -1 to its left, 0 to its centre.
     """
     turned = abs(math.radians(settings.rotation_deg))
     cos, sin = abs(math.cos(turned)), abs(math.sin(turned))

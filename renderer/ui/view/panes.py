@@ -1,4 +1,4 @@
-"""Pixels of the panes, cached between ticks: only what changed is composed again."""
+"""Pixels of the panes, cached between ticks; only changed parts are recomposed."""
 
 from __future__ import annotations
 
@@ -14,19 +14,22 @@ from renderer.scene import Scene
 from renderer.ui.style.theme import BACK
 from renderer.ui.view.layout import Pane
 
-IVORY = (245, 241, 232)  # blank paper
-SLIVER = np.ones((5, 5), np.uint8)  # erased parts thinner than this come from a stroke's moving tip
+IVORY = (245, 241, 232)  # colour of blank paper
+SLIVER = np.ones((5, 5), np.uint8)  # erased parts thinner than this are artefacts of a stroke's moving tip
 BAND_PX = 64
 FIBRE, GRAIN = 1.6, 1.4  # standard deviation of the paper's texture, in levels of 255
 
 
 class PanePixels:
-    """paper: paint over blank paper. picture: the model's, with wet ink over it. Both (H, W, 3) uint8."""
+    """Composed pixels of both panes, (H, W, 3) uint8.
+
+    paper: paint over blank paper. picture: the model's picture with wet ink over it.
+    """
 
     def __init__(self, width: int, height: int):
         self.blank = ivory(width, height)
         self.paper, self.picture = self.blank.copy(), self.blank.copy()
-        self._clean: np.ndarray | None = None  # picture alone
+        self._clean: np.ndarray | None = None  # picture without wet ink
         self._surfaces = {
             "paper": pygame.image.frombuffer(self.paper, (width, height), "RGB"),
             "picture": pygame.image.frombuffer(self.picture, (width, height), "RGB"),
@@ -37,7 +40,7 @@ class PanePixels:
         return Rect(0, 0, self.paper.shape[1], self.paper.shape[0])
 
     def update(self, scene: Scene, dried: Rect) -> dict[str, Rect]:
-        """Bring both up to date; returns what changed in each, in canvas pixels."""
+        """Update both panes; returns the changed Rect of each, in canvas pixels."""
         changed = scene.changed.intersect(self.whole)
         shown = changed if scene.live is None else changed.union(scene.live.changed).intersect(self.whole)
         if not shown.empty:
@@ -50,18 +53,18 @@ class PanePixels:
         wet = wet.intersect(self.whole)
         if not wet.empty:
             self.lay_ink(wet, scene)
-        if self._clean is None:  # until there is a picture the paper stands in for it
+        if self._clean is None:  # the paper is shown until there is a picture
             wet = wet.union(shown)
             self.picture[shown.slices] = self.paper[shown.slices]
         return {"paper": shown, "picture": wet.union(fresh)}
 
     def refresh(self, scene: Scene) -> None:
-        """Compose everything again, for a new canvas."""
+        """Recompose everything, for a new canvas."""
         self.paper[:] = over(self.blank, scene.paper)
         self.lay_ink(self.whole, scene)
 
     def lay_ink(self, box: Rect, scene: Scene) -> None:
-        """Composite wet paint over the picture inside `box`; the paper itself before the first picture.
+        """Composite wet paint over the picture inside `box`; before the first picture, copy the paper.
 
         Where paint was erased, blank paper shows until a picture of the edited paper arrives.
         """
@@ -83,7 +86,7 @@ class PanePixels:
             picture[rows] = cv2.add(below, cv2.multiply(color, share, scale=1 / 255))
 
     def draw(self, surface: pygame.Surface, pane: Pane, box: Rect) -> None:
-        """Draw the part of a pane inside `box`, in pixels of the window."""
+        """Draw the part of a pane inside `box`, in window pixels."""
         box = box.intersect(pane.box)
         if box.empty:
             return
@@ -96,9 +99,9 @@ class PanePixels:
             surface.blit(pygame.image.frombuffer(part.data, (box.width, box.height), "RGB"), box[:2])
 
     def scaled(self, pane: Pane, box: Rect) -> np.ndarray:
-        """(h, w, 3) uint8 of the pane as the window shows it, inside `box` of the window.
+        """(h, w, 3) uint8: the pane's transformed pixels inside `box`, in window pixels.
 
-        Any part is the same as in the whole. Below half the size the paper is first averaged by a power of 2.
+        The result does not depend on the box. Below scale 0.5 the canvas is first averaged by a power of 2.
         """
         source = self.paper if pane.kind == "paper" else self.picture
         corners = [pane.view.to_paper(x, y) for x in (box.x0, box.x1) for y in (box.y0, box.y1)]
@@ -114,7 +117,7 @@ class PanePixels:
         if step > 1:
             size = (region.width // step, region.height // step)
             part = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
-        # window pixel (i, j) of the box -> its index in `part`: pixel centres to pixel centres
+        # maps window pixel (i, j) of the box to its index in `part`, centre to centre
         there = np.linalg.inv(np.vstack((pane.view.matrix(), (0, 0, 1))))
         linear = there[:2, :2] / step
         offset = np.array(pane.view.to_paper(box.x0 + 0.5, box.y0 + 0.5)) - (region.x0, region.y0)
@@ -125,7 +128,7 @@ class PanePixels:
 
 
 def bands(height: int) -> Iterator[slice]:
-    """Slices of BAND_PX rows: temporary arrays stay in the CPU cache."""
+    """Slices of BAND_PX rows, so that temporary arrays stay in the CPU cache."""
     return (slice(top, top + BAND_PX) for top in range(0, height, BAND_PX))
 
 
@@ -133,7 +136,7 @@ def over(below: np.ndarray, pixels: np.ndarray) -> np.ndarray:
     """Composite (h, w, 4) RGBA over (h, w, 3); returns (h, w, 3) uint8."""
     made = np.empty(below.shape, np.uint8)
     for rows in bands(len(made)):
-        if (pixels[rows, :, 3] == 255).all():  # such as a live source that covers the paper
+        if (pixels[rows, :, 3] == 255).all():  # such as a live source that covers the canvas
             made[rows] = pixels[rows, :, :3]
             continue
         alpha = pixels[rows, :, 3:].astype(np.uint16)
@@ -146,7 +149,7 @@ def over(below: np.ndarray, pixels: np.ndarray) -> np.ndarray:
 
 
 def ivory(width: int, height: int) -> np.ndarray:
-    """(H, W, 3) uint8 of blank paper, with a faint texture of fibres and grain."""
+    """Blank paper, (H, W, 3) uint8, with a faint texture of fibres and grain."""
     random = np.random.default_rng(11)
     fibre = cv2.GaussianBlur(random.standard_normal((height, width), np.float32), (0, 0), 6.0, sigmaY=1.2)
     grain = cv2.GaussianBlur(random.standard_normal((height, width), np.float32), (0, 0), 0.8)

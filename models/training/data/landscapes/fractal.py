@@ -1,4 +1,4 @@
-"""Seeded noise for the landscape generator: value noise, its slopes, its fractal sums; by numba."""
+"""Seeded noise for the landscape generator: value noise, its gradient and fractal sums. Compiled by numba."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OPTIONS = {"cache": True, "fastmath": True, "nogil": True, "error_model": "numpy
 
 @njit(inline="always", **OPTIONS)
 def hash01(x, y, seed):
-    """Integer lattice point -> 0..1, the finaliser of MurmurHash3 over mixed coordinates."""
+    """Hash an integer lattice point to 0..1: the finaliser of MurmurHash3 over mixed coordinates."""
     h = (x * 374761393 + y * 668265263 + seed * 1274126177) & 0xFFFFFFFF
     h = ((h ^ (h >> 15)) * 2246822519) & 0xFFFFFFFF
     h = ((h ^ (h >> 13)) * 3266489917) & 0xFFFFFFFF
@@ -25,7 +25,7 @@ def hash01(x, y, seed):
 
 @njit(**OPTIONS)
 def value(x, y, seed):
-    """Value noise in -1..1, quintic between lattice points."""
+    """Return value noise in -1..1 with quintic interpolation between lattice points."""
     fx, fy = math.floor(x), math.floor(y)
     ix, iy = int(fx), int(fy)
     u, v = x - fx, y - fy
@@ -37,7 +37,7 @@ def value(x, y, seed):
 
 @njit(**OPTIONS)
 def sloped(x, y, seed):
-    """(noise in -1..1, d/dx, d/dy)."""
+    """Return value noise and its gradient: (noise in -1..1, d/dx, d/dy)."""
     fx, fy = math.floor(x), math.floor(y)
     ix, iy = int(fx), int(fy)
     u, v = x - fx, y - fy
@@ -55,7 +55,7 @@ def sloped(x, y, seed):
 
 @njit(**OPTIONS)
 def fractal(x, y, octaves, seed):
-    """Sum of octaves in about -1..1, turned at each so that no lattice shows."""
+    """Return a sum of octaves in about -1..1, each rotated so that the lattice is not visible."""
     total, gain = 0.0, 0.5
     for i in range(octaves):
         total += gain * value(x, y, seed + i)
@@ -66,7 +66,7 @@ def fractal(x, y, octaves, seed):
 
 @njit(**OPTIONS)
 def eroded(x, y, octaves, seed):
-    """Fractal sum in which steep places get less detail, as rain leaves them, in about -1..1."""
+    """Return a fractal sum in about -1..1 with less detail on steep slopes, which imitates erosion."""
     total, gain = 0.0, 0.5
     dx, dy = 0.0, 0.0
     for i in range(octaves):
@@ -81,7 +81,7 @@ def eroded(x, y, octaves, seed):
 
 @njit(**OPTIONS)
 def ridged(x, y, octaves, seed):
-    """Sharp crests: sum of 1-|noise|, each octave weighted by the one before, 0..1."""
+    """Return ridged noise in 0..1: a sum of 1-|noise|, each octave weighted by the one before."""
     total, gain, weight = 0.0, 0.5, 1.0
     for i in range(octaves):
         n = 1.0 - abs(value(x, y, seed + i))
@@ -95,6 +95,6 @@ def ridged(x, y, octaves, seed):
 
 @njit(inline="always", **OPTIONS)
 def smooth(low, high, x):
-    """0 below low, 1 above high, a cubic between."""
+    """Smooth step: 0 below low, 1 above high, cubic in between."""
     t = min(1.0, max(0.0, (x - low) / (high - low)))
     return t * t * (3.0 - 2.0 * t)

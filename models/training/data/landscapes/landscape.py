@@ -1,7 +1,7 @@
-"""Procedural landscape renderer: picture, label of every pixel and mood of a seeded scene.
+"""Procedural landscape renderer: picture, per-pixel labels and mood of a seeded scene.
 
 The height field is marched column by column from near to far; each column keeps its profile, which water
-reads for its reflections. Light is a sun or moon with shadows, the sky's glow, and haze that thickens with
+uses for its reflections. Light is a sun or moon with shadows, the sky's glow, and haze that thickens with
 distance.
 """
 
@@ -18,12 +18,12 @@ from models.training.data.landscapes.terrain import MIST, WATER, Scene, ground
 
 SUPERSAMPLE = 2
 NEAR_KM, FAR_KM, STRIDE = 0.004, 30.0, 0.0055
-MISTY = 0.62  # share of air from which a hazy scene's land is called mist
+MISTY = 0.62  # share of air above which land in a hazy scene is labelled mist
 
 
 @njit(**OPTIONS)
 def trace(s, light, side, picture, labels):
-    """Fill picture (side, side, 3) float32 linear and labels (side, side) uint8."""
+    """Render into picture (side, side, 3) float32 linear and labels (side, side) uint8."""
     grid = shadow_map(s)
     steps = int(math.log(FAR_KM / NEAR_KM) / STRIDE)
     profile_d = np.empty(steps)
@@ -96,7 +96,7 @@ def trace(s, light, side, picture, labels):
 
 @njit(**OPTIONS)
 def mirror(s, grid, light, across, d, dx, dy, dz, deep, profile_d, profile_h, out, other):
-    """Colour of water: what the rippled surface mirrors, over the depth's own colour."""
+    """Compute the colour of water: the reflection in the rippled surface over the depth's own colour."""
     x, y = across * d, d
     calm = 0.25 + 0.75 * smooth(0.75, 0.2, s.clouds + 0.5 * hash01(1, 1, s.seed))
     size = 14.0 / (0.02 + d)
@@ -134,7 +134,7 @@ def mirror(s, grid, light, across, d, dx, dy, dz, deep, profile_d, profile_h, ou
 
 
 def lights(s: Scene) -> np.ndarray:
-    """Direction (3), direct colour (3), ambient colour (3), of sun or moon; float64."""
+    """Return direction (3), direct colour (3) and ambient colour (3) of sun or moon; float64."""
     height = s.sun_height
     night = 1.0 - float(np.clip((math.degrees(height) + 9) / 11, 0, 1))
     low = float(np.clip(1 - math.degrees(height) / 24, 0, 1))
@@ -161,7 +161,7 @@ def lights(s: Scene) -> np.ndarray:
 
 
 def tone(linear: np.ndarray, exposure: float) -> np.ndarray:
-    """Linear light -> sRGB uint8 by a filmic curve (the fit of Narkowicz 2015)."""
+    """Tone-map linear light to sRGB uint8 by a filmic curve (the fit of Narkowicz 2015)."""
     x = np.maximum(linear * exposure, 0)
     film = np.clip(x * (2.51 * x + 0.03) / (x * (2.43 * x + 0.59) + 0.14), 0, 1)
     srgb = np.where(film <= 0.0031308, 12.92 * film, 1.055 * film ** (1 / 2.4) - 0.055)
@@ -169,7 +169,7 @@ def tone(linear: np.ndarray, exposure: float) -> np.ndarray:
 
 
 def render(scene: Scene, size_px: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(picture (S, S, 3) uint8, labels (S, S) uint8 by MATERIALS, mood (7,) float32)."""
+    """Render a scene: (picture (S, S, 3) uint8, labels (S, S) uint8 by MATERIALS, mood (7,) float32)."""
     side = size_px * SUPERSAMPLE
     picture = np.zeros((side, side, 3), np.float32)
     labels = np.zeros((side, side), np.uint8)

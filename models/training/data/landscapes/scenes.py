@@ -9,7 +9,7 @@ import numpy as np
 from models.training.data.landscapes.landscape import render
 from models.training.data.landscapes.terrain import CLOUD, SKY, SUN, Scene, ground
 
-HELD_OUT = 1 << 30  # seeds from here on are never trained on, nor is their land
+HELD_OUT = 1 << 30  # seeds from here on are held out from training, and so is their land
 LANDS = 1 << 24
 PREVIEW_PX = 24
 ATTEMPTS = 8
@@ -18,7 +18,7 @@ SHARES = (0.21, 0.24, 0.11, 0.08, 0.07, 0.05, 0.11, 0.13)
 
 
 def scene(seed: int) -> Scene:
-    """The scene of a seed, the same for ever. Views with no sky or no land are passed by."""
+    """Return the scene of a seed, which never changes. Views with no sky or no land are skipped."""
     attempt = 0
     while True:
         made = propose(np.random.default_rng([seed, 20, attempt]))
@@ -31,7 +31,7 @@ def scene(seed: int) -> Scene:
 
 
 def propose(rng: np.random.Generator) -> Scene:
-    """A scene drawn at random."""
+    """Draw a random scene."""
 
     def between(low: float, high: float) -> float:
         return float(rng.uniform(low, high))
@@ -52,7 +52,7 @@ def propose(rng: np.random.Generator) -> Scene:
         kind, between(1.3, 3.0)
     )
     near = between(0.08, 0.6)
-    sunward = rng.random() < 0.3  # the sun stands in the picture
+    sunward = rng.random() < 0.3  # the sun is in the picture
     if sunward:
         sun, elevation = between(0.09, 0.3), between(1.5, 15)
     made = Scene(
@@ -91,7 +91,7 @@ def propose(rng: np.random.Generator) -> Scene:
 
 
 def stand(made: Scene, kind: str, rng: np.random.Generator) -> Scene:
-    """Flood what shall be flooded, and put the camera above the land and water around it."""
+    """Set the water level of scenes with water, and put the camera above the land and water around it."""
     around = [ground(made, x, y, 9) for x in np.linspace(-0.4, 0.4, 9) for y in np.linspace(0.0, 1.5, 16)]
     here = max(
         ground(made, x, y, 12) for x in np.linspace(-0.03, 0.03, 7) for y in np.linspace(-0.01, 0.06, 8)

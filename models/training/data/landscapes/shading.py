@@ -1,4 +1,4 @@
-"""Light on the land: its fine shape, the shadows that fall on it, the colour of each place, and haze."""
+"""Shading of the terrain: surface detail, cast shadows, colour and haze."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ SHADOW_SIDE, SHADOW_KM = 160, 16.0
 
 @njit(**OPTIONS)
 def octaves_at(s, d):
-    """As many octaves as a pixel at distance d can show."""
+    """Return the number of noise octaves that a pixel at distance d can resolve."""
     return int(min(12.0, max(5.0, math.log2(s.wavelength / (d * 0.005 + 0.0012)))))
 
 
 @njit(**OPTIONS)
 def surface(s, x, y, d):
-    """(height with trees, bare height, tree height, tree shade) at distance d from the camera."""
+    """Return (height with trees, bare height, tree height, tree shade) at distance d from the camera."""
     bare = ground(s, x, y, octaves_at(s, d))
     if d < TREE_REACH_KM and d > 0.07:
         density = woods(s, x, y, bare, 0.3) * smooth(0.07 + 0.3 * s.broadleaf, 0.22 + 0.5 * s.broadleaf, d)
@@ -46,7 +46,7 @@ def surface(s, x, y, d):
 
 @njit(**OPTIONS)
 def shadow_map(s):
-    """Coarse heights in front of the camera, for shadows: (SHADOW_SIDE, SHADOW_SIDE) over SHADOW_KM."""
+    """Return coarse heights before the camera, for shadows: (SHADOW_SIDE, SHADOW_SIDE) over SHADOW_KM."""
     grid = np.empty((SHADOW_SIDE, SHADOW_SIDE), np.float32)
     for j in range(SHADOW_SIDE):
         for i in range(SHADOW_SIDE):
@@ -67,7 +67,7 @@ def coarse(grid, x, y):
 
 @njit(**OPTIONS)
 def lit(s, grid, x, y, h, light):
-    """Share of the light's disc that is seen from a point, 0..1."""
+    """Return the share of the light's disc visible from a point, 0..1."""
     flat = math.sqrt(light[0] ** 2 + light[1] ** 2) + 1e-6
     rise = light[2] / flat
     seen, step, t = 1.0, 0.05, 0.06
@@ -83,7 +83,7 @@ def lit(s, grid, x, y, h, light):
 
 @njit(**OPTIONS)
 def shade(s, grid, light, x, y, d, out):
-    """Linear colour of the land at (x, y) seen from distance d, into out[0:3]; returns its label."""
+    """Write the linear colour of the land at (x, y), at distance d, into out[0:3]; return its label."""
     h, bare, tree, tone = surface(s, x, y, d)
     e = max(0.0006, d * 0.0016)
     hx = surface(s, x + e, y, d)[0]
@@ -97,7 +97,7 @@ def shade(s, grid, light, x, y, d, out):
     fineness = math.log2(0.6 / (d * 0.004 + 0.0006))
     whole = math.floor(fineness)
     part, pixel = fineness - whole, 2.0**whole
-    tx, ty = 0.80 * x - 0.60 * y, 0.60 * x + 0.80 * y  # turned, so that no lattice line runs along the view
+    tx, ty = 0.80 * x - 0.60 * y, 0.60 * x + 0.80 * y  # rotated: no lattice line is parallel to the view
     ty += bare
     grain = fractal(tx * pixel, ty * pixel, 3, s.seed + 11) * (1.0 - part)
     grain += fractal(tx * pixel * 2.0, ty * pixel * 2.0, 3, s.seed + 11) * part
@@ -159,7 +159,7 @@ def shade(s, grid, light, x, y, d, out):
 
 @njit(**OPTIONS)
 def haze_over(s, light, d, h, dx, dy, dz, out):
-    """Mix out[0:3] with the air between; returns the share of air, 0..1."""
+    """Mix out[0:3] with the air in between; return the share of air, 0..1."""
     thick = 0.007 * 45.0**s.haze
     low = math.exp(-max(0.0, h) / (0.35 + 0.5 * (1.0 - s.haze)))
     air = 1.0 - math.exp(-d * thick * (0.35 + 0.65 * low))

@@ -1,4 +1,4 @@
-"""The sky of a scene: gradient, glow round the sun, layered clouds, stars. Compiled by numba."""
+"""Sky of a scene: gradient, glow around the sun, layered clouds, stars. Compiled by numba."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from models.training.data.landscapes.terrain import CLOUD, SKY, SUN
 
 @njit(**OPTIONS)
 def glow_color(s, light, dx, dy, dz, out):
-    """Linear colour of clear air along a direction, into out[0:3]."""
+    """Write the linear colour of clear air along a direction into out[0:3]."""
     degrees = math.degrees(s.sun_height)
     day = smooth(-9.0, 4.0, degrees)
     low = smooth(26.0, 1.0, degrees) * day
@@ -42,7 +42,7 @@ def glow_color(s, light, dx, dy, dz, out):
 
 @njit(**OPTIONS)
 def density(s, x, y, seed):
-    """Cloud at a point of a layer, 0..1."""
+    """Return the cloud density at a point of a layer, 0..1."""
     body = fractal(x, y, 6, seed) + 0.45 * fractal(x * 0.31 + 4.0, y * 0.31, 2, seed + 9)
     edge = 0.42 - 0.95 * s.clouds
     return smooth(edge, edge + 0.30, body)
@@ -50,7 +50,7 @@ def density(s, x, y, seed):
 
 @njit(**OPTIONS)
 def sky_color(s, light, dx, dy, dz, out):
-    """Linear colour of the sky along a direction, into out[0:3]; returns SKY, CLOUD or SUN."""
+    """Write the linear colour of the sky along a direction into out[0:3]; return SKY, CLOUD or SUN."""
     glow_color(s, light, dx, dy, dz, out)
     label = SKY
     degrees = math.degrees(s.sun_height)

@@ -1,5 +1,7 @@
-"""The land of a scene: height, trees and material at every point. Units are kilometres; the camera stands at
-(0, 0) and looks along +y. Compiled by numba."""
+"""Terrain of a scene: height, trees and material at every point. Compiled by numba.
+
+Units are kilometres; the camera is at (0, 0) and looks along +y.
+"""
 
 from __future__ import annotations
 
@@ -19,26 +21,26 @@ from models.training.data.landscapes.fractal import (
 
 SKY, CLOUD, SUN, SNOW, ROCK, FOREST, GRASS, SAND, WATER, EARTH, AUTUMN, MIST = range(12)
 TREE_CELL = 0.008
-TREE_REACH_KM = 2.2  # beyond it trees are texture
+TREE_REACH_KM = 2.2  # beyond this distance trees are texture
 
 
 class Scene(NamedTuple):
-    """Everything one view depends on. Moods run 0..1 in the order of MOOD_AXES."""
+    """All parameters of one view. Moods are 0..1 in the order of MOOD_AXES."""
 
     seed: int
     relief: float  # height of the far mountains, km
-    wavelength: float  # of the broadest forms, km
+    wavelength: float  # of the largest forms, km
     crest: float  # 0 rounded hills, 1 sharp ridges
-    dunes: float  # 0 none, 1 a sea of sand
+    dunes: float  # 0 none, 1 only dunes
     terraces: float  # 0 none, 1 mesas and canyon walls
     flat: float  # share of the relief that remains near the camera
-    near: float  # km at which the land begins to rise
-    far: float  # km at which it has risen
+    near: float  # distance in km at which the land begins to rise
+    far: float  # distance in km at which it has risen
     water: float  # level, km; very low for none
     broadleaf: float  # 0 conifers, 1 round crowns
     turning: float  # 0 green, 1 autumn leaves
     sun_azimuth: float  # radians from +y towards +x
-    sun_height: float  # radians above the horizon; below zero the moon takes over
+    sun_height: float  # radians above the horizon; below zero the moon is used
     camera: float  # km above sea level
     horizon: float  # share of the picture's height above the horizon
     focal: float  # in picture widths
@@ -53,7 +55,7 @@ class Scene(NamedTuple):
 
 @njit(**OPTIONS)
 def ground(s, x, y, octaves):
-    """Height of the bare land in km."""
+    """Return the height of the bare land in km."""
     wx = x + 0.9 * value(x * 0.31 + 5.2, y * 0.31 + 1.3, s.seed + 91)
     wy = y + 0.9 * value(x * 0.31 + 9.2, y * 0.31 + 7.7, s.seed + 92)
     k = 1.0 / s.wavelength
@@ -76,7 +78,7 @@ def ground(s, x, y, octaves):
 
 @njit(**OPTIONS)
 def dune(s, x, y):
-    """Waves of sand with a soft windward and a sharp lee side, in km."""
+    """Return the height in km of sand waves with a gentle windward and a steep lee side."""
     u = x * 0.8 + y * 0.6 + 0.5 * value(x * 0.6, y * 0.6, s.seed + 61)
     phase = u * 1.7 + 0.4 * value(x * 1.9, y * 1.9, s.seed + 62)
     t = phase - math.floor(phase)
@@ -87,7 +89,7 @@ def dune(s, x, y):
 
 @njit(**OPTIONS)
 def woods(s, x, y, h, slope):
-    """Density of trees, 0..1."""
+    """Return the density of trees, 0..1."""
     if s.vegetation < 0.03 or h < s.water + 0.003:
         return 0.0
     line = 0.25 + 0.75 * s.relief * (0.35 + 0.45 * s.vegetation)
@@ -99,7 +101,7 @@ def woods(s, x, y, h, slope):
 
 @njit(**OPTIONS)
 def tree_top(s, x, y, density):
-    """(height in km of the crown over (x, y), 0 between trees; shade of that tree, 0..1)."""
+    """Return (crown height in km over (x, y), 0 between trees; shade of that tree, 0..1)."""
     top, shade = 0.0, 0.5
     cx, cy = math.floor(x / TREE_CELL), math.floor(y / TREE_CELL)
     for j in range(cy - 1, cy + 2):
@@ -126,7 +128,7 @@ def tree_top(s, x, y, density):
 
 @njit(**OPTIONS)
 def material(s, x, y, h, slope, grain):
-    """The label at a point; grain is noise in -1..1 at the size of the pixel there."""
+    """Return the label at a point; grain is noise in -1..1 at the pixel's scale there."""
     broad = fractal(x * 2.3, y * 2.3, 4, s.seed + 51)
     line = s.relief * (1.25 - 1.45 * s.snow) + 0.12 * s.relief * broad + 0.03 * grain * s.relief
     if h > line and slope < 0.95 + 0.25 * grain + 0.3 * s.snow:
