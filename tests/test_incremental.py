@@ -19,7 +19,7 @@ SIDES = st.sampled_from([256, 288, 384])
 
 @pytest.fixture(scope="module")
 def whole():
-    """Painter that computes every frame whole, with Body.frame."""
+    """Painter that computes every frame whole, with PackedNetwork.frame."""
     one = painter.load(WEIGHTS, device="cpu")
     one.incremental.takes = lambda *asked: False
     return one

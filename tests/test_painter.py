@@ -21,7 +21,7 @@ from models.device.threads import ThreadCount
 from models.painter import flow, painter, patches
 from models.painter.flow import Condition
 from models.painter.network import NetworkConfig, PainterNetwork
-from models.painter.packed import Body
+from models.painter.packed import PackedNetwork
 from models.sampling.paths import Grid, Straight, uniform, uniform_times
 from models.sampling.solvers import ddim, path_heun
 from renderer.files.png import read_about, write_png
@@ -114,7 +114,7 @@ def test_packed_body_equals_network(t):
     expected = flow.denoise(network, x, condition, times, step)
     biases = [b[0] for b in network.biases(times, step, condition.strength, condition.mood)]
     residual = patches.of_pixels(x - condition.sketch * (1 - t * float(condition.strength)))
-    body = Body(network, torch.float32)
+    body = PackedNetwork(network, torch.float32)
     paint, _ = body.read(planes, torch.ones(1))
     made = body.unpack(body(body.pack(residual, t), paint, biases), residual, t)
     made = F.pixel_shuffle(made, flow.CELL_PX) + condition.sketch

@@ -42,10 +42,10 @@ def served(module: str) -> bool:
     return module in ours or not others
 
 
-@pytest.mark.parametrize("name", patching.SURGEONS)
+@pytest.mark.parametrize("name", patching.FUSED_PASSES)
 def test_blocks_take_what_their_fused_passes_take(blocks, name):
     """A fused pass has every parameter of the library's forward pass, in the same order."""
-    _, run = patching.SURGEONS[name]
+    _, run = patching.FUSED_PASSES[name]
     ours = list(inspect.signature(run).parameters.values())[1:]
     named = [p.name for p in ours if p.kind == inspect.Parameter.POSITIONAL_OR_KEYWORD][1:]  # x is positional
     more = any(p.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD) for p in ours)

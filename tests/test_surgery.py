@@ -52,7 +52,7 @@ def test_fused_unet_is_the_unet(options):
     unet, (x, prompt) = small_unet(**options), inputs(2)
     before = unet(x, torch.tensor(500), prompt).sample
     keys = set(unet.state_dict())
-    report = patching.operate(unet)
+    report = patching.install_fused_passes(unet)
     assert report.fused["ResnetBlock2D"] == 8 and report.fused["Transformer2DModel"] == 4 and not report.left
     assert (unet(x, torch.tensor(500), prompt).sample - before).abs().max() < 1e-4
     assert set(unet.state_dict()) == keys
@@ -66,7 +66,7 @@ def test_fused_tiny_autoencoder_is_the_autoencoder():
     coder, picture = small_coder(), torch.rand(1, 3, 64, 48) * 2 - 1
     latent = coder.encode(picture).latents
     out = coder.decode(latent).sample
-    assert patching.operate(coder).fused == {"EncoderTiny": 1, "DecoderTiny": 1}
+    assert patching.install_fused_passes(coder).fused == {"EncoderTiny": 1, "DecoderTiny": 1}
     assert (coder.encode(picture).latents - latent).abs().max() < 1e-4
     assert (coder.decode(latent).sample - out).abs().max() < 1e-4
 
@@ -84,7 +84,7 @@ def test_fused_full_autoencoder_is_the_autoencoder():
     picture = torch.rand(1, 3, 24, 16) * 2 - 1
     latent = coder.encode(picture).latent_dist.mode()
     out = coder.decode(latent).sample
-    report = patching.operate(coder)
+    report = patching.install_fused_passes(coder)
     assert report.fused == {"ResnetBlock2D": 2 * 1 + 2 + 2 * 2 + 2, "Upsample2D": 1} and not report.left
     assert (coder.encode(picture).latent_dist.mode() - latent).abs().max() < 1e-4
     assert (coder.decode(latent).sample - out).abs().max() < 1e-4
@@ -116,7 +116,7 @@ def test_fused_deep_autoencoder_is_the_autoencoder(upsampling):
     pictures = [torch.rand(1, 3, *size) * 2 - 1 for size in ((24, 16), (4, 2))]
     latents = [coder.encode(picture).latent for picture in pictures]
     outs = [coder.decode(latent).sample for latent in latents]
-    report = patching.operate(coder)
+    report = patching.install_fused_passes(coder)
     assert report.fused["DCUpBlock2d"] == (upsampling == "interpolate")
     assert report.fused.total() - report.fused["DCUpBlock2d"] == 2 * 1 + 2 * 4 + 1
     for picture, latent, out in zip(pictures, latents, outs, strict=True):
@@ -186,7 +186,7 @@ def test_blocks_set_up_otherwise_keep_their_own_pass():
     unet = small_unet(resnet_time_scale_shift="scale_shift")
     x, prompt = inputs()
     before = unet(x, torch.tensor(3), prompt).sample
-    report = patching.operate(unet)
+    report = patching.install_fused_passes(unet)
     assert report.left == {"ResnetBlock2D: its time embedding is scale_shift": 8}
     assert (unet(x, torch.tensor(3), prompt).sample - before).abs().max() < 1e-4
     with pytest.raises(ValueError, match="time embedding is scale_shift"):
@@ -196,10 +196,10 @@ def test_blocks_set_up_otherwise_keep_their_own_pass():
 @torch.no_grad()
 def test_weights_that_change_are_read_anew():
     unet, (x, prompt) = small_unet(), inputs()
-    patching.operate(unet)
+    patching.install_fused_passes(unet)
     for weight in unet.parameters():
         weight.mul_(1.05)
-    patching.operate(unet)
+    patching.install_fused_passes(unet)
     fused = unet(x, torch.tensor(3), prompt).sample
     patching.restore(unet)
     assert (unet(x, torch.tensor(3), prompt).sample - fused).abs().max() < 1e-4

@@ -96,7 +96,7 @@ def family(name: str, **options) -> tuple[nn.Module, dict]:
 def test_fused_transformer_is_the_transformer(name, options):
     model, inputs = family(name, **options)
     before, keys = output(model, inputs), set(model.state_dict())
-    report = patching.operate(model)
+    report = patching.install_fused_passes(model)
     assert report.fused == FUSED[name] and not report.left
     after = output(model, inputs)
     assert before.abs().max() > 0.1
@@ -132,6 +132,6 @@ def test_adapters_are_left_alone():
     model, _ = family("flux2")
     block = model.transformer_blocks[0]
     block.attn.to_q = nn.Sequential(block.attn.to_q)
-    report = patching.operate(model)
+    report = patching.install_fused_passes(model)
     assert report.left == {"Flux2TransformerBlock: its products carry adapters: merge them": 1}
     assert "forward" not in vars(block) and "forward" in vars(model.single_transformer_blocks[0])

@@ -15,7 +15,7 @@ Frame = Callable[..., Tensor]
 
 
 class GraphedFrames:
-    """Render the painter's frames: `Body.frame` by its CUDA graph, or eagerly until there is one."""
+    """Render the painter's frames: `PackedNetwork.frame` by its CUDA graph, or eagerly until there is one."""
 
     def __init__(self, frame: Frame, device: torch.device, **graphs):
         """graphs: arguments of FrameGraphs, such as a replacement for the CUDA capture."""
@@ -38,7 +38,7 @@ class GraphedFrames:
         biases: Sequence[Tensor],
         lap: Callable[[str], None],
     ) -> np.ndarray:
-        """Return the bytes of `Body.frame`, on the host.
+        """Return the bytes of `PackedNetwork.frame`, on the host.
 
         planes: (4, H, W) uint8. biases: one row for each step. lap: called when the work is launched.
         """

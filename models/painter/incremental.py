@@ -23,7 +23,7 @@ from models.device import allocator
 from models.painter import patches
 from models.painter.flow import CELL_PX
 from models.painter.network import enlarge
-from models.painter.packed import Body, Lap, no_lap
+from models.painter.packed import Lap, PackedNetwork, no_lap
 from models.painter.regions import Box, Boxes, changed
 from models.sampling.paths import uniform_times
 
@@ -69,12 +69,12 @@ class Plan:
 
 @dataclass
 class IncrementalFrames:
-    """Body.frame on a CPU, with a cache of the activations of the last frames.
+    """PackedNetwork.frame on a CPU, with a cache of the activations of the last frames.
 
     memory_bytes: limit of the cache. why_off: why partial frames are disabled; empty while they are enabled.
     """
 
-    body: Body
+    body: PackedNetwork
     memory_bytes: int = MEMORY_BYTES
     why_off: str = ""
     _kept: dict[int, Kept] = field(default_factory=dict)  # by the number of steps
@@ -85,7 +85,7 @@ class IncrementalFrames:
         self._kept.clear()
 
     def takes(self, steps: int, height: int, width: int) -> bool:
-        """Whether frames of this size and number of steps are cached; if not, use Body.frame."""
+        """Whether frames of this size and number of steps are cached; if not, use PackedNetwork.frame."""
         fewer = sum(self.need_bytes(count, height, width) for count in self._kept if count < steps)
         return not self.why_off and fewer + self.need_bytes(steps, height, width) <= self.memory_bytes
 
@@ -247,7 +247,7 @@ class Step:
     layers: cache of this step. first: cache of step 0, which also holds what all steps share.
     """
 
-    body: Body
+    body: PackedNetwork
     layers: dict[str, Tensor]
     first: dict[str, Tensor]
     boxes: Boxes

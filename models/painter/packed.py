@@ -23,7 +23,7 @@ def no_lap(stage: str) -> None:
     """Stage callback that does nothing."""
 
 
-class Body:
+class PackedNetwork:
     """PainterNetwork.body on 4x4 cells, with fused ReLUs and skips and the softening folded into the stem."""
 
     to_middle: PlainConv

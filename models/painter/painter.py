@@ -25,7 +25,7 @@ from models.device.threads import ThreadCount, measured_start
 from models.painter import patches, prompt_mood
 from models.painter.incremental import MEMORY_BYTES, IncrementalFrames
 from models.painter.network import NetworkConfig, PainterNetwork
-from models.painter.packed import Body
+from models.painter.packed import PackedNetwork
 from models.painter.tiled import TiledFrames
 from models.sampling.paths import uniform_times
 
@@ -220,7 +220,9 @@ class Painter:
         self._noise, self._biases = None, {}
 
 
-def choose_body(network: PainterNetwork, device: torch.device, dtype: str | None) -> tuple[Body, str]:
+def choose_body(
+    network: PainterNetwork, device: torch.device, dtype: str | None
+) -> tuple[PackedNetwork, str]:
     """Pack the network in the faster of bf16 and fp32; returns it and the reason why not a faster one.
 
     On a CPU the speeds are measured. Raises ModelError for bfloat16 on a device that lacks it.
@@ -229,11 +231,11 @@ def choose_body(network: PainterNetwork, device: torch.device, dtype: str | None
         this = "this CPU" if device.type == "cpu" else f"{device}"
         raise ModelError(f"{this} has no bfloat16; leave --dtype out, or take float32")
     if dtype is not None:
-        return Body(network, getattr(torch, dtype)), f"{dtype} was asked for"
+        return PackedNetwork(network, getattr(torch, dtype)), f"{dtype} was asked for"
     if device.type != "cpu":
-        return Body(network, precision.fast_dtype(str(device))), ""
+        return PackedNetwork(network, precision.fast_dtype(str(device))), ""
     gain = bf16_gain() if torch.backends.mkldnn.is_available() else 0.0
     if gain > BF16_GAIN:
-        return Body(network, torch.bfloat16), "no CUDA device"
+        return PackedNetwork(network, torch.bfloat16), "no CUDA device"
     bf16 = f"bf16 gains only {gain:.1f}x on this CPU" if gain else "this CPU has no bf16"
-    return Body(network, torch.float32), f"no CUDA device, and {bf16}"
+    return PackedNetwork(network, torch.float32), f"no CUDA device, and {bf16}"

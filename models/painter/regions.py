@@ -10,7 +10,7 @@ from torch import Tensor
 
 from models.painter import patches
 from models.painter.flow import CELL_PX
-from models.painter.packed import Body
+from models.painter.packed import PackedNetwork
 
 COARSE_STEP = 8  # coarse cells, 128 px: sides of boxes are multiples of it
 
@@ -96,7 +96,7 @@ class Boxes(NamedTuple):
         )
         return cls(fine, middle, coarse, middle, fine)
 
-    def reached(self, box: Box, body: Body, steps: int = 1) -> tuple[Boxes, ...]:
+    def reached(self, box: Box, body: PackedNetwork, steps: int = 1) -> tuple[Boxes, ...]:
         """Boxes that an edit of the pixels in `box` affects in each step; self must cover the whole paper.
 
         Interpolation of the paint reaches one cell, and so does every 3x3 convolution. The output region of
@@ -107,7 +107,7 @@ class Boxes(NamedTuple):
             found.append(self._reached(found[-1].fine_out, body))
         return tuple(found)
 
-    def _reached(self, fine: Box, body: Body) -> Boxes:
+    def _reached(self, fine: Box, body: PackedNetwork) -> Boxes:
         """Boxes that a change of the network's input in these cells affects.
 
         The decoder's boxes follow from the coarse one, so they have no more shapes than it has.
@@ -120,7 +120,7 @@ class Boxes(NamedTuple):
         fine, middle = fine.snapped(4 * COARSE_STEP, self.fine), middle.snapped(2 * COARSE_STEP, self.middle)
         return Boxes(fine, middle, coarse, middle_out, fine_out)
 
-    def work(self, body: Body) -> float:
+    def work(self, body: PackedNetwork) -> float:
         """Estimate of the multiplications for these boxes, from the layer shapes; for ratios only."""
         fine, middle, coarse = body.channels
         ends = 2 * patches.COLORS * fine * 9

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from models.device.graph_frames import GraphedFrames
 from models.painter.flow import CELL_PX
-from models.painter.packed import Body
+from models.painter.packed import PackedNetwork
 from models.painter.regions import Box, Boxes, changed, snap
 
 SIDES_PX = (640, 768, 1024, 1280)  # tile sides; few, because each has a graph that holds its activations
@@ -68,7 +68,7 @@ class TiledFrames:
     frame. why_off: why tiles are disabled; empty while they are enabled.
     """
 
-    def __init__(self, frames: GraphedFrames, body: Body, radius_px: int):
+    def __init__(self, frames: GraphedFrames, body: PackedNetwork, radius_px: int):
         self.frames, self.body, self.radius_px = frames, body, radius_px
         self.share, self.why_off = 1.0, ""
         self._checked = False

@@ -5,7 +5,7 @@ import torch
 
 from models.painter import patches
 from models.painter.network import NetworkConfig, PainterNetwork
-from models.painter.packed import Body
+from models.painter.packed import PackedNetwork
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
@@ -17,7 +17,7 @@ def test_a_tile_is_that_part_of_the_whole_frame(dtype, device, monkeypatch):
     torch.nn.init.normal_(network.head.weight, std=0.1)
     radius = network.receptive_radius_px()
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)  # use the GPU path
-    body = Body(network, dtype)
+    body = PackedNetwork(network, dtype)
     height, width, (y0, y1, x1) = 64, 192, (0, 64, 128)
     generator = torch.Generator().manual_seed(1)
     planes = torch.randint(0, 256, (4, height, width), dtype=torch.uint8, generator=generator).to(device)

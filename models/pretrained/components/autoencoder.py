@@ -24,7 +24,7 @@ class Coder:
         self.scaling = 1.0 if self.kind == "AutoencoderTiny" else config.get("scaling_factor", None) or 1.0
         self.shift = 0.0 if self.kind == "AutoencoderTiny" else config.get("shift_factor", None) or 0.0
         if fuse:
-            patching.operate(vae)
+            patching.install_fused_passes(vae)
 
     def encode(self, image: Tensor) -> Tensor:
         """(1, 3, H, W) in [-1, 1] -> (1, C, h, w) float32."""

@@ -102,7 +102,7 @@ class Modulated(Family):
         self.rows: dict[tuple[int, float], Tensor] = {}
         self.known: dict[int, dict[str, Tensor]] = {}  # by prompt: precomputed inputs that replace its own
         if whole:
-            patching.operate(self.network)
+            patching.install_fused_passes(self.network)
             self.modulations = Modulations(self.network, self.readers(), self.turner())
 
     def readers(self) -> list[Any]:

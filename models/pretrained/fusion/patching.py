@@ -1,9 +1,9 @@
-"""Fused forward passes for blocks of `diffusers` models: `operate` installs them, `restore` removes them.
+"""Fused forward passes for blocks of `diffusers` models: `install_fused_passes`, and `restore` to remove.
 
 Blocks are recognized by their type, and their configuration is checked. A block whose configuration the
 fused pass does not support keeps its own forward pass, and the report gives the reason. The weights are not
-moved; only `forward` of the instance is replaced. Call `operate` again when weights change: the data derived
-from them (`fused`) is computed there.
+moved; only `forward` of the instance is replaced. Call `install_fused_passes` again when weights change: the
+data derived from them (`fused`) is computed there.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from models.pretrained.fusion.checks import Unfit
 
 @dataclass
 class Report:
-    """Result of `operate`: counts of fused blocks by type, and of unfused ones by type and reason."""
+    """Counts of fused blocks by type, and of unfused ones by type and reason."""
 
     fused: Counter[str] = field(default_factory=Counter)
     left: Counter[str] = field(default_factory=Counter)
 
 
-def operate(model: nn.Module) -> Report:
+def install_fused_passes(model: nn.Module) -> Report:
     """Install fused passes in all blocks of known types in `model`; call again after weights have changed."""
     report, inner = Report(), set()  # inner: modules that a fused block runs itself
     restore(model)
     for module in list(model.modules()):
         name = type(module).__name__
-        if name not in SURGEONS or module in inner:
+        if name not in FUSED_PASSES or module in inner:
             continue
-        prepare, forward = SURGEONS[name]
+        prepare, forward = FUSED_PASSES[name]
         try:
             module.fused = prepare(module)
         except Unfit as reason:
@@ -93,7 +93,7 @@ MODULATIONS: dict[str, Callable] = {
     "SanaModulatedNorm": transformer_ends.modulations_last_sana,
     **dict.fromkeys(EMBEDDINGS, transformer_ends.modulations_embedding),
 }
-SURGEONS: dict[str, tuple[Callable, Callable]] = {
+FUSED_PASSES: dict[str, tuple[Callable, Callable]] = {
     "ResnetBlock2D": (unet.prepare_resnet, unet.run_resnet),
     "Transformer2DModel": (unet.prepare_transformer, unet.run_transformer),
     "Upsample2D": (unet.prepare_upsample, unet.run_upsample),

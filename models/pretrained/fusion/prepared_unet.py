@@ -30,7 +30,7 @@ class PreparedUNet:
     """
 
     def __init__(self, unet: Block, timesteps: Tensor):
-        report = patching.operate(unet)
+        report = patching.install_fused_passes(unet)
         if report.left:
             raise ValueError("cannot prepare this UNet: " + "; ".join(report.left))
         self.unet, self.timesteps = unet, timesteps
