@@ -333,7 +333,7 @@ def test_the_plan_learns_that_sky_is_above_and_fills_only_blanks(tmp_path):
     network = plan.train(
         [view(128, seed) for seed in range(3)],
         tmp_path,
-        steps=80,
+        steps=240,
         batch_size=8,
         config=PlanConfig(16, (1, 2, 4)),
     )

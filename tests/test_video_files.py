@@ -93,14 +93,14 @@ def test_a_disk_that_is_full_at_the_end_leaves_the_fragments(tmp_path, monkeypat
 
 
 def test_the_same_film_is_the_same_bytes(tmp_path):
-    files = []
+    files, packets = [], []
+    encoder = Encoder((96, 64), FINE)
+    for number in range(5):
+        packets += encoder.encode(planar(shade(number * 30)), number * 100)
+    packets += encoder.flush()
     for name in ("a", "b"):
-        encoder = Encoder((96, 64), FINE)
         film = VideoFile(tmp_path / f"{name}.mp4", encoder.stream, exact=True)
-        for number in range(5):
-            for packet in encoder.encode(planar(shade(number * 30)), number * 100):
-                film.add(packet)
-        for packet in encoder.flush():
+        for packet in packets:
             film.add(packet)
         film.finish()
         film.finish()

@@ -25,6 +25,7 @@ from models.cluster import link, wire
 from models.cluster.ray_session import CLIENT_PORT
 
 POLL_S = 0.005  # interval at which a wait checks for cancellation
+ATTEMPTS, LOST = 3, "disconnected"  # connections that Ray itself loses are made anew
 CONNECT_S = 60.0  # limit for loading the model when painting starts; extended by each sign of life
 SLOW_S = 2.0  # time without a picture after which the window reports a slow link
 SLOW_TIMES = 4.0  # and only if it is also this multiple of the usual frame time
@@ -170,10 +171,15 @@ class RemoteModel:
         self._link: Link | None = self._new_link()
         self._frame_s: float | None = None  # smoothed time of a frame
         self._down_s: float | None = None  # when the link was lost
+        attempts = ATTEMPTS
         while (made := self._link).card is None:
             progress(f"{self._where}: {made.says}")
             made.hear(0.1)
-            if made.broken or time.perf_counter() - made.heard_s > CONNECT_S:
+            if made.broken and LOST in made.broken and attempts > 1:
+                attempts -= 1
+                made.close()
+                self._link = self._new_link()
+            elif made.broken or time.perf_counter() - made.heard_s > CONNECT_S:
                 made.close()
                 raise ModelError(made.broken or f"{self._where} does not answer")
         self.card = self._card(made.card)

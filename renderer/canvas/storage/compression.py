@@ -71,6 +71,8 @@ class PackedArray:
             self._data = outside_heap(
                 zlib.compress(data.data, 1) if data.nbytes >= COMPRESS_FROM_BYTES else data.tobytes()
             )
+            # `prepare` and `release` may have been called meanwhile
+            self._ready = data if self._wanted else None
 
 
 class Packable(Protocol):
