@@ -139,6 +139,7 @@ def test_a_load_that_failed_leaves_the_present_model_and_can_be_tried_again(swit
     load, one.app.switcher.load_model = one.app.switcher.load_model, lambda name, progress: lambda: fail()
     switch(one, "other")
     one.until(lambda: one.app.scene.status.text == "other: the hub cannot be reached")
+    one.tick()  # the load may have failed between this tick's poll and its drawing
     assert one.app.scene.params.model == "painter"
     one.do(Command("back"))
     one.tick(2)
